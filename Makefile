@@ -1,0 +1,53 @@
+# `make help` lists what can be asked for. ARGS is handed on: make test ARGS="-k house -x".
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test lint format simulate bench fuzz lock clean
+
+help: ## say what can be asked for
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## make .venv with all that beatward needs
+	@scripts/setup.sh run
+
+setup-dev: ## the same, with all that working on it needs
+	@scripts/setup.sh dev
+
+run: setup ## start the demo
+	@.venv/bin/beatward demo $(ARGS)
+
+test: setup-dev ## run the tests
+	@scripts/test.sh $(ARGS)
+
+lint: setup-dev ## check style, types and the floors of the house
+	@failed=; \
+	check() { echo "== $$*"; "$$@" || failed="$$failed $$1"; }; \
+	check .venv/bin/ruff check .; \
+	check .venv/bin/ruff format --check .; \
+	check .venv/bin/mypy; \
+	check .venv/bin/lint-imports; \
+	if [ -n "$$failed" ]; then echo "lint: failed:$$failed" >&2; exit 1; fi
+
+format: setup-dev ## rewrite the sources in the house's format
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format .
+
+simulate: setup ## run the simulated world (ARGS="--seed 4711")
+	@.venv/bin/beatward simulate $(ARGS)
+
+bench: setup ## measure this machine
+	@.venv/bin/beatward bench $(ARGS)
+
+fuzz: setup-dev ## let hypothesis look much longer than in `make test`
+	@HYPOTHESIS_PROFILE=fuzz scripts/test.sh --timeout=0 -k "property or fuzz" $(ARGS)
+
+lock: ## choose the newest versions again and pin them with hashes
+	@scripts/lock.sh
+
+clean: ## remove everything that was made here
+	rm -rf .venv .tools .stamp* build dist src/*.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Bring the system programs that some tests use; print the names of those that are missing.
+#
+# Names go to stdout (for BEATWARD_MISSING, by which tests skip themselves and say why), everything
+# else to stderr. In CI nothing may be missing, because a skipped test looks like a passed one.
+# No service is ever started: where a package would start one, only its files are unpacked.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/apt.sh
+
+say() { echo "test packages: $*" >&2; }
+
+has() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x ".tools/bin/$1" ]; }
+
+# Take one program out of a package without installing it. Debian's prometheus package would start
+# a server on port 9090 and bring node-exporter; we only want promtool.
+unpack() {
+    local program=$1 package=$2 scratch
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    scratch=$(mktemp -d)
+    # apt's download user cannot enter a private directory and would say so in three lines.
+    chmod 755 "$scratch"
+    (
+        cd "$scratch"
+        apt-get download -q "$package" >&2 ||
+            { as_root apt-get update -q >&2 && apt-get download -q "$package" >&2; }
+        dpkg-deb -x "$package"_*.deb files
+    ) || {
+        rm -rf "$scratch"
+        return 1
+    }
+    mkdir -p .tools/bin
+    install -m 755 "$scratch/files/usr/bin/$program" ".tools/bin/$program"
+    rm -rf "$scratch"
+    # The program may need a shared library that is not here.
+    ".tools/bin/$program" --version >&2 || {
+        rm ".tools/bin/$program"
+        return 1
+    }
+}
+
+missing=()
+
+need() {
+    local program=$1 package=$2 how=$3
+    has "$program" && return 0
+    say "$program is not here; getting it from the package $package."
+    "$how" "$program" "$package" && has "$program" && return 0
+    say "$program could not be had; tests that need it are skipped."
+    missing+=("$program")
+}
+
+install_package() { apt_install "$2"; }
+
+need curl curl install_package
+need ip iproute2 install_package
+need promtool prometheus unpack
+
+if [ ${#missing[@]} -gt 0 ] && [ "${CI:-}" = true ]; then
+    say "CI needs all of them: ${missing[*]}"
+    exit 1
+fi
+echo "${missing[*]-}"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Run the tests; every argument goes to pytest. `make test` prepares the environment first.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+BEATWARD_MISSING=$(scripts/test-packages.sh)
+export BEATWARD_MISSING
+# /usr/sbin holds `ip` and is not on every user's PATH.
+export PATH="$PWD/.tools/bin:$PATH:/usr/sbin:/sbin"
+
+status=0
+.venv/bin/python -m pytest "$@" || status=$?
+if [ -n "$BEATWARD_MISSING" ]; then
+    echo "Skipped for want of system programs: $BEATWARD_MISSING" >&2
+fi
+exit "$status"
