@@ -18,8 +18,6 @@ unpack() {
     local program=$1 package=$2 scratch
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
     scratch=$(mktemp -d)
-    # apt's download user cannot enter a private directory and would say so in three lines.
-    chmod 755 "$scratch"
     (
         cd "$scratch"
         apt-get download -q "$package" >&2 ||

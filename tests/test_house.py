@@ -1,0 +1,285 @@
+"""The house's own rules, held by ratchets: sizes, names, clocks, and everything documented.
+
+Each rule is a function from one file to the sentences that say what is wrong in it. The rules are
+tried twice: on every file of the project, where they must find nothing, and on the planted
+mistakes in `PLANTED`, where they must find something; so a rule that has gone blind fails too.
+
+A waiver is a comment `# waiver: reason` within a function's signature, or in the first ten lines
+of a file.
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "beatward"
+
+FUNCTION_LINES_MAX = 50
+FILE_LINES_MAX = 500
+LINE_SIZE_MAX = 100
+POSITIONAL_COUNT_MAX = 5
+WAIVER = re.compile(r"# waiver: \S.{8,}")
+
+VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
+
+# Whoever is not here gets `now_ns` handed in. transport stamps arrivals as close to the wire as
+# can be; store/writer.py measures its own disk.
+CLOCK_ROOMS = ("agent/", "cli/", "server/", "transport/", "store/writer.py")
+CLOCK_CALLS = re.compile(
+    r"time\.(time|monotonic|perf_counter|process_time|thread_time|clock_gettime)(_ns)?"
+    r"|time\.(localtime|gmtime|ctime|strftime)"
+    r"|(datetime\.)*(datetime|date)\.(now|utcnow|today)"
+    r"|(asyncio\.get_(running|event)_loop\(\)|(self\.)?_?loop)\.time"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file. `name` is its path below the project's root."""
+
+    name: str
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+    @property
+    def room_path(self) -> str | None:
+        """The path below src/beatward, or None for what is not part of the package."""
+        prefix = "src/beatward/"
+        return self.name.removeprefix(prefix) if self.name.startswith(prefix) else None
+
+    def walk(self) -> Iterator[ast.AST]:
+        return ast.walk(_parsed(self.text))
+
+    def comments(self) -> Iterator[tuple[int, str]]:
+        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+@cache
+def sources() -> tuple[Source, ...]:
+    """Every Python file that we keep, in a fixed order."""
+    folders = ("src", "tests", "benchmarks", "examples", "scripts")
+    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return tuple(Source(str(path.relative_to(ROOT)), path.read_text("utf-8")) for path in paths)
+
+
+def dotted_name(node: ast.expr) -> str:
+    """Return `a.b.c` for an attribute chain; a call in the chain keeps its parentheses."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted_name(node.value)}.{node.attr}"
+    if isinstance(node, ast.Call):
+        return f"{dotted_name(node.func)}()"
+    return "?"
+
+
+def functions(source: Source) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in source.walk():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def function_is_waived(source: Source, node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    # A decorated function's signature still begins at `def`; the waiver stands there.
+    signature = source.lines[node.lineno - 1 : node.body[0].lineno]
+    return any(WAIVER.search(line) for line in signature)
+
+
+# --- the rules -------------------------------------------------------------------------------
+
+
+def functions_are_short(source: Source) -> Iterator[str]:
+    for node in functions(source):
+        first = node.body[0]
+        doc_lines = 0
+        if ast.get_docstring(node, clean=False) is not None:
+            doc_lines = (first.end_lineno or first.lineno) - first.lineno + 1
+        size = (node.end_lineno or node.lineno) - node.lineno + 1 - doc_lines
+        if size > FUNCTION_LINES_MAX and not function_is_waived(source, node):
+            yield f"line {node.lineno}: {node.name} has {size} lines, {FUNCTION_LINES_MAX} is all"
+
+
+def few_arguments_are_positional(source: Source) -> Iterator[str]:
+    if source.room_path is None:
+        return  # A test's arguments are fixtures and columns of a table.
+    for node in functions(source):
+        positional = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)]
+        if positional[:1] in (["self"], ["cls"]):
+            positional = positional[1:]
+        if len(positional) > POSITIONAL_COUNT_MAX and not function_is_waived(source, node):
+            yield (
+                f"line {node.lineno}: {node.name} takes {len(positional)} arguments by position; "
+                f"after {POSITIONAL_COUNT_MAX} put a `*`"
+            )
+
+
+def files_are_short(source: Source) -> Iterator[str]:
+    waived = any(WAIVER.search(line) for line in source.lines[:10])
+    if len(source.lines) > FILE_LINES_MAX and not waived:
+        yield f"{len(source.lines)} lines, {FILE_LINES_MAX} is all"
+
+
+def lines_are_narrow(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.lines, 1):
+        # A link cannot be broken; a line that is hardly more than one is let through.
+        if len(line) > LINE_SIZE_MAX and not re.match(r"\s*(# |\")?\S*https?://\S+$", line):
+            yield f"line {number}: {len(line)} characters, {LINE_SIZE_MAX} is all"
+
+
+def modules_are_nouns(source: Source) -> Iterator[str]:
+    path = Path(source.name)
+    words = {word for part in (*path.parts[:-1], path.stem) for word in part.split("_")}
+    if words & VAGUE_NAMES and source.room_path != "core/detect/base.py":
+        yield f"{words & VAGUE_NAMES}: name it by what it knows, not by being of use"
+
+
+def modules_say_what_they_are(source: Source) -> Iterator[str]:
+    if source.room_path is not None and ast.get_docstring(_parsed(source.text)) is None:
+        yield "no docstring: one sentence of purpose, what is not here, the route in and out"
+
+
+def todos_have_an_issue(source: Source) -> Iterator[str]:
+    for number, comment in source.comments():
+        if re.search(r"\b(FIXME|XXX|HACK)\b", comment):
+            yield f"line {number}: mend it before it merges: {comment}"
+        if re.search(r"\bTODO\b(?!\(#\d+\))", comment):
+            yield f"line {number}: write TODO(#issue): {comment}"
+
+
+def time_is_handed_in(source: Source) -> Iterator[str]:
+    if source.room_path is None or source.room_path.startswith(CLOCK_ROOMS):
+        return
+    for node in source.walk():
+        if isinstance(node, ast.Call) and CLOCK_CALLS.fullmatch(dotted_name(node.func)):
+            yield f"line {node.lineno}: {dotted_name(node.func)} reads a clock; take now_ns"
+        # `from time import monotonic` would hide the call above.
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield f"line {node.lineno}: import from time; only the rooms of the clock may"
+
+
+def production_does_not_know_it_is_tested(source: Source) -> Iterator[str]:
+    if source.room_path is None:
+        return
+    for node in source.walk():
+        names = [node.id] if isinstance(node, ast.Name) else []
+        names += [node.attr] if isinstance(node, ast.Attribute) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.append(node.value)
+        for name in names:
+            if re.search(r"^(unittest|pytest)\b|^testing$|^MOCK_|PYTEST_", name):
+                yield f"line {getattr(node, 'lineno', 0)}: {name} has no business in src"
+
+
+def real_sleep_says_why(source: Source) -> Iterator[str]:
+    if not source.name.startswith("tests/"):
+        return
+    for node in source.walk():
+        if not isinstance(node, ast.Call) or not dotted_name(node.func).endswith(".sleep"):
+            continue
+        if node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0:
+            continue  # A sleep of nothing only lets the other tasks run.
+        around = source.lines[max(0, node.lineno - 2) : node.end_lineno]
+        if not any("#" in line for line in around):
+            yield f"line {node.lineno}: wait for a condition, or say in a comment why it sleeps"
+
+
+RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
+    functions_are_short,
+    few_arguments_are_positional,
+    files_are_short,
+    lines_are_narrow,
+    modules_are_nouns,
+    modules_say_what_they_are,
+    todos_have_an_issue,
+    time_is_handed_in,
+    production_does_not_know_it_is_tested,
+    real_sleep_says_why,
+)
+
+LONG = "def f():\n" + "    x = 1\n" * 50
+PLANTED = [
+    (functions_are_short, "src/beatward/a.py", LONG),
+    (functions_are_short, "tests/test_a.py", LONG.replace("def", "async def")),
+    (few_arguments_are_positional, "src/beatward/a.py", "def f(a, b, c, d, e, f): ..."),
+    (few_arguments_are_positional, "src/beatward/a.py", "def f(self, a, b, /, c, d, e, f): ..."),
+    (files_are_short, "src/beatward/a.py", "x = 1\n" * 501),
+    (lines_are_narrow, "src/beatward/a.py", "x = " + "1" * 97),
+    (modules_are_nouns, "src/beatward/web/utils.py", ""),
+    (modules_are_nouns, "src/beatward/helpers/text.py", ""),
+    (modules_are_nouns, "src/beatward/web/session_manager.py", ""),
+    (modules_are_nouns, "src/beatward/core/policy/base.py", ""),
+    (modules_say_what_they_are, "src/beatward/a.py", "x = 1\n"),
+    (todos_have_an_issue, "src/beatward/a.py", "x = 1  # " + "TO" + "DO later\n"),
+    (todos_have_an_issue, "tests/test_a.py", "# " + "FIX" + "ME(#3) now\n"),
+    (time_is_handed_in, "src/beatward/core/a.py", "import time\nx = time.monotonic_ns()\n"),
+    (time_is_handed_in, "src/beatward/web/a.py", "from time import time\n"),
+    (time_is_handed_in, "src/beatward/store/a.py", "x = datetime.datetime.now(UTC)\n"),
+    (time_is_handed_in, "src/beatward/simulate/a.py", "x = self.loop.time()\n"),
+    (time_is_handed_in, "src/beatward/cycle.py", "x = asyncio.get_running_loop().time()\n"),
+    (production_does_not_know_it_is_tested, "src/beatward/a.py", "if settings.testing: ...\n"),
+    (production_does_not_know_it_is_tested, "src/beatward/a.py", "import unittest.mock\n"),
+    (real_sleep_says_why, "tests/test_a.py", "import time\n\ntime.sleep(1)\n"),
+]
+INNOCENT = [
+    (
+        functions_are_short,
+        "src/beatward/a.py",
+        LONG.replace(":", ":  # waiver: one long table"),
+    ),
+    (functions_are_short, "src/beatward/a.py", 'def f():\n    """A\n' + "\n" * 60 + '    """\n'),
+    (few_arguments_are_positional, "src/beatward/a.py", "def f(self, a, b, c, d, e, *, f): ..."),
+    (modules_are_nouns, "src/beatward/core/detect/base.py", ""),
+    (todos_have_an_issue, "src/beatward/a.py", "# TODO(#12): when the relay speaks version 2.\n"),
+    (time_is_handed_in, "src/beatward/server/clock.py", "x = time.monotonic_ns()\n"),
+    (
+        real_sleep_says_why,
+        "tests/test_a.py",
+        "# The kernel's timer is what we test.\nt.sleep(1)",
+    ),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_its_rule(rule):
+    wrong = [f"{source.name}: {found}" for source in sources() for found in rule(source)]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("rule", "name", "text"), PLANTED, ids=range(len(PLANTED)))
+def test_a_planted_mistake_is_found(rule, name, text):
+    assert list(rule(Source(name, text)))
+
+
+@pytest.mark.parametrize(("rule", "name", "text"), INNOCENT, ids=range(len(INNOCENT)))
+def test_a_good_file_is_let_through(rule, name, text):
+    assert not list(rule(Source(name, text)))
+
+
+def test_every_rule_has_a_planted_mistake():
+    assert {rule for rule, _, _ in PLANTED} == set(RULES)
+
+
+def test_the_rules_see_the_sources():
+    seen = {source.name for source in sources()}
+    assert {"src/beatward/__init__.py", "src/beatward/errors.py", "tests/test_house.py"} <= seen
+    assert len([name for name in seen if name.startswith("src/beatward/core/")]) >= 5
