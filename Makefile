@@ -38,8 +38,10 @@ format: setup-dev ## rewrite the sources in the house's format
 simulate: setup ## run the simulated world (ARGS="--seed 4711")
 	@.venv/bin/beatward simulate $(ARGS)
 
-bench: setup ## measure this machine
-	@.venv/bin/beatward bench $(ARGS)
+bench: setup-dev ## measure this machine; ARGS names one of benchmarks/*.py, else all run
+	@for file in $(or $(ARGS),$(wildcard benchmarks/*.py)); do \
+		echo "== $$file"; $(PYTHON) "$$file" || exit 1; \
+	done
 
 fuzz: setup-dev ## let hypothesis look much longer than in `make test`
 	@HYPOTHESIS_PROFILE=fuzz scripts/test.sh --timeout=0 -k "property or fuzz" $(ARGS)

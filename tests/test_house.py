@@ -9,6 +9,7 @@ of a file.
 """
 
 import ast
+import importlib
 import io
 import re
 import tokenize
@@ -16,8 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
+from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "beatward"
@@ -283,3 +287,123 @@ def test_the_rules_see_the_sources():
     seen = {source.name for source in sources()}
     assert {"src/beatward/__init__.py", "src/beatward/errors.py", "tests/test_house.py"} <= seen
     assert len([name for name in seen if name.startswith("src/beatward/core/")]) >= 5
+
+
+# --- everything is documented ----------------------------------------------------------------
+
+
+def documentation() -> str:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    # A decision record says why; a user must find it where things are explained.
+    return "\n".join(page.read_text("utf-8") for page in pages if "decisions" not in page.parts)
+
+
+def commands() -> dict[str, click.Command]:
+    """Return every command of the CLI by its full name, groups included."""
+    if not (PACKAGE / "cli" / "__init__.py").exists():
+        pytest.skip("no room cli yet")
+    cli = importlib.import_module("beatward.cli")
+    (root,) = (thing for thing in vars(cli).values() if isinstance(thing, click.Group))
+    found = {}
+    rest = [("beatward", root)]
+    while rest:
+        name, command = rest.pop()
+        found[name] = command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for word in command.list_commands(context):
+                below = command.get_command(context, word)
+                assert below is not None, f"{name} {word} is listed and cannot be had"
+                rest.append((f"{name} {word}", below))
+    return found
+
+
+def test_every_command_is_documented():
+    text = documentation()
+    names = commands().keys() - {"beatward"}
+    assert len(names) >= 5
+    missing = [name for name in sorted(names) if not re.search(rf"{name}\b", text)]
+    assert not missing, f"README.md and docs/ do not say: {', '.join(missing)}"
+
+
+def test_every_command_and_option_says_what_it_does():
+    silent = []
+    for name, command in commands().items():
+        if not command.help:
+            silent.append(name)
+        options = (param for param in command.params if isinstance(param, click.Option))
+        silent += [f"{name} {option.opts[0]}" for option in options if not option.help]
+    assert not silent, f"no help text: {', '.join(sorted(silent))}"
+
+
+def settings_models() -> dict[str, type[BaseModel]]:
+    """Return every model that is reachable from the whole file's, by the path to it."""
+    config = importlib.import_module("beatward.config")
+    found = {}
+    rest = [("", config.Settings)]
+    while rest:
+        path, model = rest.pop()
+        found[path] = model
+        for name, field in model.model_fields.items():
+            # dict[str, X], tuple[X, ...] and X | None all lead to X.
+            hints = [field.annotation]
+            while hints:
+                hint = hints.pop()
+                hints += get_args(hint)
+                if isinstance(hint, type) and issubclass(hint, BaseModel):
+                    rest.append((f"{path}.{name}".lstrip("."), hint))
+    return found
+
+
+def test_every_setting_says_what_it_costs():
+    models = settings_models()
+    assert {"monitor", "detector", "probe", "action", "rule"} <= models.keys()
+    silent = []
+    for path, model in models.items():
+        for name, field in model.model_fields.items():
+            # A table explains itself; of the file as a whole only the tables can be asked for.
+            said = f"{model.__doc__} {field.description or ''}"
+            if path and not re.search(rf"\b{name}\b", said):
+                silent.append(f"[{path}] {name}")
+    assert not silent, f"its class's docstring does not name: {', '.join(silent)}"
+
+
+def test_every_setting_is_documented():
+    text = documentation()
+    missing = [
+        f"[{path}] {name}"
+        for path, model in settings_models().items()
+        for name in model.model_fields
+        if path and not re.search(rf"`{name}`|^{name} *=", text, re.MULTILINE)
+    ]
+    assert not missing, f"README.md and docs/ do not say: {', '.join(missing)}"
+
+
+# --- every detector is registered and cited ---------------------------------------------------
+
+CITATION = re.compile(r"\b(19|20)\d\d\b|docs/decisions/\d{3}|\bours\b")
+
+
+def detector_files() -> list[Path]:
+    paths = sorted((PACKAGE / "core" / "detect").glob("*.py"))
+    return [path for path in paths if path.stem not in {"__init__", "base"}]
+
+
+def test_every_detector_is_registered():
+    detect = importlib.import_module("beatward.core.detect")
+    registered = {maker.__module__.rpartition(".")[2] for maker in detect.DETECTORS.values()}
+    assert detector_files()
+    assert {path.stem for path in detector_files()} <= registered
+
+
+def test_every_detector_can_be_chosen():
+    detect = importlib.import_module("beatward.core.detect")
+    kind = settings_models()["detector"].model_fields["kind"]
+    assert set(get_args(kind.annotation)) == detect.DETECTORS.keys()
+
+
+def test_every_detector_says_where_it_comes_from():
+    assert detector_files()
+    for path in detector_files():
+        theory = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+        assert CITATION.search(theory), f"{path.name}: name the paper and its year, or say `ours`"

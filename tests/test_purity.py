@@ -268,6 +268,27 @@ def test_what_runs_on_every_node_loads_nothing_heavy(statement):
     assert not rooms & MONITOR_ROOMS
 
 
+@pytest.mark.parametrize("command", ["--help", "agent --help", "exec --help"])
+def test_an_agents_machine_needs_click_only(command):
+    if not (PACKAGE / "cli" / "__init__.py").exists():
+        pytest.skip("no room cli yet")
+    # None in sys.modules makes an import fail as if the package were not installed.
+    blocked = dict.fromkeys(sorted(HEAVY | {"psutil"}))
+    program = (
+        f"import sys\nsys.modules.update({blocked})\nsys.argv[1:] = {command.split()}\n"
+        "from beatward.cli import main\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", program],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage:" in done.stdout
+
+
 def test_the_probe_sees_what_a_process_loads():
     assert {"numpy", "beatward.core.instants"} <= modules_loaded_by(
         "import numpy, beatward.core.instants"
