@@ -16,12 +16,16 @@ can_apt_install() {
 }
 
 # Install packages, without recommendations: they may bring services that start by themselves.
-# Output goes to stderr because callers may be read through a pipe.
+# Nothing goes to stdout, which callers may read through a pipe; what goes wrong goes to stderr.
 apt_install() {
     can_apt_install || return 1
-    local options=(-y -q --no-install-recommends)
     # A fresh image has no package lists, or lists that are out of date; try once before fetching.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "$@" >&2 && return 0
-    as_root apt-get update -q >&2 || return 1
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "$@" >&2
+    _apt_install "$@" 2>/dev/null && return 0
+    as_root apt-get update -qq >/dev/null || return 1
+    _apt_install "$@"
+}
+
+_apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 \
+        --no-install-recommends "$@" >/dev/null
 }
