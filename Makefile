@@ -44,7 +44,7 @@ bench: setup-dev ## measure this machine; ARGS names one of benchmarks/*.py, els
 	done
 
 fuzz: setup-dev ## let hypothesis look much longer than in `make test`
-	@HYPOTHESIS_PROFILE=fuzz scripts/test.sh --timeout=0 -k "property or fuzz" $(ARGS)
+	@scripts/test.sh --timeout=0 --hypothesis-profile=fuzz -m hypothesis $(ARGS)
 
 lock: ## choose the newest versions again and pin them with hashes
 	@scripts/lock.sh

@@ -1,0 +1,35 @@
+"""What all tests share: how long hypothesis looks, and system programs that may be missing."""
+
+import os
+import shutil
+
+import hypothesis
+import pytest
+
+# A deadline measures the machine, not the code; with a busy neighbour it fails at random.
+hypothesis.settings.register_profile("house", deadline=None)
+# `make fuzz`: as many examples as fit in a coffee break on two cores.
+hypothesis.settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=20_000,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+# In CI hypothesis chooses its own profile, which is the same in every run.
+if os.environ.get("CI") != "true":
+    hypothesis.settings.load_profile("house")
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "needs(program, ...): skips, naming it, when a system program is missing"
+    )
+
+
+def pytest_runtest_setup(item):
+    """Skip a test whose program is missing; in CI let it fail, for a skip looks like a pass."""
+    wanted = [name for marker in item.iter_markers("needs") for name in marker.args]
+    told = os.environ.get("BEATWARD_MISSING", "").split()
+    missing = [name for name in wanted if name in told or shutil.which(name) is None]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"system programs missing: {', '.join(missing)}; `make test` gets them")
