@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Ask Debian for a package. Sourced by the other scripts; runs nothing by itself.
 
 # Run a command as root: directly, or through sudo. Fails when neither is possible.

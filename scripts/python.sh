@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Find a Python that is new enough. Sourced by the other scripts; runs nothing by itself.
 
 _python_fits() {
