@@ -1,0 +1,272 @@
+"""One settings file -> the frozen settings of each room.
+
+The file is TOML; every key has a default, so `beatward monitor` runs without any file. Unknown
+keys are errors, because a misspelt `timout` that is silently ignored is found in an outage.
+Durations are written `250ms`, `2s`, `5m`, `30d`. A message names file, key, what was found and
+what was expected. Not here: what the settings do; each field says its unit, its default and what
+it costs to turn it either way.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from beatward.core.instants import parse_duration
+from beatward.errors import ConfigError
+
+PORT = 7227
+
+
+def _read_duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    message = "a duration such as 250ms, 2s, 5m or 30d, in quotes"
+    raise ValueError(message)
+
+
+Duration = Annotated[int, BeforeValidator(_read_duration), Field(gt=0)]
+
+
+def _check_address(text: str) -> str:
+    host, port = split_address(text)
+    if not host or not 0 <= port <= 65535:
+        message = "an address such as 127.0.0.1:7227 or [::1]:7227"
+        raise ValueError(message)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Split `host:port` or `[v6]:port`; raises ValueError with the expected form."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit():
+        message = "an address such as 127.0.0.1:7227 or [::1]:7227"
+        raise ValueError(message)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class _Room(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class MonitorSettings(_Room):
+    """[monitor] the program itself.
+
+    udp, http     where it listens; the defaults can be reached from this machine only
+    advertise     host:port that remote agents should send datagrams to; default: `udp`
+    data          folder for keys and journal; default: /var/lib/beatward for root, else
+                  ~/.local/state/beatward
+    tick          how often the wheel turns: the sweep adds up to one tick to detection time,
+                  and halving it costs about 2 % of a core
+    start_grace   how long nodes have after the monitor's start, or their own enrolment, before
+                  silence counts; shorter finds the dead sooner after a restart, longer forgives
+                  slow networks
+    pause_limit   a gap between two turns longer than this is the monitor's own pause: deadlines
+                  begin anew; below 100ms an ordinary hiccup of a busy host delays detection
+    """
+
+    name: str = "monitor"
+    udp: Address = f"127.0.0.1:{PORT}"
+    http: Address = f"127.0.0.1:{PORT}"
+    advertise: Address | None = None
+    data: Path | None = None
+    tick: Duration = "5ms"  # type: ignore[assignment]
+    start_grace: Duration = "10s"  # type: ignore[assignment]
+    pause_limit: Duration = "250ms"  # type: ignore[assignment]
+    receive_buffer: int = Field(default=4 * 1024 * 1024, ge=4096)
+    metrics_per_node: bool = False
+
+
+class DetectorSettings(_Room):
+    """[detector] when silence becomes suspicion.
+
+    kind      `chen`: due time estimated from the sender's schedule, plus a margin;
+              `fixed`: a timeout since the last arrival
+    timeout   fixed only; default three promised intervals
+    window    chen: how many heartbeats the estimate remembers; 128 follows a clock that drifts by
+              200 ppm to 13 ms at 1 s, 1000 is steadier and lags by 100 ms
+    margin    chen: a duration, or "auto" for the one-sided bound at `late` per heartbeat,
+              between margin_min and half an interval
+    late      chen, auto: at most this share of heartbeats may come after the deadline
+    """
+
+    kind: Literal["chen", "fixed"] = "chen"
+    timeout: Duration | None = None
+    window: int = Field(default=128, ge=2, le=100_000)
+    margin: Duration | Literal["auto"] = "auto"
+    margin_min: Duration = "50ms"  # type: ignore[assignment]
+    late: float = Field(default=1e-3, gt=0, lt=0.5, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_no_duration(cls, data: Any) -> Any:
+        return data
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> "DetectorSettings":
+        if self.kind == "chen" and self.timeout is not None:
+            message = "no timeout with kind = chen (it has a margin); or kind = fixed"
+            raise ValueError(message)
+        return self
+
+
+class ProbeSettings(_Room):
+    """[probe] what happens between suspicion and verdict.
+
+    window    silence of this length after suspicion makes the verdict; longer outlives longer
+              outages of the network, and delays every detection by as much
+    spacing   time between two probes of a suspect
+    """
+
+    window: Duration = "1s"  # type: ignore[assignment]
+    spacing: Duration = "200ms"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _at_least_one_probe(self) -> "ProbeSettings":
+        if self.spacing > self.window:
+            message = "spacing no longer than window"
+            raise ValueError(message)
+        return self
+
+
+class RecoverySettings(_Room):
+    """[recovery] the way back: so many good heartbeats make a returned node alive."""
+
+    heartbeats: int = Field(default=3, ge=1, le=200)
+
+
+class ActionSettings(_Room):
+    """[action.NAME] a deed that rules can ask for.
+
+    kind = "webhook": POSTs the event as JSON to `url`, with `headers`.
+    kind = "exec":    runs `command` on the monitor's machine; {node} and {status} are replaced.
+    kind = "agent":   asks the agent on node `agent` to run what its own settings call `run`.
+    attempts, retry, retry_max   how often, and how long between two attempts: doubling.
+    timeout   one attempt may take this long; then it is ended and counts as failed for now.
+    revives   it repairs the node, so it is withdrawn when the node is back before it ran;
+              default: true for exec and agent, false for webhook.
+    """
+
+    kind: Literal["webhook", "exec", "agent"]
+    url: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    agent: str | None = None
+    run: str | None = None
+    attempts: int = Field(default=20, ge=1, le=1000)
+    retry: Duration = "1s"  # type: ignore[assignment]
+    retry_max: Duration = "5m"  # type: ignore[assignment]
+    timeout: Duration = "10s"  # type: ignore[assignment]
+    revives: bool | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> "ActionSettings":
+        needs = {
+            "webhook": {"url": self.url},
+            "exec": {"command": self.command},
+            "agent": {"agent": self.agent, "run": self.run},
+        }
+        for kind, fields in needs.items():
+            for name, value in fields.items():
+                if kind == self.kind and not value:
+                    message = f"{name} with kind = {kind}"
+                    raise ValueError(message)
+                if kind != self.kind and value:
+                    message = f"no {name} with kind = {self.kind}"
+                    raise ValueError(message)
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            message = "url that begins with http:// or https://"
+            raise ValueError(message)
+        return self
+
+
+StatusWord = Literal["new", "alive", "suspect", "dead", "left", "paused", "failing", "recovering"]
+
+
+class RuleSettings(_Room):
+    """[[rule]] when a node that matches enters one of these statuses, take these actions."""
+
+    on: tuple[StatusWord, ...] = Field(min_length=1)
+    actions: tuple[str, ...] = Field(min_length=1)
+    nodes: str = "*"
+
+
+class Settings(_Room):
+    """The whole file."""
+
+    monitor: MonitorSettings = MonitorSettings()
+    detector: DetectorSettings = DetectorSettings()
+    probe: ProbeSettings = ProbeSettings()
+    recovery: RecoverySettings = RecoverySettings()
+    action: dict[str, ActionSettings] = Field(default_factory=dict)
+    rule: tuple[RuleSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _rules_name_actions(self) -> "Settings":
+        for rule in self.rule:
+            for name in rule.actions:
+                if name not in self.action:
+                    known = ", ".join(sorted(self.action)) or "none is defined"
+                    message = f"the name of an [action.NAME] table ({known}), not {name!r}"
+                    raise ValueError(message)
+        return self
+
+    def data_folder(self) -> Path:
+        """Return the folder for keys and journal."""
+        return self.monitor.data or default_data_folder()
+
+
+def default_data_folder() -> Path:
+    """Return where a monitor of this user keeps its data when no setting says otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/beatward")
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "beatward"
+
+
+def load(path: Path | None) -> Settings:
+    """Read and check a settings file; no path means all defaults. Raises ConfigError."""
+    if path is None:
+        return Settings()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), "the file", str(error), "a readable TOML file") from error
+    try:
+        return parse(tomllib.loads(text), str(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), "the file", str(error), "valid TOML") from error
+
+
+def parse(data: dict[str, Any], file: str) -> Settings:
+    """Check settings that were read already; `file` is for the message. Raises ConfigError."""
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _explained(first, data, file) from error
+
+
+def _explained(problem: Any, data: dict[str, Any], file: str) -> ConfigError:
+    places = [part for part in problem["loc"] if part not in ("str", "int", "literal['auto']")]
+    key = ".".join(str(part) for part in places) or "the file"
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return ConfigError(file, key, places[-1], "no such key; see: beatward config explain")
+    if kind == "missing":
+        return ConfigError(file, key, "nothing", "a value, it has no default")
+    expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return ConfigError(file, key, problem["input"], expected)

@@ -1,0 +1,99 @@
+"""What every detector is: arrays over slots, a deadline, and words for how it came about."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beatward.core.instants import MILLISECOND, NEVER
+from beatward.core.registry import grown
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+# A promise longer than a year is taken as a year, so that sums of instants stay far below NEVER.
+INTERVAL_MAX_NS = 366 * 86_400 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """Parameters of all detectors; each reads its own. Units and reasons: config.DetectorSettings.
+
+    timeout_ns  fixed: since the last arrival; None: three promised intervals
+    margin_ns   chen: None means the one-sided bound at `late_probability`
+    """
+
+    kind: str = "chen"
+    timeout_ns: int | None = None
+    window: int = 128
+    margin_ns: int | None = None
+    margin_min_ns: int = 50 * MILLISECOND
+    late_probability: float = 1e-3
+
+
+class Detector(ABC):
+    """Deadlines of all slots. Slots given to one call are distinct; see `registry.first_of_each`.
+
+    The arrays are public to read: `deadline_ns` is the instant silence becomes suspicion, NEVER
+    for a slot that has not been heard; `due_ns` is when the next heartbeat is expected.
+    """
+
+    def __init__(self, settings: DetectorSettings, capacity: int) -> None:
+        self.settings = settings
+        self.deadline_ns: IntArray = np.full(capacity, NEVER, np.int64)
+        self.due_ns: IntArray = np.full(capacity, NEVER, np.int64)
+        self.interval_ns: IntArray = np.zeros(capacity, np.int64)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more slots; the old arrays are left to whoever still reads them."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(self, name, grown(value, capacity, NEVER if name in _UNHEARD else 0))
+
+    def forget(self, slots: IntArray) -> None:
+        """Begin anew: a new life, or a slot used again. Nothing learnt before counts."""
+        self.deadline_ns[slots] = NEVER
+        self.due_ns[slots] = NEVER
+        self.interval_ns[slots] = 0
+        self.reanchor(slots)
+
+    def extend(self, slots: IntArray, until_ns: IntArray) -> None:
+        """Move deadlines that lie before an instant to it; none moves closer."""
+        self.deadline_ns[slots] = np.maximum(self.deadline_ns[slots], until_ns)
+
+    @abstractmethod
+    def observe(
+        self,
+        slots: IntArray,
+        sequence: IntArray,
+        interval_ns: IntArray,
+        arrived_ns: IntArray,
+        *,
+        learn: bool = True,
+    ) -> None:
+        """Take one heartbeat a slot, newer than any before, and move the deadlines.
+
+        slots, sequence, interval_ns, arrived_ns   (k,)
+        learn   False for arrivals stamped late by our own pause: they prove life, and say
+                nothing about the network
+        """
+
+    @abstractmethod
+    def reanchor(self, slots: IntArray) -> None:
+        """Distrust the estimate: a suspicion it raised was refuted, or its schedule has moved."""
+
+    @abstractmethod
+    def timeout_ns(self, slots: IntArray) -> IntArray:
+        """Return how long a node may be silent in all, from due heartbeat to deadline (k,)."""
+
+    @abstractmethod
+    def margin_ns(self, slots: IntArray) -> IntArray:
+        """Return how far the deadlines lie behind the due instants (k,)."""
+
+    @abstractmethod
+    def why(self, slot: int) -> str:
+        """Say where the margin of a slot comes from, as the end of a sentence."""
+
+
+_UNHEARD = ("deadline_ns", "due_ns")

@@ -1,0 +1,184 @@
+"""The record of 64 bytes: 48 authenticated bytes and a tag of 16, protocol version 1.
+
+A datagram holds 1 to 22 records. All integers are little-endian, because every machine we meet
+is, and numpy then views a batch of records in place. 48 bytes plus the padding of SHA-256 are
+exactly one block after the key's block, so a tag costs two compressions with a prepared key.
+
+    offset size field        meaning
+    0      2    magic        0x42 0x57, "BW"
+    2      1    version      1
+    3      1    kind         see `Kind`
+    4      4    slot         the monitor's index for this node, a hint; 0xFFFFFFFF: not known
+    8      4    interval_ms  the next heartbeat is promised within this time of this one's due time
+    12     1    status       heartbeat: `Health`; goodbye: `Farewell`; otherwise 0
+    13     1    flags        see `Flag`
+    14     2    cpu          hundredths of a percent, 0xFFFF: not measured; goodbye: exit code
+    16     8    node         identity of the node, see `keys.node_id`
+    24     8    incarnation  one life of the node; larger is newer; below 2^63
+    32     8    sequence     index of this heartbeat on the sender's schedule; below 2^62
+    40     2    memory       hundredths of a percent, 0xFFFF: not measured
+    42     2    load         hundredths of a runnable process, 0xFFFF: not measured
+    44     4    echo         what the last acknowledgement or probe carried here; 0: none yet
+    48     16   tag          HMAC-SHA256 of bytes 0..47 under the node's key, first 16 bytes
+
+A monitor that has restarted, or meets a new life of a node, believes nothing before that life
+has echoed a number which the monitor drew for this session: so a heartbeat recorded earlier and
+played again changes nothing, although sequence numbers are never written to disk.
+"""
+
+import hmac
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from beatward.errors import MalformedRecord
+
+MAGIC = b"BW"
+VERSION = 1
+RECORD_SIZE = 64
+BODY_SIZE = 48
+TAG_SIZE = 16
+# 22 records are 1408 bytes: they fit the smallest MTU in common use (1500, less IPv6 and a tunnel).
+RECORDS_MAX = 22
+DATAGRAM_SIZE_MAX = RECORDS_MAX * RECORD_SIZE
+
+NO_SLOT = 0xFFFFFFFF
+NO_GAUGE = 0xFFFF
+INCARNATION_MAX = 2**63 - 1
+SEQUENCE_MAX = 2**62 - 1
+INTERVAL_MS_MAX = 2**32 - 1
+
+_BODY = struct.Struct("<2sBBIIBBHQQQHHI")
+assert _BODY.size == BODY_SIZE
+
+
+class Kind(IntEnum):
+    """What a record is; the kind is under the tag, so a record cannot be turned round."""
+
+    HEARTBEAT = 1
+    ACKNOWLEDGEMENT = 2
+    PROBE = 3
+    PROBE_REPLY = 4
+    GOODBYE = 5
+
+
+class Health(IntEnum):
+    """What a node says of itself in a heartbeat."""
+
+    WELL = 0
+    ILL = 1
+
+
+class Farewell(IntEnum):
+    """Why a node says goodbye."""
+
+    LEFT = 0
+    EXITED = 1
+
+
+class Flag(IntFlag):
+    """Single wishes; unknown bits are ignored."""
+
+    ACKNOWLEDGE = 1  # agent to monitor: please acknowledge
+    MAIL = 2  # monitor to agent: an action waits for you, fetch it over HTTP
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record, decoded. Fields as in the table of this module."""
+
+    kind: Kind
+    node: int
+    incarnation: int
+    sequence: int
+    interval_ms: int
+    slot: int = NO_SLOT
+    status: int = 0
+    flags: int = 0
+    cpu: int = NO_GAUGE
+    memory: int = NO_GAUGE
+    load: int = NO_GAUGE
+    echo: int = 0
+
+
+def tag(key: bytes, body: bytes) -> bytes:
+    """Return the 16 bytes that authenticate a body of 48 under a node's key."""
+    return hmac.digest(key, body, "sha256")[:TAG_SIZE]
+
+
+def seal(record: Record, key: bytes) -> bytes:
+    """Write a record and its tag: 64 bytes, ready for the wire."""
+    body = _BODY.pack(
+        MAGIC,
+        VERSION,
+        record.kind,
+        record.slot,
+        record.interval_ms,
+        record.status,
+        record.flags,
+        record.cpu,
+        record.node,
+        record.incarnation,
+        record.sequence,
+        record.memory,
+        record.load,
+        record.echo,
+    )
+    return body + tag(key, body)
+
+
+def open_record(data: bytes, key: bytes) -> Record:
+    """Check and read one record of exactly 64 bytes.
+
+    Raises MalformedRecord when length, magic, version, kind, a range or the tag is not right.
+    The monitor never calls this on what arrives: it works on batches (`core.intake`).
+    """
+    if len(data) != RECORD_SIZE:
+        raise MalformedRecord(f"a record has {RECORD_SIZE} bytes, not {len(data)}")
+    body = data[:BODY_SIZE]
+    magic, version, kind, slot, interval_ms, status, flags, cpu, node, *rest = _BODY.unpack(body)
+    if magic != MAGIC:
+        raise MalformedRecord("this is not a beatward record")
+    if version != VERSION:
+        raise MalformedRecord(f"version {version} is spoken here as {VERSION}")
+    if not hmac.compare_digest(tag(key, body), data[BODY_SIZE:]):
+        raise MalformedRecord("the tag does not fit the node's key")
+    incarnation, sequence, memory, load, echo = rest
+    if kind not in Kind.__members__.values():
+        raise MalformedRecord(f"kind {kind} is not known")
+    if incarnation > INCARNATION_MAX or sequence > SEQUENCE_MAX:
+        raise MalformedRecord("incarnation or sequence is out of range")
+    return Record(
+        kind=Kind(kind),
+        node=node,
+        incarnation=incarnation,
+        sequence=sequence,
+        interval_ms=interval_ms,
+        slot=slot,
+        status=status,
+        flags=flags,
+        cpu=cpu,
+        memory=memory,
+        load=load,
+        echo=echo,
+    )
+
+
+def gauge(fraction: float | None) -> int:
+    """Turn a fraction (0.25) or a load average (1.5) into hundredths of a percent or process.
+
+    fraction   0.0 to 1.0 for cpu and memory is scaled by the caller to percent first.
+    """
+    if fraction is None or fraction != fraction:  # noqa: PLR0124  NaN is not equal to itself
+        return NO_GAUGE
+    return max(0, min(round(fraction * 100), NO_GAUGE - 1))
+
+
+def exit_code_field(code: int) -> int:
+    """Write a process's exit code, or minus its signal, as the 16-bit field of a goodbye."""
+    return max(-32768, min(code, 32767)) & 0xFFFF
+
+
+def exit_code_from_field(field: int) -> int:
+    """Read what `exit_code_field` wrote."""
+    return field - 0x10000 if field >= 0x8000 else field

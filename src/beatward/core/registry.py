@@ -1,0 +1,180 @@
+"""Identity -> slot: a dense index into every array of the monitor, and the life of each node.
+
+A node is a row: identity, key, current incarnation and whether it has proved itself in this
+session, highest sequence heard, last address. Slots of forgotten nodes are used again. Arrays
+double when they are full. Not here: what a status is (`core.membership`) and deadlines (`detect`).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from beatward.core.protocol.keys import KEY_SIZE, node_id, node_key
+
+_PEER_SIZE = 28
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+# Numpy allocates these lazily; below a thousand nodes the size is of no account.
+_CAPACITY_MIN = 1024
+NO_VIA = 255  # never heard
+
+
+class Registry:
+    """The arrays of identity. Public arrays are read by every room, written only here."""
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+        self.capacity = _CAPACITY_MIN
+        self.count = 0  # slots ever used; free ones lie below it
+        self.names: list[str] = []
+        self.labels: dict[int, Mapping[str, str]] = {}
+        self._slots: dict[int, int] = {}
+        self._free: list[int] = []
+        self.node = np.zeros(self.capacity, np.uint64)
+        self.incarnation = np.zeros(self.capacity, np.int64)
+        self.proven = np.zeros(self.capacity, np.bool_)
+        self.sequence = np.full(self.capacity, -1, np.int64)
+        self.interval_ns = np.zeros(self.capacity, np.int64)
+        self.heard_ns = np.zeros(self.capacity, np.int64)
+        self.health = np.zeros(self.capacity, np.uint8)
+        self.via = np.full(self.capacity, NO_VIA, np.uint8)
+        self.cpu = np.full(self.capacity, 0xFFFF, np.uint16)
+        self.memory = np.full(self.capacity, 0xFFFF, np.uint16)
+        self.load = np.full(self.capacity, 0xFFFF, np.uint16)
+        self.key = np.zeros((self.capacity, KEY_SIZE), np.uint8)
+        self.peer = np.zeros((self.capacity, _PEER_SIZE), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def slot_of(self, name: str) -> int:
+        """Return the slot of a name, or -1."""
+        slot = self._slots.get(node_id(name), -1)
+        return slot if slot >= 0 and self.names[slot] == name else -1
+
+    def name(self, slot: int) -> str:
+        """Return the name in a slot; empty where the slot is free."""
+        return self.names[slot]
+
+    def in_use(self) -> BoolArray:
+        """Return which of the slots below `count` hold a node."""
+        return self.node[: self.count] != 0
+
+    def enrol(self, name: str, labels: Mapping[str, str]) -> tuple[int, bool]:
+        """Give a name a slot, or find the one it has; returns (slot, whether it is new).
+
+        Raises ValueError when another name has the same identity (see `keys.node_id`).
+        """
+        node = node_id(name)
+        slot = self._slots.get(node)
+        if slot is not None:
+            if self.names[slot] != name:
+                message = f"{name!r} has the identity of {self.names[slot]!r}; choose another name"
+                raise ValueError(message)
+            if labels:
+                self.labels[slot] = dict(labels)
+            return slot, False
+        slot = self._take_slot(name)
+        self._slots[node] = slot
+        if labels:
+            self.labels[slot] = dict(labels)
+        self.node[slot] = node
+        self.key[slot] = np.frombuffer(node_key(self._master, node), np.uint8)
+        self._clear_life(slot)
+        return slot, True
+
+    def forget(self, slot: int) -> None:
+        """Free a slot; its key no longer opens anything."""
+        del self._slots[int(self.node[slot])]
+        self.labels.pop(slot, None)
+        self.names[slot] = ""
+        self.node[slot] = 0
+        self.key[slot] = 0
+        self._clear_life(slot)
+        self._free.append(slot)
+
+    def find(self, hints: npt.NDArray[np.uint32], nodes: npt.NDArray[np.uint64]) -> IntArray:
+        """Return the slots (m,) of identities; -1 where unknown.
+
+        The hint costs 14 ns and is right for every node that was ever acknowledged; the
+        dictionary is asked for the rest only.
+        """
+        slots = hints.astype(np.int64)
+        slots[slots >= self.count] = -1
+        guessed = np.maximum(slots, 0)
+        slots[(self.node[guessed] != nodes) | (nodes == 0)] = -1
+        for i in np.flatnonzero(slots < 0):
+            slots[i] = self._slots.get(int(nodes[i]), -1)
+        return slots
+
+    def begin_life(self, slot: int, incarnation: int) -> None:
+        """Accept a life that has proved itself; its sequence begins anew."""
+        self._clear_life(slot)
+        self.incarnation[slot] = incarnation
+        self.proven[slot] = True
+
+    def _clear_life(self, slot: int) -> None:
+        self.incarnation[slot] = 0
+        self.proven[slot] = False
+        self.sequence[slot] = -1
+        self.health[slot] = 0
+
+    def _take_slot(self, name: str) -> int:
+        if self._free:
+            slot = self._free.pop()
+            self.names[slot] = name
+            self.heard_ns[slot] = 0
+            self.interval_ns[slot] = 0
+            self.via[slot] = NO_VIA
+            self.peer[slot] = 0
+            return slot
+        if self.count == self.capacity:
+            self._grow()
+        slot = self.count
+        self.count += 1
+        self.names.append(name)
+        return slot
+
+    def _grow(self) -> None:
+        for name in _ARRAYS:
+            setattr(self, name, grown(getattr(self, name), 2 * self.capacity, _FILLS.get(name, 0)))
+        self.capacity *= 2
+
+
+_ARRAYS = (
+    "node",
+    "incarnation",
+    "proven",
+    "sequence",
+    "interval_ns",
+    "heard_ns",
+    "health",
+    "via",
+    "cpu",
+    "memory",
+    "load",
+    "key",
+    "peer",
+)
+_FILLS = {"sequence": -1, "via": NO_VIA, "cpu": 0xFFFF, "memory": 0xFFFF, "load": 0xFFFF}
+
+
+def grown(array: npt.NDArray[np.generic], capacity: int, fill: int) -> npt.NDArray[np.generic]:
+    """Return a longer copy of an array, new rows filled; the old one is left to its readers."""
+    larger = np.full((capacity, *array.shape[1:]), fill, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def first_of_each(slots: IntArray, scratch: IntArray) -> BoolArray:
+    """Return which rows (m,) are the first of their slot in a batch.
+
+    scratch  (capacity,) is overwritten. Written backwards, the last write to a slot is its first
+    row: two scatters instead of a sort, 10 to 12 ns a row against 70 for np.unique.
+    """
+    order = np.arange(len(slots))
+    scratch[slots[::-1]] = order[::-1]
+    first: BoolArray = scratch[slots] == order
+    return first
