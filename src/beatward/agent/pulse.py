@@ -1,0 +1,295 @@
+"""The heartbeat of one node as a pure machine: what to send, when, and what an answer means.
+
+The sender keeps an absolute grid: heartbeat i is due at start + i * interval, so its sequence
+number *is* its slot on the grid and the monitor can tell a late heartbeat from a late network
+without comparing clocks (Chen's NFD-E stands on this). After a stall or a suspended machine the
+missed slots are skipped, never caught up: one heartbeat goes out with the current index.
+
+There is no jitter on the grid. Each heartbeat that is shifted on purpose widens the margin that
+the monitor must allow for, so 5 % of jitter costs 5 % of an interval of detection time for every
+node, always. What jitter is for, nodes in lockstep, comes from starting together, and grids that
+begin when each node is ready to speak do not.
+
+    start ──► beat, beat, beat ... ──► goodbye, goodbye ... ──► next_due_ns == NEVER
+                 ▲                           (until acknowledged, at most 5)
+    receive ─────┘  probe: answered at once; acknowledgement: round trip, slot, mail
+
+How to drive it (the simulator and `heart` do just this):
+
+    while pulse.next_due_ns != NEVER:
+        wait for a datagram until pulse.next_due_ns
+        for reply in pulse.receive(datagram, now_ns): send(reply)
+        if now_ns >= pulse.next_due_ns: send(pulse.beat(now_ns, report))
+        if pulse.wants_reconnect: reopen the socket; pulse.reconnected()
+
+`now_ns` is handed in and should count suspended time (CLOCK_BOOTTIME). Not here: clocks, sockets,
+chance, and the choice of an incarnation.
+"""
+
+from dataclasses import dataclass, replace
+
+from beatward.core.instants import MILLISECOND, NEVER, SECOND
+from beatward.core.protocol.keys import node_id
+from beatward.core.protocol.record import (
+    INCARNATION_MAX,
+    INTERVAL_MS_MAX,
+    NO_GAUGE,
+    NO_SLOT,
+    Farewell,
+    Flag,
+    Health,
+    Kind,
+    Record,
+    exit_code_field,
+    gauge,
+    open_record,
+    seal,
+)
+from beatward.errors import MalformedRecord
+
+INTERVAL_MIN_NS = MILLISECOND
+INTERVAL_MAX_NS = INTERVAL_MS_MAX * MILLISECOND
+# An acknowledgement every 10 s keeps the round trip fresh and finds a monitor that moved within
+# half a minute, for 10 % more datagrams at an interval of 1 s.
+ASK_SPACING_NS = 10 * SECOND
+# An ask that nobody answered within a second, longer than any round trip we would call healthy,
+# is lost; it is repeated at this pace whatever the interval.
+ASK_PATIENCE_NS = SECOND
+UNANSWERED_MAX = 3
+GOODBYE_COUNT_MAX = 5
+GOODBYE_SPACING_NS = 100 * MILLISECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a node says of itself; cpu and memory in percent, load in runnable processes."""
+
+    health: Health = Health.WELL
+    cpu: float | None = None
+    memory: float | None = None
+    load: float | None = None
+
+
+class Pulse:
+    """One node's side of the conversation with one monitor.
+
+    incarnation          this life's number; larger than that of every earlier life of the name
+    interval_ns          whole milliseconds
+    start_ns             the grid's origin: heartbeat 0 is due then
+    mail_waits           the monitor said that an action waits; reset by `take_mail`
+    is_acknowledged      the monitor has acknowledged something in this life
+    rival_incarnation    the life that another process leads under this name; None: none was seen
+    round_trip_ns        of the last acknowledgement that could be measured, or None
+    """
+
+    def __init__(
+        self, name: str, key: bytes, *, incarnation: int, interval_ns: int, start_ns: int
+    ) -> None:
+        assert INTERVAL_MIN_NS <= interval_ns <= INTERVAL_MAX_NS
+        assert interval_ns % MILLISECOND == 0
+        assert 0 <= incarnation <= INCARNATION_MAX
+        self.name = name
+        self.interval_ns = interval_ns
+        self.incarnation = incarnation
+        self.mail_waits = False
+        self.is_acknowledged = False
+        self.rival_incarnation: int | None = None
+        self.round_trip_ns: int | None = None
+        self._node = node_id(name)
+        self._key = key
+        self._start_ns = start_ns
+        self._due_ns = start_ns
+        self._sequence = -1
+        self._report = Report()
+        self._slot = NO_SLOT
+        self._echo = 0
+        self._goodbye: Record | None = None
+        self._goodbye_count = 0
+        self._forget_asks()
+
+    @property
+    def next_due_ns(self) -> int:
+        """The instant of the next `beat`; NEVER after a goodbye that was heard or given up."""
+        return self._due_ns
+
+    @property
+    def wants_reconnect(self) -> bool:
+        """Whether so many asks went unanswered that the address or the socket may be stale."""
+        return self._unanswered_count >= UNANSWERED_MAX
+
+    @property
+    def goodbye_is_acknowledged(self) -> bool:
+        """Whether the monitor has confirmed the goodbye."""
+        return self._goodbye is not None and self._acknowledged_sequence >= self._goodbye.sequence
+
+    def beat(self, now_ns: int, report: Report) -> bytes:
+        """Return what is due now: a heartbeat with the current slot's index, or a goodbye again.
+
+        Must not be called before `next_due_ns`: a slot has one heartbeat.
+        """
+        assert now_ns >= self._due_ns, "this slot's heartbeat was sent already"
+        if self._goodbye is not None:
+            return self._repeat_goodbye(now_ns)
+        sequence = self._slot_index(now_ns)
+        self._sequence = sequence
+        self._report = report
+        self._due_ns = self._start_ns + (sequence + 1) * self.interval_ns
+        flags = 0
+        if self._asks(now_ns):
+            flags = Flag.ACKNOWLEDGE
+            self._ask_sequence, self._ask_sent_ns = sequence, now_ns
+        return self._seal(Kind.HEARTBEAT, sequence, report, flags=flags)
+
+    def receive(self, data: bytes, now_ns: int) -> list[bytes]:
+        """Take a datagram in and return what to send back at once.
+
+        What is not from our monitor, or not for this node, changes nothing.
+        """
+        try:
+            heard = open_record(data, self._key)
+        except MalformedRecord:
+            return []
+        if heard.node != self._node:
+            return []
+        if heard.kind == Kind.PROBE:
+            return self._answer_probe(heard, now_ns)
+        if heard.kind == Kind.ACKNOWLEDGEMENT:
+            self._take_acknowledgement(heard, now_ns)
+        return []
+
+    def goodbye(self, now_ns: int, farewell: Farewell, *, exit_code: int | None = None) -> bytes:
+        """Begin to say goodbye and return the first one; `beat` repeats it while it is due.
+
+        exit_code   of the process that ended, or minus the signal that ended it
+        """
+        assert self._goodbye is None, "goodbye is said once"
+        # One past the last heartbeat, although that slot is not due yet: so a goodbye is newer
+        # than all that was said, and its acknowledgement cannot be mistaken for a heartbeat's.
+        self._goodbye = Record(
+            kind=Kind.GOODBYE,
+            node=self._node,
+            incarnation=self.incarnation,
+            sequence=max(self._slot_index(now_ns), self._sequence + 1),
+            interval_ms=self.interval_ns // MILLISECOND,
+            status=farewell,
+            flags=Flag.ACKNOWLEDGE,
+            cpu=NO_GAUGE if exit_code is None else exit_code_field(exit_code),
+        )
+        return self._repeat_goodbye(now_ns)
+
+    def reconnected(self) -> None:
+        """Note that the socket is fresh: so many asks may go unanswered again."""
+        self._unanswered_count = 0
+
+    def take_mail(self) -> bool:
+        """Tell whether an action waits, and forget it until the monitor says so again."""
+        waits, self.mail_waits = self.mail_waits, False
+        return waits
+
+    def _slot_index(self, now_ns: int) -> int:
+        return (now_ns - self._start_ns) // self.interval_ns
+
+    def _seal(
+        self, kind: Kind, sequence: int, report: Report, *, flags: int = 0, echo: int | None = None
+    ) -> bytes:
+        spoken = Record(
+            kind=kind,
+            node=self._node,
+            incarnation=self.incarnation,
+            sequence=sequence,
+            interval_ms=self.interval_ns // MILLISECOND,
+            slot=self._slot,
+            status=report.health,
+            flags=flags,
+            cpu=gauge(report.cpu),
+            memory=gauge(report.memory),
+            load=gauge(report.load),
+            echo=self._echo if echo is None else echo,
+        )
+        return seal(spoken, self._key)
+
+    def _repeat_goodbye(self, now_ns: int) -> bytes:
+        assert self._goodbye is not None
+        self._goodbye_count += 1
+        given_up = self._goodbye_count >= GOODBYE_COUNT_MAX
+        self._due_ns = NEVER if given_up else now_ns + GOODBYE_SPACING_NS
+        # Slot and echo as of now: an answer to the first goodbye may have brought a new echo.
+        return seal(replace(self._goodbye, slot=self._slot, echo=self._echo), self._key)
+
+    # --- asking for acknowledgements ---
+
+    def _forget_asks(self) -> None:
+        self._acknowledged_sequence = -1
+        self._ask_sequence = -1
+        self._ask_sent_ns = 0
+        self._is_asking = False
+        self._next_ask_ns = 0
+        self._counted_ns = 0
+        self._unanswered_count = 0
+
+    def _asks(self, now_ns: int) -> bool:
+        """Decide whether this heartbeat asks, and count an earlier ask that nobody answered."""
+        if self._is_asking and now_ns - self._counted_ns >= ASK_PATIENCE_NS:
+            self._unanswered_count += 1
+            self._counted_ns = now_ns
+            return True
+        if self._is_asking:
+            # A new life asks with every heartbeat, so that a short interval is proven fast.
+            return not self.is_acknowledged
+        if now_ns < self._next_ask_ns:
+            return False
+        self._is_asking = True
+        self._counted_ns = now_ns
+        return True
+
+    def _take_acknowledgement(self, heard: Record, now_ns: int) -> None:
+        if heard.incarnation > self.incarnation:
+            self._meet_a_newer_life(heard, now_ns)
+            return
+        newest = self._sequence if self._goodbye is None else self._goodbye.sequence
+        # An older life's, a repeated or a replayed acknowledgement says nothing about now.
+        if heard.incarnation < self.incarnation:
+            return
+        if not self._acknowledged_sequence < heard.sequence <= newest:
+            return
+        if heard.sequence == self._ask_sequence:
+            self.round_trip_ns = now_ns - self._ask_sent_ns
+        self._acknowledged_sequence = heard.sequence
+        self._is_asking = False
+        self._unanswered_count = 0
+        self._next_ask_ns = now_ns + ASK_SPACING_NS
+        self.is_acknowledged = True
+        self._remember(heard)
+        if self.goodbye_is_acknowledged:
+            self._due_ns = NEVER
+
+    def _meet_a_newer_life(self, heard: Record, now_ns: int) -> None:
+        if self.is_acknowledged or heard.incarnation >= INCARNATION_MAX:
+            # We were believed, and then somebody newer was: that is another process.
+            self.rival_incarnation = heard.incarnation
+            return
+        # Our clock was behind when this life was numbered. Go on as the next life, at once.
+        self.incarnation = heard.incarnation + 1
+        self._forget_asks()
+        self._remember(heard)
+        if self._goodbye is not None:
+            self._goodbye = replace(self._goodbye, incarnation=self.incarnation)
+        else:
+            self._due_ns = min(self._due_ns, max(now_ns, self._start_ns))
+
+    def _answer_probe(self, heard: Record, now_ns: int) -> list[bytes]:
+        if heard.incarnation > self.incarnation:
+            return []  # It asks for another life than ours.
+        self._remember(heard)
+        if self._goodbye is not None:
+            # With the echo that proves it; but a reply would say that we are still there.
+            return [] if self._due_ns == NEVER else [self._repeat_goodbye(now_ns)]
+        if self._sequence < 0:
+            return []  # We have not said a word yet; the first heartbeat will carry the echo.
+        sequence = self._slot_index(now_ns)
+        return [self._seal(Kind.PROBE_REPLY, sequence, self._report, echo=heard.echo)]
+
+    def _remember(self, heard: Record) -> None:
+        self._echo = heard.echo
+        self._slot = heard.slot
+        self.mail_waits = self.mail_waits or bool(heard.flags & Flag.MAIL)

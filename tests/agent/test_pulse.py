@@ -1,0 +1,409 @@
+"""The pure heartbeat: the grid, the conversation, the goodbye; literal numbers and properties."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beatward.agent.pulse import Pulse, Report
+from beatward.core.instants import MILLISECOND, NEVER, SECOND
+from beatward.core.protocol.keys import node_id
+from beatward.core.protocol.record import (
+    NO_GAUGE,
+    NO_SLOT,
+    Farewell,
+    Flag,
+    Health,
+    Kind,
+    Record,
+    exit_code_from_field,
+    open_record,
+    seal,
+)
+
+KEY = bytes(range(32))
+NAME = "web-1"
+START = 1_000 * SECOND
+LIFE = 1_700_000_000_000_000
+SESSION = 0xBEA7
+
+
+def new_pulse(interval_ns=SECOND, **settings):
+    chosen = {"incarnation": LIFE, "interval_ns": interval_ns, "start_ns": START, **settings}
+    return Pulse(NAME, KEY, **chosen)
+
+
+def heard(data):
+    return open_record(data, KEY)
+
+
+def answer(kind=Kind.ACKNOWLEDGEMENT, *, key=KEY, **fields):
+    given_fields = {
+        "node": node_id(NAME),
+        "incarnation": LIFE,
+        "sequence": 0,
+        "interval_ms": 1000,
+        "slot": 7,
+        "echo": SESSION,
+    }
+    return seal(Record(kind, **{**given_fields, **fields}), key)
+
+
+def beat_at(pulse, at_ns, report=None):
+    return heard(pulse.beat(START + at_ns, report or Report()))
+
+
+# --- the grid ---
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "sequence", "next_ms"),
+    [
+        (0, 0, 1000),
+        (1, 0, 1000),
+        (999, 0, 1000),
+        (1000, 1, 2000),
+        (3_600_500, 3600, 3_601_000),  # An hour of suspended machine is one heartbeat, not 3600.
+    ],
+)
+def test_a_heartbeat_carries_its_slot_on_the_grid(at_ms, sequence, next_ms):
+    pulse = new_pulse()
+    assert pulse.next_due_ns == START
+    assert beat_at(pulse, at_ms * MILLISECOND).sequence == sequence
+    assert pulse.next_due_ns == START + next_ms * MILLISECOND
+
+
+def test_after_a_stall_missed_slots_are_skipped_and_the_grid_stays():
+    pulse = new_pulse()
+    sequences = [
+        beat_at(pulse, at_ms * MILLISECOND).sequence for at_ms in (0, 1003, 2001, 7950, 8000, 9002)
+    ]
+    assert sequences == [0, 1, 2, 7, 8, 9]
+
+
+def test_a_late_heartbeat_does_not_move_the_next_one():
+    pulse = new_pulse(250 * MILLISECOND)
+    beat_at(pulse, 240 * MILLISECOND)
+    assert pulse.next_due_ns == START + 250 * MILLISECOND
+
+
+def test_a_slot_has_one_heartbeat():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    with pytest.raises(AssertionError, match="sent already"):
+        beat_at(pulse, 999 * MILLISECOND)
+
+
+def test_nothing_is_due_before_the_start():
+    with pytest.raises(AssertionError):
+        beat_at(new_pulse(), -1)
+
+
+@given(
+    interval_ms=st.integers(1, 100_000),
+    waits=st.lists(st.integers(0, 10**12), min_size=1, max_size=40),
+)
+def test_property_the_sequence_is_the_slot_index_and_never_repeats(interval_ms, waits):
+    interval_ns = interval_ms * MILLISECOND
+    pulse = new_pulse(interval_ns)
+    now_ns, last = START, -1
+    for wait_ns in waits:
+        now_ns = max(now_ns + wait_ns, pulse.next_due_ns)
+        spoken = heard(pulse.beat(now_ns, Report()))
+        assert spoken.sequence == (now_ns - START) // interval_ns
+        assert spoken.sequence > last
+        assert now_ns < pulse.next_due_ns <= now_ns + interval_ns
+        last = spoken.sequence
+
+
+@pytest.mark.parametrize("interval_ns", [0, -SECOND, MILLISECOND // 2, 1_500_001, 2**32 * 10**6])
+def test_an_interval_that_the_wire_cannot_carry_is_refused(interval_ns):
+    with pytest.raises(AssertionError):
+        new_pulse(interval_ns)
+
+
+# --- what a heartbeat says ---
+
+
+def test_the_first_heartbeat_says_who_how_often_and_asks():
+    spoken = beat_at(new_pulse(2500 * MILLISECOND), 0)
+    assert spoken == Record(
+        kind=Kind.HEARTBEAT,
+        node=node_id(NAME),
+        incarnation=LIFE,
+        sequence=0,
+        interval_ms=2500,
+        slot=NO_SLOT,
+        status=Health.WELL,
+        flags=Flag.ACKNOWLEDGE,
+        cpu=NO_GAUGE,
+        memory=NO_GAUGE,
+        load=NO_GAUGE,
+        echo=0,
+    )
+
+
+def test_a_report_is_carried_in_hundredths():
+    report = Report(Health.ILL, cpu=12.34, memory=100.0, load=0.5)
+    spoken = beat_at(new_pulse(), 0, report)
+    assert (spoken.status, spoken.cpu, spoken.memory, spoken.load) == (Health.ILL, 1234, 10000, 50)
+
+
+# --- probes ---
+
+
+def test_a_probe_is_answered_at_once_with_its_echo_and_the_last_report():
+    pulse = new_pulse()
+    beat_at(pulse, 0, Report(Health.ILL, cpu=1.0))
+    probe = answer(Kind.PROBE, echo=99, sequence=0)
+    (reply,) = pulse.receive(probe, START + 5_400 * MILLISECOND)
+    said = heard(reply)
+    assert (said.kind, said.echo, said.sequence, said.flags) == (Kind.PROBE_REPLY, 99, 5, 0)
+    assert (said.status, said.cpu, said.slot) == (Health.ILL, 100, 7)
+    assert len(reply) <= len(probe)
+
+
+def test_the_echo_of_a_probe_rides_on_the_next_heartbeats():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.receive(answer(Kind.PROBE, echo=99), START + 1)
+    assert [beat_at(pulse, i * SECOND).echo for i in (1, 2)] == [99, 99]
+
+
+def test_a_probe_meant_for_an_earlier_life_is_answered_by_this_one():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    (reply,) = pulse.receive(answer(Kind.PROBE, incarnation=LIFE - 1), START + 1)
+    assert heard(reply).incarnation == LIFE
+
+
+def test_a_probe_meant_for_a_later_life_is_not_ours_to_answer():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    assert pulse.receive(answer(Kind.PROBE, incarnation=LIFE + 1), START + 1) == []
+    assert beat_at(pulse, SECOND).echo == 0
+
+
+def test_a_probe_before_the_first_word_only_leaves_its_echo():
+    pulse = new_pulse()
+    assert pulse.receive(answer(Kind.PROBE), START - 1) == []
+    assert beat_at(pulse, 0).echo == SESSION
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 64,
+        answer(Kind.PROBE)[:-1],
+        answer(Kind.PROBE) * 2,
+        answer(Kind.PROBE, key=b"\1" * 32),
+        answer(Kind.PROBE, node=node_id("web-2")),
+        answer(Kind.HEARTBEAT),
+        answer(Kind.PROBE_REPLY),
+        answer(Kind.GOODBYE),
+        answer(Kind.PROBE)[:44] + b"\x01" + answer(Kind.PROBE)[45:],
+    ],
+    ids=range(10),
+)
+def test_what_our_monitor_did_not_say_to_us_changes_nothing(data):
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    before = dict(vars(pulse))
+    assert pulse.receive(data, START + 1) == []
+    assert vars(pulse) == before
+
+
+@given(data=st.binary(max_size=200))
+def test_property_no_bytes_disturb_a_pulse(data):
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    assert pulse.receive(data, START + 1) == []
+    assert beat_at(pulse, SECOND).sequence == 1
+
+
+# --- acknowledgements ---
+
+
+def test_an_acknowledgement_gives_echo_slot_and_round_trip():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    assert pulse.round_trip_ns is None
+    assert pulse.receive(answer(sequence=0), START + 12 * MILLISECOND) == []
+    assert pulse.is_acknowledged
+    assert pulse.round_trip_ns == 12 * MILLISECOND
+    spoken = beat_at(pulse, SECOND)
+    assert (spoken.echo, spoken.slot, spoken.flags) == (SESSION, 7, 0)
+
+
+def asks(pulse, seconds):
+    return [i for i in seconds if beat_at(pulse, i * SECOND).flags & Flag.ACKNOWLEDGE]
+
+
+def test_an_acknowledged_life_asks_again_every_ten_seconds():
+    pulse = new_pulse()
+    asked = []
+    for i in range(35):
+        if beat_at(pulse, i * SECOND).flags & Flag.ACKNOWLEDGE:
+            asked.append(i)
+            pulse.receive(answer(sequence=i), START + i * SECOND + MILLISECOND)
+    assert asked == [0, 11, 22, 33]
+
+
+def test_an_unanswered_ask_is_repeated_and_the_third_asks_for_a_new_socket():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.receive(answer(sequence=0), START)
+    wanted = []
+    for i in range(1, 16):
+        beat_at(pulse, i * SECOND)
+        wanted.append(pulse.wants_reconnect)
+    # Asked at 10 s; at 11, 12 and 13 s nobody has answered.
+    assert wanted == [False] * 12 + [True] * 3
+    pulse.reconnected()
+    assert not pulse.wants_reconnect
+    assert asks(pulse, range(16, 19)) == [16, 17, 18]
+    assert pulse.wants_reconnect
+
+
+def test_an_answer_to_any_ask_ends_the_counting():
+    pulse = new_pulse()
+    asks(pulse, range(6))
+    assert pulse.wants_reconnect
+    pulse.receive(answer(sequence=2), START + 5 * SECOND + 1)
+    assert not pulse.wants_reconnect
+    assert asks(pulse, range(6, 17)) == [16]
+
+
+def test_a_new_life_with_a_short_interval_asks_each_time_but_counts_by_the_second():
+    pulse = new_pulse(50 * MILLISECOND)
+    flags = [beat_at(pulse, i * 50 * MILLISECOND).flags for i in range(60)]
+    assert flags == [Flag.ACKNOWLEDGE] * 60
+    assert not pulse.wants_reconnect
+    beat_at(pulse, 3 * SECOND)
+    assert pulse.wants_reconnect
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 3, 2**61])
+def test_a_replayed_or_invented_acknowledgement_is_harmless(sequence):
+    pulse = new_pulse()
+    for i in range(2):
+        beat_at(pulse, i * SECOND)
+    pulse.receive(answer(sequence=1), START + SECOND + 1)
+    beat_at(pulse, 2 * SECOND)
+    before = dict(vars(pulse))
+    old = answer(sequence=sequence, echo=666, slot=13, flags=Flag.MAIL)
+    assert pulse.receive(old, START + 2 * SECOND + 1) == []
+    assert vars(pulse) == before
+
+
+def test_mail_is_seen_once_until_it_is_said_again():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    assert not pulse.take_mail()
+    pulse.receive(answer(sequence=0, flags=Flag.MAIL), START + 1)
+    assert pulse.mail_waits
+    assert [pulse.take_mail(), pulse.take_mail()] == [True, False]
+    pulse.receive(answer(Kind.PROBE, flags=Flag.MAIL), START + 2)
+    assert pulse.take_mail()
+
+
+# --- lives ---
+
+
+def test_a_life_numbered_too_low_by_a_slow_clock_goes_on_as_the_next_one_at_once():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.receive(answer(incarnation=LIFE + 500, sequence=40), START + 300 * MILLISECOND)
+    assert pulse.incarnation == LIFE + 501
+    assert pulse.next_due_ns == START + 300 * MILLISECOND
+    spoken = beat_at(pulse, 300 * MILLISECOND)
+    assert (spoken.incarnation, spoken.sequence, spoken.echo) == (LIFE + 501, 0, SESSION)
+    assert spoken.flags == Flag.ACKNOWLEDGE
+    assert beat_at(pulse, SECOND).sequence == 1
+    assert pulse.rival_incarnation is None
+
+
+def test_an_acknowledged_life_that_meets_a_newer_one_names_it_and_keeps_its_own():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.receive(answer(sequence=0), START + 1)
+    pulse.receive(answer(incarnation=LIFE + 9, sequence=3), START + 2)
+    assert pulse.rival_incarnation == LIFE + 9
+    spoken = beat_at(pulse, SECOND)
+    assert (spoken.incarnation, spoken.sequence) == (LIFE, 1)
+
+
+def test_an_acknowledgement_of_an_earlier_life_is_not_ours():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.receive(answer(incarnation=LIFE - 1, sequence=0), START + 1)
+    assert not pulse.is_acknowledged
+
+
+def test_the_last_possible_life_is_not_exceeded():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.receive(answer(incarnation=2**63 - 1), START + 1)
+    assert (pulse.incarnation, pulse.rival_incarnation) == (LIFE, 2**63 - 1)
+
+
+# --- goodbye ---
+
+
+def test_a_goodbye_is_newer_than_all_heartbeats_and_carries_the_exit_code():
+    pulse = new_pulse()
+    for i in range(4):
+        beat_at(pulse, i * SECOND)
+    said = heard(pulse.goodbye(START + 3_200 * MILLISECOND, Farewell.EXITED, exit_code=-9))
+    assert (said.kind, said.status, said.sequence) == (Kind.GOODBYE, Farewell.EXITED, 4)
+    assert said.flags == Flag.ACKNOWLEDGE
+    assert exit_code_from_field(said.cpu) == -9
+
+
+def test_a_goodbye_without_an_exit_code_leaves_the_field_empty():
+    said = heard(new_pulse().goodbye(START, Farewell.LEFT))
+    assert (said.status, said.sequence, said.cpu) == (Farewell.LEFT, 0, NO_GAUGE)
+
+
+def test_a_goodbye_is_said_five_times_in_half_a_second_and_then_given_up():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    first = pulse.goodbye(START + 1, Farewell.LEFT)
+    at_ms, said = [], [first]
+    while pulse.next_due_ns != NEVER:
+        at_ms.append((pulse.next_due_ns - START) // MILLISECOND)
+        said.append(pulse.beat(pulse.next_due_ns, Report()))
+    assert at_ms == [100, 200, 300, 400]
+    assert said == [first] * 5
+    assert not pulse.goodbye_is_acknowledged
+
+
+def test_an_acknowledged_goodbye_is_not_repeated():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.goodbye(START + 1, Farewell.LEFT)
+    pulse.receive(answer(sequence=0), START + 2)
+    assert pulse.next_due_ns != NEVER
+    pulse.receive(answer(sequence=1), START + 3)
+    assert pulse.next_due_ns == NEVER
+    assert pulse.goodbye_is_acknowledged
+
+
+def test_a_probe_during_the_goodbye_is_answered_with_the_goodbye_and_its_proof():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    first = heard(pulse.goodbye(START + 1, Farewell.EXITED, exit_code=3))
+    (reply,) = pulse.receive(answer(Kind.PROBE, echo=77), START + 2)
+    assert heard(reply) == replace(first, echo=77, slot=7)
+    while pulse.next_due_ns != NEVER:
+        pulse.beat(pulse.next_due_ns, Report())
+    assert pulse.receive(answer(Kind.PROBE, echo=78), START + SECOND) == []
+
+
+def test_a_goodbye_from_a_life_numbered_too_low_goes_on_as_the_next_life():
+    pulse = new_pulse()
+    pulse.goodbye(START, Farewell.LEFT)
+    pulse.receive(answer(incarnation=LIFE + 5), START + 1)
+    assert heard(pulse.beat(pulse.next_due_ns, Report())).incarnation == LIFE + 6
