@@ -28,7 +28,7 @@ lint: setup-dev ## check style, types and the floors of the house
 	check .venv/bin/ruff check .; \
 	check .venv/bin/ruff format --check .; \
 	check .venv/bin/mypy; \
-	check .venv/bin/lint-imports; \
+	check .venv/bin/lint-imports --no-cache; \
 	if [ -n "$$failed" ]; then echo "lint: failed:$$failed" >&2; exit 1; fi
 
 format: setup-dev ## rewrite the sources in the house's format
