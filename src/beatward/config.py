@@ -110,11 +110,6 @@ class DetectorSettings(_Room):
     margin_min: Duration = "50ms"  # type: ignore[assignment]
     late: float = Field(default=1e-3, gt=0, lt=0.5, allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _auto_is_no_duration(cls, data: Any) -> Any:
-        return data
-
     @model_validator(mode="after")
     def _no_contradiction(self) -> "DetectorSettings":
         if self.kind == "chen" and self.timeout is not None:
@@ -174,7 +169,7 @@ class ActionSettings(_Room):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> "ActionSettings":
-        needs = {
+        needs: dict[str, dict[str, object]] = {
             "webhook": {"url": self.url},
             "exec": {"command": self.command},
             "agent": {"agent": self.agent, "run": self.run},
@@ -257,10 +252,10 @@ def parse(data: dict[str, Any], file: str) -> Settings:
         return Settings.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise _explained(first, data, file) from error
+        raise _explained(first, file) from error
 
 
-def _explained(problem: Any, data: dict[str, Any], file: str) -> ConfigError:
+def _explained(problem: Any, file: str) -> ConfigError:
     places = [part for part in problem["loc"] if part not in ("str", "int", "literal['auto']")]
     key = ".".join(str(part) for part in places) or "the file"
     kind = problem["type"]

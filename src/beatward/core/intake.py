@@ -194,7 +194,8 @@ _FROM_AGENT[[record.Kind.HEARTBEAT, record.Kind.PROBE_REPLY, record.Kind.GOODBYE
 def _shaped(datagrams: Datagrams) -> BoolArray:
     sizes = datagrams.sizes
     fits = (sizes > 0) & (sizes <= min(datagrams.rows.shape[1], record.DATAGRAM_SIZE_MAX))
-    return fits & (sizes % record.RECORD_SIZE == 0)
+    shaped: BoolArray = fits & (sizes % record.RECORD_SIZE == 0)
+    return shaped
 
 
 def _misshapen(datagrams: Datagrams) -> int:

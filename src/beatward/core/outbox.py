@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from beatward.core.entry import ActionRecord, Entry, Event
-from beatward.core.instants import format_duration
+from beatward.core.entry import ActionRecord
+from beatward.core.instants import NEVER
 from beatward.core.policy import ActionSettings
 
 
@@ -25,7 +25,8 @@ class Action:
 
     key      names the decision for ever; the same in every attempt and after a restart
     attempt  1 for the first
-    event    the transition behind it, as `core.entry.public` shows it, without `at`
+    event    the transition behind it, as `core.entry.public` shows it, but with `at_wall_ns`
+             (nanoseconds since 1970 UTC) in place of `at`
     """
 
     key: str
@@ -45,3 +46,128 @@ class Outcome:
     result: str
     message: str
     retry_after_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an outcome means: the action's row from now on, and when it runs again, if ever."""
+
+    record: ActionRecord
+    outcome: str
+    message: str
+    again_in_ns: int | None = None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    record: ActionRecord
+    journaled_at: int  # the sequence whose receipt releases it
+    not_before_ns: int
+    running: bool = False
+
+
+class Outbox:
+    """All actions without a final outcome; bounded by how many transitions can wait for a disk."""
+
+    def __init__(self, settings: Mapping[str, ActionSettings]) -> None:
+        self._settings = settings
+        self._waiting: dict[str, _Waiting] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many actions wait and how many are running."""
+        running = sum(1 for waiting in self._waiting.values() if waiting.running)
+        return {"waiting": len(self._waiting) - running, "running": running}
+
+    def settings(self, name: str) -> ActionSettings | None:
+        """Return the settings of an action, or None when they no longer name it."""
+        return self._settings.get(name)
+
+    def add(self, record: ActionRecord, *, sequence: int, not_before_ns: int) -> None:
+        """Take a decided action; it waits until the journal holds `sequence`."""
+        self._waiting[record.key] = _Waiting(record, sequence, not_before_ns)
+
+    def release(self, journaled: int, now_ns: int) -> tuple[Action, ...]:
+        """Return the actions that may run now, in the order they were decided; each once."""
+        released = []
+        for waiting in self._waiting.values():
+            if waiting.running or waiting.journaled_at > journaled:
+                continue
+            if waiting.not_before_ns > now_ns:
+                continue
+            waiting.running = True
+            record = waiting.record
+            released.append(
+                Action(
+                    record.key,
+                    record.name,
+                    record.kind,
+                    record.node,
+                    record.attempt + 1,
+                    record.event,
+                )
+            )
+        return tuple(released)
+
+    def settle(self, outcome: Outcome, now_ns: int) -> Settled | None:
+        """Take the outcome of an attempt; None for one that is not waited for."""
+        waiting = self._waiting.get(outcome.key)
+        if waiting is None or not waiting.running:
+            return None
+        settings = self._settings[waiting.record.name]
+        if outcome.result == "success":
+            return self._end(outcome.key, "done", "success", outcome.message)
+        if outcome.result == "permanent":
+            return self._end(outcome.key, "failed", "failed", outcome.message)
+        if outcome.attempt >= settings.attempts_max:
+            message = f"{outcome.message} (attempt {outcome.attempt}, the last)"
+            return self._end(outcome.key, "failed", "failed", message)
+        wait_ns = max(outcome.retry_after_ns, _backoff_ns(settings, outcome.attempt))
+        record = _with(waiting.record, "decided", outcome.attempt)
+        waiting.record = record
+        waiting.running = False
+        waiting.not_before_ns = now_ns + wait_ns
+        return Settled(record, "retry", outcome.message, wait_ns)
+
+    def withdraw(self, node: str, message: str) -> list[Settled]:
+        """Take back repairs of a node that have not begun: it is back without them."""
+        keys = [
+            key
+            for key, waiting in self._waiting.items()
+            if waiting.record.node == node
+            and not waiting.running
+            and self._settings[waiting.record.name].revives
+        ]
+        return [self._end(key, "withdrawn", "withdrawn", message) for key in keys]
+
+    def drop(self, key: str, message: str) -> Settled:
+        """End an action that can no longer run, such as one the settings no longer name."""
+        return self._end(key, "failed", "failed", message)
+
+    def next_ns(self, journaled: int) -> int:
+        """Return when the next waiting action may run, or NEVER."""
+        return min(
+            (
+                waiting.not_before_ns
+                for waiting in self._waiting.values()
+                if not waiting.running and waiting.journaled_at <= journaled
+            ),
+            default=NEVER,
+        )
+
+    def _end(self, key: str, state: str, outcome: str, message: str) -> Settled:
+        record = self._waiting.pop(key).record
+        return Settled(_with(record, state, record.attempt + 1), outcome, message)
+
+
+def _backoff_ns(settings: ActionSettings, attempt: int) -> int:
+    # Shifting by more than 40 would only build a large number for `min` to throw away.
+    return min(settings.retry_ns << min(attempt - 1, 40), settings.retry_max_ns)
+
+
+def _with(record: ActionRecord, state: str, attempt: int) -> ActionRecord:
+    return ActionRecord(
+        record.key, record.name, record.kind, record.node, state, attempt, record.event
+    )

@@ -60,7 +60,8 @@ class Registry:
 
     def in_use(self) -> BoolArray:
         """Return which of the slots below `count` hold a node."""
-        return self.node[: self.count] != 0
+        used: BoolArray = self.node[: self.count] != 0
+        return used
 
     def enrol(self, name: str, labels: Mapping[str, str]) -> tuple[int, bool]:
         """Give a name a slot, or find the one it has; returns (slot, whether it is new).

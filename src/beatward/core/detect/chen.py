@@ -13,7 +13,7 @@ all detectors that only listen, this one makes the fewest mistakes for a given d
 (theorem 5 of the paper, for the version with synchronised clocks).
 
 We keep the mean and the variance of the offset with a weight that falls as 1/count down to
-2/(n+1), so a slot costs 24 bytes instead of a ring of n, and follows a drifting clock as the ring
+2/(n+1), so a slot costs 40 bytes instead of a ring of n, and follows a drifting clock as the ring
 does. Moving the anchor to each heartbeat keeps every number small: no product of a sequence number
 and an interval is ever formed.
 
@@ -45,6 +45,9 @@ MEMORY_MIN = 8
 # One pause must not blunt the detector for a whole window: a deviation counts as at most this many
 # intervals (Pekko leaves such samples out; we bound them, so a lasting change is still learnt).
 DEVIATION_MAX = 4
+# So many heartbeats in a row outside the margin, early or late, are a schedule that has moved (a
+# virtual machine that was paused with its clock), not jitter: the estimate begins anew.
+STRIKES_MAX = 3
 
 
 class Chen(Detector):
@@ -56,6 +59,7 @@ class Chen(Detector):
         self.expected_ns: IntArray = np.zeros(capacity, np.int64)  # of heartbeat `sequence`
         self.variance: FloatArray = np.zeros(capacity, np.float64)  # ns^2 of the offset
         self.learnt_count: IntArray = np.zeros(capacity, np.int64)
+        self.strikes: IntArray = np.zeros(capacity, np.int64)
         self._weight_min = 2.0 / (settings.window + 1.0)
 
     def observe(  # noqa: D102
@@ -68,11 +72,11 @@ class Chen(Detector):
         learn: bool = True,
     ) -> None:
         interval = np.minimum(interval_ns, INTERVAL_MAX_NS)
-        self._reanchor_where_schedule_moved(slots, sequence, interval)
-        known = self.learnt_count[slots] > 0
-        passed = np.where(known, sequence - self.sequence[slots], 0)
-        expected = np.where(known, self.expected_ns[slots] + passed * interval, arrived_ns)
+        self._reanchor_where_grid_changed(slots, sequence, interval)
+        expected = self._expected_ns(slots, sequence, interval, arrived_ns)
         if learn:
+            self._reanchor_where_schedule_moved(slots, expected, arrived_ns)
+            expected = self._expected_ns(slots, sequence, interval, arrived_ns)
             expected = self._learn(slots, interval, expected, arrived_ns)
         self.sequence[slots] = sequence
         self.expected_ns[slots] = expected
@@ -84,7 +88,22 @@ class Chen(Detector):
             deadline = np.maximum(deadline, arrived_ns + self.timeout_ns(slots))
         self.deadline_ns[slots] = deadline
 
+    def _expected_ns(
+        self, slots: IntArray, sequence: IntArray, interval: IntArray, arrived_ns: IntArray
+    ) -> IntArray:
+        known = self.learnt_count[slots] > 0
+        passed = np.where(known, sequence - self.sequence[slots], 0)
+        return np.where(known, self.expected_ns[slots] + passed * interval, arrived_ns)
+
     def _reanchor_where_schedule_moved(
+        self, slots: IntArray, expected: IntArray, arrived_ns: IntArray
+    ) -> None:
+        outside = np.abs(arrived_ns - expected) > self.margin_ns(slots)
+        strikes = np.where(outside, self.strikes[slots] + 1, 0)
+        self.strikes[slots] = strikes
+        self.reanchor(slots[strikes >= STRIKES_MAX])
+
+    def _reanchor_where_grid_changed(
         self, slots: IntArray, sequence: IntArray, interval: IntArray
     ) -> None:
         # Another interval is another grid. A jump that would overflow is no schedule either.
@@ -107,6 +126,7 @@ class Chen(Detector):
     def reanchor(self, slots: IntArray) -> None:  # noqa: D102
         self.learnt_count[slots] = 0
         self.variance[slots] = 0.0
+        self.strikes[slots] = 0
 
     def timeout_ns(self, slots: IntArray) -> IntArray:  # noqa: D102
         return self.interval_ns[slots] + self.margin_ns(slots)
@@ -121,9 +141,9 @@ class Chen(Detector):
         ceiling = np.maximum(interval / 2.0, settings.margin_min_ns)
         margin = np.clip(bound, settings.margin_min_ns, ceiling)
         young = self.learnt_count[slots] < MEMORY_MIN
-        return np.where(young, np.maximum(interval, settings.margin_min_ns), np.rint(margin)).astype(
-            np.int64
-        )
+        return np.where(
+            young, np.maximum(interval, settings.margin_min_ns), np.rint(margin)
+        ).astype(np.int64)
 
     def why(self, slot: int) -> str:  # noqa: D102
         settings = self.settings
@@ -135,8 +155,5 @@ class Chen(Detector):
         if count < MEMORY_MIN:
             return f"one whole interval, because only {count} heartbeats of this schedule were seen"
         spread = format_duration(round(float(np.sqrt(self.variance[slot]))))
-        share = f"{settings.late_probability:g}"
-        return (
-            f"at most {share} of heartbeats come later whatever their distribution; "
-            f"the last {count} spread by {spread}"
-        )
+        once_in = round(1 / settings.late_probability)
+        return f"at most 1 in {once_in:,} comes later: the last {count} spread by {spread}"

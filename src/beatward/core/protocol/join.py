@@ -102,7 +102,7 @@ def answer(master: bytes, asked: JoinRequest, *, nonce: bytes, udp: str, now: in
 
 
 def accept(token: str, asked: JoinRequest, answered: JoinAnswer) -> Credential:
-    """Check the monitor's answer and take the key out; raises JoinRefused when it is not genuine."""
+    """Check the monitor's answer and take the key out; raises JoinRefused on a forged one."""
     _, secret = _split(token)
     proof = _prove(
         secret, "answer", asked.nonce, answered.nonce, answered.sealed_key, answered.udp, asked.name

@@ -1,0 +1,217 @@
+"""Why a node is held to be what it is: the facts behind a status, as numbers and as one sentence.
+
+The same words go into the journal, the API, every message and `beatward explain`. Facts are
+gathered from the rooms' arrays, live or in a snapshot, so a verdict of last night and the state of
+this second are explained by the same code.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from beatward.core.detect import Detector
+from beatward.core.guard import Pauses
+from beatward.core.instants import NEVER, format_duration
+from beatward.core.intake import Via
+from beatward.core.membership import Cause, Membership, Status
+from beatward.core.protocol.record import exit_code_from_field
+from beatward.core.registry import Registry
+
+# How a node reports, in words; a slot never heard from has none.
+VIA_WORDS: dict[int, str] = {Via.UDP: "udp", Via.HTTP: "http", Via.PING: "ping"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Where facts are gathered: the live rooms, or copies of them."""
+
+    registry: Registry
+    membership: Membership
+    detector: Detector
+    pauses: Pauses
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one node at one instant. Instants that never were are None.
+
+    bound_ns   the promised detection time: from its last moment to the verdict, at worst, beyond
+               the delay of the network
+    """
+
+    node: str
+    status: Status
+    cause: Cause
+    at_ns: int
+    since_ns: int
+    heard_ns: int | None
+    sequence: int | None
+    interval_ns: int
+    due_ns: int | None
+    deadline_ns: int | None
+    margin_ns: int
+    margin_from: str
+    via: str
+    probes_sent: int
+    window_ns: int
+    bound_ns: int
+    pauses: Pauses
+    started_ns: int
+    exit_code: int | None
+
+
+def gather(rooms: Rooms, slot: int, at_ns: int, *, exit_field: int | None = None) -> Facts:
+    """Collect the facts of a slot. `exit_field` is the exit code of a goodbye, as on the wire."""
+    registry, membership, detector = rooms.registry, rooms.membership, rooms.detector
+    one = np.array([slot], np.int64)  # detectors speak arrays; one node is an array of one
+    heard = int(registry.heard_ns[slot])
+    deadline = int(detector.deadline_ns[slot])
+    due = int(detector.due_ns[slot])
+    via = int(registry.via[slot])
+    margin = int(detector.margin_ns(one)[0]) if due != NEVER else 0
+    interval = int(registry.interval_ns[slot])
+    return Facts(
+        node=registry.names[slot],
+        status=Status(membership.status[slot]),
+        cause=Cause(membership.cause[slot]),
+        at_ns=at_ns,
+        since_ns=int(membership.since_ns[slot]),
+        heard_ns=heard or None,
+        sequence=int(registry.sequence[slot]) if registry.sequence[slot] >= 0 else None,
+        interval_ns=interval,
+        due_ns=None if due == NEVER else due,
+        deadline_ns=None if deadline == NEVER else deadline,
+        margin_ns=margin,
+        margin_from=detector.why(slot),
+        via=VIA_WORDS.get(via, ""),
+        probes_sent=int(membership.probes_sent[slot]),
+        window_ns=membership.settings.window_ns,
+        bound_ns=interval + margin + membership.settings.window_ns,
+        pauses=rooms.pauses,
+        started_ns=rooms.started_ns,
+        exit_code=None if exit_field is None else exit_code_from_field(exit_field),
+    )
+
+
+def numbers(facts: Facts) -> dict[str, Any]:
+    """Return the facts as JSON values; lengths of time in nanoseconds, relative to the instant."""
+    return {
+        "silent_ns": None if facts.heard_ns is None else facts.at_ns - facts.heard_ns,
+        "sequence_heard": facts.sequence,
+        "sequence_due": None if facts.sequence is None else facts.sequence + 1,
+        "interval_ns": facts.interval_ns,
+        "overdue_ns": None if facts.due_ns is None else facts.at_ns - facts.due_ns,
+        "margin_ns": facts.margin_ns,
+        "margin_from": facts.margin_from,
+        "via": facts.via,
+        "probes_sent": facts.probes_sent,
+        "probe_window_ns": facts.window_ns,
+        "bound_ns": facts.bound_ns,
+        "exit_code": facts.exit_code,
+        "monitor_pauses": facts.pauses.count,
+        "monitor_pause_ns": facts.pauses.last_length_ns,
+        "monitor_running_ns": facts.at_ns - facts.started_ns,
+        "would_change": _would_change(facts),
+    }
+
+
+def sentence(facts: Facts) -> str:
+    """Say in one sentence why the node has the status it has."""
+    return f"{facts.node} {_SENTENCES[facts.cause](facts)}"
+
+
+def _silence(facts: Facts) -> str:
+    if facts.heard_ns is None or facts.due_ns is None or facts.sequence is None:
+        return "nothing was heard of it since the monitor's start or its enrolment"
+    silent = format_duration(facts.at_ns - facts.heard_ns)
+    overdue = format_duration(max(facts.at_ns - facts.due_ns, 0))
+    margin = format_duration(facts.margin_ns)
+    return (
+        f"silent {silent}; heartbeat {facts.sequence + 1} was due {overdue} ago "
+        f"with margin {margin} ({facts.margin_from})"
+    )
+
+
+def _probes(facts: Facts) -> str:
+    if facts.via in ("http", "ping"):
+        return f"it reports over HTTP and cannot be probed, so {_window(facts)} were waited"
+    if facts.probes_sent == 0:
+        return f"no address to probe, so {_window(facts)} were waited"
+    plural = "s" if facts.probes_sent > 1 else ""
+    return f"{facts.probes_sent} probe{plural} over {_window(facts)} unanswered"
+
+
+def _window(facts: Facts) -> str:
+    return format_duration(facts.window_ns)
+
+
+def _self(facts: Facts) -> str:
+    if facts.pauses.count == 0:
+        return "the monitor itself never paused"
+    ago = format_duration(facts.at_ns - facts.pauses.last_ns)
+    length = format_duration(facts.pauses.last_length_ns)
+    return f"the monitor itself last paused {ago} ago for {length}, and began its deadlines anew"
+
+
+def _exited(facts: Facts) -> str:
+    code = facts.exit_code
+    if code is None:
+        return "dead: its agent saw the process end"
+    if code < 0:
+        return f"dead: its agent saw the process end by signal {-code}"
+    return f"dead: its agent saw the process end with exit code {code}"
+
+
+def _heard(facts: Facts) -> str:
+    if facts.sequence is None:  # its first word was the answer to a probe
+        what = "it proved that it speaks now"
+    else:
+        what = f"heartbeat {facts.sequence} arrived"
+    if facts.status == Status.RECOVERING:
+        return f"is back: {what}; waiting for it to be steady"
+    return f"is alive: {what}"
+
+
+_SENTENCES: dict[Cause, Callable[[Facts], str]] = {
+    Cause.ENROLLED: lambda _: "is enrolled; nothing was heard of it yet",
+    Cause.HEARD: _heard,
+    Cause.OVERDUE: lambda f: f"suspected: {_silence(f)}; probing for {_window(f)}; {_self(f)}",
+    Cause.REFUTED: lambda f: f"is alive: the suspicion was refuted by {_refuter(f)}",
+    Cause.SILENT: lambda f: f"dead: {_silence(f)}; {_probes(f)}; {_self(f)}",
+    Cause.EXITED: _exited,
+    Cause.GOODBYE: lambda _: "left: it said goodbye",
+    Cause.PAUSE: lambda _: "is paused: maintenance was announced, silence does not count",
+    Cause.RESUME: lambda _: "is watched again: maintenance is over",
+    Cause.ILL: lambda _: "is failing: its heartbeats arrive and say that it is not well",
+    Cause.WELL: lambda _: "is alive: it says that it is well again",
+    Cause.STEADY: lambda _: "is alive: it was steady for long enough after its return",
+}
+
+
+def _refuter(facts: Facts) -> str:
+    if facts.probes_sent:
+        return f"a heartbeat or an answer to one of {facts.probes_sent} probes"
+    return "a heartbeat"
+
+
+def _would_change(facts: Facts) -> str:
+    """Say what would have made, or would now make, another verdict."""
+    match facts.status:
+        case Status.DEAD if facts.cause == Cause.EXITED:
+            return "a new life of the node, as its restart begins one"
+        case Status.DEAD:
+            return "a newer heartbeat in time, an answer to a probe, or a new life of the node"
+        case Status.SUSPECT:
+            return f"an answer to a probe, or a heartbeat in time, within {_window(facts)}"
+        case Status.LEFT:
+            return "a heartbeat"
+        case Status.PAUSED:
+            return "the end of the maintenance (resume)"
+        case _ if facts.deadline_ns is not None:
+            left = format_duration(max(facts.deadline_ns - facts.at_ns, 0))
+            return f"silence for another {left} would make it suspect"
+        case _:
+            return "silence beyond the start grace would make it suspect"

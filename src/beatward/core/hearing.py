@@ -1,0 +1,289 @@
+"""What is heard: authenticated records -> lives, sequences, deadlines and changes of status.
+
+Three questions in this order. Which life speaks? A life of which this session knows nothing has
+to echo the session's number first, so nothing recorded earlier is believed. Is it news? A
+sequence at or below the highest one heard is a replay or a duplicate. Is it in time? A heartbeat
+whose own deadline has passed teaches the detector and refutes nothing: freshness hangs on the
+sender's schedule, and a stale one is answered with a probe that only a living node can answer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from beatward.core.detect import Detector
+from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
+from beatward.core.membership import Cause, Change, Membership, Status
+from beatward.core.protocol.record import Farewell, Flag, Health, Kind
+from beatward.core.registry import Registry, first_of_each
+from beatward.core.voice import Voice
+
+# One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
+# rounds only its newest is taken, so that nobody can make a turn quadratic.
+ROUNDS_MAX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a batch led to. `lives` are slots whose node has begun a new life; `exit_fields` holds
+    the exit code of a goodbye, as on the wire, by slot.
+    """
+
+    changes: tuple[Change, ...]
+    lives: tuple[int, ...]
+    exit_fields: dict[int, int]
+
+
+class Hearing:
+    """Takes batches; holds nothing of its own but scratch space and what it found in a batch."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        detector: Detector,
+        membership: Membership,
+        *,
+        intake: Intake,
+        voice: Voice,
+    ) -> None:
+        self._registry = registry
+        self._detector = detector
+        self._membership = membership
+        self._intake = intake
+        self._voice = voice
+        self.accepted_count = 0
+        self._changes: list[Change] = []
+        self._lives: list[int] = []
+        self._exit_fields: dict[int, int] = {}
+
+    def take(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> Heard:
+        """Take one authenticated batch.
+
+        stale  the batch was stamped late by our own pause: believe it, learn nothing from it
+        """
+        self._changes, self._lives, self._exit_fields = [], [], {}
+        if len(beats.slots):
+            if beats.via == Via.PING:
+                self._take_pings(beats, now_ns)
+            else:
+                self._take_records(beats, now_ns, stale=stale)
+        return Heard(tuple(self._changes), tuple(self._lives), self._exit_fields)
+
+    def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
+        beats = beats.take(self._believed(beats))
+        kind = beats.records["kind"]
+        self._take_heartbeats(beats.take(kind == Kind.HEARTBEAT), now_ns, stale=stale)
+        self._take_replies(beats.take(kind == Kind.PROBE_REPLY), now_ns)
+        self._take_goodbyes(beats.take(kind == Kind.GOODBYE), now_ns)
+
+    # -- which life speaks -------------------------------------------------------------------
+
+    def _believed(self, beats: Heartbeats) -> BoolArray:
+        """Return which rows come from a life that has proved itself; new lives may do so here."""
+        registry = self._registry
+        incarnation = beats.records["incarnation"].astype(np.int64)
+        believed = registry.proven[beats.slots] & (incarnation == registry.incarnation[beats.slots])
+        for i in np.flatnonzero(~believed):
+            believed[i] = self._meets_life(beats, int(i), int(incarnation[i]))
+        # A life that proved itself in this batch ends the one before it, also for earlier rows.
+        current = incarnation == registry.incarnation[beats.slots]
+        self._intake.refuse(Reject.OLD_LIFE, int((believed & ~current).sum()))
+        both: BoolArray = believed & current
+        return both
+
+    def _meets_life(self, beats: Heartbeats, row: int, incarnation: int) -> bool:
+        registry = self._registry
+        slot = int(beats.slots[row])
+        said = beats.records[row]
+        known = int(registry.incarnation[slot])
+        if incarnation < known:
+            self._intake.refuse(Reject.OLD_LIFE, 1)
+            if int(said["flags"]) & Flag.ACKNOWLEDGE and beats.via == Via.UDP:
+                # Tells an agent whose clock is behind which incarnation it has to exceed.
+                self._voice.acknowledge(slot, 0, beats.peers[row].tobytes())
+            return False
+        if incarnation == known and registry.proven[slot]:
+            return True
+        if int(said["echo"]) != self._voice.session:
+            self._intake.refuse(Reject.UNPROVEN, 1)
+            if beats.via == Via.UDP:
+                self._challenge_life(beats, row, incarnation)
+            return False
+        registry.begin_life(slot, incarnation)
+        self._detector.forget(np.array([slot]))
+        if incarnation > known:
+            self._lives.append(slot)
+        return True
+
+    def _challenge_life(self, beats: Heartbeats, row: int, incarnation: int) -> None:
+        # The probe has to name the life it asks; the registry still holds the one before.
+        slot = int(beats.slots[row])
+        known = self._registry.incarnation[slot]
+        self._registry.incarnation[slot] = incarnation
+        self._voice.probe(slot, self._voice.session, peer=beats.peers[row].tobytes())
+        self._registry.incarnation[slot] = known
+
+    # -- heartbeats --------------------------------------------------------------------------
+
+    def _take_heartbeats(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
+        rounds = 0
+        while len(beats.slots):
+            sequence = beats.records["sequence"].astype(np.int64)
+            fresh = sequence > self._registry.sequence[beats.slots]
+            self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
+            beats = beats.take(fresh)
+            if rounds == ROUNDS_MAX:
+                beats = beats.take(_newest_of_each(beats))
+            scratch = np.empty(self._registry.count, np.int64)
+            first = first_of_each(beats.slots, scratch)
+            self._observe(beats.take(first), now_ns, learn=not stale)
+            beats = beats.take(~first)
+            rounds += 1
+
+    def _observe(self, beats: Heartbeats, now_ns: int, *, learn: bool) -> None:
+        """Take heartbeats of distinct slots, each newer than what was heard of its slot."""
+        slots, said = beats.slots, beats.records
+        if not len(slots):
+            return
+        sequence = said["sequence"].astype(np.int64)
+        self._note(beats, sequence)
+        self._note_gauges(beats)
+        self._detector.observe(slots, sequence, interval_ns(said), beats.arrived_ns, learn=learn)
+        self._acknowledge(beats)
+        timely = self._detector.deadline_ns[slots] > now_ns
+        if beats.via != Via.UDP:
+            # It cannot be probed, so its word counts; its schedule is taken anew from here.
+            late = slots[~timely]
+            self._detector.reanchor(late)
+            self._detector.extend(late, now_ns + self._detector.timeout_ns(late))
+            timely[:] = True
+        self._judge(slots, timely, now_ns)
+
+    def _note(self, beats: Heartbeats, sequence: IntArray) -> None:
+        registry, slots, said = self._registry, beats.slots, beats.records
+        self.accepted_count += len(slots)
+        registry.sequence[slots] = sequence
+        registry.interval_ns[slots] = interval_ns(said)
+        registry.heard_ns[slots] = beats.arrived_ns
+        registry.via[slots] = beats.via
+        # An HTTP heartbeat has no address for datagrams: zeros, so that nothing is sent to it.
+        registry.peer[slots] = beats.peers
+
+    def _note_gauges(self, beats: Heartbeats) -> None:
+        registry, slots, said = self._registry, beats.slots, beats.records
+        registry.health[slots] = said["status"]
+        registry.cpu[slots] = said["cpu"]
+        registry.memory[slots] = said["memory"]
+        registry.load[slots] = said["load"]
+
+    def _acknowledge(self, beats: Heartbeats) -> None:
+        if beats.via != Via.UDP:
+            return
+        for i in np.flatnonzero(beats.records["flags"] & Flag.ACKNOWLEDGE):
+            sequence = int(beats.records["sequence"][i])
+            self._voice.acknowledge(int(beats.slots[i]), sequence, beats.peers[i].tobytes())
+
+    def _judge(self, slots: IntArray, timely: BoolArray, now_ns: int) -> None:
+        """Let fresh news change statuses, and probe those whose news is stale."""
+        membership = self._membership
+        status = membership.status[slots]
+        waiting = (status == Status.NEW) | (status == Status.LEFT)
+        self._change(slots[waiting | ((status == Status.DEAD) & timely)], Cause.HEARD, now_ns)
+        self._change(slots[(status == Status.SUSPECT) & timely], Cause.REFUTED, now_ns)
+        for slot in slots[(status == Status.DEAD) & ~timely]:
+            membership.challenge[slot] = self._voice.challenge()
+            self._voice.probe(int(slot), int(membership.challenge[slot]))
+        steady = slots[(status == Status.RECOVERING) & timely]
+        self._change(membership.steady(steady), Cause.STEADY, now_ns)
+        health = self._registry.health[slots]
+        self._change(slots[(status == Status.ALIVE) & (health == Health.ILL)], Cause.ILL, now_ns)
+        self._change(slots[(status == Status.FAILING) & (health != Health.ILL)], Cause.WELL, now_ns)
+        membership.watch(slots, self._detector.deadline_ns[slots])
+
+    def _change(self, slots: IntArray, cause: Cause, now_ns: int) -> None:
+        if len(slots):
+            self._changes.extend(self._membership.apply(slots, cause, now_ns))
+
+    # -- answers to probes -------------------------------------------------------------------
+
+    def _take_replies(self, beats: Heartbeats, now_ns: int) -> None:
+        for i in range(len(beats.slots)):
+            slot = int(beats.slots[i])
+            self._take_reply(slot, beats.take(np.array([i])), now_ns)
+
+    def _take_reply(self, slot: int, reply: Heartbeats, now_ns: int) -> None:
+        """Believe an answer that echoes the number asked of this node now, and no other.
+
+        It is not a heartbeat: it says nothing about the schedule, and leaves its place in the
+        sequence to the heartbeat that may still be under way.
+        """
+        registry, membership = self._registry, self._membership
+        status = Status(membership.status[slot])
+        sequence = int(reply.records["sequence"][0])
+        echo = int(reply.records["echo"][0])
+        asked = status in (Status.SUSPECT, Status.DEAD) and echo == membership.challenge[slot]
+        proves_life = echo == self._voice.session and registry.sequence[slot] < 0
+        if not (asked or proves_life) or sequence < registry.sequence[slot]:
+            self._intake.refuse(Reject.LATE_REPLY, 1)
+            return
+        membership.challenge[slot] = 0
+        slots = np.array([slot])
+        # The heartbeat of this very slot may still come, so the reply stands one before it.
+        heard = np.array([max(sequence - 1, int(registry.sequence[slot]))], np.int64)
+        self._note(reply, heard)
+        self._detector.observe(
+            slots, heard, interval_ns(reply.records), reply.arrived_ns, learn=False
+        )
+        self._judge(slots, np.ones(1, np.bool_), now_ns)
+
+    # -- goodbyes ----------------------------------------------------------------------------
+
+    def _take_goodbyes(self, beats: Heartbeats, now_ns: int) -> None:
+        for i in range(len(beats.slots)):
+            slot, said = int(beats.slots[i]), beats.records[i]
+            if int(said["sequence"]) < self._registry.sequence[slot]:
+                self._intake.refuse(Reject.REPLAY, 1)
+                continue
+            self.accepted_count += 1
+            self._registry.sequence[slot] = int(said["sequence"])
+            if beats.via == Via.UDP and int(said["flags"]) & Flag.ACKNOWLEDGE:
+                peer = beats.peers[i].tobytes()
+                self._voice.acknowledge(slot, int(said["sequence"]), peer)
+            exited = int(said["status"]) == Farewell.EXITED
+            if exited:
+                self._exit_fields[slot] = int(said["cpu"])
+            cause = Cause.EXITED if exited else Cause.GOODBYE
+            self._change(np.array([slot]), cause, now_ns)
+
+    # -- the bare URL ------------------------------------------------------------------------
+
+    def _take_pings(self, beats: Heartbeats, now_ns: int) -> None:
+        """Take requests of the bare URL: each is a heartbeat, or a goodbye, at its arrival."""
+        registry = self._registry
+        for i in range(len(beats.slots)):
+            one = beats.take(np.array([i]))
+            slot = int(one.slots[0])
+            if not registry.proven[slot]:
+                registry.begin_life(slot, max(int(registry.incarnation[slot]), 1))
+                self._detector.forget(one.slots)
+            sequence = registry.sequence[one.slots] + 1
+            if one.records["kind"][0] == Kind.GOODBYE:
+                one.records["sequence"] = sequence
+                self._take_goodbyes(one, now_ns)
+                continue
+            self._note(one, sequence)
+            self._note_gauges(one)
+            self._detector.observe(
+                one.slots, sequence, interval_ns(one.records), one.arrived_ns, learn=False
+            )
+            self._judge(one.slots, np.ones(1, np.bool_), now_ns)
+
+
+def _newest_of_each(beats: Heartbeats) -> BoolArray:
+    """Return which rows hold the highest sequence of their slot; of equals the first."""
+    order = np.lexsort((beats.records["sequence"], beats.slots))
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = beats.slots[order][1:] != beats.slots[order][:-1]
+    newest = np.zeros(len(order), np.bool_)
+    newest[order[last]] = True
+    return newest

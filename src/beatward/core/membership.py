@@ -1,0 +1,234 @@
+"""The table of statuses, and the two stages between silence and a verdict.
+
+    NEW ──heard──► ALIVE ──overdue──► SUSPECT ──window silent──► DEAD ──heard──► RECOVERING
+                    ▲ ▲                  │                                           │
+                    │ └─────refuted──────┘            steady: k good heartbeats      │
+                    └────────────────────────────────────────────────────────────────┘
+
+Stage one: the deadline of the detector passes; the node is SUSPECT and is probed. Stage two: the
+probing window passes in silence; the node is DEAD. Anything authenticated and fresh refutes. A
+process exit or a goodbye is direct evidence and skips the window.
+
+The table is a dict literal and the only place where a status changes; what is not in it does not
+happen. A slot has one alarm clock, `due_ns`: the deadline while it is watched, the next probe or
+the end of the window while it is suspect, NEVER otherwise; the sweep is one comparison.
+Not here: when a deadline lies (`core.detect`), and what a change of status leads to
+(`core.policy`).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from beatward.core.instants import NEVER, SECOND
+from beatward.core.registry import grown
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Status(IntEnum):
+    """What we hold a node to be. DEAD is our verdict, never a fact about the node."""
+
+    NEW = 0
+    ALIVE = 1
+    SUSPECT = 2
+    DEAD = 3
+    LEFT = 4
+    PAUSED = 5
+    FAILING = 6
+    RECOVERING = 7
+
+    @property
+    def word(self) -> str:
+        """The status in entries, settings and JSON."""
+        return self.name.lower()
+
+
+class Cause(IntEnum):
+    """Why a status changed: the second half of every transition."""
+
+    ENROLLED = 0
+    HEARD = 1  # a heartbeat arrived
+    OVERDUE = 2  # the deadline passed
+    REFUTED = 3  # a suspect answered a probe, or its heartbeat arrived after all
+    SILENT = 4  # the probing window passed without an answer
+    EXITED = 5  # the agent saw the process end
+    GOODBYE = 6  # the node said that it leaves
+    PAUSE = 7  # maintenance was announced
+    RESUME = 8  # maintenance is over
+    ILL = 9  # the node says of itself that it is not well
+    WELL = 10  # it says that it is well again
+    STEADY = 11  # enough good heartbeats since it came back
+
+    @property
+    def word(self) -> str:
+        """The cause in entries and JSON."""
+        return self.name.lower()
+
+
+_S, _C = Status, Cause
+TABLE: dict[tuple[Status, Cause], Status] = {
+    (_S.NEW, _C.HEARD): _S.ALIVE,
+    (_S.NEW, _C.OVERDUE): _S.SUSPECT,
+    (_S.NEW, _C.EXITED): _S.DEAD,
+    (_S.NEW, _C.GOODBYE): _S.LEFT,
+    (_S.NEW, _C.PAUSE): _S.PAUSED,
+    (_S.ALIVE, _C.OVERDUE): _S.SUSPECT,
+    (_S.ALIVE, _C.EXITED): _S.DEAD,
+    (_S.ALIVE, _C.GOODBYE): _S.LEFT,
+    (_S.ALIVE, _C.PAUSE): _S.PAUSED,
+    (_S.ALIVE, _C.ILL): _S.FAILING,
+    (_S.FAILING, _C.WELL): _S.ALIVE,
+    (_S.FAILING, _C.OVERDUE): _S.SUSPECT,
+    (_S.FAILING, _C.EXITED): _S.DEAD,
+    (_S.FAILING, _C.GOODBYE): _S.LEFT,
+    (_S.FAILING, _C.PAUSE): _S.PAUSED,
+    (_S.SUSPECT, _C.REFUTED): _S.ALIVE,
+    (_S.SUSPECT, _C.SILENT): _S.DEAD,
+    (_S.SUSPECT, _C.EXITED): _S.DEAD,
+    (_S.SUSPECT, _C.GOODBYE): _S.LEFT,
+    (_S.SUSPECT, _C.PAUSE): _S.PAUSED,
+    (_S.DEAD, _C.HEARD): _S.RECOVERING,
+    # Said by a new life before its first heartbeat got through: it came back and left in order.
+    (_S.DEAD, _C.GOODBYE): _S.LEFT,
+    (_S.DEAD, _C.PAUSE): _S.PAUSED,
+    (_S.RECOVERING, _C.STEADY): _S.ALIVE,
+    (_S.RECOVERING, _C.OVERDUE): _S.SUSPECT,
+    (_S.RECOVERING, _C.EXITED): _S.DEAD,
+    (_S.RECOVERING, _C.GOODBYE): _S.LEFT,
+    (_S.RECOVERING, _C.PAUSE): _S.PAUSED,
+    (_S.LEFT, _C.HEARD): _S.ALIVE,
+    (_S.LEFT, _C.PAUSE): _S.PAUSED,
+    (_S.PAUSED, _C.RESUME): _S.NEW,
+}
+
+_NOTHING = 255
+_NEXT = np.full((len(Status), len(Cause)), _NOTHING, np.uint8)
+for (_before, _cause), _after in TABLE.items():
+    _NEXT[_before, _cause] = _after
+
+# Silence counts for these; the others are not expected to speak.
+WATCHED = np.zeros(len(Status), np.bool_)
+WATCHED[[Status.NEW, Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipSettings:
+    """window_ns and spacing_ns of probing; good heartbeats that end a recovery."""
+
+    window_ns: int = SECOND
+    spacing_ns: int = SECOND // 5
+    recovery_heartbeats: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of status, as the table allowed it."""
+
+    slot: int
+    before: Status
+    after: Status
+    cause: Cause
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the sweep found: slots newly suspect, to be probed (again), and silent to the end."""
+
+    overdue: IntArray
+    probed: IntArray
+    silent: IntArray
+
+
+class Membership:
+    """The arrays of statuses. Public arrays are read by every room, written only here."""
+
+    def __init__(self, settings: MembershipSettings, capacity: int) -> None:
+        self.settings = settings
+        self.status = np.zeros(capacity, np.uint8)
+        self.cause = np.zeros(capacity, np.uint8)
+        self.since_ns: IntArray = np.zeros(capacity, np.int64)
+        self.due_ns: IntArray = np.full(capacity, NEVER, np.int64)
+        self.window_ends_ns: IntArray = np.full(capacity, NEVER, np.int64)
+        self.probes_sent: IntArray = np.zeros(capacity, np.int64)
+        self.challenge = np.zeros(capacity, np.uint32)
+        self.good_count = np.zeros(capacity, np.uint8)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more slots."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                never = name in ("due_ns", "window_ends_ns")
+                setattr(self, name, grown(value, capacity, NEVER if never else 0))
+
+    def place(self, slot: int, status: Status, cause: Cause, *, since_ns: int, due_ns: int) -> None:
+        """Put a slot into a status without a transition: enrolment and restart only."""
+        self.status[slot] = status
+        self.cause[slot] = cause
+        self.since_ns[slot] = since_ns
+        self.due_ns[slot] = due_ns
+        self.window_ends_ns[slot] = NEVER
+        self.probes_sent[slot] = 0
+        self.challenge[slot] = 0
+        self.good_count[slot] = 0
+
+    def apply(self, slots: IntArray, cause: Cause, at_ns: int) -> list[Change]:
+        """Change the status of distinct slots for a cause; where the table is silent, nothing.
+
+        Returns only what changed, in the order of the slots given.
+        """
+        before = self.status[slots]
+        after = _NEXT[before, cause]
+        moved = np.flatnonzero(after != _NOTHING)
+        changes = [
+            Change(int(slots[i]), Status(before[i]), Status(after[i]), cause, at_ns) for i in moved
+        ]
+        changed = slots[moved]
+        self.status[changed] = after[moved]
+        self.cause[changed] = cause
+        self.since_ns[changed] = at_ns
+        self.good_count[changed] = 0
+        if cause != Cause.OVERDUE:
+            self.window_ends_ns[changed] = NEVER
+            self.due_ns[changed[~WATCHED[after[moved]]]] = NEVER
+        return changes
+
+    def watch(self, slots: IntArray, deadline_ns: IntArray) -> None:
+        """Set the alarm clocks of those slots whose silence counts to their deadlines."""
+        watched = WATCHED[self.status[slots]]
+        self.due_ns[slots[watched]] = deadline_ns[watched]
+
+    def steady(self, slots: IntArray) -> IntArray:
+        """Count one good heartbeat for recovering slots; return those that have had enough."""
+        recovering = slots[self.status[slots] == Status.RECOVERING]
+        self.good_count[recovering] += 1
+        enough = self.good_count[recovering] >= self.settings.recovery_heartbeats
+        steady: IntArray = recovering[enough]
+        return steady
+
+    def sweep(self, count: int, now_ns: int) -> Due:
+        """Find whose alarm clock has rung among the first `count` slots."""
+        rung = np.flatnonzero(self.due_ns[:count] <= now_ns)
+        suspect = self.status[rung] == Status.SUSPECT
+        ended = suspect & (self.window_ends_ns[rung] <= now_ns)
+        return Due(rung[~suspect], rung[suspect & ~ended], rung[ended])
+
+    def suspect(self, slots: IntArray, challenges: npt.NDArray[np.uint32], now_ns: int) -> None:
+        """Open the probing window of slots that have just become SUSPECT."""
+        self.window_ends_ns[slots] = now_ns + self.settings.window_ns
+        self.probes_sent[slots] = 0
+        self.challenge[slots] = challenges
+
+    def probe(self, slots: IntArray, now_ns: int, *, sent: BoolArray) -> None:
+        """Note a round of probes (`sent`: those that have an address) and set the next alarm."""
+        self.probes_sent[slots] += sent
+        next_probe = now_ns + self.settings.spacing_ns
+        self.due_ns[slots] = np.minimum(next_probe, self.window_ends_ns[slots])
+
+    def earliest_ns(self, count: int) -> int:
+        """Return when the next alarm clock rings, or NEVER."""
+        return int(self.due_ns[:count].min()) if count else NEVER

@@ -1,0 +1,326 @@
+"""step(): one turn of the pure machine; the composition of all rooms of the core.
+
+    Inputs -> receipts, outcomes, orders -> guard -> datagrams -> silence -> policy -> Output
+
+Arrivals are taken before silence is judged, and silence is judged at the watermark of the drain,
+never at a later "now": nobody is accused of a heartbeat that lies unread in the kernel.
+Same state, same inputs: same output, bit for bit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from beatward.core.detect import DETECTORS, DetectorSettings
+from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Recovered
+from beatward.core.explanation import Rooms
+from beatward.core.guard import Guard, GuardSettings
+from beatward.core.hearing import Hearing
+from beatward.core.instants import NEVER, SECOND, format_duration
+from beatward.core.intake import Datagrams, Intake, IntArray, Reject, Replies
+from beatward.core.ledger import Ledger
+from beatward.core.membership import (
+    WATCHED,
+    Cause,
+    Membership,
+    MembershipSettings,
+    Status,
+)
+from beatward.core.outbox import Action, Outbox, Outcome
+from beatward.core.policy import ActionSettings, Rule
+from beatward.core.registry import Registry
+from beatward.core.snapshot import Snapshot, freeze
+from beatward.core.voice import Voice
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every room of the machine is set to. Reasons and costs: `beatward.config`."""
+
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    membership: MembershipSettings = field(default_factory=MembershipSettings)
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    start_grace_ns: int = 10 * SECOND
+    rules: tuple[Rule, ...] = ()
+    actions: Mapping[str, ActionSettings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an operator, the API or a driver asks of the machine.
+
+    kind    `join` (enrol or enrol again), `pause`, `resume`, `forget`, or `mail` (tell an agent
+            that an action waits for it)
+    """
+
+    kind: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that has come in since the last turn.
+
+    watermark_ns  everything that arrived before this instant is here or was here earlier
+    drained_ns    the instant when the drain ended
+    journaled     the journal holds every entry up to this sequence
+    """
+
+    watermark_ns: int
+    drained_ns: int
+    datagrams: tuple[Datagrams, ...] = ()
+    journaled: int = 0
+    outcomes: tuple[Outcome, ...] = ()
+    orders: tuple[Order, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """All that should happen now; `wake_ns` is when the machine next wants a turn."""
+
+    entries: tuple[Entry, ...]
+    replies: Replies
+    actions: tuple[Action, ...]
+    wake_ns: int
+
+
+class Monitor:
+    """The machine. One thread calls it; nothing in it blocks, sleeps or looks at a clock."""
+
+    def __init__(self, settings: Settings, *, master: bytes, session: int) -> None:
+        self.settings = settings
+        self._registry = Registry(master)
+        capacity = self._registry.capacity
+        self._membership = Membership(settings.membership, capacity)
+        detector = DETECTORS[settings.detector.kind]
+        self._detector = detector(settings.detector, capacity)
+        self._guard = Guard(settings.guard)
+        self._intake = Intake(self._registry)
+        self._voice = Voice(self._registry, session)
+        self._hearing = Hearing(
+            self._registry,
+            self._detector,
+            self._membership,
+            intake=self._intake,
+            voice=self._voice,
+        )
+        rooms = Rooms(self._registry, self._membership, self._detector, self._guard.pauses, 0)
+        self._outbox = Outbox(settings.actions)
+        self._ledger = Ledger(rooms, self._outbox, settings.rules)
+        self._journaled = 0
+        self._turns = 0
+
+    # -- beginning ---------------------------------------------------------------------------
+
+    def restore(self, recovered: Recovered, now_ns: int) -> None:
+        """Take up what the journal knows and begin a session; call once, before the first step.
+
+        Every node known before is known again, in the status it had; those whose silence counts
+        get a full start grace, because it was the monitor that was away.
+        """
+        self._ledger.sequence = self._journaled = recovered.sequence
+        self._ledger.rooms = replace(self._ledger.rooms, started_ns=now_ns)
+        for record in recovered.nodes:
+            self._restore_node(record, now_ns)
+        self._ledger.record(
+            Event.STARTED,
+            now_ns,
+            explanation=f"the monitor began a session with {len(recovered.nodes)} known nodes",
+            detail={"nodes": len(recovered.nodes), "actions": len(recovered.actions)},
+        )
+        for action in recovered.actions:
+            self._restore_action(action, now_ns)
+
+    def _restore_node(self, record: NodeRecord, now_ns: int) -> None:
+        slot = self._enrol(record.name, record.labels)
+        registry, membership = self._registry, self._membership
+        registry.incarnation[slot] = record.incarnation
+        registry.interval_ns[slot] = record.interval_ns
+        if record.address:
+            registry.peer[slot] = np.frombuffer(record.address, np.uint8)
+        status = Status[record.status.upper()]
+        grace_ns = now_ns + self._grace_ns(slot)
+        membership.place(
+            slot,
+            status,
+            Cause[record.cause.upper()],
+            since_ns=record.since_ns,
+            due_ns=grace_ns if WATCHED[status] else NEVER,
+        )
+        if status == Status.SUSPECT:
+            self._open_window(np.array([slot]), grace_ns)
+
+    def _restore_action(self, record: ActionRecord, now_ns: int) -> None:
+        self._outbox.add(record, sequence=0, not_before_ns=now_ns)
+        if self._outbox.settings(record.name) is None:
+            message = "the settings no longer name this action"
+            self._ledger.record_settled(self._outbox.drop(record.key, message), now_ns)
+
+    # -- one turn ----------------------------------------------------------------------------
+
+    def step(self, inputs: Inputs, *, wall_offset_ns: int = 0) -> Output:
+        """Take one turn at the watermark of the drain.
+
+        wall_offset_ns  added to an instant it gives nanoseconds since 1970 UTC; only shown
+        """
+        now_ns = inputs.watermark_ns
+        self._turns += 1
+        self._journaled = max(self._journaled, inputs.journaled)
+        self._ledger.wall_offset_ns = wall_offset_ns
+        for outcome in inputs.outcomes:
+            self._ledger.record_outcome(outcome, now_ns)
+        for order in inputs.orders:
+            self._obey(order, now_ns)
+        stale = self._guard.is_stale(inputs.drained_ns)
+        pause_ns = self._guard.turn(now_ns)
+        if pause_ns:
+            self._ledger.rooms = replace(self._ledger.rooms, pauses=self._guard.pauses)
+        for datagrams in inputs.datagrams:
+            self._hear(datagrams, now_ns, stale=stale or pause_ns > 0)
+        if pause_ns:
+            self._begin_deadlines_anew(pause_ns, now_ns)
+        self._judge_silence(now_ns)
+        actions = self._outbox.release(self._journaled, now_ns)
+        wake_ns = min(
+            self._membership.earliest_ns(self._registry.count),
+            self._outbox.next_ns(self._journaled),
+        )
+        return Output(self._ledger.take(), self._voice.take(), actions, wake_ns)
+
+    def snapshot(self, now_ns: int) -> Snapshot:
+        """Copy what is held to be true, for readers in other threads."""
+        return Snapshot(
+            rooms=freeze(self._ledger.rooms),
+            taken_ns=now_ns,
+            wall_offset_ns=self._ledger.wall_offset_ns,
+            session=self._voice.session,
+            turns=self._turns,
+            sequence=self._ledger.sequence,
+            journaled=self._journaled,
+            counters={
+                "records": self._intake.records_count,
+                "accepted": self._hearing.accepted_count,
+            },
+            rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
+            outbox=self._outbox.counts(),
+        )
+
+    # -- its parts ---------------------------------------------------------------------------
+
+    def _hear(self, datagrams: Datagrams, now_ns: int, *, stale: bool) -> None:
+        heard = self._hearing.take(self._intake.open(datagrams), now_ns, stale=stale)
+        for slot in heard.lives:
+            name = self._registry.names[slot]
+            self._ledger.record_node(Event.LIFE, slot, now_ns, f"{name} began a new life")
+        for change in heard.changes:
+            exit_field = heard.exit_fields.get(change.slot)
+            self._ledger.record_change(change, exit_field=exit_field)
+
+    def _judge_silence(self, now_ns: int) -> None:
+        due = self._membership.sweep(self._registry.count, now_ns)
+        for change in self._membership.apply(due.silent, Cause.SILENT, now_ns):
+            self._ledger.record_change(change)
+        changes = self._membership.apply(due.overdue, Cause.OVERDUE, now_ns)
+        if changes:
+            self._open_window(due.overdue, now_ns)
+        self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
+        for change in changes:
+            self._ledger.record_change(change)
+
+    def _probe(self, slots: IntArray, now_ns: int) -> None:
+        sent = np.zeros(len(slots), np.bool_)
+        for i, slot in enumerate(slots):
+            sent[i] = self._voice.probe(int(slot), int(self._membership.challenge[slot]))
+        self._membership.probe(slots, now_ns, sent=sent)
+
+    def _open_window(self, slots: IntArray, now_ns: int) -> None:
+        challenges = np.array([self._voice.challenge() for _ in slots], np.uint32)
+        self._membership.suspect(slots, challenges, now_ns)
+        self._membership.due_ns[slots] = now_ns
+
+    def _begin_deadlines_anew(self, pause_ns: int, now_ns: int) -> None:
+        membership, detector = self._membership, self._detector
+        status = membership.status[: self._registry.count]
+        in_use = self._registry.in_use()
+        watched = np.flatnonzero(WATCHED[status] & in_use)
+        heard = watched[detector.deadline_ns[watched] != NEVER]
+        detector.extend(heard, now_ns + detector.timeout_ns(heard))
+        membership.watch(heard, detector.deadline_ns[heard])
+        unheard = watched[detector.deadline_ns[watched] == NEVER]
+        grace_ns = now_ns + self.settings.start_grace_ns
+        membership.due_ns[unheard] = np.maximum(membership.due_ns[unheard], grace_ns)
+        suspects = np.flatnonzero((status == Status.SUSPECT) & in_use)
+        self._open_window(suspects, now_ns)
+        begun = len(watched) + len(suspects)
+        length = format_duration(pause_ns)
+        self._ledger.record(
+            Event.GUARD,
+            now_ns,
+            cause="own_pause",
+            explanation=f"the monitor itself paused for {length}; "
+            f"the deadlines of {begun} nodes begin anew",
+            detail={"pause_ns": pause_ns, "nodes": begun},
+        )
+
+    # -- orders ------------------------------------------------------------------------------
+
+    def _obey(self, order: Order, now_ns: int) -> None:
+        if order.kind == "join":
+            self._join(order, now_ns)
+            return
+        slot = self._registry.slot_of(order.name)
+        if slot < 0:
+            return  # forgotten since it was asked: the API has said 404 to whoever asked later
+        match order.kind:
+            case "pause":
+                self._order_change(slot, Cause.PAUSE, now_ns)
+            case "resume":
+                self._order_change(slot, Cause.RESUME, now_ns)
+                if self._membership.status[slot] == Status.NEW:
+                    self._membership.due_ns[slot] = now_ns + self._grace_ns(slot)
+            case "forget":
+                self._forget(slot, now_ns)
+            case "mail":
+                self._voice.probe(slot, self._voice.session, mail=True)
+
+    def _join(self, order: Order, now_ns: int) -> None:
+        known = self._registry.slot_of(order.name) >= 0
+        slot = self._enrol(order.name, order.labels)
+        if known:
+            return
+        self._membership.place(
+            slot,
+            Status.NEW,
+            Cause.ENROLLED,
+            since_ns=now_ns,
+            due_ns=now_ns + self._grace_ns(slot),
+        )
+        self._ledger.record_node(Event.JOINED, slot, now_ns, f"{order.name} was enrolled")
+
+    def _forget(self, slot: int, now_ns: int) -> None:
+        name = self._registry.names[slot]
+        self._membership.place(slot, Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER)
+        self._detector.forget(np.array([slot]))
+        self._registry.forget(slot)
+        self._ledger.record(
+            Event.FORGOTTEN, now_ns, node=name, explanation=f"{name} was removed on request"
+        )
+
+    def _order_change(self, slot: int, cause: Cause, now_ns: int) -> None:
+        for change in self._membership.apply(np.array([slot]), cause, now_ns):
+            self._ledger.record_change(change)
+
+    def _enrol(self, name: str, labels: Mapping[str, str]) -> int:
+        slot, new = self._registry.enrol(name, labels)
+        if self._membership.status.shape[0] < self._registry.capacity:
+            self._membership.grow(self._registry.capacity)
+            self._detector.grow(self._registry.capacity)
+        if new:
+            self._detector.forget(np.array([slot]))
+        return slot
+
+    def _grace_ns(self, slot: int) -> int:
+        # Twice a long interval, or else a node that beats once an hour would never make it.
+        return max(self.settings.start_grace_ns, 2 * int(self._registry.interval_ns[slot]))

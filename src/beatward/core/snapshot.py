@@ -1,0 +1,101 @@
+"""What the monitor holds to be true at one instant, copied, for whoever reads: API and metrics.
+
+The wheel takes a snapshot and publishes it; readers in other threads never touch the live rooms.
+The copies are the rooms themselves with their arrays cut to the slots in use, so explanations are
+made by the same code as in a verdict.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from beatward.core.explanation import Rooms, gather, numbers, sentence
+
+IntArray = npt.NDArray[np.int64]
+Room = TypeVar("Room")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Row i of every array is slot i; a row whose name is empty is free.
+
+    taken_ns   the watermark it stands for, on the monitor's clock
+    wall_offset_ns   add it to an instant to get nanoseconds since 1970 UTC
+    counters   what was counted since the session began; `rejects` by reason
+    """
+
+    rooms: Rooms
+    taken_ns: int
+    wall_offset_ns: int
+    session: int
+    turns: int
+    sequence: int
+    journaled: int
+    counters: Mapping[str, int]
+    rejects: Mapping[str, int]
+    outbox: Mapping[str, int]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name in each row."""
+        return self.rooms.registry.names
+
+    @property
+    def status(self) -> npt.NDArray[np.uint8]:
+        """(n,) numbers of `membership.Status`."""
+        return self.rooms.membership.status
+
+    @property
+    def cause(self) -> npt.NDArray[np.uint8]:
+        """(n,) numbers of `membership.Cause`."""
+        return self.rooms.membership.cause
+
+    @property
+    def since_ns(self) -> IntArray:
+        """(n,) instants of the last change of status."""
+        return self.rooms.membership.since_ns
+
+    @property
+    def labels(self) -> Mapping[int, Mapping[str, str]]:
+        """The labels of the rows that have any."""
+        return self.rooms.registry.labels
+
+    def rows(self) -> IntArray:
+        """Return the rows that hold a node."""
+        return np.flatnonzero(self.rooms.registry.node)
+
+    def find(self, name: str) -> int:
+        """Return the row of a name, or -1."""
+        return self.rooms.registry.slot_of(name)
+
+    def explain(self, row: int) -> tuple[str, dict[str, Any]]:
+        """Return the sentence and the numbers behind a row's status, as of this snapshot."""
+        facts = gather(self.rooms, row, self.taken_ns)
+        return sentence(facts), numbers(facts)
+
+
+def freeze(rooms: Rooms) -> Rooms:
+    """Copy the rooms as they are, without keys; costs about 150 bytes a node to copy."""
+    count = rooms.registry.count
+    registry = _cut(rooms.registry, count, without=("key",))
+    registry.names = list(registry.names)
+    registry.labels = dict(registry.labels)
+    return Rooms(
+        registry,
+        _cut(rooms.membership, count),
+        _cut(rooms.detector, count),
+        rooms.pauses,
+        rooms.started_ns,
+    )
+
+
+def _cut(room: Room, count: int, *, without: tuple[str, ...] = ()) -> Room:
+    twin = copy.copy(room)
+    for name, value in vars(room).items():
+        if isinstance(value, np.ndarray):
+            setattr(twin, name, value[:0] if name in without else value[:count].copy())
+    return twin

@@ -1,0 +1,87 @@
+"""What the monitor says to nodes in one turn: probes and acknowledgements, sealed.
+
+Never longer than what it answers, and only to addresses that an authenticated record came from,
+so that nobody can use a monitor to shout at a third party. Not here: sending (`transport`).
+"""
+
+import numpy as np
+
+from beatward.core.instants import MILLISECOND
+from beatward.core.intake import PEER_SIZE, Replies
+from beatward.core.protocol import record
+from beatward.core.protocol.record import Flag, Kind, Record
+from beatward.core.registry import Registry
+
+EMPTY = Replies(
+    np.zeros((0, record.RECORD_SIZE), np.uint8),
+    np.zeros((0, PEER_SIZE), np.uint8),
+)
+
+
+class Voice:
+    """Collects the replies of one turn; `session` is the number every life has to echo."""
+
+    def __init__(self, registry: Registry, session: int) -> None:
+        self._registry = registry
+        self.session = session
+        self._challenge = session
+        self._rows: list[bytes] = []
+        self._peers: list[bytes] = []
+
+    def challenge(self) -> int:
+        """Return a number not asked for before in this session: 32 bits, never 0."""
+        self._challenge = (self._challenge % 0xFFFFFFFF) + 1
+        return self._challenge
+
+    def can_reach(self, slot: int) -> bool:
+        """Tell whether a datagram from this slot ever came in, so that one can go back."""
+        return bool(self._registry.peer[slot].any())
+
+    def acknowledge(self, slot: int, sequence: int, peer: bytes) -> None:
+        """Answer a heartbeat or goodbye that asked for it."""
+        self._say(slot, Kind.ACKNOWLEDGEMENT, sequence=sequence, echo=self.session, peer=peer)
+
+    def probe(self, slot: int, echo: int, *, peer: bytes | None = None, mail: bool = False) -> bool:
+        """Ask a node whether it lives; returns False where there is no address to ask at."""
+        if peer is None:
+            if not self.can_reach(slot):
+                return False
+            peer = self._registry.peer[slot].tobytes()
+        flags = Flag.MAIL if mail else Flag(0)
+        self._say(slot, Kind.PROBE, sequence=0, echo=echo, peer=peer, flags=flags)
+        return True
+
+    def take(self) -> Replies:
+        """Hand over what was said since the last call."""
+        if not self._rows:
+            return EMPTY
+        replies = Replies(
+            np.frombuffer(b"".join(self._rows), np.uint8).reshape(-1, record.RECORD_SIZE),
+            np.frombuffer(b"".join(self._peers), np.uint8).reshape(-1, PEER_SIZE),
+        )
+        self._rows, self._peers = [], []
+        return replies
+
+    def _say(
+        self,
+        slot: int,
+        kind: Kind,
+        *,
+        sequence: int,
+        echo: int,
+        peer: bytes,
+        flags: Flag = Flag(0),  # noqa: B008  a constant
+    ) -> None:
+        registry = self._registry
+        said = Record(
+            kind=kind,
+            node=int(registry.node[slot]),
+            incarnation=int(registry.incarnation[slot]),
+            sequence=sequence,
+            interval_ms=int(registry.interval_ns[slot]) // MILLISECOND,
+            slot=slot,
+            flags=flags,
+            echo=echo,
+        )
+        self._rows.append(record.seal(said, registry.key[slot].tobytes()))
+        self._peers.append(peer)
