@@ -1,0 +1,104 @@
+"""The web put together: `create_app(backend)` returns one ASGI application.
+
+    server ─► BoundedBodies ─► Front ─┬─► HeartbeatDoor   POST /v1/nodes/{name}/heartbeat
+                                      ├─► PingDoor        /ping/...
+                                      └─► FastAPI         all the rest
+
+The two doors in front of the router are asked thousands of times a second; they are described in
+OpenAPI by hand (`openapi`). Not here: any route's own work.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from beatward import __version__
+from beatward.web import (
+    agents,
+    enrolment,
+    events,
+    health,
+    heartbeat,
+    metrics,
+    nodes,
+    pages,
+    ping,
+    problems,
+)
+from beatward.web.access import Keyring
+from beatward.web.backend import Backend
+from beatward.web.bounds import BoundedBodies
+from beatward.web.events import Streams
+from beatward.web.openapi import describe
+
+_DESCRIPTION = """
+beatward watches nodes by their heartbeats and says why it holds a node to be what it is.
+
+Instants are RFC 3339 in UTC with milliseconds; durations are integers of nanoseconds in members
+that end in `_ns`. Errors are `application/problem+json`. Events have ids that only grow; they are
+shown when they are on disk, never before.
+"""
+
+
+class Front:
+    """Tells the two doors from the rest by the path alone."""
+
+    def __init__(
+        self, router: ASGIApp, heartbeats: heartbeat.HeartbeatDoor, pings: ping.PingDoor
+    ) -> None:
+        self._router = router
+        self._heartbeats = heartbeats
+        self._pings = pings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path: str = scope.get("path", "")
+        if path.startswith(heartbeat.PREFIX) and path.endswith(heartbeat.SUFFIX):
+            await self._heartbeats.serve(scope, receive, send)
+        elif path.startswith(ping.PREFIX):
+            await self._pings.serve(scope, receive, send)
+        else:
+            await self._router(scope, receive, send)
+
+
+def create_app(backend: Backend, *, streams: Streams | None = None) -> ASGIApp:
+    """Return the web of one monitor; `streams` sets limits other than the usual ones."""
+    keyring = Keyring(backend.identity.master)
+    heartbeats = heartbeat.HeartbeatDoor(backend, keyring)
+    pings = ping.PingDoor(backend, keyring)
+    router = create_router()
+    router.state.backend = backend
+    router.state.keyring = keyring
+    router.state.streams = streams or Streams()
+    doors = {"heartbeat": heartbeats.counts, "ping": pings.counts}
+    router.state.metrics = metrics.make_registry(backend, doors, router.state.streams)
+    return BoundedBodies(Front(router, heartbeats, pings))
+
+
+def create_router() -> FastAPI:
+    """Return what stands behind the front; its `openapi()` describes the front as well."""
+    app = FastAPI(
+        title="beatward",
+        version=__version__,
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        # FastAPI's own page loads its script from a CDN; ours (`pages`) needs nobody.
+        docs_url=None,
+        redoc_url=None,
+        openapi_tags=_TAGS,
+    )
+    problems.install(app)
+    for room in (health, nodes, events, enrolment, agents, metrics, pages):
+        app.include_router(room.router)
+    describe(app)
+    return app
+
+
+_TAGS: list[dict[str, Any]] = [
+    {"name": "monitor", "description": "How the monitor and its fleet are."},
+    {"name": "nodes", "description": "Asking about nodes, and commanding them."},
+    {"name": "events", "description": "The journal: what happened, and what happens."},
+    {"name": "heartbeats", "description": "Heartbeats over HTTP."},
+    {"name": "agents", "description": "Enrolment, and actions that agents run."},
+]

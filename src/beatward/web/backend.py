@@ -1,0 +1,134 @@
+"""What the web asks of the running monitor: four small doors, a bulletin and the identity.
+
+`server` stands behind them in production. All methods may be called from any thread of the web's
+pool, return at once unless they say otherwise, and never touch the live core: they read what the
+wheel has published and put into its inbox what it should hear.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from beatward.actions.restart.mailbox import Letter
+from beatward.core.intake import Via
+from beatward.core.monitor import Order
+from beatward.core.outbox import Outcome
+from beatward.core.snapshot import Snapshot
+from beatward.web.bulletin import Bulletin
+
+
+class Machine(Protocol):
+    """The wheel, as seen from outside."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest published snapshot; it is frozen and at most a moment old."""
+
+    def now_ns(self) -> int:
+        """Return the instant on the clock of the snapshot."""
+
+    def wall_offset_ns(self) -> int:
+        """Return what to add to an instant of `now_ns` to get nanoseconds since 1970 UTC."""
+
+    def submit(self, record: bytes, via: Via) -> bool:
+        """Put one sealed record of 64 bytes, arrived now, into the inbox; False: it is full."""
+
+    def order(self, order: Order) -> bool:
+        """Put an order into the inbox; False: it is full."""
+
+
+class Events(Protocol):
+    """The journal, for reading. Methods may block on a disk; events are as `core.entry.public`."""
+
+    def events(
+        self, *, after: int, limit: int, node: str | None, newest_first: bool
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return at most `limit` events with an id above `after`, in order of their ids."""
+
+    def last_sequence(self) -> int:
+        """Return the id of the newest event on disk; 0 when there is none."""
+
+    def last_verdict(self, node: str) -> Mapping[str, Any] | None:
+        """Return the node's newest transition to suspect, dead or left; None when it never was."""
+
+
+class Mail(Protocol):
+    """Actions that agents run: `actions.restart.mailbox.Mailbox`."""
+
+    def has_mail(self, node: str) -> bool:
+        """Tell whether something waits that the agent of a node has not fetched yet."""
+
+    def waiting(self, node: str) -> Sequence[Letter]:
+        """Return what waits for the agent of a node, and count it as fetched."""
+
+    def outcome(self, node: str, outcome: Outcome) -> bool:
+        """Take a report from the agent of a node; False: nobody waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How long the wheel's turns took, as a histogram: all turns not longer than each bound."""
+
+    bounds_ns: Sequence[int]
+    counts: Sequence[int]
+    total_count: int
+    total_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The monitor's own health.
+
+    written        the journal holds every entry up to this sequence
+    waiting        entries that wait to be written
+    journal_error  why they wait, in the store's words; None when all is well
+    turns          how often the wheel has turned; last_turn_ns: when, on the clock of `now_ns`
+    counters       what the doors have counted since the start, such as `kernel_drops`
+    warnings       further reasons why the monitor is not quite well, one sentence each
+    """
+
+    written: int
+    waiting: int
+    journal_error: str | None
+    turns: int
+    last_turn_ns: int
+    durations: Turns | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+class Health(Protocol):
+    """The monitor's opinion of itself."""
+
+    def report(self) -> Report:
+        """Return it as of now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What does not change while the monitor runs.
+
+    master            every secret is derived from it (`core.protocol.keys`)
+    session           the number a new life must echo before it is believed
+    udp               host:port that agents should send datagrams to
+    loopback          the HTTP listener can be reached from this machine only
+    metrics_per_node  /metrics also has the series of single nodes
+    """
+
+    master: bytes = field(repr=False)
+    name: str
+    session: int
+    udp: str
+    loopback: bool
+    metrics_per_node: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """All of it, as `create_app` takes it."""
+
+    machine: Machine
+    events: Events
+    mail: Mail
+    health: Health
+    identity: Identity
+    bulletin: Bulletin

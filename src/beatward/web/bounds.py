@@ -1,0 +1,67 @@
+"""A limit on every request body, before anybody reads it.
+
+A body that says it is too large is refused at once; one that does not say is counted while it
+comes. Route: server -> `BoundedBodies` -> the rest of the web.
+"""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from beatward.web.problems import Problem
+
+# The largest honest request is an enrolment with 32 labels, below 16 KiB.
+BODY_SIZE_MAX = 64 * 1024
+
+
+class BoundedBodies:
+    """ASGI in front of everything."""
+
+    def __init__(self, app: ASGIApp, size_max: int = BODY_SIZE_MAX) -> None:
+        self._app = app
+        self._size_max = size_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _announced_size(scope) > self._size_max:
+            await _refuse(self._problem(), scope, receive, send)
+            return
+        size = 0
+        has_begun = False
+
+        async def receive_bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._size_max:
+                raise self._problem()
+            return message
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive_bounded, send_noted)
+        except Problem as problem:
+            if has_begun:
+                raise
+            await _refuse(problem, scope, receive, send)
+
+    def _problem(self) -> Problem:
+        detail = f"a request may have {self._size_max} bytes; this one has more"
+        # The rest of the body is not read, so the connection cannot be used again.
+        return Problem(413, "too-large", detail, headers={"Connection": "close"})
+
+
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    await problem.response()(scope, receive, send)
+
+
+def _announced_size(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0

@@ -1,0 +1,109 @@
+"""POST /v1/join, and the quiet enrolment of whoever shows a secret that only a node can have.
+
+A node's bearer token and ping URL are derived from the master key, so who shows one was given it
+by the monitor's owner: the node is enrolled with its first heartbeat, without a join.
+"""
+
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from beatward.core.instants import SECOND
+from beatward.core.monitor import Order
+from beatward.core.protocol import join
+from beatward.errors import JoinRefused
+from beatward.web.access import Served
+from beatward.web.backend import Machine
+from beatward.web.problems import Problem, inbox_full
+from beatward.web.shapes import problems
+
+LABELS_MAX = 32
+LABEL_LENGTH_MAX = 256
+
+router = APIRouter(tags=["agents"])
+
+
+def enrol_if_unknown(machine: Machine, name: str) -> bool:
+    """Order the enrolment of a name unless it is known; False: the inbox is full.
+
+    Between an order and the next snapshot a second order may follow; it changes nothing.
+    """
+    return machine.snapshot().find(name) >= 0 or machine.order(Order("join", name))
+
+
+_Encoded = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_-]*$")]
+_LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
+_LabelValue = Annotated[str, StringConstraints(max_length=LABEL_LENGTH_MAX)]
+
+
+class JoinBody(BaseModel):
+    """Who a node wants to be, and the proof that it holds a join token."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "web-3",
+                    "payload": "eyJleHBpcmVzIjogMCwgIm5hbWVzIjogIioiLCAic2VyaWFsIjogIjEifQ",
+                    "nonce": "3q2-7wAAAAAAAAAAAAAAAA",
+                    "proof": "0Y1o1mFfRk3cG7v0r7ZQ0w",
+                    "labels": {"zone": "a"},
+                }
+            ]
+        },
+    )
+    name: str = Field(max_length=128, description="The name to be enrolled under.")
+    payload: _Encoded = Field(description="The middle part of the join token.")
+    nonce: _Encoded = Field(description="Chance, base64url without padding.")
+    proof: _Encoded = Field(description="Made with the token's secret; see docs/protocol.md.")
+    labels: dict[_LabelKey, _LabelValue] = Field(
+        default_factory=dict,
+        max_length=LABELS_MAX,
+        description="Words about the node, such as its zone.",
+    )
+
+
+class Joined(BaseModel):
+    """What the node needs to speak; only who knows the token's secret can open the key."""
+
+    node: str = Field(description="The node's identity on the wire, 16 hexadecimal digits.")
+    udp: str = Field(description="host:port that takes the node's datagrams.")
+    nonce: str = Field(description="The monitor's chance, base64url.")
+    sealed_key: str = Field(description="The node's key under a pad of the secret, base64url.")
+    proof: str = Field(description="That the answer comes from the maker of the token.")
+
+
+@router.post(
+    "/v1/join",
+    summary="Enrol a node",
+    responses=problems(400, 403, 422, 503),
+)
+def ask_to_join(body: JoinBody, backend: Served) -> Joined:
+    """Enrol under a name with the proof of a join token, again as often as you like.
+
+    The token's secret and the node's key never cross the network; a join may go over plain HTTP.
+    """
+    asked = join.JoinRequest(body.name, body.payload, body.nonce, body.proof)
+    machine = backend.machine
+    try:
+        answer = join.answer(
+            backend.identity.master,
+            asked,
+            nonce=secrets.token_bytes(join.NONCE_SIZE),
+            udp=backend.identity.udp,
+            now=(machine.now_ns() + machine.wall_offset_ns()) // SECOND,
+        )
+    except JoinRefused as error:
+        raise Problem(403, "join-refused", str(error), more={"reason": str(error)}) from error
+    if not machine.order(Order("join", body.name, body.labels)):
+        raise inbox_full()
+    return Joined(
+        node=answer.node,
+        udp=answer.udp,
+        nonce=answer.nonce,
+        sealed_key=answer.sealed_key,
+        proof=answer.proof,
+    )

@@ -1,0 +1,183 @@
+"""The journal over HTTP: pages of events, and the stream of those to come.
+
+A stream is a reader with a cursor: it reads the journal behind the last id it has sent, and waits
+for the bulletin when there is nothing more. So none is lost and none comes twice, whether the
+client was away for a second or a week; `Last-Event-ID` or `after` is all the state there is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.web.access import Served, may_read
+from beatward.web.backend import Backend
+from beatward.web.problems import Problem
+from beatward.web.shapes import EventList, problems
+
+LIMIT_MAX = 1000
+# The largest id there can be; SQLite's integers end there.
+ID_MAX = 2**63 - 1
+STREAMS_MAX = 256
+# Proxies commonly cut a connection that was silent for 60 s.
+KEEP_ALIVE_SECONDS = 15.0
+_PAGE_COUNT = 256
+_RETRY_MS = 1000
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+_Node = Annotated[
+    str | None, Query(description="Only events of this node.", max_length=NAME_LENGTH_MAX)
+]
+
+
+class Streams:
+    """How many streams are open; each holds a connection, so there is a limit."""
+
+    def __init__(
+        self, count_max: int = STREAMS_MAX, keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+    ) -> None:
+        self.count_max = count_max
+        self.keep_alive_seconds = keep_alive_seconds
+        self.count = 0
+
+    async def follow(self, backend: Backend, after: int, node: str | None) -> AsyncIterator[bytes]:
+        """Yield the stream's bytes until the client goes or the house closes."""
+        yield f"retry: {_RETRY_MS}\n\n".encode()
+        async for chunk in self._chunks(backend, after, node):
+            yield chunk
+
+    async def _chunks(self, backend: Backend, after: int, node: str | None) -> AsyncIterator[bytes]:
+        bulletin = backend.bulletin
+        while not bulletin.is_closed:
+            # Noted before reading: what is written in between makes the wait return at once.
+            seen = bulletin.sequence
+            page = await run_in_threadpool(
+                backend.events.events,
+                after=after,
+                limit=_PAGE_COUNT,
+                node=node,
+                newest_first=False,
+            )
+            if page:
+                after = page[-1]["id"]
+                yield b"".join(_frame(event) for event in page)
+                continue
+            try:
+                async with asyncio.timeout(self.keep_alive_seconds):
+                    await bulletin.wait_beyond(seen)
+            except TimeoutError:
+                yield b": still here\n\n"
+
+
+class _Stream(StreamingResponse):
+    """A response that is counted for as long as it lasts, however it ends."""
+
+    def __init__(self, streams: Streams, content: AsyncIterator[bytes]) -> None:
+        self._streams = streams
+        # nginx would hold events back until its buffer is full.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        streams = self._streams
+        if streams.count >= streams.count_max:
+            detail = f"{streams.count} streams are open, which is all; ask GET /v1/events instead"
+            problem = Problem(503, "too-many-streams", detail, headers={"Retry-After": "5"})
+            await problem.response()(scope, receive, send)
+            return
+        streams.count += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            streams.count -= 1
+
+
+def _frame(event: Any) -> bytes:
+    # No `event:` field, so that a browser's `onmessage` gets all of them; the kind is in the data.
+    return b"id: %d\ndata: %s\n\n" % (event["id"], msgspec.json.encode(event))
+
+
+@router.get(
+    "",
+    summary="List events",
+    response_model=EventList,
+    dependencies=[Depends(may_read)],
+    responses=problems(401, 422),
+)
+def list_events(
+    backend: Served,
+    after: Annotated[
+        int | None,
+        Query(description="Only events behind this id; without it the newest.", ge=0, le=ID_MAX),
+    ] = None,
+    limit: Annotated[int, Query(description="At most so many.", ge=1, le=LIMIT_MAX)] = 100,
+    node: _Node = None,
+) -> Response:
+    """Return events in order of their ids: behind `after`, or else the newest ones."""
+    events = list(
+        backend.events.events(after=after or 0, limit=limit, node=node, newest_first=after is None)
+    )
+    if after is None:
+        events.sort(key=lambda event: int(event["id"]))
+    body = {"events": events, "last": backend.events.last_sequence()}
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get(
+    "/stream",
+    summary="Follow events",
+    dependencies=[Depends(may_read)],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events; `data` is an Event as JSON, `id` is its id.",
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": 'id: 4711\ndata: {"id":4711,"event":"transition"}\n\n',
+                }
+            },
+        },
+        **problems(401, 422, 503),
+    },
+)
+async def follow_events(
+    request: Request,
+    backend: Served,
+    after: Annotated[
+        int | None,
+        Query(description="Begin behind this id; 0: from the beginning.", ge=0, le=ID_MAX),
+    ] = None,
+    node: _Node = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            description="The id seen last, as browsers send it by themselves; wins over `after`."
+        ),
+    ] = None,
+) -> StreamingResponse:
+    """Send events as they are written, without end, as a stream of server-sent events.
+
+    Without `after` and `Last-Event-ID` it begins with what happens next. A comment comes every
+    15 s when nothing happens. The stream ends when the monitor does; come again with the last id.
+    """
+    start = _start(last_event_id, after)
+    if start is None:
+        start = await run_in_threadpool(backend.events.last_sequence)
+    streams: Streams = request.app.state.streams
+    return _Stream(streams, streams.follow(backend, start, node))
+
+
+def _start(last_event_id: str | None, after: int | None) -> int | None:
+    if last_event_id is None:
+        return after
+    if last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) <= ID_MAX:
+        return int(last_event_id)
+    detail = f"Last-Event-ID: found {last_event_id[:40]!r}, expected the id of an event"
+    raise Problem(422, "not-as-expected", detail)

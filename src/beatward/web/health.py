@@ -1,0 +1,122 @@
+"""The monitor's own health, and the fleet on one screen.
+
+`/healthz` says 503 only when the wheel stands still, which a restart may mend. A monitor that
+cannot write (the disk is full) judges on and holds its entries back; an orchestrator that killed
+it for that would lose them.
+"""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from beatward import __version__
+from beatward.core.instants import SECOND, format_duration
+from beatward.core.membership import Status
+from beatward.core.snapshot import Snapshot
+from beatward.store.rows import timestamp
+from beatward.web.access import Served, may_read
+from beatward.web.backend import Backend
+from beatward.web.shapes import HealthShape, StatusShape, problems
+from beatward.web.timestamps import timestamp_or_none
+
+# The wheel turns every few milliseconds. A second is a hiccup to be told, five are a standstill.
+LATE_NS = SECOND
+STOPPED_NS = 5 * SECOND
+# Entries wait for the disk a few milliseconds; thousands of them are a disk that does not follow.
+WAITING_COUNT_MAX = 10_000
+
+router = APIRouter(tags=["monitor"])
+
+
+def health_object(backend: Backend) -> dict[str, Any]:
+    """Return the monitor's health as `shapes.HealthShape` describes it."""
+    report = backend.health.report()
+    ago_ns = max(backend.machine.now_ns() - report.last_turn_ns, 0)
+    reasons = list(report.warnings)
+    if report.journal_error is not None:
+        reasons.append(
+            f"the journal holds {report.waiting} entries back, and with them their actions: "
+            f"{report.journal_error}"
+        )
+    elif report.waiting > WAITING_COUNT_MAX:
+        reasons.append(f"the journal is {report.waiting} entries behind; its disk is too slow")
+    if ago_ns > LATE_NS:
+        reasons.append(
+            f"the wheel turned {format_duration(ago_ns)} ago; nobody is judged meanwhile"
+        )
+    status = "degraded" if reasons else "ok"
+    return {
+        "status": "stopped" if ago_ns > STOPPED_NS else status,
+        "reasons": reasons,
+        "journal": {
+            "written": report.written,
+            "waiting": report.waiting,
+            "error": report.journal_error,
+        },
+        "wheel": {"turns": report.turns, "last_turn_ago_ns": ago_ns},
+    }
+
+
+def status_counts(snapshot: Snapshot) -> dict[str, int]:
+    """Return how many nodes have each status, and `total`."""
+    counts = np.bincount(snapshot.status[snapshot.rows()], minlength=len(Status))
+    return {
+        "total": int(counts.sum()),
+        **{status.word: int(counts[status]) for status in Status},
+    }
+
+
+@router.get(
+    "/healthz",
+    summary="Is the monitor well",
+    response_model=HealthShape,
+    responses={503: {"description": "The wheel stands still.", "model": HealthShape}},
+)
+def show_health(backend: Served) -> Response:
+    """Say whether the monitor judges and writes; open to everyone.
+
+    503 only when nobody has been judged for 5 s. `degraded` is 200: a monitor with a full disk
+    still judges, holds its entries back, and must not be killed for it.
+    """
+    body = health_object(backend)
+    status = 503 if body["status"] == "stopped" else 200
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+@router.get(
+    "/v1/status",
+    summary="The fleet on one screen",
+    response_model=StatusShape,
+    dependencies=[Depends(may_read)],
+    responses=problems(401),
+)
+def show_status(backend: Served) -> Response:
+    """Return the monitor's health, how many nodes have which status, and what has come in."""
+    snapshot = backend.machine.snapshot()
+    offset_ns = snapshot.wall_offset_ns
+    started_ns, pauses = snapshot.rooms.started_ns, snapshot.rooms.pauses
+    running_ns = snapshot.taken_ns - started_ns
+    body = {
+        "name": backend.identity.name,
+        "version": __version__,
+        "at": timestamp(snapshot.taken_ns + offset_ns),
+        "started": timestamp(started_ns + offset_ns),
+        "running_ns": running_ns,
+        "running": format_duration(running_ns),
+        "health": health_object(backend),
+        "nodes": status_counts(snapshot),
+        "counters": {**snapshot.counters, **backend.health.report().counters},
+        "rejects": dict(snapshot.rejects),
+        "pauses": {
+            "count": pauses.count,
+            "last": timestamp_or_none(pauses.last_ns, offset_ns),
+            "last_length_ns": pauses.last_length_ns,
+            "longest_ns": pauses.longest_ns,
+        },
+        "actions": dict(snapshot.outbox),
+        "last_event": backend.events.last_sequence(),
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json")

@@ -1,0 +1,216 @@
+"""POST /v1/nodes/{name}/heartbeat: the heartbeat as JSON, for nodes that cannot send datagrams.
+
+Raw ASGI in front of the router, because a heartbeat is asked for thousands of times a second and
+anything else now and then (`benchmarks/http_heartbeat.py`). The JSON becomes the same record of
+64 bytes that a datagram holds, sealed with the node's key, and goes the same way through the
+inbox: one judge for all doors. Not here: whether the record is believed (`core`).
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from beatward.core.instants import MILLISECOND, parse_duration
+from beatward.core.intake import Via
+from beatward.core.protocol.record import (
+    INCARNATION_MAX,
+    INTERVAL_MS_MAX,
+    NO_GAUGE,
+    SEQUENCE_MAX,
+    Farewell,
+    Flag,
+    Health,
+    Kind,
+    Record,
+    exit_code_field,
+    gauge,
+    seal,
+)
+from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
+from beatward.web.backend import Backend
+from beatward.web.enrolment import enrol_if_unknown
+from beatward.web.problems import Problem, inbox_full, shown
+
+PREFIX = "/v1/nodes/"
+SUFFIX = "/heartbeat"
+_JSON_HEADERS = [(b"content-type", b"application/json")]
+
+_Meta = msgspec.Meta
+# 16 bits of hundredths; a process on several cores may use more than 100 percent.
+_Percent = Annotated[float, _Meta(ge=0, le=655.34)]
+_KINDS = {
+    "heartbeat": Kind.HEARTBEAT,
+    "goodbye": Kind.GOODBYE,
+    "probe_reply": Kind.PROBE_REPLY,
+}
+
+
+class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
+    """One heartbeat. Say the interval once: as `interval` or as `interval_ms`."""
+
+    incarnation: Annotated[
+        int,
+        _Meta(
+            ge=1,
+            le=INCARNATION_MAX,
+            description="One life of the node: microseconds since 1970 at its start do well.",
+        ),
+    ]
+    sequence: Annotated[
+        int,
+        _Meta(ge=0, le=SEQUENCE_MAX, description="Index of this heartbeat on your schedule."),
+    ]
+    interval_ms: Annotated[
+        int | None,
+        _Meta(description=f"1 to {INTERVAL_MS_MAX}: the next heartbeat is promised within this."),
+    ] = None
+    interval: Annotated[
+        Annotated[str, _Meta(max_length=32)] | None,
+        _Meta(description="The same as a duration: `2s`, `5m`."),
+    ] = None
+    kind: Annotated[
+        Literal["heartbeat", "goodbye", "probe_reply"],
+        _Meta(description="`goodbye` when the node ends in order or its process has exited."),
+    ] = "heartbeat"
+    status: Annotated[
+        Literal["ok", "failing"], _Meta(description="What the node says of its own service.")
+    ] = "ok"
+    exit_code: Annotated[
+        Annotated[int, _Meta(ge=-32768, le=32767)] | None,
+        _Meta(description="With `goodbye`: the process ended with this; a signal is negative."),
+    ] = None
+    cpu: Annotated[_Percent | None, _Meta(description="Percent in use.")] = None
+    memory: Annotated[_Percent | None, _Meta(description="Percent in use.")] = None
+    load: Annotated[
+        Annotated[float, _Meta(ge=0, le=1e6)] | None,
+        _Meta(description="Load average: runnable processes."),
+    ] = None
+    echo: Annotated[
+        Annotated[int, _Meta(ge=0, le=2**32 - 1)],
+        _Meta(description="What the last answer carried as `echo`; 0 when there was none yet."),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        """Say what the types cannot: one interval, and an exit code only with a goodbye."""
+        if (self.interval is None) == (self.interval_ms is None):
+            message = 'expected either `interval` or `interval_ms`, as in "interval": "2s"'
+            raise ValueError(message)
+        if self.exit_code is not None and self.kind != "goodbye":
+            message = 'expected no `exit_code` with this kind, or "kind": "goodbye"'
+            raise ValueError(message)
+        if not 0 < self.promised_ms() <= INTERVAL_MS_MAX:
+            message = f"expected an interval of 1 to {INTERVAL_MS_MAX} milliseconds"
+            raise ValueError(message)
+
+    def promised_ms(self) -> int:
+        """Return the promised interval in milliseconds."""
+        if self.interval_ms is not None:
+            return self.interval_ms
+        assert self.interval is not None
+        return parse_duration(self.interval) // MILLISECOND
+
+
+class HeartbeatAnswer(msgspec.Struct):
+    """What the monitor has to say; a first heartbeat is posted again at once with this `echo`."""
+
+    echo: Annotated[
+        int,
+        _Meta(
+            description="The number of the monitor's session. A new life of a node is believed "
+            "only after a heartbeat that carried it."
+        ),
+    ]
+    interval_ms: Annotated[int, _Meta(description="The interval as it was understood.")]
+    mail: Annotated[bool, _Meta(description="An action waits: POST /v1/agent/inbox fetches it.")]
+
+
+class HeartbeatDoor:
+    """Takes JSON heartbeats; owns nothing but counters."""
+
+    def __init__(self, backend: Backend, keyring: Keyring) -> None:
+        self._machine = backend.machine
+        self._mail = backend.mail
+        self._session = backend.identity.session
+        self._keyring = keyring
+        self._decoder = msgspec.json.Decoder(HeartbeatBody)
+        self._encoder = msgspec.json.Encoder()
+        self.counts = {"taken": 0, "refused": 0}
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request whose path has this door's form."""
+        try:
+            body = await self._take(scope, receive)
+        except Problem as problem:
+            self.counts["refused"] += 1
+            await problem.response()(scope, receive, send)
+            return
+        self.counts["taken"] += 1
+        size = str(len(body)).encode()
+        headers = [*_JSON_HEADERS, (b"content-length", size)]
+        await send({"type": "http.response.start", "status": 202, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _take(self, scope: Scope, receive: Receive) -> bytes:
+        if scope["method"] != "POST":
+            detail = f"{scope['method']} is not possible here, but POST is"
+            raise Problem(405, "method-not-allowed", detail, headers={"Allow": "POST"})
+        name = scope["path"][len(PREFIX) : -len(SUFFIX)]
+        keys = self._keyring.admit_bearer(name, shown_token(scope))
+        if keys is None:
+            raise unauthorized(
+                f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived "
+                "from the node's key, and `beatward token node NAME` prints it"
+            )
+        heartbeat = self._decode(await _read(receive))
+        if not enrol_if_unknown(self._machine, name):
+            raise inbox_full()
+        if not self._machine.submit(seal(_record(heartbeat, keys), keys.key), Via.HTTP):
+            raise inbox_full()
+        answer = HeartbeatAnswer(self._session, heartbeat.promised_ms(), self._mail.has_mail(name))
+        return self._encoder.encode(answer)
+
+    def _decode(self, body: bytes) -> HeartbeatBody:
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise Problem(422, "not-as-expected", f"the heartbeat: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Problem(400, "no-json", f"expected a heartbeat as JSON: {error}") from error
+
+
+async def _read(receive: Receive) -> bytes:
+    # Nearly always one message; `BoundedBodies` holds the limit.
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
+
+
+def _record(heartbeat: HeartbeatBody, keys: NodeKeys) -> Record:
+    status, cpu = _status_and_cpu(heartbeat)
+    return Record(
+        kind=_KINDS[heartbeat.kind],
+        node=keys.node,
+        incarnation=heartbeat.incarnation,
+        sequence=heartbeat.sequence,
+        interval_ms=heartbeat.promised_ms(),
+        status=status,
+        flags=Flag(0),
+        cpu=cpu,
+        memory=gauge(heartbeat.memory),
+        load=gauge(heartbeat.load),
+        echo=heartbeat.echo,
+    )
+
+
+def _status_and_cpu(heartbeat: HeartbeatBody) -> tuple[int, int]:
+    if heartbeat.kind == "goodbye":
+        if heartbeat.exit_code is None:
+            return Farewell.LEFT, NO_GAUGE
+        return Farewell.EXITED, exit_code_field(heartbeat.exit_code)
+    if heartbeat.kind == "probe_reply":
+        return 0, gauge(heartbeat.cpu)
+    return (Health.ILL if heartbeat.status == "failing" else Health.WELL), gauge(heartbeat.cpu)

@@ -1,0 +1,216 @@
+"""Asking about nodes and commanding them: rows of the snapshot as JSON, and orders to the inbox."""
+
+import re
+from collections.abc import Iterator
+from fnmatch import translate
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.responses import Response
+
+from beatward.config import StatusWord
+from beatward.core.explanation import VIA_WORDS
+from beatward.core.instants import NEVER, format_duration
+from beatward.core.membership import WATCHED, Cause, Status
+from beatward.core.monitor import Order
+from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.core.protocol.record import NO_GAUGE, Health
+from beatward.core.snapshot import Snapshot
+from beatward.store.rows import timestamp
+from beatward.web.access import Served, may_command, may_read
+from beatward.web.backend import Backend
+from beatward.web.problems import inbox_full, unknown_node
+from beatward.web.shapes import ExplanationShape, NodeList, NodeShape, Ordered, problems
+from beatward.web.timestamps import timestamp_or_none
+
+LIMIT_MAX = 10_000
+router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
+Name = Annotated[
+    str,
+    Path(description="The node's name.", max_length=NAME_LENGTH_MAX, examples=["web-3"]),
+]
+
+
+def node_objects(snapshot: Snapshot, rows: list[int]) -> list[dict[str, Any]]:
+    """Return rows of a snapshot as `shapes.NodeShape` describes them."""
+    margins_ns = snapshot.rooms.detector.margin_ns(np.array(rows, np.int64)).tolist()
+    return [
+        _node_object(snapshot, row, margin_ns)
+        for row, margin_ns in zip(rows, margins_ns, strict=True)
+    ]
+
+
+def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]:
+    registry, membership = snapshot.rooms.registry, snapshot.rooms.membership
+    at_ns, offset_ns = snapshot.taken_ns, snapshot.wall_offset_ns
+    since_ns, heard_ns = int(membership.since_ns[row]), int(registry.heard_ns[row])
+    deadline_ns, sequence = int(membership.due_ns[row]), int(registry.sequence[row])
+    status = Status(membership.status[row])
+    is_watched = WATCHED[status] and deadline_ns != NEVER
+    silent_ns = at_ns - heard_ns if heard_ns else None
+    return {
+        "name": registry.names[row],
+        "status": status.word,
+        "cause": Cause(membership.cause[row]).word,
+        "since": timestamp_or_none(since_ns, offset_ns),
+        "since_ns": at_ns - since_ns,
+        "heard": timestamp_or_none(heard_ns, offset_ns),
+        "silent_ns": silent_ns,
+        "silent": None if silent_ns is None else format_duration(silent_ns),
+        "deadline": timestamp(deadline_ns + offset_ns) if is_watched else None,
+        "deadline_in_ns": deadline_ns - at_ns if is_watched else None,
+        "interval_ns": int(registry.interval_ns[row]) or None,
+        "margin_ns": margin_ns if heard_ns else None,
+        "via": VIA_WORDS.get(int(registry.via[row])),
+        "incarnation": int(registry.incarnation[row]),
+        "sequence": sequence if sequence >= 0 else None,
+        "probes_sent": int(membership.probes_sent[row]),
+        "health": "failing" if registry.health[row] == Health.ILL else "ok",
+        "cpu": _hundredths(registry.cpu[row]),
+        "memory": _hundredths(registry.memory[row]),
+        "load": _hundredths(registry.load[row]),
+        "labels": dict(snapshot.labels.get(row, {})),
+    }
+
+
+@router.get(
+    "",
+    summary="List nodes",
+    response_model=NodeList,
+    dependencies=[Depends(may_read)],
+    responses=problems(401, 422),
+)
+def list_nodes(
+    backend: Served,
+    status: Annotated[
+        list[StatusWord] | None,
+        Query(description="Only nodes with this status; say it again for several."),
+    ] = None,
+    match: Annotated[
+        str, Query(description="Only names that match this pattern.", max_length=NAME_LENGTH_MAX)
+    ] = "*",
+    limit: Annotated[int, Query(description="At most so many.", ge=1, le=LIMIT_MAX)] = 1000,
+    after: Annotated[
+        str | None,
+        Query(description="Begin behind this name.", max_length=NAME_LENGTH_MAX),
+    ] = None,
+) -> Response:
+    """Return nodes in order of their names, a page at a time.
+
+    The answer is a snapshot that is at most a moment old, not the live table.
+    """
+    snapshot = backend.machine.snapshot()
+    found = sorted(_matching(snapshot, tuple(status or ()), match))
+    start = 0 if after is None else _behind(found, after)
+    page = found[start : start + limit]
+    body = {
+        "at": timestamp(snapshot.taken_ns + snapshot.wall_offset_ns),
+        "total": len(snapshot.rows()),
+        "matching": len(found),
+        "nodes": node_objects(snapshot, [row for _, row in page]),
+        "next": page[-1][0] if start + limit < len(found) else None,
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get(
+    "/{name}",
+    summary="Show a node",
+    response_model=NodeShape,
+    dependencies=[Depends(may_read)],
+    responses=problems(401, 404, 422),
+)
+def show_node(name: Name, backend: Served) -> Response:
+    """Return one node as of the newest snapshot."""
+    snapshot, row = _find(backend, name)
+    (body,) = node_objects(snapshot, [row])
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get(
+    "/{name}/explain",
+    summary="Explain a node's status",
+    response_model=ExplanationShape,
+    dependencies=[Depends(may_read)],
+    responses=problems(401, 404, 422),
+)
+def explain_node(name: Name, backend: Served) -> Response:
+    """Say why the node is held to be what it is: a sentence, the numbers, the last verdict."""
+    snapshot, row = _find(backend, name)
+    sentence, detail = snapshot.explain(row)
+    body = {
+        "node": name,
+        "at": timestamp(snapshot.taken_ns + snapshot.wall_offset_ns),
+        "status": Status(snapshot.status[row]).word,
+        "cause": Cause(snapshot.cause[row]).word,
+        "sentence": sentence,
+        "detail": detail,
+        "last_verdict": backend.events.last_verdict(name),
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+_COMMAND: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": Ordered,
+    "dependencies": [Depends(may_command)],
+    "responses": problems(401, 404, 422, 503),
+}
+
+
+@router.post("/{name}/pause", summary="Announce maintenance", **_COMMAND)
+def pause_node(name: Name, backend: Served) -> Ordered:
+    """Let the node be silent from now on without a verdict, until `resume`."""
+    return _order(backend, "pause", name)
+
+
+@router.post("/{name}/resume", summary="End maintenance", **_COMMAND)
+def resume_node(name: Name, backend: Served) -> Ordered:
+    """Watch the node again; it has the start grace before its silence counts."""
+    return _order(backend, "resume", name)
+
+
+@router.delete("/{name}", summary="Forget a node", **_COMMAND)
+def forget_node(name: Name, backend: Served) -> Ordered:
+    """Remove the node from the table; its history stays in the journal.
+
+    A node that still sends and holds a token enrols again by itself; stop it first.
+    """
+    return _order(backend, "forget", name)
+
+
+def _order(backend: Backend, kind: str, name: str) -> Ordered:
+    _find(backend, name)
+    if not backend.machine.order(Order(kind, name)):
+        raise inbox_full()
+    return Ordered(ordered=kind, node=name)
+
+
+def _find(backend: Backend, name: str) -> tuple[Snapshot, int]:
+    snapshot = backend.machine.snapshot()
+    row = snapshot.find(name)
+    if row < 0:
+        raise unknown_node(name)
+    return snapshot, row
+
+
+def _matching(
+    snapshot: Snapshot, statuses: tuple[str, ...], match: str
+) -> Iterator[tuple[str, int]]:
+    rows = snapshot.rows()
+    if statuses:
+        wanted = [Status[word.upper()] for word in statuses]
+        rows = rows[np.isin(snapshot.status[rows], wanted)]
+    fits = re.compile(translate(match)).match
+    names = snapshot.names
+    return ((names[row], row) for row in rows.tolist() if fits(names[row]))
+
+
+def _behind(found: list[tuple[str, int]], after: str) -> int:
+    return next((i for i, (name, _) in enumerate(found) if name > after), len(found))
+
+
+def _hundredths(field: np.uint16) -> float | None:
+    return None if field == NO_GAUGE else int(field) / 100

@@ -1,0 +1,168 @@
+"""OpenAPI for what FastAPI cannot know: the doors in front of the router, and our errors.
+
+The schemas of the doors come from the very types that read and write their JSON.
+"""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from beatward.web.heartbeat import HeartbeatAnswer, HeartbeatBody
+from beatward.web.shapes import ProblemShape, problems
+
+_SCHEMAS = "#/components/schemas/{name}"
+
+
+def describe(app: FastAPI) -> None:
+    """Make an application's `openapi()` tell of the doors as well."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _completed(plain())
+        return app.openapi_schema
+
+    # FastAPI's documented way to extend the schema is to replace this method.
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _completed(schema: dict[str, Any]) -> dict[str, Any]:
+    schemas = schema["components"]["schemas"]
+    problem = ProblemShape.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas["Problem"] = problem
+    _, of_doors = msgspec.json.schema_components(
+        (HeartbeatBody, HeartbeatAnswer), ref_template=_SCHEMAS
+    )
+    schemas.update(of_doors)
+    schemas["HeartbeatBody"]["oneOf"] = [{"required": ["interval"]}, {"required": ["interval_ms"]}]
+    schema["paths"].update(_HEARTBEAT | _PINGS)
+    # Every error is ours, so FastAPI's own shape of a wrong request never appears.
+    for operation in _operations(schema):
+        operation["responses"].setdefault("413", problems(413)[413])
+        if "422" in operation["responses"]:
+            operation["responses"]["422"] = problems(422)[422]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return schema
+
+
+def _operations(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        operation
+        for item in schema["paths"].values()
+        for method, operation in item.items()
+        if method != "parameters"
+    ]
+
+
+def _json(name: str, example: Any) -> dict[str, Any]:
+    schema = {"$ref": _SCHEMAS.format(name=name)}
+    return {"application/json": {"schema": schema, "example": example}}
+
+
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The node's name.",
+    "schema": {"type": "string", "maxLength": 128},
+    "example": "web-3",
+}
+_HEARTBEAT: dict[str, Any] = {
+    "/v1/nodes/{name}/heartbeat": {
+        "parameters": [_NAME],
+        "post": {
+            "tags": ["heartbeats"],
+            "operationId": "post_heartbeat",
+            "summary": "Send a heartbeat as JSON",
+            "description": (
+                "For nodes that cannot send datagrams. Post the first heartbeat of a life with "
+                "`echo` 0, and again at once with the `echo` of the answer: only then is it "
+                "believed, so that nothing recorded earlier can be played again. The node is "
+                "enrolled with its first heartbeat."
+            ),
+            "security": [{"nodeBearer": []}],
+            "requestBody": {
+                "required": True,
+                "content": _json(
+                    "HeartbeatBody",
+                    {
+                        "incarnation": 1_795_418_102_123_456,
+                        "sequence": 0,
+                        "interval": "2s",
+                        "status": "ok",
+                        "cpu": 12.5,
+                        "echo": 0,
+                    },
+                ),
+            },
+            "responses": {
+                "202": {
+                    "description": "It is in the monitor's inbox.",
+                    "content": _json(
+                        "HeartbeatAnswer",
+                        {"echo": 2_596_996_162, "interval_ms": 2000, "mail": False},
+                    ),
+                },
+                **{str(status): told for status, told in problems(400, 401, 422, 503).items()},
+            },
+        },
+    },
+}
+
+
+def _ping(path: str, word: str, summary: str, description: str) -> dict[str, Any]:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    key = {**_NAME, "name": "key", "description": "The secret part; `beatward token ping NAME`."}
+    code = {**_NAME, "name": "code", "description": "The exit code of a job.", "example": "0"}
+    interval = {
+        "name": "interval",
+        "in": "query",
+        "description": "The next ping is promised within this: `5m`, `1d`. 60 s without it.",
+        "schema": {"type": "string"},
+        "example": "5m",
+    }
+    parameters = [_NAME, {**key, "example": "mz4w..."}, interval]
+    if "{code}" in path:
+        parameters.insert(2, code)
+    return {
+        path: {
+            method: {
+                "tags": ["heartbeats"],
+                "operationId": f"{method}_ping{word}",
+                "summary": summary,
+                "description": description,
+                "parameters": parameters,
+                "responses": {
+                    "200": {"description": "ok", "content": text},
+                    "404": {"description": "Something in the URL is wrong.", "content": text},
+                    "422": {"description": "The interval is no duration.", "content": text},
+                    "503": {"description": "Not now; try again.", "content": text},
+                },
+            }
+            for method in ("get", "post")
+        }
+    }
+
+
+_PINGS: dict[str, Any] = {
+    **_ping(
+        "/ping/{name}/{key}",
+        "",
+        "Send a heartbeat by a bare URL",
+        "For scripts and cron: `curl -fsS URL?interval=1d`. The first ping enrols the node.",
+    ),
+    **_ping(
+        "/ping/{name}/{key}/fail",
+        "_fail",
+        "Say that a job failed",
+        "The node is here and not well: it is `failing`.",
+    ),
+    **_ping(
+        "/ping/{name}/{key}/exit/{code}",
+        "_exit",
+        "Say how a job ended",
+        "`curl -fsS URL/exit/$?`: 0 is well, anything else is `failing`.",
+    ),
+}

@@ -1,0 +1,101 @@
+"""/ping/NAME/KEY: the bare URL, a heartbeat that needs nothing but `curl`.
+
+    curl -fsS https://monitor/ping/backup/k3y               well, the next within 60 s
+    curl -fsS https://monitor/ping/backup/k3y?interval=1d   well, the next within a day
+    curl -fsS https://monitor/ping/backup/k3y/fail          here, but ill
+    curl -fsS https://monitor/ping/backup/k3y/exit/$?       0 is well, anything else is ill
+
+Anything wrong in name or key is the same 404, so nobody learns which names exist. A job that ended
+with an error spoke on time: its node is failing, not dead, and well again with the next good ping.
+Raw ASGI, as `heartbeat`.
+"""
+
+import re
+from urllib.parse import parse_qs
+
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from beatward.core.instants import DAY, MILLISECOND, MINUTE, parse_duration
+from beatward.core.intake import Via
+from beatward.core.protocol.record import Health, Kind, Record, seal
+from beatward.web.access import Keyring
+from beatward.web.backend import Backend
+from beatward.web.enrolment import enrol_if_unknown
+
+PREFIX = "/ping/"
+INTERVAL_NS = MINUTE
+# The wire counts milliseconds in 32 bits: 49.7 days.
+INTERVAL_MAX_NS = 49 * DAY
+_EXIT_CODE = re.compile(r"-?[0-9]{1,10}")
+_METHODS = ("GET", "POST", "HEAD")
+
+
+class PingDoor:
+    """Takes bare URLs; owns nothing but counters."""
+
+    def __init__(self, backend: Backend, keyring: Keyring) -> None:
+        self._machine = backend.machine
+        self._session = backend.identity.session
+        self._keyring = keyring
+        self.counts = {"taken": 0, "refused": 0}
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request whose path begins with /ping/; its body is not read."""
+        response = self._answer(scope)
+        self.counts["taken" if response.status_code == 200 else "refused"] += 1
+        await response(scope, receive, send)
+
+    def _answer(self, scope: Scope) -> Response:
+        if scope["method"] not in _METHODS:
+            return _text(405, "only GET, POST and HEAD", {"Allow": ", ".join(_METHODS)})
+        name, *rest = scope["path"][len(PREFIX) :].split("/")
+        key, *words = rest or [""]
+        keys = self._keyring.admit_ping(name, key)
+        health = _health(words)
+        if keys is None or health is None:
+            return _text(404, "not found")
+        try:
+            interval_ns = _interval_ns(scope["query_string"])
+        except ValueError as error:
+            return _text(422, str(error))
+        record = Record(
+            kind=Kind.HEARTBEAT,
+            node=keys.node,
+            incarnation=1,
+            sequence=0,
+            interval_ms=interval_ns // MILLISECOND,
+            status=health,
+            echo=self._session,
+        )
+        is_taken = enrol_if_unknown(self._machine, name) and self._machine.submit(
+            seal(record, keys.key), Via.PING
+        )
+        if not is_taken:
+            return _text(503, "the monitor's inbox is full", {"Retry-After": "1"})
+        return _text(200, "ok")
+
+
+def _health(words: list[str]) -> Health | None:
+    if not words:
+        return Health.WELL
+    if words == ["fail"]:
+        return Health.ILL
+    if len(words) == 2 and words[0] == "exit" and _EXIT_CODE.fullmatch(words[1]):
+        return Health.WELL if int(words[1]) == 0 else Health.ILL
+    return None
+
+
+def _interval_ns(query: bytes) -> int:
+    values = parse_qs(query.decode("latin-1"), max_num_fields=8).get("interval")
+    if not values:
+        return INTERVAL_NS
+    interval_ns = parse_duration(values[-1])
+    if not MILLISECOND <= interval_ns <= INTERVAL_MAX_NS:
+        message = f"interval: found {values[-1]!r}, expected 1ms to {INTERVAL_MAX_NS // DAY}d"
+        raise ValueError(message)
+    return interval_ns
+
+
+def _text(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return PlainTextResponse(text + "\n", status, headers)

@@ -1,0 +1,142 @@
+"""Every error of the API in one form: RFC 9457, `application/problem+json`.
+
+`type` is stable and for machines, `detail` is a sentence for people: what was expected, what was
+found, what to do. Not here: the ping URL, which answers in plain text to scripts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+_TITLES = {
+    400: "Bad request",
+    401: "Who are you",
+    403: "Refused",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Too large",
+    422: "Not as expected",
+    500: "Our own mistake",
+    503: "Not now",
+}
+# How much of a wrong value is shown again.
+_SHOWN_LENGTH_MAX = 80
+
+
+class Problem(HTTPException):
+    """A no with a reason.
+
+    kind   the last word of `type`, such as `unknown-node`
+    more   further members of the object
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.more = dict(more or {})
+        super().__init__(status, detail, headers=headers)
+
+    def body(self) -> bytes:
+        """Return the object as JSON."""
+        return msgspec.json.encode(
+            {
+                "type": f"urn:beatward:problem:{self.kind}",
+                "title": _TITLES.get(self.status_code, "Error"),
+                "status": self.status_code,
+                "detail": self.detail,
+                **self.more,
+            }
+        )
+
+    def response(self) -> Response:
+        """Return it as Starlette sends it."""
+        return Response(
+            self.body(), self.status_code, dict(self.headers or {}), media_type=MEDIA_TYPE
+        )
+
+
+def inbox_full() -> Problem:
+    """Return the answer for the moment when the wheel cannot take more."""
+    detail = "the monitor's inbox is full; nothing was taken, send it again in a second"
+    return Problem(503, "inbox-full", detail, headers={"Retry-After": "1"})
+
+
+def unknown_node(name: str) -> Problem:
+    """Return the answer for a name that no enrolled node has."""
+    detail = f"no node is called {shown(name)}; GET /v1/nodes lists those that are enrolled"
+    return Problem(404, "unknown-node", detail)
+
+
+def shown(value: object) -> str:
+    """Return a wrong value as it may be shown again: bounded."""
+    text = repr(value)
+    if len(text) <= _SHOWN_LENGTH_MAX:
+        return text
+    return text[: _SHOWN_LENGTH_MAX - 3] + "..."
+
+
+def install(app: FastAPI) -> None:
+    """Make an application answer every error in this form."""
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_wrong_request)
+    app.add_exception_handler(Exception, _on_our_mistake)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    if isinstance(error, Problem):
+        return error.response()
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        detail = f"nothing is at {shown(request.url.path)}; /docs lists what there is"
+        return Problem(404, "no-such-path", detail).response()
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{request.method} is not possible here, but {allowed} is"
+        return Problem(405, "method-not-allowed", detail, headers=error.headers).response()
+    return Problem(
+        error.status_code, "refused", str(error.detail), headers=error.headers
+    ).response()
+
+
+async def _on_wrong_request(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, RequestValidationError)
+    wrong = [_wrong_field(item) for item in error.errors()]
+    first = wrong[0]
+    detail = f"{first['where']}: found {first['found']}, expected {first['expected']}"
+    if len(wrong) > 1:
+        detail += f"; and {len(wrong) - 1} more, see `errors`"
+    # A body that is no JSON at all is a different mistake from one with a wrong field.
+    if any(item["type"] == "json_invalid" for item in error.errors()):
+        return Problem(400, "no-json", detail).response()
+    return Problem(422, "not-as-expected", detail, more={"errors": wrong}).response()
+
+
+def _wrong_field(item: Mapping[str, Any]) -> dict[str, str]:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return {"where": where, "found": "nothing", "expected": "a value"}
+    if item["type"] == "extra_forbidden":
+        return {"where": where, "found": shown(item["input"]), "expected": "no such member"}
+    expected = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return {"where": where, "found": shown(item["input"]), "expected": expected}
+
+
+async def _on_our_mistake(request: Request, error: Exception) -> Response:
+    # Starlette raises it again behind us, so it is in the log with its traceback.
+    del request, error
+    detail = "the monitor made a mistake; its log says more. Heartbeats are not touched by this"
+    return Problem(500, "our-mistake", detail).response()

@@ -1,0 +1,264 @@
+"""What the API's answers look like, as OpenAPI shows it.
+
+The models describe; the answers themselves are built as plain objects where they may be long
+(`nodes`, `events`), because a model a row costs more than all the rest. The tests hold both
+together. Not here: requests, which stand beside their routes.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from beatward.config import StatusWord
+from beatward.web.problems import MEDIA_TYPE
+
+_AT = "RFC 3339, UTC, milliseconds."
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemShape(BaseModel):
+    """Why the answer is no: RFC 9457."""
+
+    model_config = ConfigDict(
+        title="Problem",
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:beatward:problem:unknown-node",
+                    "title": "Not found",
+                    "status": 404,
+                    "detail": "no node is called 'web-9'; GET /v1/nodes lists those that are "
+                    "enrolled",
+                }
+            ]
+        },
+    )
+    type: str = Field(description="Stable, for machines: `urn:beatward:problem:...`.")
+    title: str = Field(description="The kind of problem in a few words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What was expected, what was found, what to do.")
+
+
+_MEANINGS = {
+    400: "The body is not JSON.",
+    401: "The token is missing or wrong.",
+    403: "The join token does not allow this.",
+    404: "There is no such node.",
+    409: "The attempt is not waited for.",
+    413: "The body is larger than 64 KiB.",
+    422: "A value is not as expected; `errors` lists them.",
+    503: "The monitor cannot take more just now; try again after `Retry-After` seconds.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may answer with these problems."""
+    return {
+        status: {
+            "description": _MEANINGS[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+class NodeShape(_Shape):
+    """One node as of the snapshot."""
+
+    model_config = ConfigDict(
+        title="Node",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "web-3",
+                    "status": "alive",
+                    "cause": "heard",
+                    "since": "2026-11-23T07:15:02.123Z",
+                    "since_ns": 724_100_000_000,
+                    "heard": "2026-11-23T07:27:05.901Z",
+                    "silent_ns": 322_000_000,
+                    "silent": "322 ms",
+                    "deadline": "2026-11-23T07:27:07.113Z",
+                    "deadline_in_ns": 890_000_000,
+                    "interval_ns": 1_000_000_000,
+                    "margin_ns": 212_000_000,
+                    "via": "udp",
+                    "incarnation": 1_795_418_102_123_456,
+                    "sequence": 722,
+                    "probes_sent": 0,
+                    "health": "ok",
+                    "cpu": 12.5,
+                    "memory": 43.1,
+                    "load": 0.42,
+                    "labels": {"zone": "a"},
+                }
+            ]
+        },
+    )
+    name: str = Field(description="The name it was enrolled under.")
+    status: StatusWord = Field(description="What the monitor holds it to be.")
+    cause: str = Field(description="Why the status last changed.")
+    since: str | None = Field(description=f"When the status last changed. {_AT}")
+    since_ns: int | None = Field(description="How long ago that was, nanoseconds.")
+    heard: str | None = Field(description=f"The newest heartbeat or answer. {_AT}")
+    silent_ns: int | None = Field(description="How long ago that was, nanoseconds.")
+    silent: str | None = Field(description="The same for people.")
+    deadline: str | None = Field(description="Silence until then becomes suspicion.")
+    deadline_in_ns: int | None = Field(description="How far off that is; negative: it passed.")
+    interval_ns: int | None = Field(description="What the node promised between heartbeats.")
+    margin_ns: int | None = Field(description="How long after its due time one may come.")
+    via: str | None = Field(description="How it reports: `udp`, `http` or `ping`.")
+    incarnation: int = Field(description="Its life; 0: none was heard of yet.")
+    sequence: int | None = Field(description="The newest heartbeat of this life.")
+    probes_sent: int = Field(description="Probes of the last suspicion.")
+    health: str = Field(description="What it says of itself: `ok` or `failing`.")
+    cpu: float | None = Field(description="Percent in use, as it said.")
+    memory: float | None = Field(description="Percent in use, as it said.")
+    load: float | None = Field(description="Load average, as it said.")
+    labels: dict[str, str] = Field(description="Words about the node, from its enrolment.")
+
+
+class NodeList(_Shape):
+    """A page of nodes in order of their names."""
+
+    at: str = Field(description=f"The instant of the snapshot. {_AT}")
+    total: int = Field(description="How many nodes are enrolled.")
+    matching: int = Field(description="How many of them were asked for.")
+    nodes: list[NodeShape] = Field(description="This page.")
+    next: str | None = Field(description="Ask again with `after` = this; null: that was all.")
+
+
+class EventShape(BaseModel):
+    """One fact of the journal; it is on disk."""
+
+    model_config = ConfigDict(
+        title="Event",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": 4711,
+                    "event": "transition",
+                    "at": "2026-11-23T07:15:02.123Z",
+                    "node": "web-3",
+                    "status": "suspect",
+                    "cause": "overdue",
+                    "explanation": "web-3 suspected: silent 2.31 s; heartbeat 4711 was due 1.02 s "
+                    "ago with margin 210 ms",
+                    "action": None,
+                    "outcome": None,
+                    "detail": {"before": "alive", "silent_ns": 2_310_000_000},
+                }
+            ]
+        },
+    )
+    id: int = Field(description="Its place in the journal, increasing by one.")
+    event: str = Field(
+        description="`started`, `joined`, `life`, `transition`, `forgotten`, `guard`, `action` or "
+        "`outcome`."
+    )
+    at: str = Field(description=_AT)
+    node: str | None = Field(description="The node it is about.")
+    status: str | None = Field(description="The node's status from then on.")
+    cause: str | None = Field(description="Why it changed.")
+    explanation: str | None = Field(description="One sentence for people.")
+    action: str | None = Field(description="The name of the action it is about.")
+    outcome: str | None = Field(description="What became of the action.")
+    detail: dict[str, Any] = Field(description="The numbers behind it.")
+
+
+class EventList(_Shape):
+    """Events in order of their ids."""
+
+    events: list[EventShape] = Field(description="The newest first asked for, oldest first shown.")
+    last: int = Field(description="The id of the newest event in the journal.")
+
+
+class JournalHealth(_Shape):
+    """The writing down."""
+
+    written: int = Field(description="The journal holds every entry up to this id.")
+    waiting: int = Field(description="Entries that wait to be written.")
+    error: str | None = Field(description="Why they wait; null: all is well.")
+
+
+class WheelHealth(_Shape):
+    """The judging."""
+
+    turns: int = Field(description="How often it has turned.")
+    last_turn_ago_ns: int = Field(description="How long ago it turned last.")
+
+
+class HealthShape(_Shape):
+    """The monitor's own health."""
+
+    model_config = ConfigDict(
+        title="Health",
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "reasons": [],
+                    "journal": {"written": 4711, "waiting": 0, "error": None},
+                    "wheel": {"turns": 120_000, "last_turn_ago_ns": 3_100_000},
+                }
+            ]
+        },
+    )
+    status: str = Field(description="`ok`, `degraded`, or `stopped` when the wheel stands still.")
+    reasons: list[str] = Field(description="Why it is not ok, one sentence each.")
+    journal: JournalHealth
+    wheel: WheelHealth
+
+
+class PauseCounts(_Shape):
+    """How often the monitor itself stood still and doubted itself."""
+
+    count: int
+    last: str | None = Field(description=f"When the last one ended. {_AT}")
+    last_length_ns: int
+    longest_ns: int
+
+
+class StatusShape(_Shape):
+    """The monitor and its fleet on one screen."""
+
+    model_config = ConfigDict(title="Status")
+    name: str = Field(description="The monitor's name.")
+    version: str = Field(description="The program's version.")
+    at: str = Field(description=f"The instant of the snapshot. {_AT}")
+    started: str | None = Field(description=f"When this session began. {_AT}")
+    running_ns: int = Field(description="How long ago that was, nanoseconds.")
+    running: str = Field(description="The same for people.")
+    health: HealthShape
+    nodes: dict[str, int] = Field(description="How many nodes have each status, and `total`.")
+    counters: dict[str, int] = Field(description="What has come in since the start.")
+    rejects: dict[str, int] = Field(description="Records that changed nothing, by reason.")
+    pauses: PauseCounts
+    actions: dict[str, int] = Field(description="Actions that wait or run.")
+    last_event: int = Field(description="The id of the newest event in the journal.")
+
+
+class ExplanationShape(_Shape):
+    """Why a node is held to be what it is."""
+
+    model_config = ConfigDict(title="Explanation")
+    node: str
+    at: str = Field(description=f"The instant of the snapshot. {_AT}")
+    status: StatusWord
+    cause: str
+    sentence: str = Field(description="The reason in one sentence.")
+    detail: dict[str, Any] = Field(description="The numbers behind it, durations in nanoseconds.")
+    last_verdict: EventShape | None = Field(
+        description="The newest transition of this node to suspect, dead or left."
+    )
+
+
+class Ordered(_Shape):
+    """The order is on its way; the event that follows from it appears in the journal."""
+
+    ordered: str = Field(description="`pause`, `resume` or `forget`.")
+    node: str
