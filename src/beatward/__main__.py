@@ -1,0 +1,5 @@
+"""`python -m beatward` is `beatward`."""
+
+from beatward.cli import main
+
+main()

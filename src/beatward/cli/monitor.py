@@ -1,0 +1,67 @@
+"""`beatward monitor`: run the monitor in the foreground until SIGTERM or Ctrl-C."""
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+
+import click
+
+from beatward.config import Settings, load
+from beatward.server.notify import notify
+from beatward.server.program import Standing, serve
+
+_log = logging.getLogger("beatward")
+
+
+@click.command("monitor")
+@click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings file (TOML); without it safe local defaults hold.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for keys and journal; stronger than the settings file.",
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info")
+def monitor_command(path: Path | None, data: Path | None, log_level: str) -> None:
+    """Listen for heartbeats, judge silence, act.
+
+    Nodes are reached over UDP, everything else over HTTP; by default both on 127.0.0.1:7227.
+    """
+    # Our own lines at the level asked for; of the libraries only what is wrong: one of them would
+    # write a line a webhook, with its address in it.
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    logging.getLogger("beatward").setLevel(log_level.upper())
+    settings = load(path)
+    if data is not None:
+        room = settings.monitor.model_copy(update={"data": data})
+        settings = settings.model_copy(update={"monitor": room})
+    asyncio.run(_run(settings, str(path or "defaults")))
+
+
+async def _run(settings: Settings, file: str) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, file=file, stop=stop, on_ready=_announce)
+    notify("STOPPING=1")
+    _log.info("the monitor has stopped; its journal is complete")
+
+
+def _announce(standing: Standing) -> None:
+    _log.info(
+        "listening: heartbeats on udp %s, API on http://%s/docs; data in %s; %d nodes known",
+        standing.udp,
+        standing.http,
+        standing.data,
+        standing.known_count,
+    )
+    notify("READY=1")

@@ -1,0 +1,313 @@
+"""The monitor as a program: opened in order, run until it is told to stop, closed in reverse.
+
+    folder, keys, store ─► doors ─► machine restored ─► journal, drivers ─► wheel ─► HTTP
+
+Three threads: the wheel, the journal's writer, and this one with the asyncio loop (HTTP, drivers).
+They exchange frozen batches over bounded queues. The doors are opened before the wheel turns and
+HTTP last, so who can reach the API finds a monitor that works.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+
+from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
+from beatward.config import Settings, split_address
+from beatward.core.entry import Recovered
+from beatward.core.instants import SECOND
+from beatward.core.monitor import Monitor, Order
+from beatward.core.protocol import join, keys
+from beatward.cycle import Cycle
+from beatward.errors import ConfigError
+from beatward.server.clock import SystemClock
+from beatward.server.identity import load_or_create
+from beatward.server.inbox import Inbox
+from beatward.server.receipts import Noted, Receipts
+from beatward.server.settings import core_settings
+from beatward.server.standing import Health, Machine, decorator
+from beatward.server.wheel import Wheel
+from beatward.store.journal import JournalWriter
+from beatward.store.reader import JournalReader
+from beatward.store.sqlite import SqliteStore
+from beatward.transport.udp import UdpDoor, open_door
+from beatward.web.app import create_app
+from beatward.web.backend import Backend, Identity
+from beatward.web.bulletin import Bulletin
+
+JOURNAL_FILE = "journal.sqlite3"
+LOCAL_FILE = "local.json"
+# Streams end at once when the bulletin closes; this is for answers that are under way.
+_GRACEFUL_SECONDS = 3
+_FLUSH_NS = 5 * SECOND
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a running monitor can be reached; `udp` and `http` with their real ports."""
+
+    udp: str
+    http: str
+    data: Path
+    known_count: int
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What was opened so far; closed in reverse also when the next step fails."""
+
+    clock: SystemClock
+    master: bytes
+    store: SqliteStore
+    door: UdpDoor
+    listener: socket.socket
+    recovered: Recovered
+    session: int = field(default_factory=lambda: 1 + secrets.randbelow(0xFFFFFFFF))
+
+
+async def serve(
+    settings: Settings,
+    *,
+    file: str,
+    stop: asyncio.Event,
+    on_ready: Callable[[Standing], None],
+) -> None:
+    """Run a monitor until `stop` is set.
+
+    file      of the settings, for messages
+    on_ready  called once everything answers
+    Raises ConfigError when an address cannot be had, PermanentError when the data folder is in use
+    or damaged, and whatever broke the wheel.
+    """
+    with _opened(settings, file) as opened:
+        await _serve(settings, opened, stop=stop, on_ready=on_ready)
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
+    with contextlib.ExitStack() as stack:
+        clock = SystemClock()
+        data = settings.data_folder()
+        _make_folder(data, file)
+        master = load_or_create(data)
+        store = SqliteStore(data / JOURNAL_FILE)
+        stack.callback(store.close)
+        monitor = settings.monitor
+        door = open_door(monitor.udp, monitor.receive_buffer, clock.now_ns, file=file)
+        stack.callback(door.close)
+        listener = _listen(monitor.http, file)
+        stack.callback(listener.close)
+        recovered = store.load(wall_offset_ns=clock.wall_ns() - clock.now_ns())
+        yield _Opened(clock, master, store, door, listener, recovered)
+
+
+async def _serve(
+    settings: Settings,
+    opened: _Opened,
+    *,
+    stop: asyncio.Event,
+    on_ready: Callable[[Standing], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    clock = opened.clock
+    inbox = Inbox(opened.door, clock.now_ns)
+    bulletin = Bulletin()
+    broken: list[BaseException] = []
+
+    def fail(error: BaseException) -> None:
+        broken.append(error)
+        loop.call_soon_threadsafe(stop.set)
+
+    drivers = _drivers(settings, clock, inbox)
+    dispatcher = Dispatcher(settings.action, inbox.put_outcome, drivers=drivers)
+    await dispatcher.retain([action.key for action in opened.recovered.actions])
+    receipts = Receipts(
+        receive=inbox.put_receipt,
+        publish=lambda sequence: _tell(loop, bulletin, sequence),
+        forget=dispatcher.forget,
+    )
+    writer = JournalWriter(
+        opened.store,
+        receipts.written,
+        now_ns=clock.now_ns,
+        written=opened.recovered.sequence,
+    )
+    machine = Monitor(core_settings(settings), master=opened.master, session=opened.session)
+    machine.restore(opened.recovered, clock.now_ns())
+    cycle = Cycle(
+        machine,
+        clock=clock,
+        inbox=inbox,
+        journal=Noted(writer, receipts),
+        sender=opened.door,
+        drivers=dispatcher,
+    )
+    wheel = Wheel(
+        cycle,
+        clock.now_ns,
+        tick_ns=settings.monitor.tick,
+        decorate=decorator(opened.door, inbox),
+        on_failure=fail,
+    )
+    standing = _standing(settings, opened)
+    mailbox = drivers["agent"]
+    assert isinstance(mailbox, Mailbox)
+    backend = Backend(
+        machine=Machine(wheel, inbox, clock),
+        events=JournalReader(standing.data / JOURNAL_FILE),
+        mail=mailbox,
+        health=Health(wheel, writer, opened.door, wanted_buffer=settings.monitor.receive_buffer),
+        identity=_identity(settings, opened, standing),
+        bulletin=bulletin,
+    )
+    _write_local(standing, opened.master)
+    wheel.start()
+    try:
+        await _serve_http(backend, opened.listener, stop=stop, ready=lambda: on_ready(standing))
+    finally:
+        wheel.stop()
+        await dispatcher.close()
+        await asyncio.to_thread(writer.close, _FLUSH_NS)
+    if broken:
+        raise broken[0]
+
+
+async def _serve_http(
+    backend: Backend,
+    listener: socket.socket,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+) -> None:
+    server = _Server(
+        uvicorn.Config(
+            create_app(backend),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+        )
+    )
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(sockets=[listener]))
+        while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event
+            await asyncio.sleep(0.005)
+        ready()
+        await stop.wait()
+        backend.bulletin.close()
+        server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn as a task of our loop: signals are the program's business, not its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _drivers(settings: Settings, clock: SystemClock, inbox: Inbox) -> dict[str, Driver]:
+    surroundings = Surroundings(
+        folder=settings.data_folder() / "actions",
+        now_ns=clock.now_ns,
+        wall_ns=clock.wall_ns,
+        poke=lambda node: _order_mail(inbox, node),
+    )
+    return {kind: make(surroundings) for kind, make in DRIVERS.items()}
+
+
+def _order_mail(inbox: Inbox, node: str) -> None:
+    inbox.put_order(Order("mail", node))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, bulletin: Bulletin, sequence: int) -> None:
+    # While the program closes, the loop may be gone before the last entry is written.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(bulletin.publish, sequence)
+
+
+def _make_folder(data: Path, file: str) -> None:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            file, "monitor.data", str(data), f"a folder that can be made and written: {error}"
+        ) from error
+
+
+def _listen(address: str, file: str) -> socket.socket:
+    host, port = split_address(address)
+    listener: socket.socket | None = None
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(2048)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        remedy = (
+            f"an address that is free: {error.strerror}; `ss -tlpn` names who has it, or choose "
+            "another"
+        )
+        raise ConfigError(file, "monitor.http", address, remedy) from error
+    return listener
+
+
+def _standing(settings: Settings, opened: _Opened) -> Standing:
+    host, port = opened.listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return Standing(
+        udp=settings.monitor.advertise or opened.door.address,
+        http=f"{shown}:{port}",
+        data=settings.data_folder().absolute(),
+        known_count=len(opened.recovered.nodes),
+    )
+
+
+def _identity(settings: Settings, opened: _Opened, standing: Standing) -> Identity:
+    host = opened.listener.getsockname()[0]
+    return Identity(
+        master=opened.master,
+        name=settings.monitor.name,
+        session=opened.session,
+        udp=standing.udp,
+        loopback=host == "::1" or host.startswith("127."),
+        metrics_per_node=settings.monitor.metrics_per_node,
+    )
+
+
+def _write_local(standing: Standing, master: bytes) -> None:
+    """Leave what an agent or a command of the same user needs, readable by nobody else."""
+    content = {
+        "monitor": f"http://{_reachable(standing.http)}",
+        "token": join.new_token(master, serial=secrets.token_hex(4)),
+        "api_token": keys.api_token(master),
+    }
+    path = standing.data / LOCAL_FILE
+    fresh = path.with_name(f"{LOCAL_FILE}.{os.getpid()}")
+    # Born with its mode: between a plain open and a chmod anybody could read the token.
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(content, file, indent=1)
+    fresh.replace(path)
+
+
+def _reachable(address: str) -> str:
+    """Turn a wildcard listener into an address that this machine can call."""
+    host, port = split_address(address)
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)  # noqa: S104  compared, not bound
+    return f"{local}:{port}" if local else address

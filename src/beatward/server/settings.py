@@ -1,0 +1,45 @@
+"""The file's settings -> the core's settings: the one place where both shapes are known."""
+
+from beatward import config
+from beatward.core.detect import DetectorSettings
+from beatward.core.guard import GuardSettings
+from beatward.core.membership import MembershipSettings
+from beatward.core.monitor import Settings
+from beatward.core.policy import ActionSettings, Rule
+
+
+def core_settings(settings: config.Settings) -> Settings:
+    """Return what the pure machine needs to know of a settings file."""
+    detector = settings.detector
+    return Settings(
+        detector=DetectorSettings(
+            kind=detector.kind,
+            timeout_ns=detector.timeout,
+            window=detector.window,
+            margin_ns=None if detector.margin == "auto" else detector.margin,
+            margin_min_ns=detector.margin_min,
+            late_probability=detector.late,
+        ),
+        membership=MembershipSettings(
+            window_ns=settings.probe.window,
+            spacing_ns=settings.probe.spacing,
+            recovery_heartbeats=settings.recovery.heartbeats,
+        ),
+        guard=GuardSettings(pause_limit_ns=settings.monitor.pause_limit),
+        start_grace_ns=settings.monitor.start_grace,
+        rules=tuple(
+            Rule(statuses=rule.on, actions=rule.actions, nodes=rule.nodes) for rule in settings.rule
+        ),
+        actions={name: _action(name, action) for name, action in settings.action.items()},
+    )
+
+
+def _action(name: str, action: config.ActionSettings) -> ActionSettings:
+    return ActionSettings(
+        name=name,
+        kind=action.kind,
+        attempts_max=action.attempts,
+        retry_ns=action.retry,
+        retry_max_ns=action.retry_max,
+        revives=action.kind != "webhook" if action.revives is None else action.revives,
+    )

@@ -1,0 +1,114 @@
+"""What the web asks of the running program: `web.backend` made of the wheel, inbox and journal."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from beatward.core.intake import Via
+from beatward.core.monitor import Order
+from beatward.core.snapshot import Snapshot
+from beatward.server.clock import SystemClock
+from beatward.server.inbox import Inbox
+from beatward.server.wheel import DURATION_BOUNDS_NS, Wheel
+from beatward.store.journal import JournalWriter
+from beatward.transport.udp import UdpDoor
+from beatward.web.backend import Report, Turns
+
+
+class Machine:
+    """Implements `web.backend.Machine`."""
+
+    def __init__(self, wheel: Wheel, inbox: Inbox, clock: SystemClock) -> None:
+        self._wheel = wheel
+        self._inbox = inbox
+        self._clock = clock
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest snapshot."""
+        return self._wheel.snapshot
+
+    def now_ns(self) -> int:
+        """Return the instant on the snapshot's clock."""
+        return self._clock.now_ns()
+
+    def wall_offset_ns(self) -> int:
+        """Return what turns an instant into nanoseconds since 1970 UTC."""
+        return self._clock.wall_ns() - self._clock.now_ns()
+
+    def submit(self, record: bytes, via: Via) -> bool:
+        """Put a record into the inbox."""
+        return self._inbox.put_record(record, via)
+
+    def order(self, order: Order) -> bool:
+        """Put an order into the inbox."""
+        return self._inbox.put_order(order)
+
+
+class Health:
+    """Implements `web.backend.Health`.
+
+    wanted_buffer   bytes that the settings ask for
+    """
+
+    def __init__(
+        self, wheel: Wheel, journal: JournalWriter, door: UdpDoor, *, wanted_buffer: int
+    ) -> None:
+        self._wheel = wheel
+        self._journal = journal
+        self._door = door
+        self._wanted_buffer = wanted_buffer
+
+    def report(self) -> Report:
+        """Return the monitor's opinion of itself."""
+        journal, wheel = self._journal.health(), self._wheel
+        counts, running = [], 0
+        for count in wheel.duration_counts[:-1]:
+            running += count
+            counts.append(running)
+        return Report(
+            written=journal.written,
+            waiting=journal.waiting_count,
+            journal_error=journal.error,
+            turns=wheel.turns_count,
+            last_turn_ns=wheel.last_turn_ns,
+            durations=Turns(DURATION_BOUNDS_NS, counts, wheel.turns_count, wheel.turning_total_ns),
+            warnings=tuple(self._warnings()),
+        )
+
+    def _warnings(self) -> list[str]:
+        warnings = []
+        left_out = self._journal.health().left_out_count
+        if left_out:
+            warnings.append(
+                f"{left_out:,} lines of the journal were given up while it could not be written; "
+                "the rows of nodes and actions are complete"
+            )
+        granted = self._door.receive_buffer
+        if granted < self._wanted_buffer:
+            warnings.append(
+                f"the kernel grants a receive buffer of {granted:,} bytes instead of "
+                f"{self._wanted_buffer:,}; raise it with: sysctl net.core.rmem_max="
+                f"{self._wanted_buffer}"
+            )
+        drops = self._door.drops()
+        if drops:
+            warnings.append(f"the kernel threw {drops:,} datagrams away before we could read them")
+        return warnings
+
+
+def decorator(door: UdpDoor, inbox: Inbox) -> Callable[[Snapshot], Snapshot]:
+    """Return what adds the counts of the doors to a snapshot of the machine."""
+
+    def decorate(snapshot: Snapshot) -> Snapshot:
+        counters = {
+            **snapshot.counters,
+            "datagrams": door.datagrams_count,
+            "bytes": door.bytes_count,
+            "kernel_drops": door.drops() or 0,
+            "receive_errors": door.errors_count,
+            "replies_sent": door.sent_count,
+            "replies_refused": door.refused_count,
+            "inbox_refused": inbox.refused_count,
+        }
+        return replace(snapshot, counters=counters)
+
+    return decorate
