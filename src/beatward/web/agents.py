@@ -36,10 +36,10 @@ class InboxBody(BaseModel):
     name: _Name
 
 
-class LetterShape(BaseModel):
+class Letter(BaseModel):
     """One action to run."""
 
-    model_config = ConfigDict(title="Letter", extra="forbid")
+    model_config = ConfigDict(extra="forbid")
     key: str = Field(description="The name of the deed for ever: run it once, report it again.")
     name: str = Field(description="What the agent's own settings call the run.")
     node: str = Field(description="The node it is about; not always the agent's own.")
@@ -51,7 +51,7 @@ class InboxAnswer(BaseModel):
     """What waits, oldest first; it is there again until it is reported."""
 
     model_config = ConfigDict(extra="forbid")
-    actions: list[LetterShape]
+    actions: list[Letter]
 
 
 class OutcomeBody(BaseModel):

@@ -87,6 +87,8 @@ def create_router() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_tags=_TAGS,
+        # Short names for those who generate clients; FastAPI would append path and method.
+        generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
     for room in (health, nodes, events, enrolment, agents, metrics, pages):

@@ -82,7 +82,6 @@ class Report:
     waiting        entries that wait to be written
     journal_error  why they wait, in the store's words; None when all is well
     turns          how often the wheel has turned; last_turn_ns: when, on the clock of `now_ns`
-    counters       what the doors have counted since the start, such as `kernel_drops`
     warnings       further reasons why the monitor is not quite well, one sentence each
     """
 
@@ -92,7 +91,6 @@ class Report:
     turns: int
     last_turn_ns: int
     durations: Turns | None = None
-    counters: Mapping[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
 

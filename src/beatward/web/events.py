@@ -16,10 +16,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.errors import TemporaryError
+from beatward.web import shapes
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend
 from beatward.web.problems import Problem
-from beatward.web.shapes import EventList, problems
+from beatward.web.shapes import problems
 
 LIMIT_MAX = 1000
 # The largest id there can be; SQLite's integers end there.
@@ -29,6 +31,8 @@ STREAMS_MAX = 256
 KEEP_ALIVE_SECONDS = 15.0
 _PAGE_COUNT = 256
 _RETRY_MS = 1000
+# A locked or full disk is asked again this soon.
+_UNREADABLE_SECONDS = 1.0
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 _Node = Annotated[
@@ -56,20 +60,23 @@ class Streams:
         bulletin = backend.bulletin
         while not bulletin.is_closed:
             # Noted before reading: what is written in between makes the wait return at once.
-            seen = bulletin.sequence
-            page = await run_in_threadpool(
-                backend.events.events,
-                after=after,
-                limit=_PAGE_COUNT,
-                node=node,
-                newest_first=False,
-            )
+            seen, wait_seconds = bulletin.sequence, self.keep_alive_seconds
+            try:
+                page = await run_in_threadpool(
+                    backend.events.events,
+                    after=after,
+                    limit=_PAGE_COUNT,
+                    node=node,
+                    newest_first=False,
+                )
+            except TemporaryError:
+                page, seen, wait_seconds = [], ID_MAX, _UNREADABLE_SECONDS
             if page:
                 after = page[-1]["id"]
                 yield b"".join(_frame(event) for event in page)
                 continue
             try:
-                async with asyncio.timeout(self.keep_alive_seconds):
+                async with asyncio.timeout(wait_seconds):
                     await bulletin.wait_beyond(seen)
             except TimeoutError:
                 yield b": still here\n\n"
@@ -106,7 +113,7 @@ def _frame(event: Any) -> bytes:
 @router.get(
     "",
     summary="List events",
-    response_model=EventList,
+    response_model=shapes.EventList,
     dependencies=[Depends(may_read)],
     responses=problems(401, 422),
 )

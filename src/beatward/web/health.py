@@ -17,9 +17,10 @@ from beatward.core.instants import SECOND, format_duration
 from beatward.core.membership import Status
 from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
+from beatward.web import shapes
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend
-from beatward.web.shapes import HealthShape, StatusShape, problems
+from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 
 # The wheel turns every few milliseconds. A second is a hiccup to be told, five are a standstill.
@@ -32,7 +33,7 @@ router = APIRouter(tags=["monitor"])
 
 
 def health_object(backend: Backend) -> dict[str, Any]:
-    """Return the monitor's health as `shapes.HealthShape` describes it."""
+    """Return the monitor's health as `shapes.Health` describes it."""
     report = backend.health.report()
     ago_ns = max(backend.machine.now_ns() - report.last_turn_ns, 0)
     reasons = list(report.warnings)
@@ -72,8 +73,8 @@ def status_counts(snapshot: Snapshot) -> dict[str, int]:
 @router.get(
     "/healthz",
     summary="Is the monitor well",
-    response_model=HealthShape,
-    responses={503: {"description": "The wheel stands still.", "model": HealthShape}},
+    response_model=shapes.Health,
+    responses={503: {"description": "The wheel stands still.", "model": shapes.Health}},
 )
 def show_health(backend: Served) -> Response:
     """Say whether the monitor judges and writes; open to everyone.
@@ -89,7 +90,7 @@ def show_health(backend: Served) -> Response:
 @router.get(
     "/v1/status",
     summary="The fleet on one screen",
-    response_model=StatusShape,
+    response_model=shapes.Status,
     dependencies=[Depends(may_read)],
     responses=problems(401),
 )
@@ -108,7 +109,7 @@ def show_status(backend: Served) -> Response:
         "running": format_duration(running_ns),
         "health": health_object(backend),
         "nodes": status_counts(snapshot),
-        "counters": {**snapshot.counters, **backend.health.report().counters},
+        "counters": dict(snapshot.counters),
         "rejects": dict(snapshot.rejects),
         "pauses": {
             "count": pauses.count,

@@ -37,8 +37,12 @@ _COUNTERS = {
     "records": "Records that came in, by whatever door.",
     "accepted": "Records that were genuine, fresh and believed.",
     "datagrams": "Datagrams received.",
+    "bytes": "Bytes of datagrams received.",
     "kernel_drops": "Datagrams the kernel dropped because the receive buffer was full.",
-    "inbox_full": "Records turned away because the inbox was full.",
+    "receive_errors": "Errors of the datagram socket.",
+    "replies_sent": "Acknowledgements and probes sent.",
+    "replies_refused": "Acknowledgements and probes that the network refused.",
+    "inbox_refused": "Records and orders turned away because the inbox was full.",
 }
 
 
@@ -62,7 +66,7 @@ class MonitorCollector(Collector):
             {"version": __version__, "name": backend.identity.name},
         )
         yield from _fleet(snapshot)
-        yield from _arrivals(snapshot, report)
+        yield from _arrivals(snapshot)
         yield from self._web()
         yield from _journal(report)
         yield from _wheel(snapshot, report, backend.machine.now_ns())
@@ -102,8 +106,8 @@ def _fleet(snapshot: Snapshot) -> Iterator[Metric]:
     yield actions
 
 
-def _arrivals(snapshot: Snapshot, report: Report) -> Iterator[Metric]:
-    for name, value in {**snapshot.counters, **report.counters}.items():
+def _arrivals(snapshot: Snapshot) -> Iterator[Metric]:
+    for name, value in snapshot.counters.items():
         text = _COUNTERS.get(name, f"Counted by the monitor as {name}.")
         yield CounterMetricFamily(f"beatward_{name}", text, value=value)
     rejects = CounterMetricFamily(

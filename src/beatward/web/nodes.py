@@ -19,10 +19,11 @@ from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.record import NO_GAUGE, Health
 from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
+from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
 from beatward.web.problems import inbox_full, unknown_node
-from beatward.web.shapes import ExplanationShape, NodeList, NodeShape, Ordered, problems
+from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 
 LIMIT_MAX = 10_000
@@ -34,7 +35,7 @@ Name = Annotated[
 
 
 def node_objects(snapshot: Snapshot, rows: list[int]) -> list[dict[str, Any]]:
-    """Return rows of a snapshot as `shapes.NodeShape` describes them."""
+    """Return rows of a snapshot as `shapes.Node` describes them."""
     margins_ns = snapshot.rooms.detector.margin_ns(np.array(rows, np.int64)).tolist()
     return [
         _node_object(snapshot, row, margin_ns)
@@ -78,7 +79,7 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
 @router.get(
     "",
     summary="List nodes",
-    response_model=NodeList,
+    response_model=shapes.NodeList,
     dependencies=[Depends(may_read)],
     responses=problems(401, 422),
 )
@@ -118,7 +119,7 @@ def list_nodes(
 @router.get(
     "/{name}",
     summary="Show a node",
-    response_model=NodeShape,
+    response_model=shapes.Node,
     dependencies=[Depends(may_read)],
     responses=problems(401, 404, 422),
 )
@@ -132,7 +133,7 @@ def show_node(name: Name, backend: Served) -> Response:
 @router.get(
     "/{name}/explain",
     summary="Explain a node's status",
-    response_model=ExplanationShape,
+    response_model=shapes.Explanation,
     dependencies=[Depends(may_read)],
     responses=problems(401, 404, 422),
 )
@@ -154,26 +155,26 @@ def explain_node(name: Name, backend: Served) -> Response:
 
 _COMMAND: dict[str, Any] = {
     "status_code": 202,
-    "response_model": Ordered,
+    "response_model": shapes.Ordered,
     "dependencies": [Depends(may_command)],
     "responses": problems(401, 404, 422, 503),
 }
 
 
 @router.post("/{name}/pause", summary="Announce maintenance", **_COMMAND)
-def pause_node(name: Name, backend: Served) -> Ordered:
+def pause_node(name: Name, backend: Served) -> shapes.Ordered:
     """Let the node be silent from now on without a verdict, until `resume`."""
     return _order(backend, "pause", name)
 
 
 @router.post("/{name}/resume", summary="End maintenance", **_COMMAND)
-def resume_node(name: Name, backend: Served) -> Ordered:
+def resume_node(name: Name, backend: Served) -> shapes.Ordered:
     """Watch the node again; it has the start grace before its silence counts."""
     return _order(backend, "resume", name)
 
 
 @router.delete("/{name}", summary="Forget a node", **_COMMAND)
-def forget_node(name: Name, backend: Served) -> Ordered:
+def forget_node(name: Name, backend: Served) -> shapes.Ordered:
     """Remove the node from the table; its history stays in the journal.
 
     A node that still sends and holds a token enrols again by itself; stop it first.
@@ -181,11 +182,11 @@ def forget_node(name: Name, backend: Served) -> Ordered:
     return _order(backend, "forget", name)
 
 
-def _order(backend: Backend, kind: str, name: str) -> Ordered:
+def _order(backend: Backend, kind: str, name: str) -> shapes.Ordered:
     _find(backend, name)
     if not backend.machine.order(Order(kind, name)):
         raise inbox_full()
-    return Ordered(ordered=kind, node=name)
+    return shapes.Ordered(ordered=kind, node=name)
 
 
 def _find(backend: Backend, name: str) -> tuple[Snapshot, int]:

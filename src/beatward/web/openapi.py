@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from beatward.web import shapes
 from beatward.web.heartbeat import HeartbeatAnswer, HeartbeatBody
-from beatward.web.shapes import ProblemShape, problems
+from beatward.web.shapes import problems
 
 _SCHEMAS = "#/components/schemas/{name}"
 
@@ -29,7 +30,7 @@ def describe(app: FastAPI) -> None:
 
 def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     schemas = schema["components"]["schemas"]
-    problem = ProblemShape.model_json_schema(ref_template="#/components/schemas/{model}")
+    problem = shapes.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"] = problem
     _, of_doors = msgspec.json.schema_components(
         (HeartbeatBody, HeartbeatAnswer), ref_template=_SCHEMAS

@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from beatward.errors import PermanentError, TemporaryError
+
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
     400: "Bad request",
@@ -92,6 +94,8 @@ def install(app: FastAPI) -> None:
     """Make an application answer every error in this form."""
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_wrong_request)
+    app.add_exception_handler(TemporaryError, _on_unreadable_journal)
+    app.add_exception_handler(PermanentError, _on_unreadable_journal)
     app.add_exception_handler(Exception, _on_our_mistake)
 
 
@@ -131,8 +135,18 @@ def _wrong_field(item: Mapping[str, Any]) -> dict[str, str]:
         return {"where": where, "found": "nothing", "expected": "a value"}
     if item["type"] == "extra_forbidden":
         return {"where": where, "found": shown(item["input"]), "expected": "no such member"}
+    if item["loc"] == ("body",) and isinstance(item["input"], bytes):
+        expected = "JSON, sent with `Content-Type: application/json`"
+        return {"where": where, "found": shown(item["input"]), "expected": expected}
     expected = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     return {"where": where, "found": shown(item["input"]), "expected": expected}
+
+
+async def _on_unreadable_journal(request: Request, error: Exception) -> Response:
+    del request
+    headers = {"Retry-After": "1"} if isinstance(error, TemporaryError) else None
+    detail = f"the journal cannot be read: {error}"
+    return Problem(503, "journal-unreadable", detail, headers=headers).response()
 
 
 async def _on_our_mistake(request: Request, error: Exception) -> Response:

@@ -19,11 +19,10 @@ class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ProblemShape(BaseModel):
+class Problem(BaseModel):
     """Why the answer is no: RFC 9457."""
 
     model_config = ConfigDict(
-        title="Problem",
         extra="allow",
         json_schema_extra={
             "examples": [
@@ -66,11 +65,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-class NodeShape(_Shape):
+class Node(_Shape):
     """One node as of the snapshot."""
 
     model_config = ConfigDict(
-        title="Node",
         json_schema_extra={
             "examples": [
                 {
@@ -128,15 +126,14 @@ class NodeList(_Shape):
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
     total: int = Field(description="How many nodes are enrolled.")
     matching: int = Field(description="How many of them were asked for.")
-    nodes: list[NodeShape] = Field(description="This page.")
+    nodes: list[Node] = Field(description="This page.")
     next: str | None = Field(description="Ask again with `after` = this; null: that was all.")
 
 
-class EventShape(BaseModel):
+class Event(BaseModel):
     """One fact of the journal; it is on disk."""
 
     model_config = ConfigDict(
-        title="Event",
         json_schema_extra={
             "examples": [
                 {
@@ -173,7 +170,7 @@ class EventShape(BaseModel):
 class EventList(_Shape):
     """Events in order of their ids."""
 
-    events: list[EventShape] = Field(description="The newest first asked for, oldest first shown.")
+    events: list[Event] = Field(description="The newest first asked for, oldest first shown.")
     last: int = Field(description="The id of the newest event in the journal.")
 
 
@@ -192,11 +189,10 @@ class WheelHealth(_Shape):
     last_turn_ago_ns: int = Field(description="How long ago it turned last.")
 
 
-class HealthShape(_Shape):
+class Health(_Shape):
     """The monitor's own health."""
 
     model_config = ConfigDict(
-        title="Health",
         json_schema_extra={
             "examples": [
                 {
@@ -223,17 +219,16 @@ class PauseCounts(_Shape):
     longest_ns: int
 
 
-class StatusShape(_Shape):
+class Status(_Shape):
     """The monitor and its fleet on one screen."""
 
-    model_config = ConfigDict(title="Status")
     name: str = Field(description="The monitor's name.")
     version: str = Field(description="The program's version.")
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
     started: str | None = Field(description=f"When this session began. {_AT}")
     running_ns: int = Field(description="How long ago that was, nanoseconds.")
     running: str = Field(description="The same for people.")
-    health: HealthShape
+    health: Health
     nodes: dict[str, int] = Field(description="How many nodes have each status, and `total`.")
     counters: dict[str, int] = Field(description="What has come in since the start.")
     rejects: dict[str, int] = Field(description="Records that changed nothing, by reason.")
@@ -242,17 +237,16 @@ class StatusShape(_Shape):
     last_event: int = Field(description="The id of the newest event in the journal.")
 
 
-class ExplanationShape(_Shape):
+class Explanation(_Shape):
     """Why a node is held to be what it is."""
 
-    model_config = ConfigDict(title="Explanation")
     node: str
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
     status: StatusWord
     cause: str
     sentence: str = Field(description="The reason in one sentence.")
     detail: dict[str, Any] = Field(description="The numbers behind it, durations in nanoseconds.")
-    last_verdict: EventShape | None = Field(
+    last_verdict: Event | None = Field(
         description="The newest transition of this node to suspect, dead or left."
     )
 
