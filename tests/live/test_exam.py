@@ -1,0 +1,101 @@
+"""The entrance examination: the monitor is the one that stopped.
+
+50 healthy nodes beat every 2 s with a time to live of 6 s, and one truly dies while the monitor is
+frozen, or dead, for 15 s. etcd, ZooKeeper and Uptime Kuma condemn all 50 after a freeze; Consul,
+Redis and Healthchecks after a restart. Here: none falsely dead, and the one found.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.live.harness import LiveMonitor, nodes, wait_for
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+
+HEALTHY = [f"healthy-{number}" for number in range(50)]
+DOOMED = "doomed"
+AWAY_SECONDS = 15.0
+FIXED = '[detector]\nkind = "fixed"\ntimeout = "6s"\n'
+CHEN = ""
+
+
+FREEZE, RESTART = "freeze", "restart"
+
+
+@dataclass
+class Candidate:
+    """One examination: its own monitor and its own 51 nodes."""
+
+    monitor: LiveMonitor
+    doomed_pid: int
+
+
+CASES = [
+    ("frozen-fixed", FIXED, FREEZE),
+    ("frozen-chen", CHEN, FREEZE),
+    ("restarted-fixed", FIXED, RESTART),
+    ("restarted-chen", CHEN, RESTART),
+]
+
+
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Candidate]]:
+    """All examinations side by side: four times 15 s of waiting are one."""
+    root: Path = tmp_path_factory.mktemp("exam")
+    with ExitStack() as stack:
+        candidates = {}
+        for name, settings, _ in CASES:
+            monitor = stack.enter_context(LiveMonitor(root / name, settings))
+            stack.enter_context(nodes(monitor.data, HEALTHY, interval="2s"))
+            doomed_pid = stack.enter_context(nodes(monitor.data, [DOOMED], interval="2s"))
+            candidates[name] = Candidate(monitor, doomed_pid)
+        for candidate in candidates.values():
+            candidate.monitor.wait_status("alive", [*HEALTHY, DOOMED], timeout=60)
+        # Three intervals, so that each node has been heard more than once.
+        time.sleep(6.5)
+        _send_all_away(candidates)
+        yield candidates
+
+
+def _send_all_away(candidates: dict[str, Candidate]) -> None:
+    """Take all monitors away at once, let one node of each die meanwhile, bring them back."""
+    for name, _, leave in CASES:
+        candidate = candidates[name]
+        if leave == FREEZE:
+            candidate.monitor.signal(signal.SIGSTOP)
+        else:
+            candidate.monitor.kill()
+    left_at = time.monotonic()
+    time.sleep(1.0)
+    for candidate in candidates.values():
+        os.kill(candidate.doomed_pid, signal.SIGKILL)
+    time.sleep(AWAY_SECONDS - (time.monotonic() - left_at))
+    for name, _, leave in CASES:
+        candidate = candidates[name]
+        if leave == FREEZE:
+            candidate.monitor.signal(signal.SIGCONT)
+        else:
+            candidate.monitor.start()
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in CASES])
+def test_nobody_is_falsely_dead_and_the_dead_one_is_found(
+    examined: dict[str, Candidate], name: str
+) -> None:
+    monitor = examined[name].monitor
+    wait_for(
+        lambda: monitor.statuses()[DOOMED] == "dead", timeout=45, what="the verdict on the dead"
+    )
+    # A wave of false verdicts would come with the true one; two more time-outs make sure.
+    time.sleep(8.0)
+    convicted = {event["node"] for event in monitor.events() if event["status"] == "dead"}
+    assert convicted == {DOOMED}
+    monitor.wait_status("alive", HEALTHY)
+    verdict = monitor.get(f"/v1/nodes/{DOOMED}/explain")
+    assert "dead" in str(verdict)
