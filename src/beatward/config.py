@@ -65,6 +65,7 @@ class _Room(BaseModel):
 class MonitorSettings(_Room):
     """[monitor] the program itself.
 
+    name          what it calls itself in messages and metrics
     udp, http     where it listens; the defaults can be reached from this machine only
     advertise     host:port that remote agents should send datagrams to; default: `udp`
     data          folder for keys and journal; default: /var/lib/beatward for root, else
@@ -76,6 +77,10 @@ class MonitorSettings(_Room):
                   slow networks
     pause_limit   a gap between two turns longer than this is the monitor's own pause: deadlines
                   begin anew; below 100ms an ordinary hiccup of a busy host delays detection
+    receive_buffer   bytes the kernel may keep for us; 4 MB hold 30 ms of 300,000 heartbeats/s.
+                  Larger needs privileges or net.core.rmem_max, and costs only memory
+    metrics_per_node   /metrics also has every node's own series; 100,000 series take a second to
+                  render
     """
 
     name: str = "monitor"
@@ -192,7 +197,12 @@ StatusWord = Literal["new", "alive", "suspect", "dead", "left", "paused", "faili
 
 
 class RuleSettings(_Room):
-    """[[rule]] when a node that matches enters one of these statuses, take these actions."""
+    """[[rule]] which change of status leads to which actions.
+
+    on        the statuses: a node that enters one of them is meant
+    nodes     a pattern for its name, as in "web-*"
+    actions   names of [action.NAME] tables, taken in this order
+    """
 
     on: tuple[StatusWord, ...] = Field(min_length=1)
     actions: tuple[str, ...] = Field(min_length=1)

@@ -23,7 +23,6 @@ import uvicorn
 from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
 from beatward.config import Settings, split_address
 from beatward.core.entry import Recovered
-from beatward.core.instants import SECOND
 from beatward.core.monitor import Monitor, Order
 from beatward.core.protocol import join, keys
 from beatward.cycle import Cycle
@@ -47,7 +46,6 @@ JOURNAL_FILE = "journal.sqlite3"
 LOCAL_FILE = "local.json"
 # Streams end at once when the bulletin closes; this is for answers that are under way.
 _GRACEFUL_SECONDS = 3
-_FLUSH_NS = 5 * SECOND
 
 _log = logging.getLogger(__name__)
 
@@ -119,8 +117,7 @@ async def _serve(
     on_ready: Callable[[Standing], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    clock = opened.clock
-    inbox = Inbox(opened.door, clock.now_ns)
+    inbox = Inbox(opened.door, opened.clock.now_ns)
     bulletin = Bulletin()
     broken: list[BaseException] = []
 
@@ -128,7 +125,7 @@ async def _serve(
         broken.append(error)
         loop.call_soon_threadsafe(stop.set)
 
-    drivers = _drivers(settings, clock, inbox)
+    drivers = _drivers(settings, opened.clock, inbox)
     dispatcher = Dispatcher(settings.action, inbox.put_outcome, drivers=drivers)
     await dispatcher.retain([action.key for action in opened.recovered.actions])
     receipts = Receipts(
@@ -139,34 +136,20 @@ async def _serve(
     writer = JournalWriter(
         opened.store,
         receipts.written,
-        now_ns=clock.now_ns,
+        now_ns=opened.clock.now_ns,
         written=opened.recovered.sequence,
     )
-    machine = Monitor(core_settings(settings), master=opened.master, session=opened.session)
-    machine.restore(opened.recovered, clock.now_ns())
-    cycle = Cycle(
-        machine,
-        clock=clock,
-        inbox=inbox,
-        journal=Noted(writer, receipts),
-        sender=opened.door,
-        drivers=dispatcher,
-    )
-    wheel = Wheel(
-        cycle,
-        clock.now_ns,
-        tick_ns=settings.monitor.tick,
-        decorate=decorator(opened.door, inbox),
-        on_failure=fail,
-    )
+    cycle = _cycle(settings, opened, inbox, Noted(writer, receipts), dispatcher)
+    decorate = decorator(opened.door, inbox)
+    tick_ns = settings.monitor.tick
+    wheel = Wheel(cycle, opened.clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
-    mailbox = drivers["agent"]
-    assert isinstance(mailbox, Mailbox)
+    wanted = settings.monitor.receive_buffer
     backend = Backend(
-        machine=Machine(wheel, inbox, clock),
+        machine=Machine(wheel, inbox, opened.clock),
         events=JournalReader(standing.data / JOURNAL_FILE),
-        mail=mailbox,
-        health=Health(wheel, writer, opened.door, wanted_buffer=settings.monitor.receive_buffer),
+        mail=_mailbox(drivers),
+        health=Health(wheel, writer, opened.door, wanted_buffer=wanted),
         identity=_identity(settings, opened, standing),
         bulletin=bulletin,
     )
@@ -177,9 +160,24 @@ async def _serve(
     finally:
         wheel.stop()
         await dispatcher.close()
-        await asyncio.to_thread(writer.close, _FLUSH_NS)
+        await asyncio.to_thread(writer.close)
     if broken:
         raise broken[0]
+
+
+def _cycle(
+    settings: Settings, opened: _Opened, inbox: Inbox, journal: Noted, dispatcher: Dispatcher
+) -> Cycle:
+    monitor = Monitor(core_settings(settings), master=opened.master, session=opened.session)
+    monitor.restore(opened.recovered, opened.clock.now_ns())
+    return Cycle(
+        monitor,
+        clock=opened.clock,
+        inbox=inbox,
+        journal=journal,
+        sender=opened.door,
+        drivers=dispatcher,
+    )
 
 
 async def _serve_http(
@@ -224,6 +222,12 @@ def _drivers(settings: Settings, clock: SystemClock, inbox: Inbox) -> dict[str, 
         poke=lambda node: _order_mail(inbox, node),
     )
     return {kind: make(surroundings) for kind, make in DRIVERS.items()}
+
+
+def _mailbox(drivers: dict[str, Driver]) -> Mailbox:
+    mailbox = drivers["agent"]
+    assert isinstance(mailbox, Mailbox)
+    return mailbox
 
 
 def _order_mail(inbox: Inbox, node: str) -> None:
