@@ -43,8 +43,9 @@ bench: setup-dev ## measure this machine; ARGS names one of benchmarks/*.py, els
 		echo "== $$file"; $(PYTHON) "$$file" || exit 1; \
 	done
 
-fuzz: setup-dev ## let hypothesis look much longer than in `make test`
-	@scripts/test.sh --timeout=0 --hypothesis-profile=fuzz -m hypothesis $(ARGS)
+fuzz: setup-dev ## a million hostile datagrams, and hypothesis looks much longer
+	@BEATWARD_FUZZ=$${BEATWARD_FUZZ:-1000000} scripts/test.sh \
+	    --timeout=0 --hypothesis-profile=fuzz -m "hypothesis or fuzz" $(ARGS)
 
 lock: ## choose the newest versions again and pin them with hashes
 	@scripts/lock.sh
