@@ -1,0 +1,63 @@
+"""What every driver promises the dispatcher, and what it is given.
+
+Route: `Dispatcher.submit -> Driver.do -> Outcome`. A driver does one attempt of one deed and knows
+nothing of retries, which are the outbox's. Not here: any driver.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from beatward.config import ActionSettings
+from beatward.core.outbox import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What drivers may know of the monitor that they work for.
+
+    folder   where a driver keeps what must outlive the monitor; made when it is needed
+    now_ns   the monotonic clock
+    wall_ns  nanoseconds since 1970 UTC; for people and for dates that others send
+    poke     tells an agent, by its node's name, that an action waits; called in the loop's thread
+    """
+
+    folder: Path
+    now_ns: Callable[[], int]
+    wall_ns: Callable[[], int]
+    poke: Callable[[str], None]
+
+
+class Driver(Protocol):
+    """The hands for one kind of action. All methods are called in the loop's thread.
+
+    running_max  so many attempts run at once; the others wait, and their time with them
+    grace_ns     how long beyond its limit an attempt may take to end its deed in good order;
+                 with 0 it is cancelled on time
+    """
+
+    @property
+    def running_max(self) -> int: ...  # noqa: D102 - said above
+    @property
+    def grace_ns(self) -> int: ...  # noqa: D102 - said above
+
+    async def do(self, action: Action, settings: ActionSettings) -> str:
+        """Do one attempt and return a sentence about its success.
+
+        Raises TemporaryError or PermanentError; anything else counts as temporary and is logged.
+        When cancelled it lets go at once: a deed that outlives the monitor stays as it is and is
+        found again when the same key is asked for. No message may hold a secret.
+        """
+
+    async def forget(self, keys: Collection[str]) -> None:
+        """Drop what is kept about these keys; their final outcome is in the journal."""
+
+    async def retain(self, keys: Collection[str]) -> None:
+        """Drop what an earlier life of the monitor kept about any key but these."""
+
+    async def end(self) -> None:
+        """End what runs and would outlive the monitor; `do` then returns or raises by itself."""
+
+    async def close(self) -> None:
+        """Release everything; no `do` is under way any more."""

@@ -1,0 +1,194 @@
+"""kind = "exec": run a command on the monitor's machine, and never again once it has succeeded.
+
+    exit status 0         success
+    126, 127, not found   permanent: the command cannot be run
+    anything else         temporary; also a run past its time limit, ended by TERM and then KILL
+
+The command is run as it stands in the settings, never by a shell: `{node}`, `{status}` and `{key}`
+are replaced in its arguments, and the same and more is in its environment. It runs in a session of
+its own and outlives the monitor; the next start finds it, by its key. How, is in `deed.py`. Not
+here: retries (`core.outbox`).
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Collection, Mapping
+from urllib.parse import quote
+
+from beatward.actions.driver import Surroundings
+from beatward.config import ActionSettings
+from beatward.core.instants import SECOND, format_duration
+from beatward.core.outbox import Action
+from beatward.errors import PermanentError, TemporaryError
+
+from .deed import Deed, Ended, remove
+
+RUNNING_MAX = 16
+# Between TERM and KILL; half of what systemd's and Docker's defaults are mostly cut to, because
+# the node is down meanwhile.
+TERM_GRACE_NS = 5 * SECOND
+# Beyond it: KILL, the last output, and a slow disk.
+COLLECT_GRACE_NS = 5 * SECOND
+OUTPUT_LENGTH_MAX = 300
+
+_CANNOT_RUN = {126: "cannot be executed", 127: "was not found"}
+_PLACE = re.compile(r"\{(node|status|key)\}")
+# What systemd tells its own service, and our own secrets, are none of a command's business.
+_OURS = re.compile(r"BEATWARD_|(NOTIFY_SOCKET|WATCHDOG_USEC|WATCHDOG_PID|LISTEN_FDS|LISTEN_PID)$")
+
+
+class Command:
+    """The driver; keeps a folder for each key without a final outcome."""
+
+    running_max = RUNNING_MAX
+
+    def __init__(self, surroundings: Surroundings, *, term_grace_ns: int = TERM_GRACE_NS) -> None:
+        self._folder = surroundings.folder
+        self._term_grace_seconds = term_grace_ns / SECOND
+        self.grace_ns = term_grace_ns + COLLECT_GRACE_NS
+        self._deeds: dict[str, Deed] = {}
+        self._beginning: set[asyncio.Future[Deed | None]] = set()
+
+    async def do(self, action: Action, settings: ActionSettings) -> str:
+        """Run the command, or wait for the run that an earlier life of the monitor began."""
+        arguments, environment = _prepared(action, settings)
+        folder = self._folder / folder_name(action.key)
+
+        def begin() -> Deed | None:
+            begun = Deed.begin(folder, action.attempt, arguments, environment)
+            if begun is not None:
+                self._deeds[action.key] = begun
+            return begun
+
+        try:
+            deed = await self._begin(begin)
+            if deed is None:
+                return "exit status 0 before the monitor's restart; not run again"
+            ended, is_late = await self._watch(deed, settings)
+            return _judged(ended, limit_ns=settings.timeout if is_late else None)
+        finally:
+            left = self._deeds.pop(action.key, None)
+            if left is not None:
+                left.release()
+
+    async def end(self) -> None:
+        """End every run; see `Driver.end`."""
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+        deeds = list(self._deeds.values())
+        await asyncio.gather(*(deed.end(self._term_grace_seconds) for deed in deeds))
+
+    async def forget(self, keys: Collection[str]) -> None:
+        """Remove the folders of these keys; see `Driver.forget`."""
+        await asyncio.to_thread(self._remove, {folder_name(key) for key in keys})
+
+    async def retain(self, keys: Collection[str]) -> None:
+        """Remove the folders of all keys but these; see `Driver.retain`."""
+        kept = {folder_name(key) for key in keys}
+        found = await asyncio.to_thread(self._found)
+        await asyncio.to_thread(self._remove, found - kept)
+
+    async def close(self) -> None:
+        """Do nothing: who was cancelled has let go already."""
+
+    async def _begin(self, begin: Callable[[], Deed | None]) -> Deed | None:
+        # In a thread, because the disk may be slow; to its end, because what has been started must
+        # be known to us even when we are cancelled meanwhile.
+        beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._beginning.discard)
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            await asyncio.wait({beginning})
+            raise
+        except OSError as error:
+            raise TemporaryError(f"the command cannot be started: {error.strerror}") from error
+
+    async def _watch(self, deed: Deed, settings: ActionSettings) -> tuple[Ended, bool]:
+        is_late = False
+        try:
+            async with asyncio.timeout(settings.timeout / SECOND):
+                await deed.wait_ended()
+        except TimeoutError:
+            is_late = True
+            await deed.end(self._term_grace_seconds)
+        return await deed.collect(self._term_grace_seconds), is_late
+
+    def _found(self) -> set[str]:
+        if not self._folder.is_dir():
+            return set()
+        # Only what we made: a folder with a lock in it.
+        return {path.name for path in self._folder.iterdir() if (path / "lock").is_file()}
+
+    def _remove(self, names: Collection[str]) -> None:
+        for name in sorted(names):
+            remove(self._folder / name)
+
+
+def folder_name(key: str) -> str:
+    """Return a file name that no other key has."""
+    name = quote(key, safe=":@,=+").replace(".", "%2E")
+    if len(name) <= 120:
+        return name
+    return f"{name[:80]}~{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapping[str, str]]:
+    words = {"node": action.node, "key": action.key, "status": action.event.get("status") or ""}
+    program, *arguments = settings.command
+    # Looked up here: a shell would take `exit` or `eval` for its own words.
+    path = shutil.which(program)
+    if path is None:
+        raise PermanentError(f"{program!r} {_CANNOT_RUN[127]} or {_CANNOT_RUN[126]}")
+    filled = [_PLACE.sub(lambda match: words[match[1]], argument) for argument in arguments]
+    environment = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+    environment |= {
+        "BEATWARD_NODE": action.node,
+        "BEATWARD_STATUS": words["status"],
+        "BEATWARD_CAUSE": action.event.get("cause") or "",
+        "BEATWARD_ACTION": action.name,
+        "BEATWARD_ACTION_KEY": action.key,
+        "BEATWARD_ATTEMPT": str(action.attempt),
+    }
+    command = [os.path.abspath(path), *filled]  # noqa: PTH100 - resolve() would lose argv[0]
+    if any("\0" in word for word in (*command, *environment.values())):
+        raise PermanentError("the command or its environment holds a NUL character")
+    return command, environment
+
+
+def _judged(ended: Ended, limit_ns: int | None) -> str:
+    """Return the sentence about a success, or raise; `limit_ns` where the run was ended for it."""
+    said = _said(ended.output)
+    if ended.status == 0:
+        return f"exit status 0{said}"
+    if limit_ns is not None:
+        raise TemporaryError(f"ended after its time limit of {format_duration(limit_ns)}{said}")
+    if ended.status is None:
+        raise TemporaryError(f"killed before it could say how it ended{said}")
+    if ended.status in _CANNOT_RUN:
+        raise PermanentError(
+            f"exit status {ended.status}: the command {_CANNOT_RUN[ended.status]}{said}"
+        )
+    raise TemporaryError(f"{_status_text(ended.status)}{said}")
+
+
+def _status_text(status: int) -> str:
+    number = status - 128
+    if number in set(signal.Signals):
+        return f"exit status {status} ({signal.Signals(number).name})"
+    return f"exit status {status}"
+
+
+def _said(output: str | None) -> str:
+    if output is None:
+        return ""
+    text = output.strip()
+    if not text:
+        return ""
+    cut = "..." if len(text) > OUTPUT_LENGTH_MAX else ""
+    return f"; it said: {cut}{text[-OUTPUT_LENGTH_MAX:]}"
