@@ -285,6 +285,18 @@ def test_a_new_life_with_a_short_interval_asks_each_time_but_counts_by_the_secon
     assert pulse.wants_reconnect
 
 
+def test_a_doubt_asks_at_once_and_counts_as_any_ask():
+    pulse = new_pulse()
+    beat_at(pulse, 0)
+    pulse.receive(answer(sequence=0), START)
+    assert asks(pulse, [1]) == []
+    pulse.doubt()
+    assert asks(pulse, [2, 3, 4]) == [2, 3, 4]
+    assert not pulse.wants_reconnect
+    assert asks(pulse, [5]) == [5]
+    assert pulse.wants_reconnect
+
+
 @pytest.mark.parametrize("sequence", [0, 1, 3, 2**61])
 def test_a_replayed_or_invented_acknowledgement_is_harmless(sequence):
     pulse = new_pulse()

@@ -77,7 +77,7 @@ class Pulse:
     interval_ns          whole milliseconds
     start_ns             the grid's origin: heartbeat 0 is due then
     mail_waits           the monitor said that an action waits; reset by `take_mail`
-    is_acknowledged      the monitor has acknowledged something in this life
+    acknowledged_count   how often the monitor has acknowledged something in this life
     rival_incarnation    the life that another process leads under this name; None: none was seen
     round_trip_ns        of the last acknowledgement that could be measured, or None
     """
@@ -92,7 +92,7 @@ class Pulse:
         self.interval_ns = interval_ns
         self.incarnation = incarnation
         self.mail_waits = False
-        self.is_acknowledged = False
+        self.acknowledged_count = 0
         self.rival_incarnation: int | None = None
         self.round_trip_ns: int | None = None
         self._node = node_id(name)
@@ -113,9 +113,19 @@ class Pulse:
         return self._due_ns
 
     @property
+    def is_acknowledged(self) -> bool:
+        """Whether the monitor has acknowledged this life."""
+        return self.acknowledged_count > 0
+
+    @property
     def wants_reconnect(self) -> bool:
         """Whether so many asks went unanswered that the address or the socket may be stale."""
         return self._unanswered_count >= UNANSWERED_MAX
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the goodbye was begun."""
+        return self._goodbye is not None
 
     @property
     def goodbye_is_acknowledged(self) -> bool:
@@ -180,6 +190,10 @@ class Pulse:
     def reconnected(self) -> None:
         """Note that the socket is fresh: so many asks may go unanswered again."""
         self._unanswered_count = 0
+
+    def doubt(self) -> None:
+        """Ask with the next heartbeats: the network below says that nobody listens."""
+        self._next_ask_ns = 0
 
     def take_mail(self) -> bool:
         """Tell whether an action waits, and forget it until the monitor says so again."""
@@ -258,7 +272,7 @@ class Pulse:
         self._is_asking = False
         self._unanswered_count = 0
         self._next_ask_ns = now_ns + ASK_SPACING_NS
-        self.is_acknowledged = True
+        self.acknowledged_count += 1
         self._remember(heard)
         if self.goodbye_is_acknowledged:
             self._due_ns = NEVER

@@ -1,0 +1,366 @@
+"""One node's conversation with its monitor: enrolment, link and pulse, driven by turns.
+
+    turn(now_ns) ── take news from the errand ─► answer what came in ─► beat if due ─► when again
+                         ▲
+    errand: whatever blocks (HTTP, name servers) runs in a thread of its own and wakes the turn,
+            so that nothing ever delays a heartbeat
+
+A turn never blocks and never raises for the network: with the monitor away the heartbeats go on
+and it is looked for, ever more patiently. `heart` turns this in a thread or on an event loop.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from beatward.core.instants import MILLISECOND, NEVER, SECOND, format_duration
+from beatward.core.protocol.join import Credential
+from beatward.core.protocol.record import Farewell
+from beatward.errors import JoinRefused, MonitorUnreachable
+
+from . import clock
+from .enrol import Found, Identity, find, resolve
+from .link import Forget, HttpLink, Link, UdpLink
+from .pulse import Pulse, Report
+from .state import StateFile
+
+# The first steps are short, because a monitor and its nodes often start together; the last one
+# bounds what 100,000 nodes ask of a monitor that is back: 5,000 enrolments a second at most.
+SEEK_NS = 500 * MILLISECOND
+SEEK_MAX_NS = 30 * SECOND
+# A process that ends waits this long for an enrolment under way, so that one which lived only
+# for an instant is heard of at all.
+FAREWELL_PATIENCE_NS = SECOND
+# What one turn reads at most: a flood of datagrams must not keep a heartbeat from going out.
+RECEIVE_COUNT_MAX = 64
+
+log = logging.getLogger("beatward.agent")
+
+_Result = TypeVar("_Result")
+
+
+class Errand(Generic[_Result]):
+    """One blocking call in a thread; `wake` is called when `outcome` can be taken."""
+
+    def __init__(self, call: Callable[[], _Result], wake: Callable[[], None]) -> None:
+        self._call = call
+        self._wake = wake
+        self._result: _Result | None = None
+        self._error: Exception | None = None
+        self.is_done = False
+        threading.Thread(target=self._run, name="beatward-errand", daemon=True).start()
+
+    def outcome(self) -> _Result:
+        """Return what the call returned, or raise what it raised."""
+        assert self.is_done
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def _run(self) -> None:
+        try:
+            self._result = self._call()
+        except Exception as error:  # noqa: BLE001  it is raised again by `outcome`
+            self._error = error
+        self.is_done = True
+        self._wake()
+
+
+class Conversation:
+    """One life of a node; a new life is a new conversation.
+
+    wake      called from another thread when a turn is wanted
+    forget    called with a file descriptor before it is closed
+    on_mail   called when an action waits, or may have waited before this life; must not block
+    refusal   what the monitor said when it refused to enrol this node, or ""
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        file: StateFile,
+        *,
+        interval_ns: int,
+        transport: str,
+        wake: Callable[[], None],
+        forget: Forget = lambda _: None,
+        on_mail: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.identity = identity
+        self.refusal = ""
+        self.incarnation = file.next_incarnation(clock.wall_us())
+        self._file = file
+        self._interval_ns = interval_ns
+        self._wants_udp = transport == "udp"
+        self._wake = wake
+        self._forget = forget
+        self._on_mail = on_mail
+        self._pulse: Pulse | None = None
+        self._link: Link | None = None
+        self._errand: Errand[Found] | None = None
+        self._credential: Credential | None = None
+        self._monitor = ""
+        self._seek_due_ns = 0
+        self._seek_pause_ns = SEEK_NS
+        self._seek_again_ns = 0
+        self._is_enrolled_in_vain = False
+        self._farewell: tuple[Farewell, int | None] | None = None
+        self._farewell_due_ns = NEVER
+        self._heard_count = 0
+        self._is_silent = False
+        self._rival: int | None = None
+        self._last_trouble = ""
+
+    # --- what others may know ---
+
+    @property
+    def credential(self) -> Credential | None:
+        """The node's credential, once there is one."""
+        return self._credential
+
+    @property
+    def monitor(self) -> str:
+        """The address of the monitor that gave the credential, or "" before that."""
+        return self._monitor
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the monitor has acknowledged this life."""
+        return self._pulse is not None and self._pulse.is_acknowledged
+
+    @property
+    def round_trip_ns(self) -> int | None:
+        """The last measured time from asking to acknowledgement."""
+        return None if self._pulse is None else self._pulse.round_trip_ns
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the goodbye was heard, given up, or had nobody to be said to."""
+        if self._farewell is None:
+            return False
+        return self._farewell_due_ns == NEVER and (
+            self._pulse is None or self._pulse.next_due_ns == NEVER
+        )
+
+    @property
+    def next_turn_ns(self) -> int:
+        """When `turn` is due again; `wake` may ask for it earlier."""
+        due_ns = NEVER if self._pulse is None else self._pulse.next_due_ns
+        seek_ns = NEVER if self._errand is not None else self._seek_due_ns
+        return min(due_ns, seek_ns, self._farewell_due_ns)
+
+    def fileno(self) -> int:
+        """Return what to wait on for reading, or -1."""
+        return -1 if self._link is None else self._link.fileno()
+
+    # --- driving it ---
+
+    def begin(self, now_ns: int) -> None:
+        """Take up the credential of an earlier life, if there is one for this monitor."""
+        state = self._file.state
+        wanted = self.identity.monitor
+        if state.credential is None or wanted not in (None, state.monitor):
+            return
+        self._credential, self._monitor = state.credential, state.monitor
+        addresses: tuple[Any, ...] = ()
+        try:
+            if self._wants_udp:
+                addresses, _ = resolve(state.credential.udp, state.monitor, may_ask=False)
+        except MonitorUnreachable:
+            return  # A name server has to be asked, and that is an errand.
+        self._take_up(Found(state.credential, state.monitor, addresses), now_ns)
+        if state.labels == self.identity.labels:
+            self._seek_due_ns = NEVER
+
+    def turn(self, now_ns: int, report: Callable[[], Report]) -> int:
+        """Do what is due and return the instant of the next turn.
+
+        report   called for each heartbeat
+        """
+        self._take_news(now_ns)
+        if self._pulse is not None and self._link is not None:
+            self._listen(self._pulse, self._link, now_ns)
+            if now_ns >= self._pulse.next_due_ns:
+                self._link.send(self._pulse.beat(now_ns, report()))
+            if self._pulse.wants_reconnect:
+                self._reconnect(self._pulse, self._link, now_ns)
+        if now_ns >= self._farewell_due_ns:
+            self._farewell_due_ns = NEVER
+        if now_ns >= self._seek_due_ns and self._farewell is None:
+            self._seek(now_ns)
+        return self.next_turn_ns
+
+    def say_goodbye(self, now_ns: int, farewell: Farewell, exit_code: int | None = None) -> None:
+        """Begin to end this life; turn on until `is_over`."""
+        if self._farewell is None:
+            self._farewell = (farewell, exit_code)
+            if self._errand is not None:
+                self._farewell_due_ns = now_ns + FAREWELL_PATIENCE_NS
+            self._say_farewell(now_ns)
+
+    def close(self) -> None:
+        """Let go of the link; the last turn was taken."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        if self._pulse is not None:
+            heard = self._pulse.goodbye_is_acknowledged
+            log.info(
+                "%s said goodbye to %s%s",
+                self.identity.name,
+                self._monitor,
+                "" if heard else ", which did not answer",
+            )
+
+    # --- talking ---
+
+    def _listen(self, pulse: Pulse, link: Link, now_ns: int) -> None:
+        for _ in range(RECEIVE_COUNT_MAX):
+            data = link.receive()
+            if data is None:
+                break
+            for reply in pulse.receive(data, now_ns):
+                link.send(reply)
+        if link.take_refusal():
+            pulse.doubt()
+        if pulse.incarnation != self.incarnation:
+            log.info("an earlier life of %s is known with a later number", self.identity.name)
+            self.incarnation = pulse.incarnation
+            self._file.note_incarnation(pulse.incarnation)
+        if pulse.rival_incarnation != self._rival:
+            self._rival = pulse.rival_incarnation
+            log.error(
+                "another process beats as %s, and the monitor listens to that one; "
+                "give each process a name of its own",
+                self.identity.name,
+            )
+        if pulse.acknowledged_count > self._heard_count:
+            self._note_heard(pulse)
+        if pulse.take_mail():
+            self._on_mail()
+
+    def _note_heard(self, pulse: Pulse) -> None:
+        if self._heard_count == 0 or self._is_silent:
+            trip_ns = pulse.round_trip_ns
+            took = "" if trip_ns is None else f" (round trip {format_duration(trip_ns)})"
+            log.info("%s: the monitor answers%s", self._monitor, took)
+            # It may be a monitor that has started since, with actions that wait.
+            self._on_mail()
+        self._heard_count = pulse.acknowledged_count
+        self._is_silent = self._is_enrolled_in_vain = False
+        self._seek_pause_ns = SEEK_NS
+        self._last_trouble = ""
+
+    def _reconnect(self, pulse: Pulse, link: Link, now_ns: int) -> None:
+        pulse.reconnected()
+        link.reopen()
+        if not self._is_silent:
+            log.warning("%s does not answer; heartbeats go on, and it is looked for", self._monitor)
+        self._is_silent = True
+        if self._is_enrolled_in_vain and self._wants_udp and self._credential is not None:
+            self._tell(
+                f"{self._monitor} answers over HTTP but not to datagrams at "
+                f"{self._credential.udp}; if UDP is blocked on the way, use transport = http"
+            )
+        if self._seek_due_ns == NEVER:
+            self._seek_due_ns = max(now_ns, self._seek_again_ns)
+
+    # --- finding the monitor ---
+
+    def _seek(self, now_ns: int) -> None:
+        if self._errand is not None:
+            return
+        identity, known, monitor = self.identity, self._credential, self._monitor
+        wants_udp = self._wants_udp
+        try:
+            self._errand = Errand(
+                lambda: find(identity, known, monitor, wants_udp=wants_udp), self._wake
+            )
+        except RuntimeError:  # The interpreter is going down and starts no more threads.
+            self._seek_due_ns = NEVER
+            return
+        # Half to all of the pause, so that a fleet does not come back in step.
+        chance = int.from_bytes(os.urandom(2)) / 2**16
+        self._seek_due_ns = now_ns + int(self._seek_pause_ns * (0.5 + chance / 2))
+        self._seek_again_ns = self._seek_due_ns
+        self._seek_pause_ns = min(2 * self._seek_pause_ns, SEEK_MAX_NS)
+
+    def _take_news(self, now_ns: int) -> None:
+        errand = self._errand
+        if errand is None or not errand.is_done:
+            return
+        self._errand = None
+        try:
+            found = errand.outcome()
+        except JoinRefused as error:
+            self.refusal = str(error)
+            self._tell(self.refusal)
+        except Exception as error:  # noqa: BLE001  whatever it was, the program must go on
+            self._tell(str(error) or type(error).__name__)
+        else:
+            self._take_up(found, now_ns)
+            self._seek_due_ns = NEVER
+            if found.refusal:
+                self._tell(found.refusal)
+            elif found.is_enrolled:
+                self._note_enrolled(found)
+        if self._farewell is not None:
+            self._farewell_due_ns = NEVER
+            self._say_farewell(now_ns)
+
+    def _say_farewell(self, now_ns: int) -> None:
+        """Say goodbye if it is time and was not done; without a link it waits for the errand."""
+        if self._farewell is None or self._pulse is None or self._link is None:
+            return
+        self._farewell_due_ns = NEVER
+        if not self._pulse.is_leaving:
+            farewell, exit_code = self._farewell
+            self._link.send(self._pulse.goodbye(now_ns, farewell, exit_code=exit_code))
+
+    def _take_up(self, found: Found, now_ns: int) -> None:
+        """Speak under this credential to this address from now on."""
+        credential, monitor = found.credential, found.monitor
+        is_new = credential != self._credential or monitor != self._monitor
+        if found.hint:
+            self._tell(found.hint)
+        if is_new:
+            log.info("%s is enrolled with %s", credential.name, monitor)
+        old_key = None if self._credential is None else self._credential.key
+        self._credential, self._monitor = credential, monitor
+        if self._pulse is None or old_key != credential.key:
+            self._pulse = Pulse(
+                credential.name,
+                credential.key,
+                incarnation=self.incarnation,
+                interval_ns=self._interval_ns,
+                start_ns=now_ns,
+            )
+            self._heard_count = 0
+        self._take_link(found, is_new=is_new)
+
+    def _note_enrolled(self, found: Found) -> None:
+        labels = self.identity.labels
+        self._file.note_credential(found.credential, monitor=found.monitor, labels=labels)
+        self.refusal = ""
+        self._is_enrolled_in_vain = self._is_silent
+
+    def _take_link(self, found: Found, *, is_new: bool) -> None:
+        if isinstance(self._link, UdpLink) and self._link.addresses == found.addresses:
+            return
+        if isinstance(self._link, HttpLink) and not is_new:
+            return
+        if self._link is not None:
+            self._link.close()
+        if self._wants_udp:
+            self._link = UdpLink(found.addresses, self._forget)
+        else:
+            self._link = HttpLink(found.monitor, found.credential, self._forget)
+
+    def _tell(self, trouble: str) -> None:
+        # Once for each trouble and not once for each try.
+        if trouble != self._last_trouble:
+            log.warning("%s: %s", self.identity.name, trouble)
+            self._last_trouble = trouble

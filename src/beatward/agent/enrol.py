@@ -1,0 +1,219 @@
+"""How a node finds its monitor and gets its key, and what it needs to be told for that.
+
+On one machine: nothing. A monitor leaves `local.json` (its address and a join token, readable by
+its own user only) in its data folder, and a node that was told nothing looks there. Elsewhere the
+address and the token come as arguments or from BEATWARD_MONITOR and BEATWARD_TOKEN. Whoever has
+enrolled once goes on with the key in its state file, also while the monitor is away.
+
+All functions here block; `conversation` calls them in a thread. Not here: heartbeats.
+"""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from beatward.core.protocol import join
+from beatward.core.protocol.join import Credential
+from beatward.core.protocol.keys import is_name
+from beatward.errors import JoinRefused, MonitorUnreachable
+
+from .post import Door, check_url
+
+DEFAULT_MONITOR = "http://127.0.0.1:7227"
+JOIN_TIMEOUT_S = 10.0
+LABEL_COUNT_MAX = 32
+# As the monitor's /v1/join has them.
+LABEL_SIZE_MAX = 64
+LABEL_VALUE_SIZE_MAX = 256
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  recognised here, never bound
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a node is and what it was told; made by `identify`, which checks it.
+
+    monitor, token   None: find them in `local.json`
+    data             folder of the state file
+    """
+
+    name: str
+    monitor: str | None
+    token: str | None
+    labels: Mapping[str, str]
+    data: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A monitor that was found.
+
+    addresses     socket addresses for datagrams, best first; each (family, address)
+    is_enrolled   the monitor has just given this credential
+    refusal       why enrolling again failed, although the old credential may still do
+    hint          something that looks wrong and that the user should know, or ""
+    """
+
+    credential: Credential
+    monitor: str
+    addresses: tuple[tuple[int, Any], ...] = ()
+    is_enrolled: bool = False
+    refusal: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    monitor: str
+    token: str | None
+    hint: str = ""
+
+
+def identify(
+    name: str | None = None,
+    *,
+    monitor: str | None = None,
+    token: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    data: Path | str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Identity:
+    """Complete what was given by the environment, and check it; raises ValueError.
+
+    A name that is neither given nor in BEATWARD_NAME is the machine's own.
+    """
+    name = str(name or environment.get("BEATWARD_NAME") or socket.gethostname())
+    if not is_name(name):
+        raise ValueError(
+            f"expected a node's name of letters, digits and ._:@-, at most 128, found {name!r}"
+        )
+    monitor = monitor or environment.get("BEATWARD_MONITOR") or None
+    token = token or environment.get("BEATWARD_TOKEN") or None
+    if token is not None and not re.fullmatch(r"\s*bwj1\.[\w-]+\.[\w-]+\s*", token):
+        raise ValueError("the join token has not the form bwj1.PAYLOAD.SECRET; copy it as a whole")
+    return Identity(
+        name=name,
+        monitor=None if monitor is None else check_url(monitor),
+        token=token,
+        labels=_check_labels(labels or {}),
+        data=data_folder(environment) if data is None else Path(data),
+    )
+
+
+def data_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where agents of this user keep their data: BEATWARD_DATA, or as its monitor does."""
+    if environment.get("BEATWARD_DATA"):
+        return Path(environment["BEATWARD_DATA"])
+    if getattr(os, "geteuid", lambda: -1)() == 0:
+        return Path("/var/lib/beatward")
+    state = environment.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    return Path(state) / "beatward"
+
+
+def find(identity: Identity, known: Credential | None, monitor: str, *, wants_udp: bool) -> Found:
+    """Enrol if there is a token, and find out where datagrams go; blocks for seconds.
+
+    known, monitor   an earlier enrolment, which is still good while the monitor does not answer
+    Raises MonitorUnreachable, and JoinRefused when the monitor said no and nothing is known.
+    """
+    reach = _look_around(identity)
+    refusal, is_enrolled = "", False
+    if reach.token is not None:
+        try:
+            known, monitor = _enrol(identity, reach.monitor, reach.token), reach.monitor
+            is_enrolled = True
+        except (MonitorUnreachable, JoinRefused) as error:
+            if known is None:
+                raise
+            refusal = str(error)
+    if known is None:
+        raise MonitorUnreachable(
+            f"no join token for {reach.monitor}: set BEATWARD_TOKEN to what `beatward token new` "
+            f"says there{reach.hint}"
+        )
+    addresses, hint = resolve(known.udp, monitor) if wants_udp else ((), "")
+    return Found(known, monitor, addresses, is_enrolled, refusal=refusal, hint=hint)
+
+
+def resolve(udp: str, monitor: str, *, may_ask: bool = True) -> tuple[tuple[Any, ...], str]:
+    """Turn the monitor's `host:port` for datagrams into socket addresses, and a hint or "".
+
+    may_ask   False: only addresses in numbers, so that no name server is waited for
+    Raises MonitorUnreachable when the name has no address.
+    """
+    host, _, port = udp.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    http_host = urlsplit(monitor).hostname or ""
+    hint = ""
+    if host in _WILDCARDS:
+        host = http_host
+    elif _is_loopback(host) and not _is_loopback(http_host):
+        hint = (
+            f"the monitor at {monitor} takes datagrams on its own machine only ({udp}): set "
+            "`udp` in its [monitor] settings, or give this agent transport = http"
+        )
+    numbers = 0 if may_ask else socket.AI_NUMERICHOST
+    try:
+        rows = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM, flags=numbers)
+    except (OSError, ValueError) as error:
+        raise MonitorUnreachable(f"{udp} has no address: {error}") from error
+    return tuple((int(row[0]), row[4]) for row in rows), hint
+
+
+def _look_around(identity: Identity) -> _Reach:
+    """Find the monitor's address and a token now; a monitor may start later than its nodes."""
+    hint = ""
+    folders = dict.fromkeys((identity.data, data_folder(), Path("/var/lib/beatward")))
+    for folder in folders:
+        path = folder / "local.json"
+        try:
+            local = json.loads(path.read_text("utf-8"))
+            monitor, token = check_url(str(local["monitor"])), str(local["token"])
+        except PermissionError:
+            hint = f"; {path} is there but not for this user"
+            continue
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if identity.monitor in (None, monitor):
+            return _Reach(monitor, identity.token or token)
+    return _Reach(identity.monitor or DEFAULT_MONITOR, identity.token, hint)
+
+
+def _enrol(identity: Identity, monitor: str, token: str) -> Credential:
+    asked = join.request(token.strip(), identity.name, os.urandom(join.NONCE_SIZE))
+    door = Door(monitor, timeout_s=JOIN_TIMEOUT_S)
+    try:
+        answer = door.post("/v1/join", {**asdict(asked), "labels": dict(identity.labels)})
+    finally:
+        door.close()
+    if answer.status in (401, 403):
+        raise JoinRefused(f"{monitor}: {answer.reason}")
+    if answer.status != 200:
+        raise MonitorUnreachable(f"{monitor}: {answer.reason} to an enrolment")
+    try:
+        fields = {key: str(answer.body[key]) for key in join.JoinAnswer.__dataclass_fields__}
+        return join.accept(token.strip(), asked, join.JoinAnswer(**fields))
+    except (KeyError, ValueError) as error:
+        raise MonitorUnreachable(f"{monitor} does not answer as a monitor would") from error
+
+
+def _check_labels(labels: Mapping[Any, Any]) -> Mapping[str, str]:
+    if len(labels) > LABEL_COUNT_MAX:
+        raise ValueError(f"expected at most {LABEL_COUNT_MAX} labels, found {len(labels)}")
+    for label, value in labels.items():
+        is_text = isinstance(label, str) and isinstance(value, str)
+        if not is_text or not 0 < len(label) <= LABEL_SIZE_MAX or len(value) > LABEL_VALUE_SIZE_MAX:
+            raise ValueError(
+                f"expected labels of at most {LABEL_SIZE_MAX} characters with text of at most "
+                f"{LABEL_VALUE_SIZE_MAX}, found {label!r}: {value!r}"
+            )
+    return dict(labels)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,140 @@
+"""What an agent remembers from one start to the next, in a file that only its user can read.
+
+    name, monitor, key, udp, labels   the credential, and where and with what it was obtained
+    incarnation                       the number of the last life
+    done                              keys of actions that succeeded, newest last, bounded
+
+A machine whose disk is read-only still beats: what cannot be written is kept in memory, with one
+line in the log, and its lives are numbered by the wall clock alone.
+"""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from beatward.core.protocol.join import Credential
+from beatward.core.protocol.keys import KEY_SIZE
+
+# A monitor tries one action 20 times within about an hour by default; 1000 keys outlast that by
+# far, and 64 bytes each keep the file below 100 KB.
+DONE_COUNT_MAX = 1000
+
+log = logging.getLogger("beatward.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The file's content. A new node has only defaults."""
+
+    credential: Credential | None = None
+    monitor: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    incarnation: int = 0
+    done: tuple[str, ...] = ()
+
+
+class StateFile:
+    """One node's state, in memory and on disk; safe to use from several threads."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        # A colon in a file name means something else on other systems.
+        self.path = folder / "agent" / (name.replace(":", "%3A") + ".json")
+        self._name = name
+        self._lock = threading.Lock()
+        self._may_warn = True
+        self._state = self._load()
+
+    @property
+    def state(self) -> State:
+        """The state as of now."""
+        return self._state
+
+    def next_incarnation(self, wall_us: int) -> int:
+        """Choose a new life's number: the wall clock, but above the last one; written at once."""
+        chosen = max(self._state.incarnation + 1, wall_us)
+        self.note_incarnation(chosen)
+        return chosen
+
+    def note_incarnation(self, incarnation: int) -> None:
+        """Remember the number that a life has."""
+        self._change(incarnation=incarnation)
+
+    def note_credential(
+        self, credential: Credential, *, monitor: str, labels: Mapping[str, str]
+    ) -> None:
+        """Remember an enrolment."""
+        state = self._state
+        if (state.credential, state.monitor, state.labels) != (credential, monitor, labels):
+            self._change(credential=credential, monitor=monitor, labels=dict(labels))
+
+    def note_done(self, key: str) -> None:
+        """Remember that the action with this key succeeded, so that it never runs again."""
+        with self._lock:
+            self._state = replace(self._state, done=(*self._state.done, key)[-DONE_COUNT_MAX:])
+            self._save()
+
+    def is_done(self, key: str) -> bool:
+        """Tell whether the action with this key succeeded before."""
+        return key in self._state.done
+
+    def _change(self, **changes: Any) -> None:
+        with self._lock:
+            self._state = replace(self._state, **changes)
+            self._save()
+
+    def _load(self) -> State:
+        try:
+            return _from_json(self._name, json.loads(self.path.read_text("utf-8")))
+        except FileNotFoundError:
+            return State()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            # Enrolling again heals this; refusing to start would leave the node unwatched.
+            log.warning("%s cannot be read (%s); %s begins anew", self.path, error, self._name)
+            return State()
+
+    def _save(self) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # 0600 before there is a secret in it; a file left behind by a crash is written over.
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(_to_json(self._name, self._state), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            if self._may_warn:
+                log.warning("%s cannot be written (%s); it is kept in memory", self.path, error)
+                self._may_warn = False
+
+
+def _to_json(name: str, state: State) -> dict[str, Any]:
+    credential = state.credential
+    return {
+        "name": name,
+        "monitor": state.monitor,
+        "key": credential.key.hex() if credential else "",
+        "udp": credential.udp if credential else "",
+        "labels": dict(state.labels),
+        "incarnation": state.incarnation,
+        "done": list(state.done),
+    }
+
+
+def _from_json(name: str, data: Mapping[str, Any]) -> State:
+    key = bytes.fromhex(data["key"])
+    if data["name"] != name or len(key) not in (0, KEY_SIZE):
+        raise ValueError("it is not the state of this node")
+    return State(
+        credential=Credential(name, key, str(data["udp"])) if key else None,
+        monitor=str(data["monitor"]),
+        labels={str(label): str(value) for label, value in data["labels"].items()},
+        incarnation=int(data["incarnation"]),
+        done=tuple(str(done) for done in data["done"])[-DONE_COUNT_MAX:],
+    )
