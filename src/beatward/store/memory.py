@@ -1,0 +1,64 @@
+"""A journal that lives as long as its process: for the simulated world, and for tests.
+
+It promises what every engine promises except to outlive the process. No threads, no files and
+no clock, so it may be used where those are forbidden.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from beatward.core.entry import ActionRecord, Entry, NodeRecord, Recovered
+from beatward.store.projection import project
+
+
+class MemoryStore:
+    """`ports.Store` in lists and dicts."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Entry, int]] = []
+        self._nodes: dict[str, NodeRecord] = {}  # since_ns is wall-clock time in here
+        self._actions: dict[str, ActionRecord] = {}
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All entries in order, their instants on the clock of whoever appended them."""
+        return tuple(entry for entry, _ in self._entries)
+
+    @property
+    def history(self) -> tuple[tuple[Entry, int], ...]:
+        """All entries in order, each with its wall-clock nanoseconds."""
+        return tuple(self._entries)
+
+    def load(self, *, wall_offset_ns: int) -> Recovered:
+        """Return the last sequence, all nodes by name, undecided actions in order of change."""
+        nodes = (self._nodes[name] for name in sorted(self._nodes))
+        return Recovered(
+            sequence=self._last(),
+            nodes=tuple(_moved(record, -wall_offset_ns) for record in nodes),
+            actions=tuple(record for record in self._actions.values() if record.state == "decided"),
+        )
+
+    def append(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
+        """Take entries and their rows; those already there are skipped. Never fails."""
+        last = self._last()
+        fresh = [entry for entry in entries if entry.sequence > last]
+        self._entries += [(entry, entry.at_ns + wall_offset_ns) for entry in fresh]
+        changes = project(fresh)
+        for name, node in changes.nodes.items():
+            if node.record is None:
+                self._nodes.pop(name, None)
+            else:
+                self._nodes[name] = _moved(node.record, wall_offset_ns)
+        for key, action in changes.actions.items():
+            self._actions.pop(key, None)
+            self._actions[key] = action.record
+
+    def close(self) -> None:
+        """Do nothing: there is no file to release, and what was written may still be read."""
+
+    def _last(self) -> int:
+        return self._entries[-1][0].sequence if self._entries else 0
+
+
+def _moved(record: NodeRecord, offset_ns: int) -> NodeRecord:
+    return replace(record, since_ns=record.since_ns + offset_ns)

@@ -1,0 +1,14 @@
+"""How Alembic runs our revisions: inside the transaction of whoever opens the journal.
+
+`beatward.store.schema.migrate` hands the connection in; there is no configuration file, no
+logging and no offline mode.
+"""
+
+from alembic import context
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    # SQLite rolls changes of tables back like any other, once the driver leaves BEGIN to us.
+    transactional_ddl=True,
+)
+context.run_migrations()

@@ -1,0 +1,65 @@
+"""What the tables of nodes and actions look like after a batch of entries; pure.
+
+Every engine asks here, so they cannot differ in it. Only the last word on a node or an action is
+kept: a batch in which a node flaps a hundred times costs one row.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """A node's row after an entry; None where the node was forgotten."""
+
+    sequence: int
+    record: NodeRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChange:
+    """An action's row after an entry; `at_ns` is the entry's instant."""
+
+    sequence: int
+    at_ns: int
+    record: ActionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The last change of every node by name, and of every action by key."""
+
+    nodes: dict[str, NodeChange] = field(default_factory=dict)
+    actions: dict[str, ActionChange] = field(default_factory=dict)
+
+
+def changed_node(entry: Entry) -> str | None:
+    """Return the name of the node whose row an entry changes or removes."""
+    if entry.event == Event.FORGOTTEN:
+        return entry.node
+    return None if entry.node_record is None else entry.node_record.name
+
+
+def changed_action(entry: Entry) -> str | None:
+    """Return the key of the action whose row an entry changes."""
+    return None if entry.action_record is None else entry.action_record.key
+
+
+def project(entries: Iterable[Entry]) -> Changes:
+    """Return the rows that remain to be written after a batch, in the entries' order."""
+    changes = Changes()
+    for entry in entries:
+        name = changed_node(entry)
+        if name is not None:
+            forgotten = entry.event == Event.FORGOTTEN
+            # Taken out first, so that the last to change is also the last in the dict.
+            changes.nodes.pop(name, None)
+            record = None if forgotten else entry.node_record
+            changes.nodes[name] = NodeChange(entry.sequence, record)
+        if entry.action_record is not None:
+            key = entry.action_record.key
+            changes.actions.pop(key, None)
+            changes.actions[key] = ActionChange(entry.sequence, entry.at_ns, entry.action_record)
+    return changes

@@ -1,0 +1,202 @@
+"""The journal in one SQLite file, through exactly one connection that writes.
+
+SQLite before 3.51.3 can corrupt a WAL database when two connections write or checkpoint it, and
+Debian 12 has 3.40: so there is one, used by one thread at a time (in production the journal's
+thread), behind a lock that keeps a second monitor out. `JournalReader` reads beside it.
+
+WAL with synchronous=FULL: a transaction is on the disk when `append` returns. FULL costs nothing
+at the size of our batches, one sync for a thousand entries.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, delete, event, func, insert, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from beatward.core.entry import Entry, Recovered
+from beatward.core.instants import MILLISECOND, SECOND
+from beatward.errors import BeatwardError, PermanentError
+from beatward.store import schema
+from beatward.store.faults import PASSING, code, explained
+from beatward.store.lock import FolderLock
+from beatward.store.projection import Changes, project
+from beatward.store.rows import action_record, action_row, entry_row, node_record, node_row
+from beatward.store.tables import actions, entries, nodes
+
+# How long one attempt waits for somebody else's lock; the journal tries again anyway.
+BUSY_NS = 250 * MILLISECOND
+# After a burst the write-ahead log is cut back to 64 MiB, instead of keeping its largest size.
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={64 * 1024 * 1024}")
+
+_LAST = select(func.coalesce(func.max(entries.c.sequence), 0))
+_KNOWN = select(nodes).order_by(nodes.c.name)
+_DECIDED = select(actions).where(actions.c.state == "decided").order_by(actions.c.sequence)
+
+
+class SqliteStore:
+    """`ports.Store` in a file. Calls may come from any thread, but never two at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Lock the folder; open the journal, make it, or bring it to our version.
+
+        Raises PermanentError when another monitor has it, a newer program wrote it, or it is
+        damaged; TemporaryError when the disk, a lock or a permission is in the way.
+        """
+        self._path = path.absolute()
+        self._connection: Connection | None = None
+        self._identity = (0, 0)
+        self._lock = FolderLock(self._path.with_name(self._path.name + ".lock"))
+        try:
+            self._connect("rwc")
+        except BaseException:
+            self.close()
+            raise
+
+    def load(self, *, wall_offset_ns: int) -> Recovered:
+        """Return the last sequence, all nodes by name, undecided actions in order of change."""
+        connection = self._connected()
+        with explained(self._path), connection.begin():
+            known = connection.execute(_KNOWN).mappings()
+            decided = connection.execute(_DECIDED).mappings()
+            return Recovered(
+                sequence=connection.execute(_LAST).scalar_one(),
+                nodes=tuple(node_record(row, wall_offset_ns) for row in known),
+                actions=tuple(action_record(row) for row in decided),
+            )
+
+    def append(self, batch: Sequence[Entry], *, wall_offset_ns: int) -> None:
+        """Write entries and their rows in one transaction, on the disk when this returns.
+
+        Raises TemporaryError when disk or lock are in the way, PermanentError when the file is
+        damaged or gone; then nothing was written, or (a commit whose answer was lost) all of it,
+        and the same batch may be given again.
+        """
+        connection = self._connected()
+        with explained(self._path):
+            try:
+                with connection.begin():
+                    # Asked anew in every transaction and not remembered: after a commit that
+                    # failed in doubt, only the file knows.
+                    last = connection.execute(_LAST).scalar_one()
+                    fresh = [entry for entry in batch if entry.sequence > last]
+                    if fresh:
+                        rows = [entry_row(entry, wall_offset_ns) for entry in fresh]
+                        connection.execute(insert(entries), rows)
+                        _write_changes(connection, project(fresh), wall_offset_ns)
+            except DBAPIError as error:
+                # A disk that is mounted anew wants a new connection; for a full one it would be
+                # a mistake, because opening needs space too.
+                if code(error.orig) not in PASSING:
+                    self._disconnect()
+                raise
+
+    def close(self) -> None:
+        """Release file and folder; calling it twice does nothing."""
+        if self._connection is not None:
+            # SQLite does this by itself only where nobody reads; afterwards the one file is all,
+            # for those who copy it.
+            with suppress(BeatwardError), explained(self._path):
+                cursor = self._connection.connection.cursor()  # past SQLAlchemy, as in PRAGMAS
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._disconnect()
+        self._lock.release()
+
+    def _connected(self) -> Connection:
+        """Return the connection, and refuse to write into a file that no longer has its name.
+
+        A journal that somebody deleted or replaced would go on taking entries until the restart
+        that finds none of them.
+        """
+        if _identity(self._path) != self._identity:
+            self._disconnect()
+            raise self._gone()
+        if self._connection is None:
+            self._connect("rw")
+        assert self._connection is not None
+        return self._connection
+
+    def _gone(self) -> PermanentError:
+        return PermanentError(
+            f"the journal {self._path} was removed or replaced while in use: move it back, "
+            "with its -wal, or restart the monitor to go on with what is there now"
+        )
+
+    def _connect(self, mode: str) -> None:
+        with explained(self._path):
+            if self._path.exists():
+                # Read-only first: a file that is not ours must not even be switched to WAL.
+                with _connection(self._path, "ro") as reading:
+                    outdated = schema.needs_migration(reading, self._path)
+            else:
+                outdated = True
+                self._path.touch(mode=0o600)
+            connection = _connection(self._path, mode)
+            try:
+                if outdated:
+                    schema.migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
+        self._identity = _identity(self._path)
+        self._connection = connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Closing writes what is left of the log into the file; where that fails, the next
+            # one to open does it.
+            with suppress(BeatwardError), explained(self._path):
+                connection.close()
+
+
+def _write_changes(connection: Connection, changes: Changes, wall_offset_ns: int) -> None:
+    known = []
+    forgotten = []
+    for name, node in changes.nodes.items():
+        if node.record is None:
+            forgotten.append(name)
+        else:
+            known.append(node_row(node.record, node.sequence, wall_offset_ns))
+    if known:
+        connection.execute(insert(nodes).prefix_with("OR REPLACE"), known)
+    # One by one: they are few, and a list in one statement has a limit of its own.
+    for name in forgotten:
+        connection.execute(delete(nodes).where(nodes.c.name == name))
+    acts = [action_row(action, wall_offset_ns) for action in changes.actions.values()]
+    if acts:
+        connection.execute(insert(actions).prefix_with("OR REPLACE"), acts)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
+
+
+def _connection(path: Path, mode: str) -> Connection:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_NS / SECOND,
+            # None leaves BEGIN to us: the driver's own would come too late for a consistent read
+            # and not at all for the changes of tables in a migration.
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        # Here and not through SQLAlchemy, which would begin a transaction first.
+        for pragma in () if mode == "ro" else PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
+    # IMMEDIATE, so that a lock of somebody else's is met before work is done and not at its end.
+    begin = "BEGIN" if mode == "ro" else "BEGIN IMMEDIATE"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine.connect()

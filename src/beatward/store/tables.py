@@ -1,0 +1,71 @@
+"""The tables, as SQLAlchemy sees them; `migrations/` makes them.
+
+    entries   the journal itself, one line a fact, never changed
+    nodes     what the last entry said of each node: a restart begins here
+    actions   what the last entry said of each action; those `decided` are taken up again
+
+`nodes` and `actions` could be replayed from the journal, but a restart should not have to read
+years of history to know a thousand nodes. All instants are nanoseconds since 1970 UTC: the
+monitor's own clock means nothing after a reboot. Not here: how rows become entries (`rows`).
+"""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+# The newest file in migrations/versions; tests/store/test_schema.py holds the two together.
+SCHEMA_VERSION = "0001"
+
+metadata = MetaData()
+
+# SQLite makes `INTEGER PRIMARY KEY`, and only exactly that, the table's own order on disk.
+entries = Table(
+    "entries",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("event", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("node", Text),
+    Column("status", Text),
+    Column("cause", Text),
+    Column("explanation", Text),
+    Column("action", Text),
+    Column("outcome", Text),
+    Column("detail", Text, nullable=False),
+    # Costs a third of the writing speed (benchmarks/journal.py), and without it the last verdict
+    # on one node reads the whole journal.
+    Index("entries_by_node", "node", "sequence"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("node", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("incarnation", BigInteger, nullable=False),
+    Column("interval_ns", BigInteger, nullable=False),
+    Column("address", LargeBinary, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("event", Text, nullable=False),
+    Index("actions_by_sequence", "sequence"),
+    # The few that are open, among all that ever were.
+    Index("actions_decided", "sequence", sqlite_where=text("state = 'decided'")),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,211 @@
+"""A journal of another age: made from nothing, refused from the future, and never half-migrated."""
+
+import hashlib
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from beatward.core.entry import Entry, Event, Recovered
+from beatward.errors import PermanentError, TemporaryError
+from beatward.store import schema, sqlite, tables
+from beatward.store.sqlite import SqliteStore
+
+
+@pytest.fixture
+def old(path):
+    """A journal that was closed, and a way to change it behind our back."""
+    store = SqliteStore(path)
+    store.append([Entry(1, Event.STARTED, 1000)], wall_offset_ns=0)
+    store.close()
+
+    def change(*statements):
+        connection = sqlite3.connect(path)
+        with connection:
+            for statement in statements:
+                connection.execute(statement)
+        connection.close()
+
+    return change
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_migrations_make_what_the_tables_say(store, path):
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+        indexes = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'index'")
+        assert {"entries_by_node", "actions_by_sequence", "actions_decided"} <= set(
+            indexes.scalars()
+        )
+    engine.dispose()
+
+
+def test_the_newest_migration_is_the_version_that_is_checked():
+    assert ScriptDirectory(str(schema.MIGRATIONS)).get_heads() == [tables.SCHEMA_VERSION]
+
+
+def test_a_current_journal_is_opened_without_alembic(old, path):
+    program = (
+        "import sys; from pathlib import Path; from beatward.store.sqlite import SqliteStore\n"
+        "store = SqliteStore(Path(sys.argv[1])); store.load(wall_offset_ns=0); store.close()\n"
+        "print('alembic' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("False\n", "")
+
+
+def test_migrating_says_nothing(path):
+    program = (
+        "import sys, logging; logging.basicConfig(level=logging.WARNING)\n"
+        "from pathlib import Path; from beatward.store.sqlite import SqliteStore\n"
+        "SqliteStore(Path(sys.argv[1])).close()"
+    )
+    command = [sys.executable, "-W", "error", "-c", program, str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+def test_a_file_that_somebody_touched_becomes_a_journal(path):
+    path.touch()
+    store = SqliteStore(path)
+    assert store.load(wall_offset_ns=0) == Recovered()
+    store.close()
+
+
+def test_the_file_is_for_its_user_only(store, path):
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_journal_survives_closing(old, path):
+    store = SqliteStore(path)
+    assert store.load(wall_offset_ns=0).sequence == 1
+    store.close()
+
+
+def test_after_closing_the_one_file_is_all_even_beside_a_reader(store, path, reader, tmp_path):
+    store.append([Entry(1, Event.STARTED, 1000)], wall_offset_ns=0)
+    assert reader.last_sequence() == 1
+    store.close()
+    copy = tmp_path / "copy" / "journal.sqlite3"
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    copied = SqliteStore(copy)
+    assert copied.load(wall_offset_ns=0).sequence == 1
+    copied.close()
+
+
+@pytest.mark.parametrize("version", ["0002", "9999", "abc"])
+def test_a_newer_journal_is_refused_and_not_touched(old, path, version):
+    old(f"UPDATE alembic_version SET version_num = '{version}'")
+    before = digest(path)
+    with pytest.raises(PermanentError, match=rf"newer beatward \(schema {version}, .*0001\)"):
+        SqliteStore(path)
+    assert digest(path) == before
+    # Nor does the attempt keep the folder locked.
+    old("UPDATE alembic_version SET version_num = '0001'")
+    SqliteStore(path).close()
+
+
+def test_a_file_of_another_program_is_refused_and_not_touched(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.close()
+    before = digest(path)
+    with pytest.raises(PermanentError, match="file of another program"):
+        SqliteStore(path)
+    assert digest(path) == before
+
+
+def test_a_damaged_journal_is_named_with_what_to_do(path):
+    path.write_bytes(b"this is no database " * 500)
+    with pytest.raises(PermanentError, match=r"journal\.sqlite3 is damaged .*move the file"):
+        SqliteStore(path)
+    assert path.read_bytes() == b"this is no database " * 500
+
+
+def test_damage_that_shows_later_is_permanent_too(old, path):
+    store = SqliteStore(path)
+    entries = [Entry(i, Event.STARTED, 1000, explanation="x" * 500) for i in range(2, 2000)]
+    store.append(entries, wall_offset_ns=0)
+    store.close()
+    with path.open("r+b") as file:
+        # All pages but the first, which says what the tables are.
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+    with pytest.raises(PermanentError, match="damaged"):
+        SqliteStore(path).load(wall_offset_ns=0)
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(path, monkeypatch):
+    # A folder of migrations is a parameter of the room, changed here as by a broken package.
+    versions = path.parent / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (versions.parent / "env.py").write_text((schema.MIGRATIONS / "env.py").read_text())
+    good = (schema.MIGRATIONS / "versions" / "0001_journal.py").read_text()
+    (versions / "0001_journal.py").write_text(good + "    raise RuntimeError('half way')\n")
+    monkeypatch.setattr(schema, "MIGRATIONS", versions.parent)
+    with pytest.raises(RuntimeError, match="half way"):
+        SqliteStore(path)
+    monkeypatch.undo()
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+    SqliteStore(path).close()
+
+
+def test_an_older_journal_is_brought_up_to_date(old, path, monkeypatch):
+    # There is only one schema yet, so tomorrow's is made up here.
+    versions = path.parent / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (versions.parent / "env.py").write_text((schema.MIGRATIONS / "env.py").read_text())
+    first = schema.MIGRATIONS / "versions" / "0001_journal.py"
+    (versions / "0001_journal.py").write_text(first.read_text())
+    (versions / "0002_more.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        "revision, down_revision = '0002', '0001'\n"
+        "def upgrade():\n    op.add_column('nodes', sa.Column('more', sa.Text))\n"
+    )
+    monkeypatch.setattr(schema, "MIGRATIONS", versions.parent)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", "0002")
+    store = SqliteStore(path)
+    assert store.load(wall_offset_ns=0).sequence == 1
+    store.close()
+    connection = sqlite3.connect(path)
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(nodes)")]
+    assert "more" in columns
+    connection.close()
+    SqliteStore(path).close()  # now current
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(PermanentError, match=r"data folder .*nowhere cannot be used"):
+        SqliteStore(tmp_path / "nowhere" / "journal.sqlite3")
+
+
+def test_a_locked_journal_is_refused_for_now(old, path):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(TemporaryError, match="another process holds a lock"):
+        SqliteStore(path)
+    connection.close()
+    SqliteStore(path).close()
+
+
+def test_the_log_is_synced_at_every_commit(store):
+    connection = store._connection
+    assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+    connection.rollback()
+    assert "synchronous=FULL" in sqlite.PRAGMAS
