@@ -105,6 +105,8 @@ class DetectorSettings(_Room):
               200 ppm to 13 ms at 1 s, 1000 is steadier and lags by 100 ms
     margin    chen: a duration, or "auto" for the one-sided bound at `late` per heartbeat,
               between margin_min and half an interval
+    margin_min   chen, auto: never less than this; a smaller one finds the dead sooner and
+              suspects more nodes when a host or network hiccups
     late      chen, auto: at most this share of heartbeats may come after the deadline
     """
 
@@ -143,7 +145,11 @@ class ProbeSettings(_Room):
 
 
 class RecoverySettings(_Room):
-    """[recovery] the way back: so many good heartbeats make a returned node alive."""
+    """[recovery] the way back.
+
+    heartbeats   so many good ones make a returned node alive; more keeps a flapping node out for
+                 longer, and a healthy one as well
+    """
 
     heartbeats: int = Field(default=3, ge=1, le=200)
 
@@ -151,13 +157,18 @@ class RecoverySettings(_Room):
 class ActionSettings(_Room):
     """[action.NAME] a deed that rules can ask for.
 
-    kind = "webhook": POSTs the event as JSON to `url`, with `headers`.
-    kind = "exec":    runs `command` on the monitor's machine; {node} and {status} are replaced.
-    kind = "agent":   asks the agent on node `agent` to run what its own settings call `run`.
-    attempts, retry, retry_max   how often, and how long between two attempts: doubling.
-    timeout   one attempt may take this long; then it is ended and counts as failed for now.
+    kind      `webhook` POSTs the event as JSON; `exec` runs a command on the monitor's machine;
+              `agent` asks the agent on a node to run what its own settings name
+    url       webhook: where to; http:// or https://
+    headers   webhook: sent along, such as Authorization
+    command   exec: program and arguments, no shell; {node} and {status} are replaced
+    agent     agent: the node whose agent is asked
+    run       agent: what that agent's own settings call it
+    attempts  how often it is tried in all, before it counts as failed
+    retry, retry_max   how long between two attempts: from the first to the second value, doubling
+    timeout   one attempt may take this long; then it is ended and counts as failed for now
     revives   it repairs the node, so it is withdrawn when the node is back before it ran;
-              default: true for exec and agent, false for webhook.
+              default: true for exec and agent, false for webhook
     """
 
     kind: Literal["webhook", "exec", "agent"]

@@ -39,7 +39,10 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     schemas["HeartbeatBody"]["oneOf"] = [{"required": ["interval"]}, {"required": ["interval_ms"]}]
     schema["paths"].update(_HEARTBEAT | _PINGS)
     # Every error is ours, so FastAPI's own shape of a wrong request never appears.
-    for operation in _operations(schema):
+    for method, operation in _operations(schema):
+        if method == "get" and operation.get("security"):
+            # Reads are open on the monitor's own machine, see `access`.
+            operation["security"] = [{}, *operation["security"]]
         operation["responses"].setdefault("413", problems(413)[413])
         if "422" in operation["responses"]:
             operation["responses"]["422"] = problems(422)[422]
@@ -48,9 +51,9 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _operations(schema: dict[str, Any]) -> list[dict[str, Any]]:
+def _operations(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [
-        operation
+        (method, operation)
         for item in schema["paths"].values()
         for method, operation in item.items()
         if method != "parameters"
@@ -132,7 +135,7 @@ def _ping(path: str, word: str, summary: str, description: str) -> dict[str, Any
             method: {
                 "tags": ["heartbeats"],
                 "operationId": f"{method}_ping{word}",
-                "summary": summary,
+                "summary": summary if method == "get" else f"{summary}, with POST",
                 "description": description,
                 "parameters": parameters,
                 "responses": {

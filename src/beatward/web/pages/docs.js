@@ -84,7 +84,9 @@ function answers(responses) {
 function operation(path, verb, told, shared) {
   const locks = (told.security ?? []).flatMap(Object.keys);
   const article = make("article", { id: told.operationId });
-  const lock = locks.length ? make("span", { class: "lock" }, `token: ${locks.join(", ")}`) : null;
+  const isOpen = (told.security ?? []).some((one) => Object.keys(one).length === 0);
+  const note = `token: ${locks.join(", ")}${isOpen ? ", or none on the monitor's own machine" : ""}`;
+  const lock = locks.length ? make("span", { class: "lock" }, note) : null;
   const route = make("p", { class: "route" }, make("span", { class: `verb ${verb}` }, verb.toUpperCase()), make("code", {}, path), lock);
   article.append(make("h3", {}, told.summary ?? path), route);
   for (const part of (told.description ?? "").split(/\n\n/).filter(Boolean)) article.append(prose("p", part));
@@ -99,7 +101,8 @@ function operation(path, verb, told, shared) {
 }
 
 function show() {
-  document.getElementById("lead").textContent = `${api.info.version} · ${api.info.description.trim().replace(/`/g, "")}`;
+  document.getElementById("lead").textContent = api.info.description.trim().replace(/`/g, "").replace(/(\S)\n(?=\S)/g, "$1 ");
+  document.querySelector("h1").append(` ${api.info.version}`);
   const main = document.querySelector("main");
   const nav = document.querySelector("nav");
   for (const tag of api.tags) {

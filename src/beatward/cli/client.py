@@ -1,0 +1,186 @@
+"""How a command asks the monitor: where it is, with which token, and what its answers mean.
+
+    --monitor URL ─► BEATWARD_MONITOR ─► local.json of the data folder ─► http://127.0.0.1:7227
+
+The API token comes from BEATWARD_API_TOKEN, or from local.json when that is about the same
+monitor; never from an option, which every user of the machine could read. Not here: printing.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import click
+import httpx2
+
+from beatward.config import PORT, default_data_folder
+from beatward.errors import BeatwardError, ConfigError, MonitorUnreachable
+
+DEFAULT_MONITOR = f"http://127.0.0.1:{PORT}"
+_TIMEOUT_SECONDS = 5.0
+# The monitor says that it is still there every 15 s; three of those missed are a dead line.
+_STREAM_SILENCE_SECONDS = 45.0
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Refused(BeatwardError):
+    """The monitor answered, and the answer is no: exit code 1."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a monitor is and how to ask it. `found` says how we came by the address."""
+
+    url: str
+    token: str = field(default="", repr=False)
+    found: str = "by default"
+
+
+def find_monitor(url: str | None, data: Path | None) -> Place:
+    """Find the monitor; raises ConfigError when an address is none."""
+    token = os.environ.get("BEATWARD_API_TOKEN", "")
+    told = url or os.environ.get("BEATWARD_MONITOR")
+    path, local = _read_local(data)
+    local_url = str(local.get("monitor", "")).rstrip("/")
+    if told:
+        told = told.rstrip("/")
+        _check(told, "--monitor" if url else "BEATWARD_MONITOR")
+        if told == local_url:
+            token = token or str(local.get("api_token", ""))
+        return Place(told, token, "--monitor" if url else "BEATWARD_MONITOR")
+    if local_url:
+        _check(local_url, str(path))
+        return Place(local_url, token or str(local.get("api_token", "")), str(path))
+    return Place(DEFAULT_MONITOR, token)
+
+
+class Client:
+    """Asks one monitor. Every method may raise MonitorUnreachable, Refused or ConfigError."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        headers = {"Accept": "application/json"}
+        if place.token:
+            headers["Authorization"] = f"Bearer {place.token}"
+        # A proxy is for the world outside; it could not reach this machine's own monitor.
+        is_local = urlsplit(place.url).hostname in ("localhost", "127.0.0.1", "::1")
+        self._http = httpx2.Client(
+            base_url=place.url, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=not is_local
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def get(self, path: str, **parameters: Any) -> dict[str, Any]:
+        """Ask and return the answer's object; parameters that are None are left out."""
+        wanted = {key: value for key, value in parameters.items() if value is not None}
+        try:
+            answer = self._http.get(path, params=wanted)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        return self._object(answer.status_code, answer.content)
+
+    def follow(
+        self, after: int, *, node: str | None = None, on_open: Callable[[], None]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield events behind an id as they are written, until the connection ends.
+
+        on_open   called when the monitor has begun to answer
+        """
+        parameters = {} if node is None else {"node": node}
+        headers = {"Last-Event-ID": str(after)}
+        timeout = httpx2.Timeout(_TIMEOUT_SECONDS, read=_STREAM_SILENCE_SECONDS)
+        try:
+            with self._http.stream(
+                "GET", "/v1/events/stream", params=parameters, headers=headers, timeout=timeout
+            ) as answer:
+                if answer.status_code != 200:
+                    self._object(answer.status_code, answer.read())
+                on_open()
+                for line in answer.iter_lines():
+                    if line.startswith("data:"):
+                        yield json.loads(line[5:])
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _object(self, status: int, content: bytes) -> dict[str, Any]:
+        try:
+            body = json.loads(content)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise MonitorUnreachable(
+                f"{self.place.url} ({self.place.found}) answers with status {status}, but not as "
+                "a beatward monitor would; is it the right address?"
+            )
+        if status == 401:
+            found = "a wrong one" if self.place.token else "none"
+            expected = "what `beatward token api` prints on the monitor's machine"
+            raise ConfigError(self.place.url, "BEATWARD_API_TOKEN", found, expected)
+        # A health report is an answer also when the health is bad.
+        if status >= 400 and "detail" in body:
+            raise Refused(status, str(body["detail"]))
+        return body
+
+    def _unreachable(self, error: Exception) -> MonitorUnreachable:
+        reason = str(error) or type(error).__name__
+        return MonitorUnreachable(
+            f"no monitor answers at {self.place.url} ({self.place.found}): {reason}. "
+            "Is `beatward monitor` running? --monitor or BEATWARD_MONITOR name another address"
+        )
+
+
+def node_path(name: str, word: str = "") -> str:
+    """Return the path of a node, or of what is asked about it."""
+    return f"/v1/nodes/{quote(name, safe='')}" + (f"/{word}" if word else "")
+
+
+def asking(command: Command) -> Command:
+    """Give a command the options every asking command has, and `client` and `as_json`."""
+
+    @click.option("--monitor", "monitor_url", metavar="URL", help="The monitor's address.")
+    @click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Data folder whose local.json names the monitor.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @functools.wraps(command)
+    def wrapped(monitor_url: str | None, data: Path | None, **rest: Any) -> Any:
+        client = Client(find_monitor(monitor_url, data))
+        try:
+            return command(client=client, **rest)
+        finally:
+            client.close()
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _check(url: str, key: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise ConfigError("the monitor's address", key, url, "http://host:port")
+
+
+def _read_local(data: Path | None) -> tuple[Path, Mapping[str, Any]]:
+    path = (data or default_data_folder()) / "local.json"
+    try:
+        local = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return path, {}
+    return path, local if isinstance(local, dict) else {}

@@ -1,0 +1,170 @@
+"""`beatward config`: check a settings file, and say what every setting is for.
+
+What is explained comes from `beatward.config` itself: types, defaults and bounds from its models,
+reasons from their docstrings. So nothing here can fall behind.
+"""
+
+import re
+import types
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from beatward.cli.screen import console, print_json
+from beatward.config import Address, Duration, Settings, load
+from beatward.errors import ConfigError
+
+_DURATION = get_args(Duration)[1]
+_ADDRESS = get_args(Address)[1]
+_DURATION_WORDS = "duration, as 250ms or 2s"
+# One or several names, then at least two spaces or more of deeper lines, as in our docstrings.
+_ENTRY = re.compile(r"(?P<names>[a-z_]+(?:, [a-z_]+)*) {2,}(?P<text>\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, explained."""
+
+    key: str
+    unit: str
+    default: str | None
+    reason: str
+
+
+@click.group("config")
+def config_command() -> None:
+    """Check a settings file, or explain the settings."""
+
+
+@config_command.command("check")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check_command(file: Path, as_json: bool) -> None:
+    """Say whether FILE can be used; exit code 2 with file, key, found and expected if not."""
+    try:
+        settings = load(file)
+    except ConfigError as error:
+        if as_json:
+            found = {"file": error.file, "key": error.key, "found": str(error.found)}
+            print_json({"ok": False, **found, "expected": error.expected})
+        raise
+    counts = {"actions": len(settings.action), "rules": len(settings.rule)}
+    if as_json:
+        print_json({"ok": True, "file": str(file), **counts})
+    else:
+        click.echo(f"{file}: ok, {counts['actions']} actions, {counts['rules']} rules")
+
+
+@config_command.command("explain")
+@click.argument("key", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain_command(key: str | None, as_json: bool) -> None:
+    """Explain the settings: all of them, a table such as `detector`, or one as `probe.window`."""
+    found = [one for one in settings() if key is None or _is_asked(one.key, key)]
+    if not found:
+        known = ", ".join(sorted({one.key.rpartition(".")[0] for one in settings()}))
+        raise ConfigError("config explain", "KEY", key, f"a setting, or a table of: {known}")
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    screen = console()
+    table = ""
+    for one in found:
+        head = _head(one.key)
+        if head != table:
+            screen.print(f"\n{head}", style="bold", markup=False)
+            table = head
+        name = one.key.rpartition(".")[2]
+        default = "no default" if one.default is None else f"default {one.default}"
+        screen.print(f"{name}  ({one.unit}; {default})", markup=False)
+        screen.print(f"    {one.reason}", style="dim", markup=False)
+
+
+def settings() -> Iterator[Setting]:
+    """Yield every setting in the order of the file."""
+    for table, info in Settings.model_fields.items():
+        model = _model(info.annotation)
+        assert model is not None
+        # [action.NAME] is a table of tables; [[rule]] a list of them.
+        path = f"{table}.NAME" if get_origin(info.annotation) is dict else table
+        reasons = _reasons(model)
+        for name, field in model.model_fields.items():
+            yield Setting(f"{path}.{name}", _unit(field), _default(field), reasons.get(name, ""))
+
+
+def _head(key: str) -> str:
+    table = key.rpartition(".")[0]
+    return f"[[{table}]]" if table == "rule" else f"[{table}]"
+
+
+def _is_asked(key: str, asked: str) -> bool:
+    return asked in (key, key.rpartition(".")[0], key.partition(".")[0])
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    models = (_model(part) for part in get_args(annotation))
+    return next((model for model in models if model is not None), None)
+
+
+def _reasons(model: type[BaseModel]) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    names: tuple[str, ...] = ()
+    for line in (model.__doc__ or "").splitlines()[1:]:
+        entry = _ENTRY.fullmatch(line.removeprefix("    "))
+        if entry is not None:
+            names = tuple(entry["names"].split(", "))
+            reasons.update(dict.fromkeys(names, entry["text"]))
+            continue
+        for name in names:
+            reasons[name] = f"{reasons[name]} {line.strip()}".strip()
+    return reasons
+
+
+def _unit(field: FieldInfo) -> str:
+    if _DURATION in field.metadata:
+        return _DURATION_WORDS
+    words = ["host:port"] if _ADDRESS in field.metadata else _kinds(field.annotation)
+    bounds = [
+        f"{sign} {getattr(mark, name)}"
+        for mark in field.metadata
+        for name, sign in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
+        if getattr(mark, name, None) is not None
+    ]
+    return ", ".join([" or ".join(dict.fromkeys(words)), *bounds])
+
+
+def _kinds(annotation: Any) -> list[str]:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return [word for part in get_args(annotation) for word in _kinds(part) if word]
+    if origin is Literal:
+        return [f'"{word}"' for word in get_args(annotation)]
+    if hasattr(annotation, "__metadata__"):
+        marks = annotation.__metadata__
+        return [_DURATION_WORDS if _DURATION in marks else "host:port"]
+    if origin is tuple:
+        return [f"list of {' or '.join(_kinds(get_args(annotation)[0]))}"]
+    if origin is dict:
+        return ["table of text"]
+    plain = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+    return [plain.get(annotation, "")]
+
+
+def _default(field: FieldInfo) -> str | None:
+    if field.default_factory is not None:
+        return "none"
+    if field.default is PydanticUndefined:
+        return None
+    if field.default is None or field.default == ():
+        return "none"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
+    return str(field.default)

@@ -1,0 +1,54 @@
+"""`beatward events`: the journal, page by page or as it grows."""
+
+import contextlib
+from typing import Any
+
+import click
+
+from beatward.cli.client import Client, asking
+from beatward.cli.following import Follower
+from beatward.cli.screen import console, event_line, print_json, print_json_line
+
+_PAGE_MAX = 1000
+
+
+@click.command("events")
+@click.option("--after", type=click.IntRange(min=0), help="Only events behind this id.")
+@click.option("--limit", type=click.IntRange(1, _PAGE_MAX), default=50, help="At most so many.")
+@click.option("--node", metavar="NAME", help="Only events of this node.")
+@click.option("--follow", "-f", "is_following", is_flag=True, help="Go on with what happens next.")
+@asking
+def events_command(
+    client: Client,
+    as_json: bool,
+    *,
+    after: int | None,
+    limit: int,
+    node: str | None,
+    is_following: bool,
+) -> None:
+    """Show the newest events, or those behind --after, oldest first.
+
+    With --follow JSON is one event a line, else one object with all of them.
+    """
+    page = client.get("/v1/events", after=after, limit=limit, node=node)
+    if as_json and not is_following:
+        print_json(page)
+        return
+    screen = console()
+
+    def show(event: dict[str, Any]) -> None:
+        if as_json:
+            print_json_line(event)
+        else:
+            screen.print(event_line(event))
+
+    for event in page["events"]:
+        show(event)
+    if not is_following:
+        return
+    # Nothing falls through between the page and the stream: it goes on behind what was shown.
+    start = page["events"][-1]["id"] if page["events"] else (after or page["last"])
+    with contextlib.suppress(KeyboardInterrupt):
+        for event in Follower(client).events(start, node=node):
+            show(event)

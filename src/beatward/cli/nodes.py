@@ -1,0 +1,109 @@
+"""`beatward nodes`: the table of nodes."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import click
+from rich.table import Table
+
+from beatward.cli.client import Client, Refused, asking, node_path
+from beatward.cli.screen import ago, console, print_json, status_text
+from beatward.config import StatusWord
+
+_PAGE_COUNT = 2000
+_WILDCARDS = "*?["
+
+
+@click.command("nodes")
+@click.argument("names", nargs=-1, metavar="[NAME|PATTERN]...")
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(get_args(StatusWord)),
+    help="Only nodes with this status; may be repeated.",
+)
+@asking
+def nodes_command(
+    client: Client, as_json: bool, names: tuple[str, ...], statuses: tuple[str, ...]
+) -> None:
+    """List nodes: all, those named, or those whose names match a pattern such as 'web-*'.
+
+    Exit code 1 when a node that was asked for by name is unknown.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    unknown = []
+    for asked in names or ("*",):
+        if any(sign in asked for sign in _WILDCARDS):
+            found.update((node["name"], node) for node in _pages(client, asked, statuses))
+            continue
+        try:
+            node = client.get(node_path(asked))
+        except Refused as error:
+            if error.status not in (404, 422):
+                raise
+            unknown.append(asked)
+            continue
+        if not statuses or node["status"] in statuses:
+            found[asked] = node
+    nodes = [found[name] for name in sorted(found)]
+    if as_json:
+        print_json({"nodes": nodes, "unknown": unknown})
+    else:
+        _show(nodes)
+    for name in unknown:
+        click.echo(f"beatward: no node is called {name!r}", err=True)
+    if unknown:
+        click.get_current_context().exit(1)
+
+
+def _pages(client: Client, match: str, statuses: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    after = None
+    while True:
+        page = client.get(
+            "/v1/nodes", match=match, status=list(statuses) or None, limit=_PAGE_COUNT, after=after
+        )
+        yield from page["nodes"]
+        after = page["next"]
+        if after is None:
+            return
+
+
+def _show(nodes: list[dict[str, Any]]) -> None:
+    screen = console()
+    if not nodes:
+        screen.print("No node matches.", style="dim")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in (
+        "node",
+        "status",
+        "since",
+        "silent",
+        "interval",
+        "via",
+        "cpu",
+        "memory",
+        "load",
+    ):
+        is_number = heading in ("since", "silent", "interval", "cpu", "memory", "load")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    table.add_column("labels", overflow="fold")
+    for node in nodes:
+        table.add_row(
+            node["name"],
+            status_text(node["status"]),
+            ago(node["since_ns"]),
+            ago(node["silent_ns"]),
+            ago(node["interval_ns"]),
+            node["via"] or "-",
+            _gauge(node["cpu"], " %"),
+            _gauge(node["memory"], " %"),
+            _gauge(node["load"], ""),
+            " ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())),
+        )
+    screen.print(table)
+
+
+def _gauge(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.2f}{unit}" if not unit else f"{value:.0f}{unit}"
