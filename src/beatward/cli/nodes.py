@@ -1,7 +1,7 @@
 """`beatward nodes`: the table of nodes."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 from rich.table import Table
@@ -12,6 +12,17 @@ from beatward.config import StatusWord
 
 _PAGE_COUNT = 2000
 _WILDCARDS = "*?["
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "node": "left",
+    "status": "left",
+    "since": "right",
+    "silent": "right",
+    "interval": "right",
+    "via": "left",
+    "cpu": "right",
+    "memory": "right",
+    "load": "right",
+}
 
 
 @click.command("nodes")
@@ -75,19 +86,8 @@ def _show(nodes: list[dict[str, Any]]) -> None:
         screen.print("No node matches.", style="dim")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in (
-        "node",
-        "status",
-        "since",
-        "silent",
-        "interval",
-        "via",
-        "cpu",
-        "memory",
-        "load",
-    ):
-        is_number = heading in ("since", "silent", "interval", "cpu", "memory", "load")
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+    for heading, justify in _COLUMNS.items():
+        table.add_column(heading, justify=justify, no_wrap=True)
     table.add_column("labels", overflow="fold")
     for node in nodes:
         table.add_row(
@@ -106,4 +106,6 @@ def _show(nodes: list[dict[str, Any]]) -> None:
 
 
 def _gauge(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.2f}{unit}" if not unit else f"{value:.0f}{unit}"
+    if value is None:
+        return "-"
+    return f"{value:.0f}{unit}" if unit else f"{value:.2f}"

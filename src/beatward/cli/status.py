@@ -62,11 +62,11 @@ def _counts(status: dict[str, Any]) -> Table:
     table.add_row("nodes", f"{nodes['total']}", line if nodes["total"] else Text("none enrolled"))
     counters = status["counters"]
     rejects = ", ".join(f"{count} {why}" for why, count in status["rejects"].items() if count)
+    turned_away = f"; turned away: {rejects}" if rejects else ""
     table.add_row(
         "heartbeats",
         f"{counters.get('accepted', 0)}",
-        f"believed of {counters.get('records', 0)}"
-        + (f"; turned away: {rejects}" if rejects else ""),
+        f"believed of {counters.get('records', 0)}{turned_away}",
     )
     journal = status["health"]["journal"]
     waiting = f", {journal['waiting']} waiting" if journal["waiting"] else ""
