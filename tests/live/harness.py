@@ -49,7 +49,7 @@ class LiveMonitor:
         self.data = folder / "data"
         self.settings = folder / "beatward.toml"
         self._process: subprocess.Popen[bytes] | None = None
-        self._extra = settings
+        self.extra = settings
         self.http = "127.0.0.1:0"
         self.udp = "127.0.0.1:0"
 
@@ -78,7 +78,7 @@ class LiveMonitor:
         # Tables of the caller come last, so that bare keys of ours stay in [monitor].
         self.settings.write_text(
             f'[monitor]\nudp = "{self.udp}"\nhttp = "{self.http}"\ndata = "{self.data}"\n'
-            + self._extra
+            + self.extra
         )
         (self.data / "local.json").unlink(missing_ok=True)
         with (self.folder / "monitor.log").open("ab") as log:
@@ -101,7 +101,7 @@ class LiveMonitor:
         self.http = local["monitor"].removeprefix("http://")
         self.api_token = local["api_token"]
         try:
-            self.udp = self.get("/v1/status").get("udp", self.udp)
+            self.udp = self.get("/v1/status")["udp"]
         except OSError:
             return False
         return True

@@ -103,6 +103,7 @@ def show_status(backend: Served) -> Response:
     body = {
         "name": backend.identity.name,
         "version": __version__,
+        "udp": backend.identity.udp,
         "at": timestamp(snapshot.taken_ns + offset_ns),
         "started": timestamp(started_ns + offset_ns),
         "running_ns": running_ns,
