@@ -152,6 +152,7 @@ def asking(command: Command) -> Command:
     @click.option("--monitor", "monitor_url", metavar="URL", help="The monitor's address.")
     @click.option(
         "--data",
+        envvar="BEATWARD_DATA",
         type=click.Path(path_type=Path, file_okay=False),
         help="Data folder whose local.json names the monitor.",
     )

@@ -7,7 +7,7 @@ import click
 
 from beatward.cli.client import Client, asking
 from beatward.cli.following import Follower
-from beatward.cli.screen import console, event_line, print_json, print_json_line
+from beatward.cli.screen import console, print_event, print_json, print_json_line
 
 _PAGE_MAX = 1000
 
@@ -41,7 +41,7 @@ def events_command(
         if as_json:
             print_json_line(event)
         else:
-            screen.print(event_line(event))
+            print_event(screen, event)
 
     for event in page["events"]:
         show(event)

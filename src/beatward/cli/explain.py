@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, asking, node_path
-from beatward.cli.screen import console, event_line, print_json, status_text
+from beatward.cli.screen import console, print_event, print_json, status_text
 from beatward.core.instants import format_duration
 
 
@@ -41,7 +41,7 @@ def _show(screen: Console, answer: dict[str, Any]) -> None:
         screen.print("It was never suspected, dead or gone.", style="dim")
         return
     screen.print("last verdict", style="dim")
-    screen.print(event_line(verdict))
+    print_event(screen, verdict)
 
 
 def _label(key: str) -> str:

@@ -57,10 +57,15 @@ def ago(duration_ns: int | None) -> str:
     return f"{seconds:.1f} s"
 
 
+def print_event(screen: Console, event: Mapping[str, Any]) -> None:
+    """Print one event on a line of its own, which the terminal may fold but we never cut."""
+    screen.print(event_line(event), soft_wrap=True)
+
+
 def event_line(event: Mapping[str, Any]) -> Text:
     """Return one event as one line: when, which node, what."""
     at = str(event["at"])
-    line = Text(f"{at[:10]} {at[11:23]}  ", style="dim")
+    line = Text(f"{at[:10]} {at[11:23]}Z ", style="dim")
     line.append(f"{event['id']:>6}  ", style="dim")
     word = event["status"] if event["event"] == "transition" else event["event"]
     line.append(f"{word or '':<10} ", style=COLOURS.get(word or "", "bold"))

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, asking
-from beatward.cli.screen import COLOURS, console, event_line, print_json
+from beatward.cli.screen import COLOURS, console, print_event, print_json
 
 _EVENTS_COUNT = 8
 
@@ -49,7 +49,7 @@ def _show(screen: Console, url: str, status: dict[str, Any], events: list[dict[s
     if not events:
         screen.print("Nothing has happened yet.", style="dim")
     for event in events:
-        screen.print(event_line(event), no_wrap=False)
+        print_event(screen, event)
 
 
 def _counts(status: dict[str, Any]) -> Table:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from beatward.cli.client import Client, Refused, asking
 from beatward.cli.following import Follower
-from beatward.cli.screen import COLOURS, console, event_line, print_json_line
+from beatward.cli.screen import COLOURS, console, event_line, print_event, print_json_line
 from beatward.errors import BeatwardError, MonitorUnreachable
 
 _STATUS_SECONDS = 2.0
@@ -53,7 +53,7 @@ def watch_command(client: Client, as_json: bool, after: int | None, node: str | 
             if as_json:
                 print_json_line(event)
             else:
-                screen.print(event_line(event))
+                print_event(screen, event)
 
 
 class View:
