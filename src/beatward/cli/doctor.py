@@ -250,8 +250,8 @@ def check_monitor(place: Place) -> Finding:
         try:
             health = client.get("/healthz")
         except MonitorUnreachable as error:
-            # Nobody said that there is one, so its absence alone is no failure.
-            result = WARN if place.found == "by default" else FAIL
+            # Unless somebody named it, it may just not have been started yet.
+            result = FAIL if place.found in ("--monitor", "BEATWARD_MONITOR") else WARN
             return Finding("monitor", result, str(error), "start it: beatward monitor")
         except BeatwardError as error:
             return Finding("monitor", FAIL, str(error))
