@@ -62,20 +62,25 @@ def format_duration(duration_ns: int) -> str:
     if size == 0:
         return "0 s"
     if size >= 2 * DAY:
-        return f"{sign}{size / DAY:.3g} d"
+        return f"{sign}{_rounded(size / DAY)} d"
     if size >= 2 * HOUR:
-        return f"{sign}{size / HOUR:.3g} h"
+        return f"{sign}{_rounded(size / HOUR)} h"
     if size >= 2 * MINUTE:
-        return f"{sign}{size / MINUTE:.3g} min"
+        return f"{sign}{_rounded(size / MINUTE)} min"
     if size >= 100 * SECOND:
         return f"{sign}{size // SECOND} s"
     if size >= SECOND:
-        return f"{sign}{size / SECOND:.3g} s"
+        return f"{sign}{_rounded(size / SECOND)} s"
     if size >= MILLISECOND:
-        return f"{sign}{size / MILLISECOND:.3g} ms"
+        return f"{sign}{_rounded(size / MILLISECOND)} ms"
     if size >= MICROSECOND:
-        return f"{sign}{size / MICROSECOND:.3g} us"
+        return f"{sign}{_rounded(size / MICROSECOND)} us"
     return f"{sign}{size} ns"
+
+
+def _rounded(value: float) -> str:
+    # `.3g` alone would write 999.6 as 1e+03; reading it back and printing it again does not.
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def unparse_duration(duration_ns: int) -> str:
