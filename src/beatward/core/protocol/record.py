@@ -164,14 +164,15 @@ def open_record(data: bytes, key: bytes) -> Record:
     )
 
 
-def gauge(fraction: float | None) -> int:
-    """Turn a fraction (0.25) or a load average (1.5) into hundredths of a percent or process.
+def gauge(value: float | None) -> int:
+    """Write percent (12.5) or a load average (1.5) as hundredths; what was not measured has none.
 
-    fraction   0.0 to 1.0 for cpu and memory is scaled by the caller to percent first.
+    Too much is written as the most that fits, less than nothing as nothing.
     """
-    if fraction is None or fraction != fraction:  # noqa: PLR0124  NaN is not equal to itself
+    if value is None or value != value:  # noqa: PLR0124  NaN is not equal to itself
         return NO_GAUGE
-    return max(0, min(round(fraction * 100), NO_GAUGE - 1))
+    # Bounded first: infinity cannot be rounded.
+    return round(max(0.0, min(value * 100, float(NO_GAUGE - 1))))
 
 
 def exit_code_field(code: int) -> int:
