@@ -1,0 +1,167 @@
+"""Enrolment: who holds a token gets the key, whoever listens or lies gets nothing."""
+
+from dataclasses import astuple, replace
+
+import pytest
+
+from beatward.core.protocol import join
+from beatward.core.protocol.keys import node_id, node_key
+from beatward.errors import JoinRefused
+
+MASTER = bytes(range(32))
+NONCE = b"n" * join.NONCE_SIZE
+ANSWER_NONCE = b"a" * join.NONCE_SIZE
+UDP = "192.0.2.1:7227"
+NOW = 1_800_000_000
+
+
+def token(master=MASTER, **terms):
+    return join.new_token(master, **{"serial": "1", **terms})
+
+
+def ask(chosen=None, name="web-1"):
+    return join.request(chosen or token(), name, NONCE)
+
+
+def answer(asked, master=MASTER, now=NOW):
+    return join.answer(master, asked, nonce=ANSWER_NONCE, udp=UDP, now=now)
+
+
+def test_who_holds_a_token_gets_the_key_of_its_name():
+    chosen = token()
+    asked = ask(chosen)
+    credential = join.accept(chosen, asked, answer(asked))
+    assert credential == join.Credential("web-1", node_key(MASTER, node_id("web-1")), UDP)
+
+
+def test_the_answer_names_the_identity_and_the_address():
+    answered = answer(ask())
+    assert answered.node == f"{node_id('web-1'):016x}"
+    assert answered.udp == UDP
+
+
+def test_neither_key_nor_secret_crosses_the_network():
+    chosen = token()
+    asked = ask(chosen)
+    answered = answer(asked)
+    key = node_key(MASTER, node_id("web-1"))
+    secret = chosen.rpartition(".")[2]
+    crossed = "".join((*astuple(asked), *astuple(answered)))
+    for hidden in (key.hex(), join._encode(key), secret, MASTER.hex(), join._encode(MASTER)):
+        assert hidden not in crossed
+    assert join._decode(answered.sealed_key) != key
+
+
+def test_the_same_question_twice_is_answered_under_another_pad():
+    asked = ask()
+    first = answer(asked)
+    second = join.answer(MASTER, asked, nonce=b"b" * join.NONCE_SIZE, udp=UDP, now=NOW)
+    assert first.sealed_key != second.sealed_key
+
+
+@pytest.mark.parametrize(
+    ("terms", "name", "now"),
+    [
+        ({}, "web-1", NOW),
+        ({"names": "web-*"}, "web-17", NOW),
+        ({"names": "web-1"}, "web-1", NOW),
+        ({"expires": NOW}, "web-1", NOW),
+        ({"expires": 0}, "web-1", 2**40),
+    ],
+)
+def test_a_token_enrols_the_names_it_is_for_until_it_expires(terms, name, now):
+    assert answer(ask(token(**terms), name), now=now).udp == UDP
+
+
+@pytest.mark.parametrize(
+    ("terms", "name", "reason"),
+    [
+        ({"expires": NOW - 1}, "web-1", "has expired; make another with: beatward token new"),
+        ({"names": "web-*"}, "db-1", "is for 'web-\\*', not for 'db-1'"),
+        ({"names": "web-1"}, "Web-1", "is for 'web-1', not for 'Web-1'"),
+        ({}, "no name", "'no name' is not a name"),
+        ({}, "", "'' is not a name"),
+        ({}, "web\0-1", "is not a name"),
+        ({}, "x" * 129, "is not a name"),
+    ],
+)
+def test_the_monitor_says_why_it_refuses(terms, name, reason):
+    with pytest.raises(JoinRefused, match=reason):
+        answer(ask(token(**terms), name))
+
+
+def test_another_monitors_token_is_refused():
+    with pytest.raises(JoinRefused, match="not made by this monitor"):
+        answer(ask(token(master=bytes(32))))
+
+
+@pytest.mark.parametrize("field", ["name", "payload", "nonce", "proof"])
+def test_a_request_changed_on_its_way_is_refused(field):
+    asked = ask(token(names="*"))
+    with pytest.raises(JoinRefused, match="not made by this monitor"):
+        answer(replace(asked, **{field: getattr(asked, field) + "x"}))
+
+
+@pytest.mark.parametrize("field", ["udp", "nonce", "sealed_key", "proof"])
+def test_an_answer_changed_on_its_way_is_refused(field):
+    chosen = token()
+    asked = ask(chosen)
+    answered = answer(asked)
+    forged = replace(answered, **{field: getattr(answered, field) + "x"})
+    with pytest.raises(JoinRefused, match="does not come from the monitor"):
+        join.accept(chosen, asked, forged)
+
+
+def test_an_answer_to_another_question_is_refused():
+    chosen = token()
+    with pytest.raises(JoinRefused, match="does not come from the monitor"):
+        join.accept(chosen, ask(chosen), answer(ask(chosen, "web-2")))
+
+
+def test_an_answer_by_another_monitor_is_refused():
+    asked = ask()
+    secret = token(master=bytes(32))
+    imposter = answer(ask(secret), master=bytes(32))
+    with pytest.raises(JoinRefused, match="does not come from the monitor"):
+        join.accept(token(), asked, imposter)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [
+        ("", "it has the form bwj1.PAYLOAD.SECRET"),
+        ("bwj1", "it has the form"),
+        ("bwj1..secret", "it has the form"),
+        ("bwj1.payload.", "it has the form"),
+        ("bwj2.payload.secret", "it has the form"),
+        ("bwj1.payload.x", "is damaged; copy it again as a whole"),
+        ("bwj1.payload.é", "is damaged"),
+    ],
+)
+def test_a_damaged_token_is_refused_before_anything_is_sent(damaged, reason):
+    with pytest.raises(JoinRefused, match=reason):
+        join.request(damaged, "web-1", NONCE)
+
+
+def test_a_token_may_be_pasted_with_white_space():
+    assert ask(f" {token()}\n") == ask()
+
+
+@pytest.mark.parametrize("terms", ["not json", "[]", "{}", '{"expires": "soon", "names": "*"}'])
+def test_terms_that_cannot_be_read_are_refused(terms):
+    # Only the monitor can make such a token; it may have been a later version of ours.
+    payload = join._encode(terms.encode())
+    secret = join._encode(join._secret(MASTER, payload))
+    with pytest.raises(JoinRefused, match="payload cannot be read"):
+        answer(ask(f"bwj1.{payload}.{secret}"))
+
+
+def test_a_key_of_the_wrong_size_is_refused():
+    chosen = token()
+    asked = ask(chosen)
+    secret = join._split(chosen)[1]
+    short = join._encode(b"short")
+    proof = join._prove(secret, "answer", asked.nonce, "nonce", short, UDP, asked.name)
+    answered = join.JoinAnswer("0", UDP, "nonce", short, proof)
+    with pytest.raises(JoinRefused, match="5 bytes, not 32"):
+        join.accept(chosen, asked, answered)
