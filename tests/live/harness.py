@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +42,12 @@ def wait_for(
         time.sleep(0.02)
 
 
+def _free_address(kind: socket.SocketKind) -> str:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 class LiveMonitor:
     """`beatward monitor` in a process of its own, on ports of its own."""
 
@@ -50,8 +57,9 @@ class LiveMonitor:
         self.settings = folder / "beatward.toml"
         self._process: subprocess.Popen[bytes] | None = None
         self.extra = settings
-        self.http = "127.0.0.1:0"
-        self.udp = "127.0.0.1:0"
+        # Chosen here and not by the kernel at each start, so that a restart finds its agents.
+        self.http = _free_address(socket.SOCK_STREAM)
+        self.udp = _free_address(socket.SOCK_DGRAM)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -98,10 +106,9 @@ class LiveMonitor:
             local = json.loads((self.data / "local.json").read_text())
         except FileNotFoundError:
             return False
-        self.http = local["monitor"].removeprefix("http://")
         self.api_token = local["api_token"]
         try:
-            self.udp = self.get("/v1/status")["udp"]
+            self.get("/healthz")
         except OSError:
             return False
         return True

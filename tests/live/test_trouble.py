@@ -179,21 +179,23 @@ def _fill(descriptor: int) -> None:
 
 
 def test_a_locked_journal_holds_entries_back_until_it_is_free(tmp_path: Path) -> None:
-    with LiveMonitor(tmp_path / "monitor") as monitor:
-        with nodes(monitor.data, ["web-1"], interval="100ms"):
-            monitor.wait_status("alive", ["web-1"])
-            other = sqlite3.connect(monitor.data / "journal.sqlite3", isolation_level=None)
-            other.execute("BEGIN IMMEDIATE")
-            monitor.post("/v1/nodes/web-1/pause")
-            monitor.wait_status("paused", ["web-1"])
-            wait_for(lambda: _degraded(monitor), what="a word about the lock in /healthz")
-            assert not [event for event in monitor.events() if event["status"] == "paused"]
-            other.execute("ROLLBACK")
-            other.close()
-            wait_for(
-                lambda: [event for event in monitor.events() if event["status"] == "paused"],
-                what="the entry that was held back",
-            )
+    with (
+        LiveMonitor(tmp_path / "monitor") as monitor,
+        nodes(monitor.data, ["web-1"], interval="100ms"),
+    ):
+        monitor.wait_status("alive", ["web-1"])
+        other = sqlite3.connect(monitor.data / "journal.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        monitor.post("/v1/nodes/web-1/pause")
+        monitor.wait_status("paused", ["web-1"])
+        wait_for(lambda: _degraded(monitor), what="a word about the lock in /healthz")
+        assert not [event for event in monitor.events() if event["status"] == "paused"]
+        other.execute("ROLLBACK")
+        other.close()
+        wait_for(
+            lambda: [event for event in monitor.events() if event["status"] == "paused"],
+            what="the entry that was held back",
+        )
 
 
 @pytest.mark.parametrize("door", ["udp", "http"])

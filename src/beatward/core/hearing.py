@@ -258,7 +258,7 @@ class Hearing:
     # -- the bare URL ------------------------------------------------------------------------
 
     def _take_pings(self, beats: Heartbeats, now_ns: int) -> None:
-        """Take requests of the bare URL: each is a heartbeat, or a goodbye, at its arrival."""
+        """Take requests of the bare URL: each is a heartbeat at its arrival."""
         registry = self._registry
         for i in range(len(beats.slots)):
             one = beats.take(np.array([i]))
@@ -267,10 +267,6 @@ class Hearing:
                 registry.begin_life(slot, max(int(registry.incarnation[slot]), 1))
                 self._detector.forget(one.slots)
             sequence = registry.sequence[one.slots] + 1
-            if one.records["kind"][0] == Kind.GOODBYE:
-                one.records["sequence"] = sequence
-                self._take_goodbyes(one, now_ns)
-                continue
             self._note(one, sequence)
             self._note_gauges(one)
             self._detector.observe(

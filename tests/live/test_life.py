@@ -1,0 +1,330 @@
+"""A node's life with a real monitor: replays, exits, mail, HTTP, the bare URL, the demo."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.live.relay import Relay
+
+from beatward.core.protocol import keys
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+
+
+@contextmanager
+def running(*words: str, data: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a beatward command of an agent that finds its monitor in a data folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beatward", *words],
+        env={**os.environ, **_local(data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _local(data: Path) -> dict[str, str]:
+    local = json.loads((data / "local.json").read_text())
+    return {
+        "BEATWARD_MONITOR": local["monitor"],
+        "BEATWARD_TOKEN": local["token"],
+        "XDG_STATE_HOME": str(data.parent / "state"),
+    }
+
+
+def _send(datagrams: list[bytes], monitor: LiveMonitor) -> None:
+    host, port = monitor.udp.rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        for data in datagrams:
+            out.sendto(data, (host, int(port)))
+
+
+def _rejected(monitor: LiveMonitor) -> int:
+    return sum(monitor.get("/v1/status")["rejects"].values())
+
+
+def test_what_a_dead_node_once_said_changes_nothing_when_it_is_played_again(
+    tmp_path: Path,
+) -> None:
+    monitor = LiveMonitor(tmp_path / "monitor")
+    with Relay(monitor.udp) as relay:
+        # Agents are told to send to the relay.
+        monitor.extra = f'advertise = "{relay.address}"\nstart_grace = "1s"\n'
+        with monitor:
+            with nodes(monitor.data, ["web-1"], interval="100ms") as pid:
+                monitor.wait_status("alive", ["web-1"])
+                time.sleep(1.0)  # a second of heartbeats to record
+                os.kill(pid, signal.SIGKILL)
+            monitor.wait_status("dead", ["web-1"])
+            _replay_and_expect_nothing(monitor, relay)
+            # The sequence numbers were only in memory; what now?
+            monitor.kill()
+            monitor.start()
+            _replay_and_expect_nothing(monitor, relay)
+
+
+def _replay_and_expect_nothing(monitor: LiveMonitor, relay: Relay) -> None:
+    before = len(monitor.events())
+    rejected = _rejected(monitor)
+    _send(relay.recorded, monitor)
+    wait_for(
+        lambda: _rejected(monitor) >= rejected + len(relay.recorded),
+        what="the refusal of every record",
+    )
+    assert monitor.statuses() == {"web-1": "dead"}
+    assert len(monitor.events()) == before
+
+
+def test_exec_reports_an_exit_at_once_restarts_and_is_taken_back(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    script = f"if [ -e {flag} ]; then sleep 60; else touch {flag}; sleep 1; exit 3; fi"
+    with (
+        LiveMonitor(tmp_path / "monitor") as monitor,
+        running(
+            "exec",
+            "job-1",
+            "--interval",
+            "200ms",
+            "--restart",
+            "on-failure",
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+            data=monitor.data,
+        ),
+    ):
+        wait_for(lambda: _causes(monitor, "job-1").count("exited"), what="the exit")
+        monitor.wait_status("alive", ["job-1"])
+        events = [event for event in monitor.events() if event["node"] == "job-1"]
+    dead = next(event for event in events if event["status"] == "dead")
+    assert dead["cause"] == "exited"
+    assert dead["detail"]["exit_code"] == 3
+    assert dead["detail"]["probes_sent"] == 0
+    assert "exit code 3" in dead["explanation"]
+    words = [event["status"] for event in events if event["event"] == "transition"]
+    assert words == ["alive", "dead", "recovering", "alive"]
+
+
+def _causes(monitor: LiveMonitor, node: str) -> list[str]:
+    return [event["cause"] for event in monitor.events() if event["node"] == node]
+
+
+def test_exec_passes_the_exit_code_and_a_clean_end_is_no_death(tmp_path: Path) -> None:
+    with LiveMonitor(tmp_path / "monitor") as monitor:
+        with running(
+            "exec", "job-1", "--", "/bin/sh", "-c", "sleep 1; exit 0", data=monitor.data
+        ) as process:
+            assert process.wait(20) == 0
+        monitor.wait_status("left", ["job-1"])
+        with running(
+            "exec", "job-2", "--", "/bin/sh", "-c", "sleep 1; exit 7", data=monitor.data
+        ) as process:
+            assert process.wait(20) == 7
+        monitor.wait_status("dead", ["job-2"])
+
+
+def test_an_agent_runs_the_action_its_own_settings_name_and_reports_it(tmp_path: Path) -> None:
+    deed = tmp_path / "deed"
+    settings = tmp_path / "agent.toml"
+    settings.write_text(
+        f'name = "host-1"\ninterval = "200ms"\n[action.revive]\n'
+        f'command = ["/bin/sh", "-c", "echo done >> {deed}"]\ntimeout = "10s"\n'
+    )
+    rules = """
+[action.revive-web]
+kind = "agent"
+agent = "host-1"
+run = "revive"
+[action.unknown]
+kind = "agent"
+agent = "host-1"
+run = "not-in-its-settings"
+[[rule]]
+on = ["dead"]
+nodes = "web-*"
+actions = ["revive-web", "unknown"]
+"""
+    with (
+        LiveMonitor(tmp_path / "monitor", rules) as monitor,
+        running("agent", "-c", str(settings), data=monitor.data),
+    ):
+        monitor.wait_status("alive", ["host-1"])
+        host = wait_for(lambda: _measured(monitor), what="measures of the host")
+        assert 0 <= host["memory"] <= 100
+        with nodes(monitor.data, ["web-1"], interval="100ms") as pid:
+            monitor.wait_status("alive", ["web-1"])
+            os.kill(pid, signal.SIGKILL)
+        outcomes = wait_for(lambda: _outcomes(monitor, 2), what="both outcomes")
+    assert outcomes == {"revive-web": "success", "unknown": "failed"}
+    assert deed.read_text() == "done\n"
+
+
+def _measured(monitor: LiveMonitor) -> dict[str, float] | None:
+    node = monitor.get("/v1/nodes/host-1")
+    return node if node["memory"] is not None else None
+
+
+def _outcomes(monitor: LiveMonitor, count: int) -> dict[str, str] | None:
+    found = {
+        event["action"]: event["outcome"]
+        for event in monitor.events()
+        if event["event"] == "outcome" and event["outcome"] != "retry"
+    }
+    return found if len(found) == count else None
+
+
+def test_a_node_behind_a_proxy_lives_over_http_and_its_death_is_found(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom beatward import Heart\n"
+        "Heart('web-1', interval='200ms', data=sys.argv[1], transport='http').start()\n"
+        "time.sleep(60)\n"
+    )
+    with LiveMonitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor:
+        process = subprocess.Popen([sys.executable, "-c", code, str(monitor.data)])
+        try:
+            monitor.wait_status("alive", ["web-1"])
+            assert monitor.get("/v1/nodes/web-1")["via"] == "http"
+            monitor.kill()
+            monitor.start()
+            beats = monitor.get("/v1/nodes/web-1")["sequence"] or 0
+            wait_for(
+                lambda: (monitor.get("/v1/nodes/web-1")["sequence"] or 0) > beats + 3,
+                what="heartbeats to the monitor's second life",
+            )
+            assert monitor.statuses() == {"web-1": "alive"}
+        finally:
+            process.kill()
+            process.wait()
+        monitor.wait_status("dead", ["web-1"])
+        explained = monitor.get("/v1/nodes/web-1/explain")
+    assert "cannot be probed" in json.dumps(explained)
+
+
+@pytest.mark.needs("curl")
+def test_a_bare_curl_url_is_a_heartbeat_and_its_exit_code_is_heard(tmp_path: Path) -> None:
+    with LiveMonitor(tmp_path / "monitor") as monitor:
+        told = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "beatward",
+                "token",
+                "ping",
+                "backup",
+                "--data",
+                str(monitor.data),
+                "--json",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
+        url = json.loads(told.stdout)["url"]
+        assert _curl(f"{url}?interval=1s") == "ok"
+        monitor.wait_status("alive", ["backup"])
+        assert _curl(f"{url}/exit/3") == "ok"
+        monitor.wait_status("failing", ["backup"])
+        assert _curl(f"{url}?interval=1s") == "ok"
+        monitor.wait_status("alive", ["backup"])
+        # Nothing more: two promised intervals and the window later it is dead.
+        monitor.wait_status("dead", ["backup"])
+        assert _curl(url[:-3] + "abc", expected=22) == ""
+
+
+def _curl(url: str, *, expected: int = 0) -> str:
+    done = subprocess.run(
+        ["curl", "-sf", url], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == expected
+    return done.stdout.strip()
+
+
+def test_the_demo_tells_the_whole_story_and_leaves_nothing_behind() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "beatward", "demo", "--for", "20s", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = {"event", "at", "node", "status", "cause", "explanation", "action", "outcome"}
+    assert all(wanted <= event.keys() for event in events)
+    story = [
+        event["outcome"] or (event["status"] if event["event"] == "transition" else event["event"])
+        for event in events
+        if event["node"] == "web-3"
+    ]
+    assert story == [
+        "joined",
+        "life",
+        "alive",
+        "killed",
+        "suspect",
+        "dead",
+        "detected",
+        "action",
+        "success",
+        "life",
+        "recovering",
+        "alive",
+        "left",
+    ] or story[:12] == [
+        "joined",
+        "life",
+        "alive",
+        "killed",
+        "suspect",
+        "dead",
+        "detected",
+        "action",
+        "success",
+        "life",
+        "recovering",
+        "alive",
+    ]
+    detected = next(event for event in events if event["event"] == "detected")
+    assert detected["detail"]["detection_ns"] > 0
+    for pid in _stage_processes():
+        pytest.fail(f"process {pid} of the demo is still there")
+
+
+def _stage_processes() -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"beatward.cli.stage" in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_key_is_as_the_protocol_derives_it(tmp_path: Path) -> None:
+    with LiveMonitor(tmp_path / "monitor") as monitor:
+        master = (monitor.data / "master.key").read_bytes()
+        assert monitor.api_token == keys.api_token(master)
+        assert (monitor.data / "master.key").stat().st_mode & 0o777 == 0o600
+        assert (monitor.data / "local.json").stat().st_mode & 0o777 == 0o600
