@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.protocol.keys import KEY_SIZE, node_id, node_key
+from beatward.core.protocol.record import NO_GAUGE
 
 _PEER_SIZE = 28
 IntArray = npt.NDArray[np.int64]
@@ -19,19 +20,23 @@ BoolArray = npt.NDArray[np.bool_]
 # Numpy allocates these lazily; below a thousand nodes the size is of no account.
 _CAPACITY_MIN = 1024
 NO_VIA = 255  # never heard
+# How many forgotten nodes are remembered, for at most 16 MB; see `Registry.forget`.
+PAST_MAX = 65_536
 
 
 class Registry:
     """The arrays of identity. Public arrays are read by every room, written only here."""
 
-    def __init__(self, master: bytes) -> None:
+    def __init__(self, master: bytes, *, past_max: int = PAST_MAX) -> None:
         self._master = master
+        self._past_max = past_max
         self.capacity = _CAPACITY_MIN
         self.count = 0  # slots ever used; free ones lie below it
         self.names: list[str] = []
         self.labels: dict[int, Mapping[str, str]] = {}
         self._slots: dict[int, int] = {}
         self._free: list[int] = []
+        self._past: dict[int, tuple[int, int, bool]] = {}
         self.node = np.zeros(self.capacity, np.uint64)
         self.incarnation = np.zeros(self.capacity, np.int64)
         self.proven = np.zeros(self.capacity, np.bool_)
@@ -40,9 +45,9 @@ class Registry:
         self.heard_ns = np.zeros(self.capacity, np.int64)
         self.health = np.zeros(self.capacity, np.uint8)
         self.via = np.full(self.capacity, NO_VIA, np.uint8)
-        self.cpu = np.full(self.capacity, 0xFFFF, np.uint16)
-        self.memory = np.full(self.capacity, 0xFFFF, np.uint16)
-        self.load = np.full(self.capacity, 0xFFFF, np.uint16)
+        self.cpu = np.full(self.capacity, NO_GAUGE, np.uint16)
+        self.memory = np.full(self.capacity, NO_GAUGE, np.uint16)
+        self.load = np.full(self.capacity, NO_GAUGE, np.uint16)
         self.key = np.zeros((self.capacity, KEY_SIZE), np.uint8)
         self.peer = np.zeros((self.capacity, _PEER_SIZE), np.uint8)
 
@@ -85,11 +90,26 @@ class Registry:
         self.node[slot] = node
         self.key[slot] = np.frombuffer(node_key(self._master, node), np.uint8)
         self._clear_life(slot)
+        if node in self._past:
+            past = self._past.pop(node)
+            self.incarnation[slot], self.sequence[slot], self.proven[slot] = past
         return slot, True
 
     def forget(self, slot: int) -> None:
-        """Free a slot; its key no longer opens anything."""
-        del self._slots[int(self.node[slot])]
+        """Free a slot; its key opens nothing until the name is enrolled again.
+
+        What its last life had said is remembered: the key will be the same and so is the session's
+        number, so whoever recorded that life could play it again and have it believed.
+        """
+        node = int(self.node[slot])
+        del self._slots[node]
+        self._past[node] = (
+            int(self.incarnation[slot]),
+            int(self.sequence[slot]),
+            bool(self.proven[slot]),
+        )
+        if len(self._past) > self._past_max:
+            del self._past[next(iter(self._past))]
         self.labels.pop(slot, None)
         self.names[slot] = ""
         self.node[slot] = 0
@@ -131,6 +151,7 @@ class Registry:
             self.interval_ns[slot] = 0
             self.via[slot] = NO_VIA
             self.peer[slot] = 0
+            self.cpu[slot] = self.memory[slot] = self.load[slot] = NO_GAUGE
             return slot
         if self.count == self.capacity:
             self._grow()
@@ -160,7 +181,7 @@ _ARRAYS = (
     "key",
     "peer",
 )
-_FILLS = {"sequence": -1, "via": NO_VIA, "cpu": 0xFFFF, "memory": 0xFFFF, "load": 0xFFFF}
+_FILLS = {"sequence": -1, "via": NO_VIA, "cpu": NO_GAUGE, "memory": NO_GAUGE, "load": NO_GAUGE}
 
 
 def grown(array: npt.NDArray[np.generic], capacity: int, fill: int) -> npt.NDArray[np.generic]:
