@@ -1,0 +1,180 @@
+"""Identity to slot: enrolling, forgetting, using again, growing; and the first of each slot."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beatward.core.protocol.keys import node_id, node_key
+from beatward.core.protocol.record import NO_GAUGE, NO_SLOT
+from beatward.core.registry import _ARRAYS, NO_VIA, Registry, first_of_each, grown
+
+MASTER = bytes(range(32))
+NAMES = st.text("abc", min_size=1, max_size=2)
+
+
+def find(registry, *wanted):
+    """Look up (hint, name) pairs."""
+    hints = np.array([hint for hint, _ in wanted], np.uint32)
+    nodes = np.array([node_id(name) if name else 0 for _, name in wanted], np.uint64)
+    return registry.find(hints, nodes).tolist()
+
+
+def test_names_get_slots_in_the_order_they_come():
+    registry = Registry(MASTER)
+    assert [registry.enrol(name, {}) for name in ("a", "b", "a")] == [
+        (0, True),
+        (1, True),
+        (0, False),
+    ]
+    assert len(registry) == registry.count == 2
+    assert [registry.slot_of(name) for name in ("a", "b", "c")] == [0, 1, -1]
+    assert registry.name(1) == "b"
+
+
+def test_a_new_slot_knows_nothing_but_name_and_key():
+    registry = Registry(MASTER)
+    slot, _ = registry.enrol("a", {"zone": "1"})
+    assert registry.node[slot] == node_id("a")
+    assert registry.key[slot].tobytes() == node_key(MASTER, node_id("a"))
+    assert registry.labels == {0: {"zone": "1"}}
+    assert not registry.proven[slot]
+    assert registry.sequence[slot] == -1
+    assert registry.via[slot] == NO_VIA
+    assert registry.cpu[slot] == NO_GAUGE
+
+
+def test_enrolling_again_changes_labels_only_if_there_are_any():
+    registry = Registry(MASTER)
+    registry.enrol("a", {"zone": "1"})
+    registry.enrol("a", {})
+    assert registry.labels[0] == {"zone": "1"}
+    registry.enrol("a", {"zone": "2"})
+    assert registry.labels[0] == {"zone": "2"}
+
+
+def test_a_hint_is_believed_only_where_it_is_right():
+    registry = Registry(MASTER)
+    for name in ("a", "b", "c"):
+        registry.enrol(name, {})
+    assert find(registry, (0, "a"), (0, "b"), (NO_SLOT, "c"), (3, "a"), (1023, "b")) == [
+        0,
+        1,
+        2,
+        0,
+        1,
+    ]
+    assert find(registry, (0, "nobody"), (NO_SLOT, "nobody"), (0, None), (5, None)) == [-1] * 4
+
+
+def test_a_forgotten_slot_is_used_again_and_keeps_nothing():
+    registry = Registry(MASTER)
+    registry.enrol("a", {"zone": "1"})
+    registry.enrol("b", {})
+    registry.begin_life(0, 7)
+    for array in (registry.heard_ns, registry.interval_ns, registry.peer, registry.health):
+        array[0] = 9
+    registry.via[0] = registry.cpu[0] = registry.memory[0] = registry.load[0] = 0
+    registry.forget(0)
+    assert len(registry) == 1
+    assert registry.slot_of("a") == -1
+    assert find(registry, (0, "a"), (0, None)) == [-1, -1]
+    assert not registry.key[0].any()
+    assert registry.in_use().tolist() == [False, True]
+    assert registry.enrol("c", {}) == (0, True)
+    assert registry.names == ["c", "b"]
+    assert registry.labels == {}
+    fresh = Registry(MASTER)
+    fresh.enrol("c", {})
+    for name in _ARRAYS:
+        assert getattr(registry, name)[0].tolist() == getattr(fresh, name)[0].tolist(), name
+
+
+def test_a_name_that_comes_back_goes_on_where_its_last_life_was():
+    # Or else what was recorded of that life could be played again: same key, same session.
+    registry = Registry(MASTER)
+    registry.enrol("a", {})
+    registry.begin_life(0, 7)
+    registry.sequence[0] = 41
+    registry.forget(0)
+    registry.enrol("b", {})
+    slot, new = registry.enrol("a", {})
+    assert (slot, new) == (1, True)
+    assert (registry.incarnation[1], registry.sequence[1], registry.proven[1]) == (7, 41, True)
+    assert (registry.incarnation[0], registry.sequence[0], registry.proven[0]) == (0, -1, False)
+
+
+def test_the_memory_of_forgotten_nodes_is_bounded():
+    registry = Registry(MASTER, past_max=2)
+    for name in ("a", "b", "c"):
+        slot, _ = registry.enrol(name, {})
+        registry.begin_life(slot, 7)
+        registry.forget(slot)
+    assert [registry.incarnation[registry.enrol(name, {})[0]] for name in "abc"] == [0, 7, 7]
+
+
+def test_a_new_life_begins_its_sequence_anew():
+    registry = Registry(MASTER)
+    registry.enrol("a", {})
+    registry.begin_life(0, 7)
+    registry.sequence[0], registry.health[0] = 41, 1
+    registry.begin_life(0, 8)
+    assert registry.incarnation[0] == 8
+    assert registry.proven[0]
+    assert registry.sequence[0] == -1
+    assert registry.health[0] == 0
+
+
+def test_two_names_with_one_identity_are_refused():
+    registry = Registry(MASTER)
+    registry.enrol("a", {})
+    registry.names[0] = "its twin"
+    with pytest.raises(ValueError, match="'a' has the identity of 'its twin'; choose another"):
+        registry.enrol("a", {})
+    assert registry.slot_of("a") == -1
+
+
+def test_growing_keeps_every_value_and_every_slot():
+    registry = Registry(MASTER)
+    for number in range(1025):
+        slot, _ = registry.enrol(f"n{number}", {})
+        registry.begin_life(slot, number)
+    assert registry.capacity == 2048
+    assert registry.incarnation[:1025].tolist() == list(range(1025))
+    assert registry.sequence[1025:].tolist() == [-1] * 1023
+    assert (registry.via[1025:] == NO_VIA).all()
+    assert (registry.cpu[1025:] == NO_GAUGE).all()
+    assert registry.key[1024].tobytes() == node_key(MASTER, node_id("n1024"))
+    assert find(registry, (NO_SLOT, "n1024"), (1024, "n1024")) == [1024, 1024]
+
+
+def test_a_grown_array_leaves_the_old_one_to_its_readers():
+    old = np.array([1, 2])
+    new = grown(old, 4, 9)
+    new[0] = 5
+    assert old.tolist() == [1, 2]
+    assert new.tolist() == [5, 2, 9, 9]
+
+
+@given(st.lists(st.tuples(st.booleans(), NAMES), max_size=40))
+def test_any_sequence_of_enrolling_and_forgetting_agrees_with_a_dictionary(orders):
+    registry = Registry(MASTER)
+    expected = {}
+    for joins, name in orders:
+        if joins:
+            expected[name] = registry.enrol(name, {})[0]
+        elif name in expected:
+            registry.forget(expected.pop(name))
+    assert len(registry) == len(expected) == int(registry.in_use().sum())
+    assert len(set(expected.values())) == len(expected)
+    for name, slot in expected.items():
+        assert registry.slot_of(name) == slot
+        assert find(registry, (NO_SLOT, name), (slot, name)) == [slot, slot]
+
+
+@given(st.lists(st.integers(0, 9), max_size=60))
+def test_the_first_of_each_agrees_with_the_plain_way(slots):
+    met = set()
+    expected = [not (slot in met or met.add(slot)) for slot in slots]
+    found = first_of_each(np.array(slots, np.int64), np.full(10, 99, np.int64))
+    assert found.tolist() == expected
