@@ -57,8 +57,7 @@ class Registry:
     def slot_of(self, name: str) -> int:
         """Return the slot of a name, or -1."""
         slot = self._slots.get(node_id(name), -1)
-        # A snapshot shares this dictionary with the live room, which may be a few names ahead.
-        return slot if 0 <= slot < len(self.names) and self.names[slot] == name else -1
+        return slot if slot >= 0 and self.names[slot] == name else -1
 
     def name(self, slot: int) -> str:
         """Return the name in a slot; empty where the slot is free."""

@@ -1,0 +1,70 @@
+"""What readers in other threads see: a copy of one instant, which nothing later changes."""
+
+import numpy as np
+from tests.core.by_hand import LIFE, MASTER, SESSION, START, ByHand, key_of, said
+
+from beatward.core.instants import SECOND
+from beatward.core.membership import Status
+from beatward.core.monitor import Order
+
+
+def test_a_snapshot_shows_what_was_held_to_be_true():
+    hand = ByHand(nodes=("web-1", "web-2"))
+    hand.step(0, said(cpu=1250), orders=(Order("join", "web-2", {"zone": "a"}),))
+    snapshot = hand.snapshot()
+    assert list(snapshot.names) == ["web-1", "web-2"]
+    assert [Status(status).word for status in snapshot.status] == ["alive", "new"]
+    assert snapshot.cause.tolist() == [1, 0]
+    assert snapshot.since_ns.tolist() == [START, START]
+    assert snapshot.rows().tolist() == [0, 1]
+    assert [snapshot.find(name) for name in ("web-1", "web-2", "web-3")] == [0, 1, -1]
+    assert snapshot.labels == {1: {"zone": "a"}}
+    assert snapshot.rooms.registry.cpu[0] == 1250
+    assert snapshot.rooms.registry.incarnation[0] == LIFE
+    assert snapshot.taken_ns == START
+    assert snapshot.session == SESSION
+    assert snapshot.turns == 2
+    assert snapshot.sequence == hand.entries[-1].sequence == 5
+    assert snapshot.counters["records"] == snapshot.counters["accepted"] == 1
+    assert not any(snapshot.rejects.values())
+    assert snapshot.outbox == {"waiting": 0, "running": 0}
+
+
+def test_a_snapshot_stays_as_it_was():
+    hand = ByHand(nodes=("web-1", "web-2"))
+    hand.step(0, said())
+    before = hand.snapshot()
+    hand.step(SECOND, orders=(Order("forget", "web-1"), Order("join", "web-3", {"zone": "b"})))
+    assert [before.find(name) for name in ("web-1", "web-2", "web-3")] == [0, 1, -1]
+    assert list(before.names) == ["web-1", "web-2"]
+    assert before.rows().tolist() == [0, 1]
+    assert before.labels == {}
+    assert before.explain(0)[0] == "web-1 is alive: heartbeat 0 arrived"
+    after = hand.snapshot()
+    assert [after.find(name) for name in ("web-1", "web-2", "web-3")] == [-1, 1, 0]
+
+
+def test_a_name_enrolled_since_is_not_there_yet():
+    hand = ByHand(nodes=())
+    before = hand.snapshot()
+    hand.step(0, orders=(Order("join", "web-1"),))
+    assert before.find("web-1") == -1
+    assert hand.snapshot().find("web-1") == 0
+
+
+def test_a_snapshot_holds_no_secrets():
+    hand = ByHand()
+    registry = hand.snapshot().rooms.registry
+    held = [value for value in vars(registry).values() if isinstance(value, np.ndarray | bytes)]
+    for value in held:
+        data = value if isinstance(value, bytes) else value.tobytes()
+        assert MASTER not in data
+        assert key_of("web-1") not in data
+
+
+def test_a_free_row_is_no_node():
+    hand = ByHand(nodes=("web-1", "web-2"))
+    hand.step(0, orders=(Order("forget", "web-1"),))
+    snapshot = hand.snapshot()
+    assert snapshot.rows().tolist() == [1]
+    assert snapshot.names[0] == ""
