@@ -145,3 +145,17 @@ def all_logs(caplog):
     """Everything that anybody logs, down to debug."""
     caplog.set_level(logging.DEBUG)
     return caplog
+
+
+@pytest.fixture
+def until():
+    """Wait for a condition that nothing here can be woken by: `await until(path.exists)`."""
+
+    async def wait(condition, within=10):
+        async with asyncio.timeout(within):
+            while True:
+                if condition():
+                    return
+                await asyncio.sleep(0.005)  # Between two looks.
+
+    return wait

@@ -24,14 +24,6 @@ def python(script, *arguments, **more):
     return {"kind": "exec", "command": [sys.executable, "-c", script, *map(str, arguments)]} | more
 
 
-async def until(condition, within=10):
-    async with asyncio.timeout(within):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.01)  # Other processes make it true; nothing can wake us.
-
-
 def number_in(path):
     return int(path.read_text()) if path.exists() and path.read_text().endswith("\n") else 0
 
@@ -125,6 +117,12 @@ async def test_a_program_that_its_interpreter_is_missing_for_is_permanent(hands,
     assert outcome.message.startswith("exit status 127: the command was not found; it said: ")
 
 
+async def test_a_nul_character_in_an_argument_is_permanent(hands):
+    outcome = await hands(revive=shell("exit 0", "a\0b")).do("revive")
+    assert outcome.result == "permanent"
+    assert outcome.message == "the command or its environment holds a NUL character"
+
+
 async def test_huge_output_is_bounded_to_its_end(hands):
     script = "head -c 50000000 /dev/zero | tr '\\0' x; echo; echo the end"
     outcome = await hands(revive=shell(script, timeout="20s")).do("revive")
@@ -151,7 +149,9 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("manner", ["meek", "stubborn"])
-async def test_a_run_past_its_limit_is_ended_with_its_whole_group(hands, quick, tmp_path, manner):
+async def test_a_run_past_its_limit_is_ended_with_its_whole_group(
+    hands, quick, tmp_path, manner, until
+):
     # The interpreter has to have begun before the limit is over, on a busy machine too.
     limit = {"timeout": "2s"}
     one = hands(drivers=quick, revive=python(FAMILY, tmp_path / "child", manner, **limit))
@@ -204,7 +204,7 @@ async def test_what_is_left_in_the_background_neither_hangs_us_nor_is_ended(
         os.kill(daemon, signal.SIGKILL)
 
 
-async def test_a_daemon_may_go_on_printing_after_its_command_has_ended(hands, tmp_path):
+async def test_a_daemon_may_go_on_printing_after_its_command_has_ended(hands, tmp_path, until):
     script = """
 import os, sys, time
 if os.fork():
@@ -274,7 +274,7 @@ WAITS = 'echo $$ >>"$1"; while [ ! -e "$2" ]; do sleep 0.02; done; echo ended >>
 
 @pytest.mark.parametrize(("status", "result"), [(0, "success"), (3, "temporary")])
 async def test_closing_leaves_a_run_alone_and_the_next_start_finds_it(
-    hands, surroundings, tmp_path, status, result
+    hands, surroundings, tmp_path, status, result, until
 ):
     log, gate = tmp_path / "log", tmp_path / "gate"
     command = shell(WAITS, log, gate, status)
@@ -293,7 +293,9 @@ async def test_closing_leaves_a_run_alone_and_the_next_start_finds_it(
     assert log.read_text().splitlines()[1:] == ["ended"]
 
 
-async def test_a_found_run_is_ended_at_the_time_limit_too(hands, surroundings, quick, tmp_path):
+async def test_a_found_run_is_ended_at_the_time_limit_too(
+    hands, surroundings, quick, tmp_path, until
+):
     log = tmp_path / "log"
     one = hands(revive=shell(WAITS, log, tmp_path / "never", 0))
     one.submit("revive")
@@ -309,7 +311,7 @@ async def test_a_found_run_is_ended_at_the_time_limit_too(hands, surroundings, q
     assert (await two.do("revive", attempt=2)).message == "exit status 0"
 
 
-async def test_closing_ends_a_run_when_asked(hands, quick, tmp_path):
+async def test_closing_ends_a_run_when_asked(hands, quick, tmp_path, until):
     log = tmp_path / "log"
     one = hands(drivers=quick, revive=shell(WAITS, log, tmp_path / "never", 0))
     one.submit("revive")
@@ -318,7 +320,17 @@ async def test_closing_ends_a_run_when_asked(hands, quick, tmp_path):
     assert not is_alive(number_in(log))
 
 
-async def test_closing_when_asked_begins_none_of_those_that_wait(hands, quick, tmp_path):
+async def test_closing_ends_a_run_that_has_only_just_begun(hands, quick, until, tmp_path):
+    log = tmp_path / "log"
+    one = hands(drivers=quick, revive=shell(WAITS, log, tmp_path / "never", 0))
+    one.submit("revive")
+    await until(lambda: quick["exec"]._beginning or quick["exec"]._deeds)
+    await one.dispatcher.close(end_deeds=True)
+    # TERM may have come before the command did; if it had begun, it has ended.
+    assert not log.exists() or not is_alive(number_in(log))
+
+
+async def test_closing_when_asked_begins_none_of_those_that_wait(hands, quick, tmp_path, until):
     log = tmp_path / "log"
     one = hands(drivers=quick, revive=shell(WAITS, log, tmp_path / "never", 0))
     for i in range(RUNNING_MAX + 5):
@@ -330,7 +342,7 @@ async def test_closing_when_asked_begins_none_of_those_that_wait(hands, quick, t
     assert not [process_id for process_id in begun if is_alive(process_id)]
 
 
-async def test_traces_go_when_the_journal_has_the_outcome(hands, surroundings, tmp_path):
+async def test_traces_go_when_the_journal_has_the_outcome(hands, surroundings, tmp_path, until):
     one = hands(revive=shell("echo hello"))
     for key in ("1/a", "2/b", "3/c"):
         await one.do("revive", key)

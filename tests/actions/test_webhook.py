@@ -157,6 +157,16 @@ async def test_a_refused_connection_is_temporary(hands, receiver):
     assert outcome.message == f"http://127.0.0.1:{port}: no connection; Connection refused"
 
 
+async def test_a_name_with_several_addresses_that_all_refuse_says_what_one_of_them_said(
+    hands, receiver
+):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    receiver.url = f"http://localhost:{port}"
+    outcome = await hands(alarm=alarm(receiver)).do("alarm")
+    assert outcome.message == f"http://localhost:{port}: no connection; Connection refused"
+
+
 async def test_a_host_that_does_not_exist_is_temporary(hands, receiver):
     receiver.url = "http://nobody.invalid"
     outcome = await hands(alarm=alarm(receiver)).do("alarm")

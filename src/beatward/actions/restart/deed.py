@@ -107,24 +107,19 @@ class Deed:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deed = cls(folder, attempt)
-        if not _take(lock):
-            deed._lock = lock
-            return deed
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, lock)
+            if not _take(lock):
+                stack.pop_all()  # Kept open: it is what we wait for.
+                deed._lock = lock
+                return deed
             if any(_status(path) == 0 for path in folder.glob("*.exit")):
                 return None
             os.truncate(lock, 0)
             _clear(folder)
             deed._child = _start(lock, folder, attempt, arguments, environment)
             deed._leader = deed._child.pid
-            return deed
-        finally:
-            os.close(lock)
-
-    @property
-    def is_adopted(self) -> bool:
-        """Tell whether an earlier life of the monitor began this run."""
-        return self._child is None
+        return deed
 
     def is_running(self) -> bool:
         """Tell whether the command still runs; what it left in the background does not count."""
@@ -181,10 +176,11 @@ class Deed:
 
     def _read_status(self) -> int | None:
         status = _status(self.folder / f"{self.attempt}.exit")
-        if status is None and self._child is not None and self._child.returncode >= 0:
-            # The disk may be full; the shell's own status says the same, while we live.
-            return self._child.returncode
-        return status
+        if status is not None or self._child is None:
+            return status
+        # The disk may be full; the shell's own status says the same, as long as we live to see it.
+        told = self._child.returncode
+        return None if told is None or told < 0 else told
 
     def _read_leader(self, lock: int) -> None:
         words = os.pread(lock, 64, 0).split()

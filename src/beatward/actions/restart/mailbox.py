@@ -71,7 +71,7 @@ class Mailbox:
     """The driver; `waiting`, `has_mail` and `outcome` may be called from any thread."""
 
     running_max = RUNNING_MAX
-    # `do` keeps the limit itself and can say who was late.
+    # `do` keeps the limit itself, for it knows whether the agent came.
     grace_ns = REPORT_GRACE_NS + SECOND // 4
 
     def __init__(
@@ -81,7 +81,8 @@ class Mailbox:
         self._poke = surroundings.poke
         self._poke_spacing_seconds = poke_spacing_seconds
         self._lock = threading.Lock()
-        self._letters: dict[str, _Waiting] = {}
+        # By the agent's node and the key: every heartbeat over HTTP asks whether mail waits.
+        self._letters: dict[str, dict[str, _Waiting]] = {}
         self._late: dict[str, OrderedDict[str, str]] = {}
         self._pokers: dict[str, asyncio.Task[None]] = {}
 
@@ -99,24 +100,27 @@ class Mailbox:
             said = self._late.get(agent, OrderedDict()).get(action.key)
             if said is not None:
                 return _sentence(agent, said)
-            self._letters[action.key] = letter
-        self._begin_poking(agent)
+            mine = self._letters.setdefault(agent, {})
+            is_first = all(other.is_fetched for other in mine.values())
+            mine[action.key] = letter
+        if is_first:
+            self._begin_poking(agent)
         try:
-            async with asyncio.timeout((settings.timeout + REPORT_GRACE_NS) / SECOND):
-                report = await letter.report
-        except TimeoutError:
-            raise TemporaryError(_lateness(letter, settings.timeout)) from None
+            await asyncio.wait([letter.report], timeout=settings.timeout / SECOND)
+            if letter.is_fetched and not letter.report.done():
+                await asyncio.wait([letter.report], timeout=REPORT_GRACE_NS / SECOND)
         finally:
-            with self._lock:
-                del self._letters[action.key]
-        return _judged(report, agent)
+            self._take_out(letter)
+        if not letter.report.done():
+            raise TemporaryError(_lateness(letter, settings.timeout))
+        return _judged(letter.report.result(), agent)
 
     def has_mail(self, node: str) -> bool:
         """Tell whether something waits that the agent of a node has not fetched yet."""
+        if node not in self._letters:
+            return False
         with self._lock:
-            return any(
-                letter.agent == node and not letter.is_fetched for letter in self._letters.values()
-            )
+            return any(not letter.is_fetched for letter in self._letters.get(node, {}).values())
 
     def waiting(self, node: str) -> tuple[Letter, ...]:
         """Return what waits for the agent of a node, oldest first, and count it as fetched.
@@ -127,8 +131,8 @@ class Mailbox:
         with self._lock:
             mine = [
                 letter
-                for letter in self._letters.values()
-                if letter.agent == node and letter.until_ns > now_ns
+                for letter in self._letters.get(node, {}).values()
+                if letter.until_ns > now_ns
             ]
             mine.sort(key=lambda letter: letter.is_fetched)
             fetched = mine[:FETCH_COUNT_MAX]
@@ -143,9 +147,9 @@ class Mailbox:
         attempt that it is about. A success that nobody waits for is remembered and also True.
         """
         with self._lock:
-            letter = self._letters.get(outcome.key)
-            if letter is not None and letter.agent != node:
-                return False
+            letter = self._letters.get(node, {}).get(outcome.key)
+            if letter is None and any(outcome.key in mine for mine in self._letters.values()):
+                return False  # It is another's.
             if outcome.result == "success":
                 self._remember(node, outcome)
             if letter is None:
@@ -183,26 +187,41 @@ class Mailbox:
         while len(late) > LATE_COUNT_MAX:
             late.popitem(last=False)
 
+    def _take_out(self, letter: _Waiting) -> None:
+        with self._lock:
+            mine = self._letters[letter.agent]
+            del mine[letter.action.key]
+            if not mine:
+                del self._letters[letter.agent]
+
     def _begin_poking(self, agent: str) -> None:
-        # One for each agent, however many letters wait for it.
-        if agent not in self._pokers:
-            self._pokers[agent] = asyncio.get_running_loop().create_task(self._keep_poking(agent))
+        # One task for each agent, however many letters wait for it. An earlier one only sleeps,
+        # because all that it poked for has been fetched.
+        poker = self._pokers.pop(agent, None)
+        if poker is not None:
+            poker.cancel()
+        poker = asyncio.get_running_loop().create_task(self._keep_poking(agent))
+        self._pokers[agent] = poker
+        poker.add_done_callback(lambda ended: self._drop_poker(agent, ended))
+
+    def _drop_poker(self, agent: str, ended: "asyncio.Task[None]") -> None:
+        if self._pokers.get(agent) is ended:
+            del self._pokers[agent]
 
     async def _keep_poking(self, agent: str) -> None:
-        try:
-            count = 0
-            while self.has_mail(agent):
+        count = 0
+        while self.has_mail(agent):
+            try:
                 self._poke(agent)
-                count += 1
-                spacing = self._poke_spacing_seconds
-                if count >= POKES_QUICK_COUNT:
-                    spacing = max(spacing, POKE_SPACING_LATER_SECONDS)
-                await asyncio.sleep(spacing)
-        except Exception:  # noqa: BLE001 - see below
-            # The agent may still come by itself; the attempt's time limit holds in any case.
-            _log.exception("the agent on %s could not be told that an action waits", agent)
-        finally:
-            del self._pokers[agent]
+            except Exception:  # noqa: BLE001 - see below
+                # The agent may still come by itself; the attempt's time limit holds in any case.
+                if count == 0:
+                    _log.exception("the agent on %s could not be told that an action waits", agent)
+            count += 1
+            spacing = self._poke_spacing_seconds
+            if count >= POKES_QUICK_COUNT:
+                spacing = max(spacing, POKE_SPACING_LATER_SECONDS)
+            await asyncio.sleep(spacing)
 
 
 def _handed_out(letter: _Waiting, now_ns: int) -> Letter:
