@@ -74,9 +74,9 @@ class Chen(Detector):
         interval = np.minimum(interval_ns, INTERVAL_MAX_NS)
         self._reanchor_where_grid_changed(slots, sequence, interval)
         expected = self._expected_ns(slots, sequence, interval, arrived_ns)
+        self._reanchor_where_schedule_moved(slots, interval, expected, arrived_ns, learn=learn)
+        expected = self._expected_ns(slots, sequence, interval, arrived_ns)
         if learn:
-            self._reanchor_where_schedule_moved(slots, expected, arrived_ns)
-            expected = self._expected_ns(slots, sequence, interval, arrived_ns)
             expected = self._learn(slots, interval, expected, arrived_ns)
         self.sequence[slots] = sequence
         self.expected_ns[slots] = expected
@@ -96,12 +96,24 @@ class Chen(Detector):
         return np.where(known, self.expected_ns[slots] + passed * interval, arrived_ns)
 
     def _reanchor_where_schedule_moved(
-        self, slots: IntArray, expected: IntArray, arrived_ns: IntArray
+        self,
+        slots: IntArray,
+        interval: IntArray,
+        expected: IntArray,
+        arrived_ns: IntArray,
+        *,
+        learn: bool,
     ) -> None:
-        outside = np.abs(arrived_ns - expected) > self.margin_ns(slots)
-        strikes = np.where(outside, self.strikes[slots] + 1, 0)
-        self.strikes[slots] = strikes
-        self.reanchor(slots[strikes >= STRIKES_MAX])
+        margin = self.margin_ns(slots)
+        # Nothing arrives before it was sent. Where a queue of late heartbeats is flushed, the
+        # estimate moves to the late ones and would expect the newest a whole queue from now.
+        moved = expected - arrived_ns > np.maximum(interval, margin)
+        if learn:
+            outside = np.abs(arrived_ns - expected) > margin
+            strikes = np.where(outside & ~moved, self.strikes[slots] + 1, 0)
+            self.strikes[slots] = strikes
+            moved |= strikes >= STRIKES_MAX
+        self.reanchor(slots[moved])
 
     def _reanchor_where_grid_changed(
         self, slots: IntArray, sequence: IntArray, interval: IntArray
