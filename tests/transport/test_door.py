@@ -182,6 +182,67 @@ def test_the_quick_wire_tells_the_size_that_a_cut_datagram_had(open_line):
         assert line.collect(1).sizes == [65000]
 
 
+def heard_at_the_address_that_was_asked(door_address, host, *, wire="recvmmsg"):
+    """Tell whether a connected socket, as agents have, hears the answer to what it sent."""
+    with open_door(door_address, 65536, time.monotonic_ns, wire=wire) as door:
+        port = int(door.address.rpartition(":")[2])
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as agent:
+            agent.bind(("::1" if ":" in host else "127.0.0.1", 0))
+            agent.connect((host, port))
+            agent.settimeout(0.5)
+            agent.send(b"hello")
+            batch = door.drain().batches[0]
+            assert peer_text(batch.peers[0]) == peer_text(peer_row(agent.getsockname()))
+            door.send(replies([b"r" * 64], [batch.peers[0].tobytes()]))
+            assert (door.sent_count, door.refused_count) == (1, 0)
+            try:
+                return agent.recv(100) == b"r" * 64
+            except TimeoutError:
+                return False
+
+
+@on_linux
+@pytest.mark.parametrize("wildcard", ["0.0.0.0:0", "[::]:0"])
+def test_a_wildcard_door_answers_from_the_address_that_was_asked(wildcard):
+    for host in ("127.0.0.1", "127.0.0.2", "127.9.9.9"):
+        assert heard_at_the_address_that_was_asked(wildcard, host)
+
+
+@on_linux
+def test_a_wildcard_door_answers_from_the_v6_address_that_was_asked():
+    table = Path("/proc/net/if_inet6")
+    lines = table.read_text("utf-8").split("\n") if table.exists() else []
+    # Not the link-local ones (scope 20): they cannot be reached from ::1.
+    found = [line.split()[0] for line in lines if line and line.split()[3] != "20"]
+    if not found:
+        pytest.skip("this machine has no IPv6")
+    for digits in found:
+        host = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+        assert heard_at_the_address_that_was_asked("[::]:0", host)
+
+
+@on_linux
+def test_answers_of_one_turn_leave_from_as_many_addresses_as_were_asked():
+    with open_door("0.0.0.0:0", 65536, time.monotonic_ns, wire="recvmmsg") as door:
+        port = int(door.address.rpartition(":")[2])
+        agents = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(20)]
+        for index, agent in enumerate(agents):
+            agent.connect((f"127.0.0.{1 + index % 7}", port))
+            agent.settimeout(5)
+            agent.send(b"hello")
+        peers = [peer.tobytes() for peer in door.drain().batches[0].peers]
+        # A number of another process, out of a journal, must do no harm.
+        stranger = peers[0][:16] + b"\xff" * 4 + peers[0][20:]
+        door.send(replies(records(21), [stranger, *peers]))
+        assert [agent.recv(100) for agent in agents[1:]] == records(21)[2:]
+        assert agents[0].recv(100) == records(1)[0]
+        assert agents[0].recv(100) == records(2)[1]
+        assert (door.sent_count, door.refused_count) == (21, 0)
+        for agent in agents:
+            agent.close()
+
+
 @on_linux
 def test_an_error_of_the_network_is_counted_and_the_next_datagrams_come_in(open_line, wire):
     with open_line("127.0.0.1:0", wire=wire) as line:

@@ -3,8 +3,8 @@
     offset size  IPv4                            IPv6
     0      2     family 2, the machine's order   family 10, the machine's order
     2      2     port, big-endian                port, big-endian
-    4      4     address                         flow label, always 0 here
-    8      16    zeros                           address
+    4      4     address                         flow label; here a number, see `homes`
+    8      16    zeros, and at 16 as beside      address
     24     4     zeros                           scope, the machine's order
 
 This is what Linux writes, so the quick wire hands the kernel's own bytes on untouched. Elsewhere

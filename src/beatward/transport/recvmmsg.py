@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from beatward.core.intake import PEER_SIZE, ByteArray, IntArray
 
+from .homes import Homes, homes_of
 from .peer import FAMILY_V6, V4_SIZE
 from .wire import BATCH_SIZE, ROW_SIZE, Filled, new_rows
 
@@ -68,13 +69,17 @@ _VECTOR = np.dtype(
 )
 _MESSAGE = np.dtype(
     {
-        "names": ["peer", "peer_size", "vector", "vector_count", "size"],
-        "formats": [np.uintp, np.uint32, np.uintp, np.uintp, np.uint32],
+        "names": [
+            *("peer", "peer_size", "vector", "vector_count", "control", "control_size", "size"),
+        ],
+        "formats": [np.uintp, np.uint32, *[np.uintp] * 4, np.uint32],
         "offsets": [
             _Header.peer.offset,
             _Header.peer_size.offset,
             _Header.vector.offset,
             _Header.vector_count.offset,
+            _Header.control.offset,
+            _Header.control_size.offset,
             _Message.size.offset,
         ],
         "itemsize": ctypes.sizeof(_Message),
@@ -111,7 +116,7 @@ def is_supported(listener: socket.socket) -> bool:
 class RecvmmsgBatch:
     """1024 rows and the kernel's description of them; see `wire.Batch`."""
 
-    def __init__(self, descriptor: int, receive: Any) -> None:
+    def __init__(self, descriptor: int, receive: Any, homes: Homes | None) -> None:
         self.rows, self.peers = new_rows()
         self._descriptor = descriptor
         self._receive = receive
@@ -124,6 +129,10 @@ class RecvmmsgBatch:
         # size only, so what it wrote last time is enough room the next time.
         self._messages["peer_size"] = PEER_SIZE
         self._start = _address(self._messages)
+        self._homes = homes
+        self._controls = np.zeros((BATCH_SIZE, homes.size if homes else 0), np.uint8)
+        if homes:
+            self._messages["control"] = _places(self._controls)
 
     def fill(self) -> Filled:
         """Take what the socket has, as much as fits, and never wait.
@@ -132,9 +141,13 @@ class RecvmmsgBatch:
         pending, and none can be pending: a socket that is not connected and has no IP_RECVERR is
         told of no error that others answer. So a short read is a read that found it empty.
         """
+        if self._homes:
+            self._messages["control_size"] = self._homes.size
         count = self._receive(self._descriptor, self._start, BATCH_SIZE, _RECEIVE_FLAGS, None)
         if count < 0:
             return _refused(ctypes.get_errno())
+        if self._homes and count:
+            self._homes.note(self._controls[:count], self.peers[:count])
         return Filled(count, count < BATCH_SIZE)
 
     def sizes(self, count: int) -> IntArray:
@@ -162,36 +175,42 @@ class RecvmmsgWire:
         self._send = library.sendmmsg
         self._send.argtypes = (number, pointer, count, number)
         self._descriptor = listener.fileno()
+        self._homes = homes_of(listener)
         self._vectors = np.zeros(BATCH_SIZE, _VECTOR)
         self._messages = _linked(self._vectors)
         self._start = _address(self._messages)
 
     def new_batch(self) -> RecvmmsgBatch:
         """Make room for one more batch."""
-        return RecvmmsgBatch(self._descriptor, self._receive)
+        return RecvmmsgBatch(self._descriptor, self._receive, self._homes)
 
     def write(self, rows: ByteArray, peers: ByteArray) -> int:
         """Send each row to its peer and return how many the system took; see `wire.Wire`."""
         taken = 0
         for start in range(0, len(rows), BATCH_SIZE):
             stop = start + BATCH_SIZE
-            count = self._describe(rows[start:stop], peers[start:stop])
-            done, is_full = self._write_described(count)
+            done, is_full = self._write_some(rows[start:stop], peers[start:stop])
             taken += done
             if is_full:
                 break
         return taken
 
-    def _describe(self, rows: ByteArray, peers: ByteArray) -> int:
+    def _write_some(self, rows: ByteArray, peers: ByteArray) -> tuple[int, bool]:
         count = len(rows)
         family = peers[:, :2].copy().view(np.uint16)[:, 0]
         self._vectors["base"][:count] = _places(rows)
         self._vectors["size"][:count] = rows.shape[1]
         self._messages["peer"][:count] = _places(peers)
         self._messages["peer_size"][:count] = np.where(family == FAMILY_V6, PEER_SIZE, V4_SIZE)
-        return count
+        if self._homes is None:
+            return self._send_messages(count)
+        controls, sizes = self._homes.controls(peers)
+        self._messages["control"][:count] = _places(controls)
+        self._messages["control_size"][:count] = sizes
+        # `controls` must live until the kernel has read it, so it is sent from here.
+        return self._send_messages(count)
 
-    def _write_described(self, count: int) -> tuple[int, bool]:
+    def _send_messages(self, count: int) -> tuple[int, bool]:
         taken = index = 0
         while index < count:
             place = self._start + index * _MESSAGE.itemsize

@@ -200,9 +200,9 @@ def open_door(
     now_ns          the monitor's clock
     wire            a key of WIRES; by default the quickest that this system has
     file            the settings file, for the message
-    Port 0 takes a free one. `[::]` takes IPv4 too. On a host with several addresses bind the one
-    that agents send to: they hear answers from that one only, and a wildcard lets the kernel
-    choose. Raises ConfigError when the address cannot be had.
+    Port 0 takes a free one. `[::]` takes IPv4 too. On a host with several addresses a wildcard
+    answers from the address that was asked, as agents expect, on the wire `recvmmsg` only
+    (`homes`). Raises ConfigError when the address cannot be had.
     """
     opened_ns = now_ns()
     listener = _bind(address, file)
