@@ -114,8 +114,7 @@ def test_exec_reports_an_exit_at_once_restarts_and_is_taken_back(tmp_path: Path)
             data=monitor.data,
         ),
     ):
-        wait_for(lambda: _causes(monitor, "job-1").count("exited"), what="the exit")
-        monitor.wait_status("alive", ["job-1"])
+        wait_for(lambda: "steady" in _causes(monitor, "job-1"), what="the return")
         events = [event for event in monitor.events() if event["node"] == "job-1"]
     dead = next(event for event in events if event["status"] == "dead")
     assert dead["cause"] == "exited"
