@@ -141,16 +141,12 @@ def test_more_replies_than_a_batch_all_go_and_each_to_its_own(line):
     assert line.door.refused_count == 0
 
 
-def test_a_burst_beyond_one_call_of_the_kernel_is_sent_to_its_end(line, open_line, wire):
-    # A second door is the only receiver with a buffer that surely holds the burst.
-    with open_line("127.0.0.1:0", wire=wire) as target:
-        line.door.send(replies([b"t" * 64], [peer_row(target.to).tobytes()]))
-        if line.door.refused_count:
-            pytest.skip("this door cannot reach IPv4")
-        target.collect(1)
+def test_a_burst_beyond_one_call_of_the_kernel_is_sent_to_its_end(open_line, wire):
+    # Sent to a second door, because its buffer surely holds the burst.
+    with open_line("127.0.0.1:0", wire=wire) as line, open_line("127.0.0.1:0") as target:
         rows = records(2 * BATCH_SIZE + 5)
         line.door.send(replies(rows, [peer_row(target.to).tobytes()] * len(rows)))
-        assert line.door.sent_count == len(rows) + 1
+        assert line.door.sent_count == len(rows)
         assert target.collect(len(rows)).datagrams == rows
 
 
