@@ -125,6 +125,8 @@ class Outbox:
         waiting = self._waiting.get(outcome.key)
         if waiting is None or not waiting.running:
             return None
+        if outcome.attempt != waiting.record.attempt + 1:
+            return None  # said twice: the attempt under way is a later one
         settings = self._settings[waiting.record.name]
         if outcome.result == "success":
             return self._end(outcome.key, "done", "success", outcome.message)
@@ -175,8 +177,8 @@ class Outbox:
             mine.discard(key)
             if not mine:
                 del self._revivals[record.node]
-        attempt = record.attempt + (0 if state == "withdrawn" else 1)
-        return Settled(_with(record, state, attempt), outcome, message)
+        attempts_count = record.attempt + waiting.running
+        return Settled(_with(record, state, attempts_count), outcome, message)
 
 
 def _action(record: ActionRecord) -> Action:
