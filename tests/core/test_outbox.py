@@ -1,0 +1,208 @@
+"""Decided actions: nothing before the receipt, the same key in every attempt, success only once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beatward.core.entry import ActionRecord
+from beatward.core.instants import NEVER, SECOND
+from beatward.core.outbox import Action, Outbox, Outcome
+from beatward.core.policy import ActionSettings
+
+SETTINGS = {
+    "page": ActionSettings("page", "webhook"),
+    "twice": ActionSettings("twice", "webhook", attempts_max=2),
+    "restart": ActionSettings("restart", "exec", revives=True),
+    "slow": ActionSettings("slow", "exec", retry_ns=7 * SECOND, retry_max_ns=60 * SECOND),
+}
+RETRY = Outcome("1-page", 1, "temporary", "no route")
+
+
+def decided(name="page", *, key=None, node="web-1", attempt=0):
+    kind = SETTINGS[name].kind
+    return ActionRecord(key or f"1-{name}", name, kind, node, "decided", attempt, {"id": 1})
+
+
+def box(*records, sequence=2, not_before_ns=0):
+    outbox = Outbox(SETTINGS)
+    for record in records:
+        outbox.add(record, sequence=sequence, not_before_ns=not_before_ns)
+    return outbox
+
+
+def outcome(result, *, key="1-page", attempt=1, message="because", retry_after_ns=0):
+    return Outcome(key, attempt, result, message, retry_after_ns)
+
+
+def states(settled):
+    return [(one.record.name, one.record.state, one.outcome) for one in settled]
+
+
+# --- when an action may run ---
+
+
+def test_nothing_runs_before_the_journal_holds_its_decision():
+    outbox = box(decided(), sequence=5)
+    assert outbox.release(4, now_ns=SECOND) == ()
+    assert outbox.next_ns(4) == NEVER
+    assert outbox.next_ns(5) == 0
+    assert outbox.release(5, now_ns=SECOND) == (
+        Action("1-page", "page", "webhook", "web-1", 1, {"id": 1}),
+    )
+
+
+def test_nothing_runs_before_its_time():
+    outbox = box(decided(), not_before_ns=SECOND)
+    assert outbox.release(9, now_ns=SECOND - 1) == ()
+    assert outbox.next_ns(9) == SECOND
+    assert len(outbox.release(9, now_ns=SECOND)) == 1
+
+
+def test_a_released_action_is_released_once():
+    outbox = box(decided())
+    assert outbox.counts() == {"waiting": 1, "running": 0}
+    assert len(outbox.release(2, now_ns=0)) == 1
+    assert outbox.release(2, now_ns=10**18) == ()
+    assert outbox.next_ns(2) == NEVER
+    assert outbox.counts() == {"waiting": 0, "running": 1}
+
+
+def test_actions_run_in_the_order_they_were_decided():
+    outbox = box(decided("slow"), decided("page"), decided("restart"))
+    assert [action.name for action in outbox.release(2, now_ns=0)] == ["slow", "page", "restart"]
+
+
+# --- what an outcome means ---
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "word"),
+    [("success", "done", "success"), ("permanent", "failed", "failed")],
+)
+def test_a_final_outcome_ends_an_action(result, state, word):
+    outbox = box(decided())
+    outbox.release(2, now_ns=0)
+    settled = outbox.settle(outcome(result), 0)
+    assert (settled.record.state, settled.outcome, settled.message) == (state, word, "because")
+    assert settled.record.attempt == 1
+    assert settled.again_in_ns is None
+    assert len(outbox) == 0
+    assert outbox.settle(outcome(result), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("attempt", "wait_s"),
+    [(1, 7), (2, 14), (3, 28), (4, 56), (5, 60), (6, 60), (19, 60)],
+)
+def test_a_temporary_failure_waits_twice_as_long_each_time_up_to_a_limit(attempt, wait_s):
+    outbox = box(decided("slow", attempt=attempt - 1))
+    outbox.release(2, now_ns=0)
+    failed = outcome("temporary", key="1-slow", attempt=attempt)
+    settled = outbox.settle(failed, 100 * SECOND)
+    assert settled.again_in_ns == wait_s * SECOND
+    assert (settled.record.state, settled.outcome) == ("decided", "retry")
+    assert settled.record.attempt == attempt
+    assert outbox.next_ns(2) == (100 + wait_s) * SECOND
+    (again,) = outbox.release(2, now_ns=(100 + wait_s) * SECOND)
+    assert (again.key, again.attempt) == ("1-slow", attempt + 1)
+
+
+@pytest.mark.parametrize(("asked_s", "wait_s"), [(0, 1), (1, 1), (30, 30), (3600, 3600)])
+def test_who_asks_for_more_patience_gets_it(asked_s, wait_s):
+    outbox = box(decided())
+    outbox.release(2, now_ns=0)
+    failed = outcome("temporary", retry_after_ns=asked_s * SECOND)
+    assert outbox.settle(failed, 0).again_in_ns == wait_s * SECOND
+
+
+def test_the_last_attempt_says_that_it_was_the_last():
+    outbox = box(decided("twice", attempt=1))
+    outbox.release(2, now_ns=0)
+    settled = outbox.settle(outcome("temporary", key="1-twice", attempt=2), 0)
+    assert (settled.record.state, settled.outcome) == ("failed", "failed")
+    assert settled.message == "because (attempt 2, the last)"
+    assert len(outbox) == 0
+
+
+@pytest.mark.parametrize(
+    "early", [outcome("success"), outcome("temporary"), outcome("success", key="2-page")]
+)
+def test_an_outcome_nobody_waits_for_changes_nothing(early):
+    outbox = box(decided())
+    assert outbox.settle(early, 0) is None
+    assert outbox.counts() == {"waiting": 1, "running": 0}
+
+
+def test_an_outcome_said_twice_is_not_that_of_the_next_attempt():
+    outbox = box(decided())
+    outbox.release(2, now_ns=0)
+    outbox.settle(outcome("temporary"), 0)
+    outbox.release(2, now_ns=SECOND)
+    assert outbox.settle(outcome("temporary"), SECOND) is None
+    assert outbox.counts() == {"waiting": 0, "running": 1}
+
+
+# --- taking back ---
+
+
+def test_repairs_that_have_not_begun_are_withdrawn_when_the_node_is_back():
+    outbox = box(decided("restart"), decided("page"), decided("restart", key="2", node="web-2"))
+    settled = outbox.withdraw("web-1", "web-1 is alive without it")
+    assert states(settled) == [("restart", "withdrawn", "withdrawn")]
+    assert settled[0].message == "web-1 is alive without it"
+    assert settled[0].record.attempt == 0
+    released = outbox.release(2, now_ns=0)
+    assert [(action.name, action.node) for action in released] == [
+        ("page", "web-1"),
+        ("restart", "web-2"),
+    ]
+
+
+def test_a_repair_under_way_is_not_withdrawn_but_one_that_failed_for_now_is():
+    outbox = box(decided("restart"))
+    outbox.release(2, now_ns=0)
+    assert outbox.withdraw("web-1", "") == []
+    outbox.settle(outcome("temporary", key="1-restart"), 0)
+    (settled,) = outbox.withdraw("web-1", "")
+    assert settled.record.attempt == 1
+    assert len(outbox) == 0
+
+
+def test_an_action_that_the_settings_no_longer_name_is_dropped():
+    outbox = box(decided())
+    settled = outbox.drop("1-page", "no longer named")
+    assert states([settled]) == [("page", "failed", "failed")]
+    assert settled.record.attempt == 0
+    assert outbox.settings("page") is SETTINGS["page"]
+    assert outbox.settings("nothing") is None
+
+
+# --- a restart in between ---
+
+
+@given(
+    st.lists(
+        st.sampled_from(["release", "success", "temporary", "permanent", "restart"]), max_size=40
+    )
+)
+def test_whatever_happens_in_between_an_action_keeps_its_key_and_succeeds_once(steps):
+    record, outbox, now, running, succeeded = decided("slow"), box(decided("slow")), 0, None, 0
+    for step in steps:
+        now += 60 * SECOND
+        if step == "restart":  # the journal holds the row of the last outcome
+            outbox, running = Outbox(SETTINGS), None
+            if record.state == "decided":
+                outbox.add(record, sequence=0, not_before_ns=now)
+        elif step == "release":
+            for action in outbox.release(2, now_ns=now):
+                assert action.key == "1-slow"
+                assert action.attempt == record.attempt + 1
+                assert not succeeded
+                assert running is None
+                running = action
+        elif running is not None:
+            settled = outbox.settle(outcome(step, key="1-slow", attempt=running.attempt), now)
+            record, running = settled.record, None
+            succeeded += step == "success"
+    assert succeeded <= 1
+    assert len(outbox) == (record.state == "decided")
