@@ -7,6 +7,7 @@ what was expected. Not here: what the settings do; each field says its unit, its
 it costs to turn it either way.
 """
 
+import contextlib
 import os
 import tomllib
 from pathlib import Path
@@ -30,8 +31,19 @@ PORT = 7227
 
 def _read_duration(value: object) -> object:
     if isinstance(value, str):
-        return parse_duration(value)
+        with contextlib.suppress(ValueError):
+            return parse_duration(value)
     message = "a duration such as 250ms, 2s, 5m or 30d, in quotes"
+    raise ValueError(message)
+
+
+def _read_margin(value: object) -> object:
+    if value == "auto":
+        return value
+    with contextlib.suppress(ValueError):
+        if duration := _read_duration(value):
+            return duration
+    message = '"auto", or a duration such as 50ms, in quotes'
     raise ValueError(message)
 
 
@@ -94,6 +106,13 @@ class MonitorSettings(_Room):
     receive_buffer: int = Field(default=4 * 1024 * 1024, ge=4096)
     metrics_per_node: bool = False
 
+    @model_validator(mode="after")
+    def _a_turn_is_no_pause(self) -> "MonitorSettings":
+        if self.pause_limit < 2 * self.tick:
+            message = "pause_limit at least twice tick, or every turn would count as a pause"
+            raise ValueError(message)
+        return self
+
 
 class DetectorSettings(_Room):
     """[detector] when silence becomes suspicion.
@@ -113,7 +132,7 @@ class DetectorSettings(_Room):
     kind: Literal["chen", "fixed"] = "chen"
     timeout: Duration | None = None
     window: int = Field(default=128, ge=2, le=100_000)
-    margin: Duration | Literal["auto"] = "auto"
+    margin: Annotated[int | Literal["auto"], BeforeValidator(_read_margin)] = "auto"
     margin_min: Duration = "50ms"  # type: ignore[assignment]
     late: float = Field(default=1e-3, gt=0, lt=0.5, allow_inf_nan=False)
 
@@ -230,16 +249,6 @@ class Settings(_Room):
     action: dict[str, ActionSettings] = Field(default_factory=dict)
     rule: tuple[RuleSettings, ...] = ()
 
-    @model_validator(mode="after")
-    def _rules_name_actions(self) -> "Settings":
-        for rule in self.rule:
-            for name in rule.actions:
-                if name not in self.action:
-                    known = ", ".join(sorted(self.action)) or "none is defined"
-                    message = f"the name of an [action.NAME] table ({known}), not {name!r}"
-                    raise ValueError(message)
-        return self
-
     def data_folder(self) -> Path:
         """Return the folder for keys and journal."""
         return self.monitor.data or default_data_folder()
@@ -270,14 +279,21 @@ def load(path: Path | None) -> Settings:
 def parse(data: dict[str, Any], file: str) -> Settings:
     """Check settings that were read already; `file` is for the message. Raises ConfigError."""
     try:
-        return Settings.model_validate(data)
+        settings = Settings.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _explained(first, file) from error
+    for index, rule in enumerate(settings.rule):
+        for name in rule.actions:
+            if name not in settings.action:
+                known = ", ".join(sorted(settings.action)) or "none is defined"
+                expected = f"the name of an [action.NAME] table ({known})"
+                raise ConfigError(file, f"rule.{index}.actions", name, expected)
+    return settings
 
 
 def _explained(problem: Any, file: str) -> ConfigError:
-    places = [part for part in problem["loc"] if part not in ("str", "int", "literal['auto']")]
+    places = problem["loc"]
     key = ".".join(str(part) for part in places) or "the file"
     kind = problem["type"]
     if kind == "extra_forbidden":
@@ -285,4 +301,5 @@ def _explained(problem: Any, file: str) -> ConfigError:
     if kind == "missing":
         return ConfigError(file, key, "nothing", "a value, it has no default")
     expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = expected.replace("a valid tuple", 'a list, as in ["dead"]')
     return ConfigError(file, key, problem["input"], expected)

@@ -1,0 +1,110 @@
+"""A settings file that cannot be used is refused by a message that names what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from beatward.config import Settings, load, split_address
+from beatward.core.instants import SECOND
+from beatward.errors import ConfigError
+from beatward.server.settings import core_settings
+
+WRONG = [
+    ("[detector]\ntimout = '5s'", "detector.timout", "'timout'", "no such key"),
+    ("[detector]\nkind = 'fixed'\ntimeout = '-5s'", "detector.timeout", "'-5s'", "a duration"),
+    ("[detector]\nkind = 'fixed'\ntimeout = '0s'", "detector.timeout", "'0s'", "greater than 0"),
+    ("[detector]\ntimeout = '5s'", "detector", "timeout", "no timeout with kind = chen"),
+    ("[detector]\nmargin = 'soon'", "detector.margin", "'soon'", '"auto", or a duration'),
+    ("[detector]\nlate = nan", "detector.late", "nan", "a finite number"),
+    ("[detector]\nlate = 0.7", "detector.late", "0.7", "less than 0.5"),
+    ("[detector]\nwindow = 1", "detector.window", "1", "greater than or equal to 2"),
+    ("[detector]\nkind = 'psi'", "detector.kind", "'psi'", "'chen' or 'fixed'"),
+    ("[probe]\nwindow = 3", "probe.window", "3", "in quotes"),
+    ("[probe]\nwindow = '1s'\nspacing = '2s'", "probe", "spacing", "no longer than window"),
+    ("[monitor]\nudp = 'here'", "monitor.udp", "'here'", "such as 127.0.0.1:7227"),
+    ("[monitor]\nudp = '1.2.3.4:70000'", "monitor.udp", "70000", "such as 127.0.0.1:7227"),
+    ("[monitor]\ntick = '1s'", "monitor", "1s", "pause_limit at least twice tick"),
+    ("[recovery]\nheartbeats = 0", "recovery.heartbeats", "0", "greater than or equal to 1"),
+    ("[[rule]]\non = 'dead'\nactions = ['a']", "rule.0.on", "'dead'", "a list"),
+    ("[[rule]]\non = ['ded']\nactions = ['a']", "rule.0.on.0", "'ded'", "'dead'"),
+    ("[[rule]]\non = ['dead']\nactions = ['a']", "rule.0.actions", "'a'", "[action.NAME]"),
+    ("[[rule]]\non = ['dead']", "rule.0.actions", "nothing", "a value"),
+    ("[action.a]\nkind = 'webhook'", "action.a", "webhook", "url with kind = webhook"),
+    ("[action.a]\nkind = 'exec'\nurl = 'http://x'", "action.a", "exec", "no url"),
+    ("[action.a]\nkind = 'webhook'\nurl = 'ftp://x'", "action.a", "ftp://x", "http://"),
+    ("[nonsense]", "nonsense", "'nonsense'", "no such key"),
+    ("[monitor", "the file", "line 1", "valid TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "found", "expected"), WRONG)
+def test_a_wrong_setting_is_refused_naming_file_key_value_and_what_was_expected(
+    tmp_path: Path, text: str, key: str, found: str, expected: str
+) -> None:
+    path = tmp_path / "beatward.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    error = caught.value
+    assert (error.file, error.key) == (str(path), key)
+    assert found in repr(error.found)
+    assert expected in error.expected
+    assert "\n" not in str(error)
+
+
+def test_no_file_means_defaults_that_only_this_machine_can_reach() -> None:
+    monitor = load(None).monitor
+    assert (monitor.udp, monitor.http) == ("127.0.0.1:7227", "127.0.0.1:7227")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no-such-file"):
+        load(tmp_path / "no-such-file.toml")
+
+
+def test_the_core_gets_what_the_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "beatward.toml"
+    path.write_text(
+        """
+        [monitor]
+        start_grace = "3s"
+        [detector]
+        kind = "fixed"
+        timeout = "6s"
+        [probe]
+        window = "2s"
+        spacing = "500ms"
+        [action.page]
+        kind = "webhook"
+        url = "http://127.0.0.1/hook"
+        attempts = 7
+        [action.revive]
+        kind = "exec"
+        command = ["true"]
+        [[rule]]
+        on = ["dead", "suspect"]
+        nodes = "web-*"
+        actions = ["page", "revive"]
+        """
+    )
+    core = core_settings(load(path))
+    assert (core.start_grace_ns, core.detector.timeout_ns) == (3 * SECOND, 6 * SECOND)
+    assert (core.membership.window_ns, core.membership.spacing_ns) == (2 * SECOND, SECOND // 2)
+    assert core.rules[0].statuses == ("dead", "suspect")
+    assert core.actions["page"].attempts_max == 7
+    # What repairs a node is withdrawn when the node is back; a message about it is not.
+    assert [core.actions[name].revives for name in ("page", "revive")] == [False, True]
+
+
+def test_a_margin_of_a_duration_is_no_longer_automatic() -> None:
+    settings = Settings.model_validate({"detector": {"margin": "75ms"}})
+    assert core_settings(settings).detector.margin_ns == 75_000_000
+    assert core_settings(Settings()).detector.margin_ns is None
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:7227", ("::1", 7227)), ("a:0", ("a", 0))],
+)
+def test_an_address_is_split_into_host_and_port(text: str, parts: tuple[str, int]) -> None:
+    assert split_address(text) == parts
