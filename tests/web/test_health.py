@@ -1,4 +1,4 @@
-"""The monitor's own trouble, told in words: a wheel that stands, a full inbox, a journal that fails.
+"""The monitor's own trouble, in words: a wheel that stands, a full inbox, a journal that fails.
 
 The production program cannot be brought into these states at will, so here the real application
 stands on rooms that are real but for what is in trouble.

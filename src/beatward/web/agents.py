@@ -51,7 +51,7 @@ class InboxAnswer(BaseModel):
     """What waits, oldest first; it is there again until it is reported."""
 
     model_config = ConfigDict(extra="forbid")
-    actions: list[Letter]
+    actions: list[Letter] = Field(description="At most 64; ask again for more.")
 
 
 class OutcomeBody(BaseModel):
@@ -80,7 +80,7 @@ class OutcomeBody(BaseModel):
     message: str = Field(
         default="",
         description=f"A sentence for people; {MESSAGE_LENGTH_MAX} characters are kept.",
-        max_length=16 * 1024,
+        max_length=4000,
     )
 
 

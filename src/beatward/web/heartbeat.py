@@ -39,6 +39,8 @@ _JSON_HEADERS = [(b"content-type", b"application/json")]
 _Meta = msgspec.Meta
 # 16 bits of hundredths; a process on several cores may use more than 100 percent.
 _Percent = Annotated[float, _Meta(ge=0, le=655.34)]
+# Shown only: our own words about a wrong duration are better than a pattern.
+_DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 _KINDS = {
     "heartbeat": Kind.HEARTBEAT,
     "goodbye": Kind.GOODBYE,
@@ -62,12 +64,12 @@ class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
         _Meta(ge=0, le=SEQUENCE_MAX, description="Index of this heartbeat on your schedule."),
     ]
     interval_ms: Annotated[
-        int | None,
-        _Meta(description=f"1 to {INTERVAL_MS_MAX}: the next heartbeat is promised within this."),
+        Annotated[int, _Meta(ge=1, le=INTERVAL_MS_MAX)] | None,
+        _Meta(description="The next heartbeat is promised within this of this one."),
     ] = None
     interval: Annotated[
-        Annotated[str, _Meta(max_length=32)] | None,
-        _Meta(description="The same as a duration: `2s`, `5m`."),
+        Annotated[str, _Meta(max_length=32, extra_json_schema={"pattern": _DURATION})] | None,
+        _Meta(description="The same as a duration: `2s`, `5m`; 1ms to 49d."),
     ] = None
     kind: Annotated[
         Literal["heartbeat", "goodbye", "probe_reply"],

@@ -38,6 +38,11 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     schemas.update(of_doors)
     schemas["HeartbeatBody"]["oneOf"] = [{"required": ["interval"]}, {"required": ["interval_ms"]}]
     schema["paths"].update(_HEARTBEAT | _PINGS)
+    for model in vars(shapes).values():
+        # FastAPI drops every null on its way, also from examples, which are then no longer true.
+        extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
+        if extra and model.__name__ in schemas:
+            schemas[model.__name__]["examples"] = extra["examples"]
     # Every error is ours, so FastAPI's own shape of a wrong request never appears.
     for method, operation in _operations(schema):
         if method == "get" and operation.get("security"):

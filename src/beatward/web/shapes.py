@@ -206,17 +206,17 @@ class Health(_Shape):
     )
     status: str = Field(description="`ok`, `degraded`, or `stopped` when the wheel stands still.")
     reasons: list[str] = Field(description="Why it is not ok, one sentence each.")
-    journal: JournalHealth
-    wheel: WheelHealth
+    journal: JournalHealth = Field(description="Whether facts get onto the disk.")
+    wheel: WheelHealth = Field(description="Whether silence is judged.")
 
 
 class PauseCounts(_Shape):
     """How often the monitor itself stood still and doubted itself."""
 
-    count: int
+    count: int = Field(description="How often.")
     last: str | None = Field(description=f"When the last one ended. {_AT}")
-    last_length_ns: int
-    longest_ns: int
+    last_length_ns: int = Field(description="How long the last one was.")
+    longest_ns: int = Field(description="How long the longest one was.")
 
 
 class Status(_Shape):
@@ -229,11 +229,11 @@ class Status(_Shape):
     started: str | None = Field(description=f"When this session began. {_AT}")
     running_ns: int = Field(description="How long ago that was, nanoseconds.")
     running: str = Field(description="The same for people.")
-    health: Health
+    health: Health = Field(description="As `/healthz` has it.")
     nodes: dict[str, int] = Field(description="How many nodes have each status, and `total`.")
     counters: dict[str, int] = Field(description="What has come in since the start.")
     rejects: dict[str, int] = Field(description="Records that changed nothing, by reason.")
-    pauses: PauseCounts
+    pauses: PauseCounts = Field(description="The monitor's own pauses.")
     actions: dict[str, int] = Field(description="Actions that wait or run.")
     last_event: int = Field(description="The id of the newest event in the journal.")
 
@@ -241,10 +241,10 @@ class Status(_Shape):
 class Explanation(_Shape):
     """Why a node is held to be what it is."""
 
-    node: str
+    node: str = Field(description="The node's name.")
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
-    status: StatusWord
-    cause: str
+    status: StatusWord = Field(description="What the monitor holds it to be.")
+    cause: str = Field(description="Why the status last changed.")
     sentence: str = Field(description="The reason in one sentence.")
     detail: dict[str, Any] = Field(description="The numbers behind it, durations in nanoseconds.")
     last_verdict: Event | None = Field(
@@ -256,4 +256,4 @@ class Ordered(_Shape):
     """The order is on its way; the event that follows from it appears in the journal."""
 
     ordered: str = Field(description="`pause`, `resume` or `forget`.")
-    node: str
+    node: str = Field(description="The node's name.")
