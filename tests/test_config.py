@@ -33,7 +33,7 @@ WRONG = [
     ("[action.a]\nkind = 'exec'\nurl = 'http://x'", "action.a", "exec", "no url"),
     ("[action.a]\nkind = 'webhook'\nurl = 'ftp://x'", "action.a", "ftp://x", "http://"),
     ("[nonsense]", "nonsense", "'nonsense'", "no such key"),
-    ("[monitor", "the file", "line 1", "valid TOML"),
+    ("[monitor", "the file", "table declaration", "valid TOML"),
 ]
 
 

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 def running(*words: str, data: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a beatward command of an agent that finds its monitor in a data folder."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "beatward", *words],
+        [sys.executable, "-m", "beatward", words[0], "--data", str(data / "agent"), *words[1:]],
         env={**os.environ, **_local(data)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,7 +48,6 @@ def _local(data: Path) -> dict[str, str]:
     return {
         "BEATWARD_MONITOR": local["monitor"],
         "BEATWARD_TOKEN": local["token"],
-        "XDG_STATE_HOME": str(data.parent / "state"),
     }
 
 
