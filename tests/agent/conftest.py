@@ -291,6 +291,15 @@ def environment(monitor, tmp_path):
     }
 
 
+COMMAND_LINE = "from beatward.cli import main; main()"
+
+
+@pytest.fixture
+def beatward(start):
+    """Start the command line in a process of its own."""
+    return lambda *arguments, **options: start("-c", COMMAND_LINE, *arguments, **options)
+
+
 @pytest.fixture
 def start(environment):
     """Start Python in a process of its own; whatever still runs at the end is killed."""

@@ -87,20 +87,14 @@ def identify(
 
     A name that is neither given nor in BEATWARD_NAME is the machine's own.
     """
-    name = str(name or environment.get("BEATWARD_NAME") or socket.gethostname())
-    if not is_name(name):
-        raise ValueError(
-            f"expected a node's name of letters, digits and ._:@-, at most 128, found {name!r}"
-        )
+    name = check_name(str(name or environment.get("BEATWARD_NAME") or socket.gethostname()))
     monitor = monitor or environment.get("BEATWARD_MONITOR") or None
     token = token or environment.get("BEATWARD_TOKEN") or None
-    if token is not None and not re.fullmatch(r"\s*bwj1\.[\w-]+\.[\w-]+\s*", token):
-        raise ValueError("the join token has not the form bwj1.PAYLOAD.SECRET; copy it as a whole")
     return Identity(
         name=name,
         monitor=None if monitor is None else check_url(monitor),
-        token=token,
-        labels=_check_labels(labels or {}),
+        token=None if token is None else check_token(token),
+        labels=check_labels(labels or {}),
         data=data_folder(environment) if data is None else Path(data),
     )
 
@@ -202,7 +196,24 @@ def _enrol(identity: Identity, monitor: str, token: str) -> Credential:
         raise MonitorUnreachable(f"{monitor} does not answer as a monitor would") from error
 
 
-def _check_labels(labels: Mapping[Any, Any]) -> Mapping[str, str]:
+def check_name(name: str) -> str:
+    """Return a name that a node may have, or raise ValueError."""
+    if not is_name(name):
+        raise ValueError(
+            f"expected a node's name of letters, digits and ._:@-, at most 128, found {name!r}"
+        )
+    return name
+
+
+def check_token(token: str) -> str:
+    """Return a join token without space around it, or raise ValueError, which does not show it."""
+    if not re.fullmatch(r"bwj1\.[\w-]+\.[\w-]+", token.strip()):
+        raise ValueError("expected a join token as a whole, of the form bwj1.PAYLOAD.SECRET")
+    return token.strip()
+
+
+def check_labels(labels: Mapping[Any, Any]) -> Mapping[str, str]:
+    """Return labels that the monitor will take, or raise ValueError."""
     if len(labels) > LABEL_COUNT_MAX:
         raise ValueError(f"expected at most {LABEL_COUNT_MAX} labels, found {len(labels)}")
     for label, value in labels.items():

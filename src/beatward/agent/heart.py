@@ -85,10 +85,8 @@ class _Vitals:
         """
         self.identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
         self.name = self.identity.name
-        self._interval_ns = _check_interval(interval)
-        if transport not in TRANSPORTS:
-            raise ValueError(f"expected transport udp or http, found {transport!r}")
-        self._transport = transport
+        self._interval_ns = check_interval(interval)
+        self._transport = check_transport(transport)
         self._measure = measure
         self._may_warn_of_measure = True
         self._on_mail = on_mail or (lambda: None)
@@ -401,12 +399,19 @@ def exit_code_of(error: BaseException | None) -> int | None:
     return 1 if isinstance(error, Exception) else None
 
 
-def _check_interval(interval: str) -> int:
-    if not isinstance(interval, str):
-        raise ValueError(  # noqa: TRY004  one kind of error for all wrong arguments
-            f"expected an interval such as 250ms or 2s, found {interval!r}"
-        )
-    interval_ns = parse_duration(interval)
+def check_transport(transport: str) -> str:
+    """Return a transport that there is, or raise ValueError."""
+    if transport not in TRANSPORTS:
+        raise ValueError(f"expected transport udp or http, found {transport!r}")
+    return transport
+
+
+def check_interval(interval: str) -> int:
+    """Return an interval in nanoseconds that a heart can keep, or raise ValueError."""
+    try:
+        interval_ns = parse_duration(str(interval))
+    except ValueError as error:
+        raise ValueError(f"expected an interval as 250ms or 2s, found {interval!r}") from error
     if interval_ns % MILLISECOND or not INTERVAL_MIN_NS <= interval_ns <= INTERVAL_MAX_NS:
         raise ValueError(
             f"expected an interval of whole milliseconds, 10ms to 49d, found {interval!r}"

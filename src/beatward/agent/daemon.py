@@ -1,0 +1,92 @@
+"""`beatward agent`: a sidecar that beats for its machine and runs the actions it may be asked for.
+
+Heartbeats carry cpu, memory and load. SIGTERM and SIGINT say goodbye and end with 0; systemd is
+told when the agent is ready, and its watchdog only while the heart really turns. Not here: the
+command line (`cli.agent`), and what an action is (`deeds`).
+"""
+
+import logging
+import signal
+import socket
+import threading
+from types import FrameType
+
+from beatward.core.instants import NEVER, SECOND
+from beatward.core.protocol.join import Credential
+from beatward.errors import ConfigError, JoinRefused
+
+from . import clock
+from .deeds import Hands
+from .facts import facts
+from .heart import WAIT_MAX_NS, Heart
+from .notify import notify, watchdog_ns
+from .settings import AgentSettings
+
+log = logging.getLogger("beatward.agent")
+
+# A heart that has not turned for so long, although it has to every few seconds, hangs.
+TURN_PATIENCE_NS = 2 * WAIT_MAX_NS
+WATCH_MAX_NS = 60 * SECOND
+
+
+class Daemon:
+    """The whole agent. `run` uses the main thread and returns when it is told to end."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        """Put the parts together; nothing is sent before `run`. Raises ConfigError."""
+        self._stopping = threading.Event()
+        try:
+            self._heart = Heart(
+                settings.name,
+                interval=settings.interval or "1s",
+                monitor=settings.monitor,
+                token=settings.token,
+                labels=settings.labels,
+                transport=settings.transport or "udp",
+                data=settings.data,
+                measure=facts(),
+                on_mail=self._take_mail,
+            )
+        except ValueError as error:
+            # All that was said is checked already; what is left is the machine's own name.
+            raise ConfigError("this machine", "name", socket.gethostname(), str(error)) from error
+        self._hands = Hands(self._heart.name, settings.deeds, self._heart.state_file, self._access)
+
+    def run(self) -> None:
+        """Beat until SIGTERM or SIGINT; raises JoinRefused when the monitor will not have us."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._take_signal)
+        self._hands.start()
+        self._heart.start()
+        log.info("%s beats", self._heart.name)
+        notify("READY=1")
+        try:
+            self._watch()
+        finally:
+            notify("STOPPING=1")
+            self._hands.stop()
+            self._heart.stop()
+
+    def _watch(self) -> None:
+        watchdog_due_ns = watchdog_ns()
+        while True:
+            # Once all is well there is nothing to look at but the watchdog.
+            pause_ns = WATCH_MAX_NS if self._heart.is_acknowledged else SECOND
+            if self._stopping.wait(min(watchdog_due_ns, pause_ns) / SECOND):
+                return
+            if self._heart.refusal and self._heart.credential is None:
+                # Asking again will not help, and an agent that nobody hears should not look well.
+                raise JoinRefused(self._heart.refusal)
+            is_turning = clock.now_ns() - self._heart.last_turn_ns < TURN_PATIENCE_NS
+            if watchdog_due_ns != NEVER and is_turning:
+                notify("WATCHDOG=1")
+
+    def _take_mail(self) -> None:
+        self._hands.beckon()
+
+    def _access(self) -> tuple[Credential | None, str]:
+        return self._heart.credential, self._heart.monitor
+
+    def _take_signal(self, number: int, _: FrameType | None) -> None:
+        log.info("%s: goodbye", signal.Signals(number).name)
+        self._stopping.set()

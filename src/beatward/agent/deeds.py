@@ -1,0 +1,315 @@
+"""What the monitor may ask of this node: actions by name, run here, their outcome sent back.
+
+The monitor sends a name and never a command line; what a name means stands in the agent's own
+settings. One action runs at a time, in the order of the inbox, so that two restarts do not cross.
+
+    mail ─► fetch the inbox ─► run ─► remember the key, if it succeeded ─► post the outcome
+              ▲                                                               │ until it is taken
+              └───────────────────── until it is empty ◄──────────────────────┘
+
+A key that has succeeded never runs again, also after a restart of the agent: its outcome is said
+again instead. A crash between the end of a command and the writing of its key can run it twice;
+a command that must not be run twice has to look for itself, and finds BEATWARD_KEY for that.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beatward.core.instants import SECOND, format_duration
+from beatward.core.protocol import keys
+from beatward.core.protocol.join import Credential
+from beatward.errors import MonitorUnreachable
+
+from . import clock
+from .post import Door
+from .settings import Deed
+from .state import StateFile
+
+log = logging.getLogger("beatward.agent")
+
+# The end of what a command said; that is where the reason for a failure stands. The monitor keeps
+# 500 characters of a message.
+OUTPUT_SIZE_MAX = 4096
+OUTPUT_SHOWN_MAX = 400
+KILL_AFTER_S = 2.0
+POST_ATTEMPTS_MAX = 12
+POST_PAUSE_MAX_S = 30.0
+# The monitor hands out 64 letters at a time; what is more than this waits for the next mail.
+FETCH_COUNT_MAX = 20
+# Outcomes of attempts that may be handed out again because the monitor did not hear of them.
+KNOWN_COUNT_MAX = 100
+
+Access = Callable[[], tuple[Credential | None, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One action from the inbox; `timeout_ns` is what the monitor waits for, 0: not said."""
+
+    key: str
+    name: str
+    node: str
+    attempt: int
+    timeout_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of it: `success`, `temporary` or `permanent`, and a sentence."""
+
+    result: str
+    message: str
+
+
+class Hands:
+    """Fetches and runs in a thread of its own; `beckon` says that there may be mail.
+
+    access   returns the node's credential and the monitor's address, as soon as there are any
+    """
+
+    def __init__(
+        self, name: str, deeds: Mapping[str, Deed], file: StateFile, access: Access
+    ) -> None:
+        self._name = name
+        self._deeds = deeds
+        self._file = file
+        self._access = access
+        self._door: Door | None = None
+        self._beckoned = threading.Event()
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._last_trouble = ""
+        self._known: dict[tuple[str, int], Result] = {}
+        self._thread = threading.Thread(target=self._work, name="beatward-hands", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait for mail."""
+        self._thread.start()
+
+    def beckon(self) -> None:
+        """Fetch the inbox soon; never blocks."""
+        self._beckoned.set()
+
+    def stop(self, patience_s: float = 5.0) -> None:
+        """Take nothing more; a command that does not end in time is ended."""
+        self._stopping.set()
+        self._beckoned.set()
+        self._thread.join(patience_s)
+        process = self._process
+        if process is not None and self._thread.is_alive():
+            end_group(process)
+            self._thread.join(KILL_AFTER_S)
+
+    def _work(self) -> None:
+        while True:
+            self._beckoned.wait()
+            self._beckoned.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                self._empty_inbox()
+            except MonitorUnreachable as error:
+                self._tell(str(error))
+            except Exception:
+                # One strange action must not end the hands for all that come after it.
+                log.exception("an action could not be handled")
+            finally:
+                # Mail is rare; the monitor need not hold a connection for each agent meanwhile.
+                if self._door is not None:
+                    self._door.close()
+
+    def _empty_inbox(self) -> None:
+        for _ in range(FETCH_COUNT_MAX):
+            waiting = self._fetch()
+            for letter in waiting:
+                if self._stopping.is_set():
+                    return
+                self._deliver(letter, self._do(letter))
+            if not waiting:
+                return
+
+    def _fetch(self) -> list[Letter]:
+        answer = self._post("/v1/agent/inbox", {"name": self._name})
+        if answer is None:
+            return []
+        found = answer.get("actions")
+        return [_read_letter(row) for row in found] if isinstance(found, list) else []
+
+    def _do(self, letter: Letter) -> Result:
+        deed = self._deeds.get(letter.name)
+        if self._file.is_done(letter.key):
+            log.info("%s (%s) was done before; not again", letter.name, letter.key)
+            return Result("success", "done by an earlier attempt")
+        known = self._known.get((letter.key, letter.attempt))
+        if known is not None:
+            return known
+        if deed is None:
+            log.warning("%s is not in this agent's settings; refused", letter.name)
+            return Result("permanent", f"this agent's settings have no action {letter.name!r}")
+        log.info("%s for %s: %s", letter.name, letter.node, " ".join(deed.command))
+        started_ns = clock.now_ns()
+        result = run(deed, letter, started=self._note_process)
+        self._process = None
+        self._known[letter.key, letter.attempt] = result
+        if len(self._known) > KNOWN_COUNT_MAX:
+            self._known.pop(next(iter(self._known)))
+        if result.result == "success":
+            self._file.note_done(letter.key)
+        took = format_duration(clock.now_ns() - started_ns)
+        log.info("%s for %s: %s after %s", letter.name, letter.node, result.result, took)
+        return result
+
+    def _note_process(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+
+    def _deliver(self, letter: Letter, result: Result) -> None:
+        body = {
+            "name": self._name,
+            "key": letter.key,
+            "attempt": letter.attempt,
+            "result": result.result,
+            "message": result.message,
+        }
+        pause_s = 0.5
+        for _ in range(POST_ATTEMPTS_MAX):
+            try:
+                if self._post("/v1/agent/outcome", body) is not None:
+                    return
+            except MonitorUnreachable as error:
+                self._tell(str(error))
+            if self._stopping.wait(pause_s):
+                return
+            pause_s = min(2 * pause_s, POST_PAUSE_MAX_S)
+        # The monitor asks again when its own time is up, and is told then.
+        log.warning("the outcome of %s could not be delivered", letter.name)
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the answer's object, or None when the monitor would not."""
+        credential, monitor = self._access()
+        if credential is None:
+            return None
+        if self._door is None or self._door.url != monitor:
+            self._door = Door(monitor)
+        answer = self._door.post(path, body, bearer=keys.bearer(credential.key))
+        if 200 <= answer.status < 300:
+            self._last_trouble = ""
+            return answer.body
+        self._tell(f"{monitor}{path}: {answer.reason}")
+        # A client's mistake will not be mended by saying it again.
+        return {} if 400 <= answer.status < 500 and answer.status not in (401, 408, 429) else None
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._last_trouble:
+            log.warning("actions: %s", trouble)
+            self._last_trouble = trouble
+
+
+def run(
+    deed: Deed,
+    letter: Letter,
+    *,
+    started: Callable[["subprocess.Popen[bytes]"], None] = lambda _: None,
+) -> Result:
+    """Run a command in a process group of its own and wait for it, within its time."""
+    limits = [deed.timeout_ns, *([letter.timeout_ns] if letter.timeout_ns > 0 else [])]
+    timeout_ns = min(limits)
+    environment = {
+        **os.environ,
+        "BEATWARD_ACTION": letter.name,
+        "BEATWARD_NODE": letter.node,
+        "BEATWARD_KEY": letter.key,
+        "BEATWARD_ATTEMPT": str(letter.attempt),
+    }
+    try:
+        process = subprocess.Popen(  # noqa: S603  the command is from this node's own settings
+            deed.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        is_lasting = isinstance(error, FileNotFoundError | PermissionError)
+        return Result("permanent" if is_lasting else "temporary", f"{deed.command[0]}: {error}")
+    started(process)
+    tail = _Tail(process)
+    try:
+        code = process.wait(timeout_ns / SECOND)
+    except subprocess.TimeoutExpired:
+        end_group(process)
+        said = tail.finish()
+        return Result("temporary", f"ended after {format_duration(timeout_ns)}{said}")
+    said = tail.finish()
+    if code == 0:
+        return Result("success", f"exit code 0{said}")
+    ended = f"exit code {code}" if code > 0 else f"ended by {signal_name(-code)}"
+    return Result("temporary", f"{ended}{said}")
+
+
+class _Tail:
+    """Reads all that a command says, so that it never blocks, and keeps the end of it."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self._kept = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> str:
+        """Return `: ` and the last output, or nothing if there was none."""
+        # A grandchild in the background may hold the pipe open for ever; it is not waited for.
+        self._thread.join(0.5)
+        text = self._kept.decode("utf-8", "replace").strip()[-OUTPUT_SHOWN_MAX:]
+        return f": {text}" if text else ""
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe:
+            while data := os.read(pipe.fileno(), 65536):
+                self._kept = (self._kept + data)[-OUTPUT_SIZE_MAX:]
+
+
+def end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End a command and all it has started: first politely, soon after for certain."""
+    _signal_group(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(KILL_AFTER_S)
+    # Also when the command itself obeyed: what it had started may not have.
+    _signal_group(process, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(KILL_AFTER_S)
+
+
+def signal_name(number: int) -> str:
+    """Return `SIGTERM` for 15, and `signal 99` for what has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _read_letter(row: Any) -> Letter:
+    """Read one row of the inbox; raises MonitorUnreachable when it is not one."""
+    try:
+        return Letter(
+            key=str(row["key"]),
+            name=str(row["name"]),
+            node=str(row["node"]),
+            attempt=int(row["attempt"]),
+            timeout_ns=int(row.get("timeout_ns") or 0),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MonitorUnreachable("the inbox holds something that is not an action") from error

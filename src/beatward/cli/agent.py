@@ -1,0 +1,50 @@
+"""`beatward agent`: beat for this machine, and run the actions its settings name."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("agent")
+@click.option("-c", "--config", type=click.Path(path_type=Path), help="Settings file (TOML).")
+@click.option("--name", help="The node's name. Default: BEATWARD_NAME, or the machine's own.")
+@click.option("--monitor", help="http://host:port. Default: BEATWARD_MONITOR, or this machine's.")
+@click.option("--token", help="From `beatward token new`; better in BEATWARD_TOKEN or the file.")
+@click.option("--interval", help="Time between two heartbeats, as 250ms or 2s. Default: 1s.")
+@click.option("--transport", help="udp, or http for nodes behind proxies. Default: udp.")
+@click.option("--data", help="Folder of the agent's state. Default: as the monitor's.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+def agent_command(
+    config: Path | None, labels: tuple[str, ...], verbose: bool, **options: str | None
+) -> None:
+    """Send this machine's heartbeat with cpu, memory and load, until SIGTERM.
+
+    On the monitor's own machine nothing needs to be configured. Elsewhere set BEATWARD_MONITOR
+    and BEATWARD_TOKEN, or give a settings file (examples/agent.toml). What is said here goes
+    before the environment, and that before the file.
+    """
+    from beatward.agent import settings
+    from beatward.agent.daemon import Daemon
+    from beatward.agent.spoken import speak
+
+    said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if labels:
+        said["labels"] = read_labels(labels)
+    layers = [
+        settings.parse(said, "the command line"),
+        settings.from_environment(os.environ),
+        *([settings.load(config)] if config is not None else []),
+    ]
+    speak("", is_verbose=verbose)
+    Daemon(settings.merge(*layers)).run()
+
+
+def read_labels(labels: tuple[str, ...]) -> dict[str, str]:
+    """Read KEY=VALUE words; raises click's usage error."""
+    for label in labels:
+        if "=" not in label:
+            raise click.UsageError(f"--label: found {label!r}, expected KEY=VALUE")
+    return dict(label.split("=", 1) for label in labels)

@@ -1,0 +1,107 @@
+"""`beatward exec`: run a command under a heartbeat."""
+
+import os
+from typing import Any
+
+import click
+
+from beatward.core.instants import parse_duration
+from beatward.errors import ConfigError
+
+
+def _read_duration(_: click.Context, option: click.Parameter, text: str) -> int:
+    try:
+        duration_ns = parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=option) from error
+    if duration_ns <= 0:
+        raise click.BadParameter(f"{text!r} is no time at all", param=option)
+    return duration_ns
+
+
+@click.command("exec")
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--restart",
+    type=click.Choice(["never", "on-failure", "always"]),
+    default="never",
+    show_default=True,
+    help="Start the command again when it ends.",
+)
+@click.option(
+    "--backoff",
+    callback=_read_duration,
+    default="1s",
+    show_default=True,
+    help="Wait before a restart.",
+)
+@click.option(
+    "--max-backoff",
+    callback=_read_duration,
+    default="60s",
+    show_default=True,
+    help="The wait doubles up to this, and begins anew after a minute of running.",
+)
+@click.option(
+    "--orphan",
+    type=click.Choice(["kill", "term", "keep"]),
+    default="kill",
+    show_default=True,
+    help="What happens to the command when this wrapper itself is killed.",
+)
+@click.option("--interval", help="Time between two heartbeats, as 250ms or 2s. Default: 1s.")
+@click.option("--monitor", help="http://host:port. Default: BEATWARD_MONITOR, or this machine's.")
+@click.option("--token", help="From `beatward token new`; better in BEATWARD_TOKEN.")
+@click.option("--transport", help="udp, or http for nodes behind proxies. Default: udp.")
+@click.option("--data", help="Folder of the node's state. Default: as the monitor's.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.pass_context
+def exec_command(
+    ctx: click.Context,
+    /,
+    name: str,
+    command: tuple[str, ...],
+    *,
+    restart: str,
+    backoff: int,
+    max_backoff: int,
+    orphan: str,
+    labels: tuple[str, ...],
+    verbose: bool,
+    **options: str | None,
+) -> None:
+    """Run COMMAND as the node NAME: beatward exec web-1 -- python app.py --port 80
+
+    Its exit is reported at once, and its exit code passed on: 128 + N for signal N, 127 when
+    there is no such command, 126 when it cannot be run.
+    """
+    if os.name != "posix":
+        raise click.UsageError("`beatward exec` needs Linux or macOS; a program can use Heart")
+    from beatward.agent import settings
+    from beatward.agent.command import Plan, Wrapper
+    from beatward.agent.heart import Heart
+    from beatward.agent.spoken import speak
+    from beatward.cli.agent import read_labels
+
+    said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    chosen = settings.merge(
+        settings.parse({**said, "name": name, "labels": read_labels(labels)}, "the command line"),
+        settings.from_environment(os.environ),
+    )
+    speak("beatward: ", is_quiet=not verbose)
+    try:
+        heart = Heart(
+            chosen.name,
+            interval=chosen.interval or "1s",
+            monitor=chosen.monitor,
+            token=chosen.token,
+            labels=chosen.labels,
+            transport=chosen.transport or "udp",
+            data=chosen.data,
+        )
+    except ValueError as error:
+        raise ConfigError("the command line", "exec", name, str(error)) from error
+    plan = Plan(command, restart, backoff, max_backoff, orphan)
+    ctx.exit(Wrapper(heart, plan).run())
