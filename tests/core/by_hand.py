@@ -33,13 +33,16 @@ def said(name="web-1", kind=Kind.HEARTBEAT, *, sequence=0, **fields):
 
 def datagrams(rows, arrived_ns, *, via=Via.UDP, peer=PEER):
     """Lay datagrams of any size into one drain; `arrived_ns` is one instant or one a row."""
-    width = max((-(-len(row) // RECORD_SIZE) * RECORD_SIZE for row in rows), default=RECORD_SIZE)
+    records_count = -(-max(map(len, rows), default=1) // RECORD_SIZE)
+    width = max(records_count, 1) * RECORD_SIZE
     block = b"".join(row.ljust(width, b"\0") for row in rows)
     count = len(rows)
     return Datagrams(
         np.frombuffer(block, np.uint8).reshape(count, width),
         np.array([len(row) for row in rows], np.int64),
-        np.frombuffer((peer if via == Via.UDP else NO_PEER) * count, np.uint8).reshape(count, -1),
+        np.frombuffer((peer if via == Via.UDP else NO_PEER) * count, np.uint8).reshape(
+            count, PEER_SIZE
+        ),
         np.broadcast_to(np.asarray(arrived_ns, np.int64), (count,)),
         via,
     )
