@@ -170,9 +170,11 @@ def _heard(facts: Facts) -> str:
         what = "it proved that it speaks now"
     else:
         what = f"heartbeat {facts.sequence} arrived"
-    if facts.status == Status.RECOVERING:
-        return f"is back: {what}; waiting for it to be steady"
-    return f"is alive: {what}"
+    if facts.status != Status.RECOVERING:
+        return f"is alive: {what}"
+    if facts.via == "udp":  # the dead are asked first, see core.hearing
+        what = "it answered when it was asked"
+    return f"is back: {what}; waiting for it to be steady"
 
 
 _SENTENCES: dict[Cause, Callable[[Facts], str]] = {
@@ -203,7 +205,7 @@ def _would_change(facts: Facts) -> str:
         case Status.DEAD if facts.cause == Cause.EXITED:
             return "a new life of the node, as its restart begins one"
         case Status.DEAD:
-            return "a newer heartbeat in time, an answer to a probe, or a new life of the node"
+            return "an answer to a probe, which any heartbeat of it leads to, or a new life"
         case Status.SUSPECT:
             return f"an answer to a probe, or a heartbeat in time, within {_window(facts)}"
         case Status.LEFT:

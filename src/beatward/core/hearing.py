@@ -4,12 +4,17 @@ Three questions in this order. Which life speaks? A life of which this session k
 to echo the session's number first, so nothing recorded earlier is believed. Is it news? A
 sequence at or below the highest one heard is a replay or a duplicate. Is it in time? A heartbeat
 whose own deadline has passed teaches the detector and refutes nothing: freshness hangs on the
-sender's schedule, and a stale one is answered with a probe that only a living node can answer.
+sender's schedule.
+
+The dead come back by an answer only. A heartbeat of a life that was found dead may be one that
+somebody held back until now; it leads to a probe with a fresh number, and who echoes that number
+speaks now. A number may be answered for one probing window beyond its own.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from beatward.core.detect import Detector
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
@@ -21,6 +26,7 @@ from beatward.core.voice import Voice
 # One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
 # rounds only its newest is taken, so that nobody can make a turn quadratic.
 ROUNDS_MAX = 4
+_YES = np.ones(1, np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +61,15 @@ class Hearing:
         self._changes: list[Change] = []
         self._lives: list[int] = []
         self._exit_fields: dict[int, int] = {}
+        # Slots whose life has proved itself in this batch: they have just echoed the session.
+        self._begun: list[int] = []
 
     def take(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> Heard:
         """Take one authenticated batch.
 
         stale  the batch was stamped late by our own pause: believe it, learn nothing from it
         """
-        self._changes, self._lives, self._exit_fields = [], [], {}
+        self._changes, self._lives, self._exit_fields, self._begun = [], [], {}, []
         if len(beats.slots):
             if beats.via == Via.PING:
                 self._take_pings(beats, now_ns)
@@ -102,15 +110,18 @@ class Hearing:
                 # Tells an agent whose clock is behind which incarnation it has to exceed.
                 self._voice.acknowledge(slot, 0, beats.peers[row].tobytes())
             return False
-        if incarnation == known and registry.proven[slot]:
-            return True
+        # A life that proved itself a row before proves no other row of this batch: its sequence is
+        # not known yet, so a heartbeat recorded long ago would pass for news (seed 47).
         if int(said["echo"]) != self._voice.session:
             self._intake.refuse(Reject.UNPROVEN, 1)
             if beats.via == Via.UDP:
                 self._challenge_life(beats, row, incarnation)
             return False
+        if incarnation == known and registry.proven[slot]:
+            return True
         registry.begin_life(slot, incarnation)
         self._detector.forget(np.array([slot]))
+        self._begun.append(slot)
         if incarnation > known:
             self._lives.append(slot)
         return True
@@ -151,13 +162,14 @@ class Hearing:
         self._detector.observe(slots, sequence, interval_ns(said), beats.arrived_ns, learn=learn)
         self._acknowledge(beats)
         timely = self._detector.deadline_ns[slots] > now_ns
+        answered = np.isin(slots, self._begun) | self._answers(slots, said["echo"], now_ns)
         if beats.via != Via.UDP:
             # It cannot be probed, so its word counts; its schedule is taken anew from here.
             late = slots[~timely]
             self._detector.reanchor(late)
             self._detector.extend(late, now_ns + self._detector.timeout_ns(late))
-            timely[:] = True
-        self._judge(slots, timely, now_ns)
+            timely[:] = answered[:] = True
+        self._judge(slots, timely, answered, now_ns)
 
     def _note(self, beats: Heartbeats, sequence: IntArray) -> None:
         registry, slots, said = self._registry, beats.slots, beats.records
@@ -183,22 +195,39 @@ class Hearing:
             sequence = int(beats.records["sequence"][i])
             self._voice.acknowledge(int(beats.slots[i]), sequence, beats.peers[i].tobytes())
 
-    def _judge(self, slots: IntArray, timely: BoolArray, now_ns: int) -> None:
-        """Let fresh news change statuses, and probe those whose news is stale."""
+    def _answers(self, slots: IntArray, echo: npt.NDArray[np.uint32], now_ns: int) -> BoolArray:
+        """Return which echoes (k,) are the number that their node is asked for now."""
+        membership = self._membership
+        challenge = membership.challenge[slots]
+        right: BoolArray = (challenge != 0) & (echo == challenge)
+        in_time: BoolArray = now_ns < membership.answer_by_ns[slots]
+        return right & in_time
+
+    def _judge(self, slots: IntArray, timely: BoolArray, answered: BoolArray, now_ns: int) -> None:
+        """Let fresh news change statuses, and probe the dead who seem to speak."""
         membership = self._membership
         status = membership.status[slots]
+        dead = status == Status.DEAD
         waiting = (status == Status.NEW) | (status == Status.LEFT)
-        self._change(slots[waiting | ((status == Status.DEAD) & timely)], Cause.HEARD, now_ns)
+        self._change(slots[waiting | (dead & answered)], Cause.HEARD, now_ns)
         self._change(slots[(status == Status.SUSPECT) & timely], Cause.REFUTED, now_ns)
-        for slot in slots[(status == Status.DEAD) & ~timely]:
-            membership.challenge[slot] = self._voice.challenge()
-            self._voice.probe(int(slot), int(membership.challenge[slot]))
+        for slot in slots[dead & ~answered]:
+            self._ask_the_dead(int(slot), now_ns)
         steady = slots[(status == Status.RECOVERING) & timely]
         self._change(membership.steady(steady), Cause.STEADY, now_ns)
+        # Asked again: a node whose very first word is that it is ill is ALIVE only since just now.
+        status = membership.status[slots]
         health = self._registry.health[slots]
         self._change(slots[(status == Status.ALIVE) & (health == Health.ILL)], Cause.ILL, now_ns)
         self._change(slots[(status == Status.FAILING) & (health != Health.ILL)], Cause.WELL, now_ns)
         membership.watch(slots, self._detector.deadline_ns[slots])
+
+    def _ask_the_dead(self, slot: int, now_ns: int) -> None:
+        membership = self._membership
+        # While a number can still be answered it stays: the interval may be shorter than the way.
+        if membership.challenge[slot] == 0 or now_ns >= membership.answer_by_ns[slot]:
+            membership.ask(np.array([slot]), np.array([self._voice.challenge()]), now_ns)
+        self._voice.probe(slot, int(membership.challenge[slot]))
 
     def _change(self, slots: IntArray, cause: Cause, now_ns: int) -> None:
         if len(slots):
@@ -220,21 +249,21 @@ class Hearing:
         registry, membership = self._registry, self._membership
         status = Status(membership.status[slot])
         sequence = int(reply.records["sequence"][0])
-        echo = int(reply.records["echo"][0])
-        asked = status in (Status.SUSPECT, Status.DEAD) and echo == membership.challenge[slot]
-        proves_life = echo == self._voice.session and registry.sequence[slot] < 0
+        slots = np.array([slot])
+        answers = bool(self._answers(slots, reply.records["echo"], now_ns)[0])
+        asked = status in (Status.SUSPECT, Status.DEAD) and answers
+        proves_life = slot in self._begun
         if not (asked or proves_life) or sequence < registry.sequence[slot]:
             self._intake.refuse(Reject.LATE_REPLY, 1)
             return
         membership.challenge[slot] = 0
-        slots = np.array([slot])
         # The heartbeat of this very slot may still come, so the reply stands one before it.
         heard = np.array([max(sequence - 1, int(registry.sequence[slot]))], np.int64)
         self._note(reply, heard)
         self._detector.observe(
             slots, heard, interval_ns(reply.records), reply.arrived_ns, learn=False
         )
-        self._judge(slots, np.ones(1, np.bool_), now_ns)
+        self._judge(slots, _YES, _YES, now_ns)
 
     # -- goodbyes ----------------------------------------------------------------------------
 
@@ -272,7 +301,7 @@ class Hearing:
             self._detector.observe(
                 one.slots, sequence, interval_ns(one.records), one.arrived_ns, learn=False
             )
-            self._judge(one.slots, np.ones(1, np.bool_), now_ns)
+            self._judge(one.slots, _YES, _YES, now_ns)
 
 
 def _newest_of_each(beats: Heartbeats) -> BoolArray:

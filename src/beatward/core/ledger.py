@@ -5,11 +5,12 @@ entry`. Numbers go on from what the journal holds. Not here: writing them down (
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord
 from beatward.core.explanation import VIA_WORDS, Rooms, gather, numbers, sentence
-from beatward.core.instants import format_duration
+from beatward.core.instants import MILLISECOND, format_duration
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
 from beatward.core.policy import Rule, decide
@@ -44,6 +45,8 @@ class Ledger:
     def record_change(self, change: Change, *, exit_field: int | None = None) -> None:
         """Record a transition and the actions that the rules ask for."""
         facts = gather(self.rooms, change.slot, change.at_ns, exit_field=exit_field)
+        # One batch may hold several changes of one node; each is told as it was, not as it ended.
+        facts = replace(facts, status=change.after, cause=change.cause, since_ns=change.at_ns)
         node = facts.node
         entry = self.record(
             Event.TRANSITION,
@@ -53,7 +56,12 @@ class Ledger:
             cause=change.cause.word,
             explanation=sentence(facts),
             detail={"before": change.before.word, **numbers(facts)},
-            node_record=self.node_record(change.slot),
+            node_record=replace(
+                self.node_record(change.slot),
+                status=change.after.word,
+                cause=change.cause.word,
+                since_ns=change.at_ns,
+            ),
         )
         if change.after in _REVIVED:
             message = f"{node} is {change.after.word} without it"
@@ -75,6 +83,21 @@ class Ledger:
             detail={"incarnation": int(self.rooms.registry.incarnation[slot])},
             node_record=self.node_record(slot),
         )
+
+    def record_life(self, slot: int, at_ns: int, change: Change | None) -> None:
+        """Record that a new life proved itself; `change` is the first that it led to, if any.
+
+        The row then comes with the change: were it written here, with the status after the change,
+        a crash between two writes would keep the status and lose the transition and its actions.
+        """
+        node = self.rooms.registry.names[slot]
+        words = f"{node} began a new life"
+        if change is None:
+            self.record_node(Event.LIFE, slot, at_ns, words)
+            return
+        detail = {"incarnation": int(self.rooms.registry.incarnation[slot])}
+        status = change.before.word
+        self.record(Event.LIFE, at_ns, node=node, status=status, explanation=words, detail=detail)
 
     def record_outcome(self, outcome: Outcome, at_ns: int) -> None:
         """Record what became of an attempt; an outcome nobody waits for is no fact."""
@@ -128,8 +151,10 @@ class Ledger:
     def _decide(self, cause: Entry, name: str) -> None:
         settings = self._outbox.settings(name)
         assert settings is not None, f"config.Settings checks that rules name actions: {name}"
-        # The transition's number makes the key: the same decision has the same key for ever.
-        key = f"{cause.sequence}-{name}"
+        # The transition's number makes the key, and its wall-clock time, because receivers and
+        # agents remember keys for longer than a journal may live: a new one begins at 1 again.
+        wall_ms = (cause.at_ns + self.wall_offset_ns) // MILLISECOND
+        key = f"{cause.sequence}.{wall_ms:x}-{name}"
         record = ActionRecord(
             key, name, settings.kind, str(cause.node), "decided", 0, self._event(cause)
         )

@@ -110,6 +110,10 @@ _NEXT = np.full((len(Status), len(Cause)), _NOTHING, np.uint8)
 for (_before, _cause), _after in TABLE.items():
     _NEXT[_before, _cause] = _after
 
+# So many alarms are dealt with in one turn, the rest in the next: words and entries for a status
+# take about 50 us, and a turn that took seconds would itself be a pause of the monitor.
+RUNG_MAX = 1000
+
 # Silence counts for these; the others are not expected to speak.
 WATCHED = np.zeros(len(Status), np.bool_)
 WATCHED[[Status.NEW, Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
@@ -156,6 +160,7 @@ class Membership:
         self.window_ends_ns: IntArray = np.full(capacity, NEVER, np.int64)
         self.probes_sent: IntArray = np.zeros(capacity, np.int64)
         self.challenge = np.zeros(capacity, np.uint32)
+        self.answer_by_ns: IntArray = np.zeros(capacity, np.int64)
         self.good_count = np.zeros(capacity, np.uint8)
 
     def grow(self, capacity: int) -> None:
@@ -211,8 +216,8 @@ class Membership:
         return steady
 
     def sweep(self, count: int, now_ns: int) -> Due:
-        """Find whose alarm clock has rung among the first `count` slots."""
-        rung = np.flatnonzero(self.due_ns[:count] <= now_ns)
+        """Find whose alarm clock has rung among the first `count` slots, at most RUNG_MAX."""
+        rung = np.flatnonzero(self.due_ns[:count] <= now_ns)[:RUNG_MAX]
         suspect = self.status[rung] == Status.SUSPECT
         ended = suspect & (self.window_ends_ns[rung] <= now_ns)
         return Due(rung[~suspect], rung[suspect & ~ended], rung[ended])
@@ -221,7 +226,16 @@ class Membership:
         """Open the probing window of slots that have just become SUSPECT."""
         self.window_ends_ns[slots] = now_ns + self.settings.window_ns
         self.probes_sent[slots] = 0
+        self.ask(slots, challenges, now_ns)
+
+    def ask(self, slots: IntArray, challenges: npt.NDArray[np.uint32], now_ns: int) -> None:
+        """Note the number that slots are asked for from now on, and until when it may be answered.
+
+        One window longer than it is asked: the answer to its last probe is under way then. Not
+        for ever, or else an answer that somebody held back would wake the dead.
+        """
         self.challenge[slots] = challenges
+        self.answer_by_ns[slots] = now_ns + 2 * self.settings.window_ns
 
     def probe(self, slots: IntArray, now_ns: int, *, sent: BoolArray) -> None:
         """Note a round of probes (`sent`: those that have an address) and set the next alarm."""

@@ -211,9 +211,9 @@ class Monitor:
 
     def _hear(self, datagrams: Datagrams, now_ns: int, *, stale: bool) -> None:
         heard = self._hearing.take(self._intake.open(datagrams), now_ns, stale=stale)
+        changed = {change.slot: change for change in reversed(heard.changes)}
         for slot in heard.lives:
-            name = self._registry.names[slot]
-            self._ledger.record_node(Event.LIFE, slot, now_ns, f"{name} began a new life")
+            self._ledger.record_life(slot, now_ns, changed.get(slot))
         for change in heard.changes:
             exit_field = heard.exit_fields.get(change.slot)
             self._ledger.record_change(change, exit_field=exit_field)

@@ -1,0 +1,122 @@
+"""What the simulated world found: each seed is told again as a short scene with a name."""
+
+import pytest
+from tests.core.by_hand import LIFE, PEER, SESSION, START, ByHand, changes, datagrams, heard, said
+
+from beatward.core.detect import DetectorSettings
+from beatward.core.entry import Event
+from beatward.core.instants import MILLISECOND, SECOND
+from beatward.core.monitor import Inputs, Settings
+from beatward.core.protocol.record import Health, Kind
+
+WINDOW = Settings().membership.window_ns
+
+
+def dead_after(world, *beats):
+    """Let a node beat at these seconds and then be silent until it is found dead; return when."""
+    world.beat(*beats)
+    found = world.walk((beats[-1] + 10) * SECOND)
+    assert ("web-1", "dead", "silent") in found
+    return world.now
+
+
+def one_drain(world, at_ns, *rows):
+    """Let several datagrams come in with one drain."""
+    watermark = START + at_ns
+    world.now = at_ns
+    return world.monitor.step(Inputs(watermark, watermark, (datagrams(rows, watermark),)))
+
+
+@pytest.mark.parametrize("kind", ["chen", "fixed"])
+def test_a_heartbeat_held_back_until_its_sender_was_dead_does_not_revive_it(kind):
+    """Seeds 9 and 95: heartbeat 5 was recorded and swallowed, and said after the verdict."""
+    world = ByHand(Settings(detector=DetectorSettings(kind=kind)))
+    dead = dead_after(world, *range(5))
+    output = world.step(dead + SECOND, said(sequence=5))
+    assert world.status() == "dead"
+    assert [reply.kind for reply in heard(output)] == [Kind.PROBE]
+
+
+def test_the_dead_come_back_by_answering_a_probe():
+    world = ByHand()
+    dead = dead_after(world, *range(5))
+    asked = heard(world.step(dead + SECOND, said(sequence=20)))[0]
+    answer = said(kind=Kind.PROBE_REPLY, sequence=20, echo=asked.echo)
+    assert changes(world.step(dead + 2 * SECOND, answer)) == [("web-1", "recovering", "heard")]
+
+
+def test_the_dead_come_back_by_a_heartbeat_that_echoes_the_probe():
+    """The answer itself was lost; the next heartbeat carries the number as well."""
+    world = ByHand()
+    dead = dead_after(world, *range(5))
+    asked = heard(world.step(dead + SECOND, said(sequence=20)))[0]
+    later = world.step(dead + SECOND + WINDOW, said(sequence=21, echo=asked.echo))
+    assert changes(later) == [("web-1", "recovering", "heard")]
+
+
+def test_a_probe_of_the_dead_keeps_its_number_while_an_answer_may_be_under_way():
+    """An interval shorter than the way there and back would otherwise void every answer."""
+    world = ByHand()
+    dead = dead_after(world, *range(5))
+    first = heard(world.step(dead + SECOND, said(sequence=20)))[0]
+    second = heard(world.step(dead + SECOND + WINDOW, said(sequence=21)))[0]
+    third = heard(world.step(dead + SECOND + 2 * WINDOW, said(sequence=22)))[0]
+    assert first.echo == second.echo != third.echo
+
+
+def test_an_answer_held_back_for_longer_than_a_window_revives_nobody():
+    """Seed 9, later: the probe of the verdict was answered, the answer swallowed and kept."""
+    world = ByHand()
+    world.beat(*range(5))
+    asked = None
+    while world.status() != "dead":
+        replies = heard(world.step(world.now + 100 * MILLISECOND))
+        asked = next((reply for reply in replies if reply.kind == Kind.PROBE), asked)
+    answer = said(kind=Kind.PROBE_REPLY, sequence=6, echo=asked.echo)
+    assert not changes(world.step(world.now + WINDOW, answer))
+    assert world.rejected() == {"late_reply": 1}
+
+
+def test_the_answer_that_began_a_life_cannot_be_said_again():
+    """Seed 9: the answer stood for heartbeat 0, so nothing had a higher number than it."""
+    world = ByHand()
+    answer = said(kind=Kind.PROBE_REPLY, sequence=0)
+    assert changes(world.step(SECOND, answer)) == [("web-1", "alive", "heard")]
+    world.walk(30 * SECOND)
+    assert world.status() == "dead"
+    assert not changes(world.step(31 * SECOND, answer))
+
+
+def test_a_life_that_proves_itself_vouches_for_no_other_row_of_its_batch():
+    """Seed 47: after the monitor's restart, a recorded heartbeat stood beside the first answer."""
+    world = ByHand()
+    recorded = said(sequence=3, echo=SESSION - 1, status=Health.ILL)
+    answer = said(kind=Kind.PROBE_REPLY, sequence=40)
+    for rows in ((recorded, answer), (answer, recorded)):
+        world = ByHand()
+        assert changes(one_drain(world, SECOND, *rows)) == [("web-1", "alive", "heard")]
+        assert world.rejected() == {"unproven": 1}
+
+
+def test_two_changes_in_one_batch_are_each_told_as_they_were():
+    """Seed 35: the rows and words of both spoke of the second, so a crash could lose the first."""
+    world = ByHand()
+    batch = (said(sequence=0), said(sequence=1, status=Health.ILL))
+    output = one_drain(world, SECOND, *batch)
+    assert changes(output) == [("web-1", "alive", "heard"), ("web-1", "failing", "ill")]
+    told = [entry for entry in output.entries if entry.event == Event.TRANSITION]
+    assert [entry.node_record.status for entry in told] == ["alive", "failing"]
+    assert [entry.node_record.cause for entry in told] == ["heard", "ill"]
+    assert told[0].explanation.startswith("web-1 is alive")
+
+
+def test_a_new_life_is_told_with_the_status_before_it():
+    """Seed 1: its row already held what the next entry, and the actions behind it, came to."""
+    world = ByHand()
+    dead_after(world, *range(3))
+    later = world.now + SECOND
+    output = world.step(later, said(sequence=0, incarnation=LIFE + 1))
+    life, change = output.entries[:2]
+    assert (life.event, life.status, life.node_record) == (Event.LIFE, "dead", None)
+    assert (change.status, change.node_record.incarnation) == ("recovering", LIFE + 1)
+    assert world.monitor.snapshot(START + later).rooms.registry.peer[0].tobytes() == PEER
