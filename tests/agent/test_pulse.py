@@ -107,7 +107,9 @@ def test_nothing_is_due_before_the_start():
 def test_property_the_sequence_is_the_slot_index_and_never_repeats(interval_ms, waits):
     interval_ns = interval_ms * MILLISECOND
     pulse = new_pulse(interval_ns)
-    now_ns, last = START, -1
+    beat_at(pulse, 0)
+    pulse.receive(answer(sequence=0), START)  # Until then it is repeated, see below.
+    now_ns, last = START, 0
     for wait_ns in waits:
         now_ns = max(now_ns + wait_ns, pulse.next_due_ns)
         spoken = heard(pulse.beat(now_ns, Report()))
@@ -419,3 +421,35 @@ def test_a_goodbye_from_a_life_numbered_too_low_goes_on_as_the_next_life():
     pulse.goodbye(START, Farewell.LEFT)
     pulse.receive(answer(incarnation=LIFE + 5), START + 1)
     assert heard(pulse.beat(pulse.next_due_ns, Report())).incarnation == LIFE + 6
+
+
+# --- a long interval ---
+
+
+def test_until_it_is_acknowledged_a_slow_heartbeat_is_repeated_every_second():
+    """One lost datagram must not make a node that beats once a minute miss its start grace."""
+    pulse = new_pulse(60 * SECOND)
+    assert [beat_at(pulse, at_s * SECOND).sequence for at_s in (0, 1, 2)] == [0, 0, 0]
+    pulse.receive(answer(sequence=0), START + 2 * SECOND + 1)
+    assert pulse.next_due_ns == START + 60 * SECOND
+
+
+def test_a_node_that_was_enrolled_again_speaks_at_once():
+    """Found by simulation, seed 67: a monitor without its store waited in vain, and convicted."""
+    pulse = new_pulse(60 * SECOND)
+    beat_at(pulse, 0)
+    pulse.receive(answer(sequence=0), START + 1)
+    assert pulse.next_due_ns == START + 60 * SECOND
+    pulse.introduce(START + 7 * SECOND)
+    again = beat_at(pulse, 7 * SECOND)
+    assert (again.sequence, again.flags & Flag.ACKNOWLEDGE) == (0, Flag.ACKNOWLEDGE)
+    assert pulse.next_due_ns == START + 8 * SECOND
+
+
+def test_a_node_that_says_goodbye_is_not_introduced():
+    pulse = new_pulse(60 * SECOND)
+    beat_at(pulse, 0)
+    pulse.goodbye(START + 1, Farewell.LEFT)
+    due_ns = pulse.next_due_ns
+    pulse.introduce(START + 2)
+    assert pulse.next_due_ns == due_ns

@@ -306,7 +306,7 @@ class Conversation:
             if found.refusal:
                 self._tell(found.refusal)
             elif found.is_enrolled:
-                self._note_enrolled(found)
+                self._note_enrolled(found, now_ns)
         if self._farewell is not None:
             self._farewell_due_ns = NEVER
             self._say_farewell(now_ns)
@@ -341,7 +341,9 @@ class Conversation:
             self._heard_count = 0
         self._take_link(found, is_new=is_new)
 
-    def _note_enrolled(self, found: Found) -> None:
+    def _note_enrolled(self, found: Found, now_ns: int) -> None:
+        if self._pulse is not None:
+            self._pulse.introduce(now_ns)
         labels = self.identity.labels
         self._file.note_credential(found.credential, monitor=found.monitor, labels=labels)
         self.refusal = ""

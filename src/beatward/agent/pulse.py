@@ -10,6 +10,10 @@ the monitor must allow for, so 5 % of jitter costs 5 % of an interval of detecti
 node, always. What jitter is for, nodes in lockstep, comes from starting together, and grids that
 begin when each node is ready to speak do not.
 
+Until the monitor has acknowledged something, the heartbeat of a long interval is repeated every
+second: a monitor that has just enrolled a node waits for it no longer than its start grace, and
+one lost datagram must not look like a node that never came.
+
     start ──► beat, beat, beat ... ──► goodbye, goodbye ... ──► next_due_ns == NEVER
                  ▲                           (until acknowledged, at most 5)
     receive ─────┘  probe: answered at once; acknowledgement: round trip, slot, mail
@@ -105,6 +109,7 @@ class Pulse:
         self._echo = 0
         self._goodbye: Record | None = None
         self._goodbye_count = 0
+        self._is_known = False  # by the monitor, which has acknowledged us since we were enrolled
         self._forget_asks()
 
     @property
@@ -135,7 +140,8 @@ class Pulse:
     def beat(self, now_ns: int, report: Report) -> bytes:
         """Return what is due now: a heartbeat with the current slot's index, or a goodbye again.
 
-        Must not be called before `next_due_ns`: a slot has one heartbeat.
+        Must not be called before `next_due_ns`: a slot has one heartbeat, said again only while
+        the monitor does not know this node.
         """
         assert now_ns >= self._due_ns, "this slot's heartbeat was sent already"
         if self._goodbye is not None:
@@ -143,7 +149,9 @@ class Pulse:
         sequence = self._slot_index(now_ns)
         self._sequence = sequence
         self._report = report
-        self._due_ns = self._start_ns + (sequence + 1) * self.interval_ns
+        self._due_ns = self._next_slot_ns()
+        if not self._is_known:
+            self._due_ns = min(self._due_ns, now_ns + ASK_PATIENCE_NS)
         flags = 0
         if self._asks(now_ns):
             flags = Flag.ACKNOWLEDGE
@@ -191,6 +199,16 @@ class Pulse:
         """Note that the socket is fresh: so many asks may go unanswered again."""
         self._unanswered_count = 0
 
+    def introduce(self, now_ns: int) -> None:
+        """Speak at once: the monitor has just enrolled this name, and may have lost what it knew.
+
+        Without it a node with a long interval would be silent for longer than the start grace.
+        """
+        self._is_known = False
+        self._next_ask_ns = 0
+        if self._goodbye is None and self._sequence >= 0:
+            self._due_ns = min(self._due_ns, now_ns)
+
     def doubt(self) -> None:
         """Ask with the next heartbeats: the network below says that nobody listens."""
         self._next_ask_ns = 0
@@ -202,6 +220,9 @@ class Pulse:
 
     def _slot_index(self, now_ns: int) -> int:
         return (now_ns - self._start_ns) // self.interval_ns
+
+    def _next_slot_ns(self) -> int:
+        return self._start_ns + (self._sequence + 1) * self.interval_ns
 
     def _seal(
         self, kind: Kind, sequence: int, report: Report, *, flags: int = 0, echo: int | None = None
@@ -273,6 +294,9 @@ class Pulse:
         self._unanswered_count = 0
         self._next_ask_ns = now_ns + ASK_SPACING_NS
         self.acknowledged_count += 1
+        if not self._is_known and self._goodbye is None:
+            self._due_ns = self._next_slot_ns()
+        self._is_known = True
         self._remember(heard)
         if self.goodbye_is_acknowledged:
             self._due_ns = NEVER
