@@ -90,6 +90,13 @@ def test_a_forgotten_node_is_gone(engine):
     assert engine.load(wall_offset_ns=0).sequence == 3
 
 
+def test_a_node_is_forgotten_even_by_an_entry_that_carries_its_last_row(engine):
+    engine.append([transition(1, node("a"))], wall_offset_ns=0)
+    last = Entry(2, Event.FORGOTTEN, 1000, node="a", node_record=node("a", "left"))
+    engine.append([last], wall_offset_ns=0)
+    assert names(engine) == []
+
+
 def test_forgetting_whom_nobody_knows_does_nothing(engine):
     engine.append([forgotten(1, "a")], wall_offset_ns=0)
     assert engine.load(wall_offset_ns=0) == Recovered(1)

@@ -107,12 +107,17 @@ def test_what_was_held_back_is_written_in_order_once_it_can_be(start, until, sto
     assert len(receipts) <= 3
 
 
-def test_a_large_submission_is_cut_into_transactions(start, until, store, reader):
+def test_large_submissions_are_cut_into_transactions(start, until, store, reader, jam):
     journal, receipts = start(store)
-    journal.submit([fact(sequence) for sequence in range(1, 25_001)], wall_offset_ns=0)
-    until(lambda: journal.health().written == 25_000)
-    assert receipts == [10_000, 20_000, 25_000]
-    assert reader.last_sequence() == 25_000
+    entries = [fact(sequence) for sequence in range(1, 30_001)]
+    journal.submit(entries[:1], wall_offset_ns=0)
+    until(lambda: journal.health().error)
+    journal.submit(entries[1:25_000], wall_offset_ns=0)
+    journal.submit(entries[25_000:], wall_offset_ns=0)
+    jam()
+    until(lambda: journal.health().written == 30_000)
+    assert receipts == [1, 10_001, 20_001, 30_000]
+    assert sequences(reader) == list(range(1, 30_001))
 
 
 def test_batches_of_different_wall_time_are_not_joined(start, until, store, reader, jam, offset):
@@ -171,10 +176,9 @@ def test_closing_gives_up_on_a_store_that_refuses_and_says_how_much_is_left(
 
 
 def test_closing_tries_once_more_at_once(start, until, store, reader, jam):
-    journal, _ = start(store)
+    journal, _ = start(store, retry_min_ns=3600 * 10**9)
     journal.submit([fact(1)], wall_offset_ns=0)
     until(lambda: journal.health().error)
-    # By now it may be waiting for seconds; the lock is free and closing must not wait for that.
     jam()
     assert journal.close() == 0
     assert reader.last_sequence() == 1
@@ -255,6 +259,19 @@ def test_a_decision_is_left_out_only_for_a_later_word_on_it(start, until, store,
         ("a", "withdrawn"),
         ("b", "decided"),
     ]
+
+
+def test_order_is_kept_while_a_surplus_waits(start, until, store, reader, jam):
+    journal, _ = start(store, waiting_max=10)
+    journal.submit([fact(sequence) for sequence in range(1, 9)], wall_offset_ns=0)
+    until(lambda: journal.health().error)
+    # Three are too many for the two places that are left; but then one of them takes only one.
+    journal.submit([transition(sequence, "a") for sequence in (9, 10, 11)], wall_offset_ns=0)
+    assert journal.health().waiting_count == 9
+    journal.submit([transition(12, "b")], wall_offset_ns=0)
+    jam()
+    until(lambda: journal.health().written == 12)
+    assert sequences(reader) == [*range(1, 9), 11, 12]
 
 
 def test_a_line_that_changes_no_row_is_left_out_when_too_much_waits(start, until, store, jam):

@@ -117,9 +117,10 @@ def test_a_newer_journal_is_refused_and_not_touched(old, path, version):
     SqliteStore(path).close()
 
 
-def test_a_file_of_another_program_is_refused_and_not_touched(path):
+@pytest.mark.parametrize("table", ["bookmarks", "entries", "alembic_version"])
+def test_a_file_of_another_program_is_refused_and_not_touched(path, table):
     connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.execute(f"CREATE TABLE {table} (url TEXT)")
     connection.close()
     before = digest(path)
     with pytest.raises(PermanentError, match="file of another program"):

@@ -29,7 +29,7 @@ from beatward.errors import BeatwardError
 from beatward.ports import Store
 from beatward.store.projection import changed_action, changed_node
 
-# A million entries of the usual size are about a gigabyte (benchmarks/journal.py).
+# 930 bytes each, so a million are about a gigabyte (benchmarks/journal.py, November 2026).
 WAITING_MAX = 1_000_000
 # Large enough that the sync does not matter, small enough that a receipt comes within 0.2 s.
 TRANSACTION_MAX = 10_000
@@ -78,17 +78,20 @@ class JournalWriter:
         now_ns: Callable[[], int],
         written: int = 0,
         waiting_max: int = WAITING_MAX,
+        retry_min_ns: int = RETRY_MIN_NS,
     ) -> None:
         """Start the thread.
 
         on_written  called in the thread with the last sequence of every transaction, rising
         now_ns      for `health` only
         written     what the store already holds (`Recovered.sequence`)
+        waiting_max, retry_min_ns   see the theory above
         """
         self._store = store
         self._on_written = on_written
         self._now_ns = now_ns
         self._waiting_max = waiting_max
+        self._retry_min_ns = retry_min_ns
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
         self._retry = threading.Condition(lock)
@@ -207,7 +210,7 @@ class JournalWriter:
 
     def _write(self, batch: _Batch) -> bool:
         """Append a batch, however often it takes; False: told to give up."""
-        retry_ns = RETRY_MIN_NS
+        retry_ns = self._retry_min_ns
         while not self._attempt(batch):
             with self._retry:
                 if not self._abandoned:

@@ -42,6 +42,11 @@ class FolderLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is still ours."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Let another monitor in; calling it twice does nothing."""
         descriptor, self._descriptor = self._descriptor, None

@@ -6,9 +6,7 @@ logging and no offline mode.
 
 from alembic import context
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    # SQLite rolls changes of tables back like any other, once the driver leaves BEGIN to us.
-    transactional_ddl=True,
-)
+# No `begin_transaction` here: SQLite rolls changes of tables back like any other, once the driver
+# leaves BEGIN to us, and the one who handed the connection in has begun.
+context.configure(connection=context.config.attributes["connection"])
 context.run_migrations()
