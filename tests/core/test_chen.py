@@ -204,7 +204,7 @@ def test_a_heartbeat_earlier_than_an_interval_proves_the_estimate_wrong():
     one = One()
     one.hear_all(range(10), late_ns=5 * SECOND)
     assert one.hear(10) == 12 * SECOND
-    assert one.chen.why(0).endswith("because only 1 heartbeats of this schedule were seen")
+    assert one.chen.why(0).endswith("because only 1 heartbeat of this schedule came so far")
 
 
 # --- schedules that move ---
@@ -324,7 +324,7 @@ def test_a_promise_longer_than_a_year_is_a_year():
         (
             {},
             7,
-            "one whole interval, because only 7 heartbeats of this schedule were seen",
+            "one whole interval, because only 7 heartbeats of this schedule came so far",
         ),
         ({}, 8, "at most 1 in 1,000 comes later: the last 8 spread by 0 s"),
         (

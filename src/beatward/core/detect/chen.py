@@ -164,8 +164,11 @@ class Chen(Detector):
         count = int(self.learnt_count[slot])
         if self.due_ns[slot] == NEVER:
             return "nothing was heard yet"
+        if count == 0:
+            return "one whole interval, because its schedule is not known"
         if count < MEMORY_MIN:
-            return f"one whole interval, because only {count} heartbeats of this schedule were seen"
+            seen = "1 heartbeat" if count == 1 else f"{count} heartbeats"
+            return f"one whole interval, because only {seen} of this schedule came so far"
         spread = format_duration(round(float(np.sqrt(self.variance[slot]))))
         once_in = round(1 / settings.late_probability)
         return f"at most 1 in {once_in:,} comes later: the last {count} spread by {spread}"
