@@ -287,15 +287,13 @@ class Hearing:
     # -- the bare URL ------------------------------------------------------------------------
 
     def _take_pings(self, beats: Heartbeats, now_ns: int) -> None:
-        """Take requests of the bare URL: each is a heartbeat at its arrival."""
-        registry = self._registry
+        """Take requests of the bare URL: each is a heartbeat at its arrival.
+
+        It has no life and proves none: a datagram of a life of the same name still has to.
+        """
         for i in range(len(beats.slots)):
             one = beats.take(np.array([i]))
-            slot = int(one.slots[0])
-            if not registry.proven[slot]:
-                registry.begin_life(slot, max(int(registry.incarnation[slot]), 1))
-                self._detector.forget(one.slots)
-            sequence = registry.sequence[one.slots] + 1
+            sequence = self._registry.sequence[one.slots] + 1
             self._note(one, sequence)
             self._note_gauges(one)
             self._detector.observe(
