@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -257,3 +258,15 @@ def test_the_settings_of_a_dead_action_are_not_needed_to_end_it(tmp_path: Path) 
             what="the end of the action",
         )
     assert ["failed"] in finals
+
+
+def test_an_open_stream_of_events_does_not_keep_the_monitor_from_ending(tmp_path: Path) -> None:
+    monitor = LiveMonitor(tmp_path / "monitor")
+    monitor.start()
+    with urllib.request.urlopen(f"{monitor.url}/v1/events/stream", timeout=10) as stream:
+        assert stream.readline()
+        begun = time.monotonic()
+        assert monitor.stop() == 0
+    # uvicorn alone would wait for the client for ever; ours are told to end at once.
+    assert time.monotonic() - begun < 5
+    assert "journal is complete" in monitor.log
