@@ -254,6 +254,6 @@ def _table(nodes: list[dict[str, Any]]) -> Table:
             ago(node["silent_ns"]),
             format_duration(node["interval_ns"]),
             format_duration(node["margin_ns"] or 0),
-            str(node["sequence"]),
+            "-" if node["sequence"] is None else str(node["sequence"]),
         )
     return table
