@@ -1,0 +1,142 @@
+"""ARCHITECTURE.md against the house as it stands: rooms, floors, and the table of statuses.
+
+What can be made from the code is made here and compared; a failure prints what to paste.
+"""
+
+import configparser
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from beatward.core.membership import TABLE, WATCHED, Cause, Status
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "beatward"
+PAGE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+# Orders and direct evidence lead from nearly every status to the same one: thirty arrows that hide
+# the others. They stand below the diagram, in words.
+IN_WORDS = (Cause.EXITED, Cause.GOODBYE, Cause.PAUSE)
+TREE_LINE = re.compile(r"^(?P<indent> *)(?P<names>[\w./]+(?:, [\w./]+)*)(?: {2,}\S.*)?$")
+PLANNED = re.compile(r"\((\w+)\)")
+
+
+# --- rooms ---------------------------------------------------------------------------------------
+
+
+def rooms() -> set[str]:
+    """Return every package, every module of the package itself, and every module of the core."""
+    found = set()
+    for path in PACKAGE.rglob("*"):
+        if "__pycache__" in path.parts or path.name in ("__init__.py", "py.typed"):
+            continue
+        name = path.relative_to(PACKAGE).as_posix()
+        is_open = path.parent in (PACKAGE, PACKAGE / "core")
+        if path.is_dir() and any(path.glob("*.*")):
+            found.add(f"{name}/")
+        elif path.suffix == ".py" and is_open:
+            found.add(name)
+    return found
+
+
+def named_rooms() -> set[str]:
+    """Read the tree of the page: names two spaces deeper are inside the folder above."""
+    tree = PAGE.partition("```\nsrc/beatward/\n")[2].partition("```")[0]
+    assert tree, "ARCHITECTURE.md has no tree that begins with src/beatward/"
+    found: set[str] = set()
+    folders: dict[int, str] = {}
+    for line in tree.splitlines():
+        match = TREE_LINE.match(line)
+        if match is None or len(match["indent"]) > 6:
+            continue  # the text of the line above goes on
+        depth = len(match["indent"])
+        above = "".join(folders[level] for level in sorted(folders) if level < depth)
+        for name in match["names"].split(", "):
+            found.add(above + name)
+        if name.endswith("/"):
+            folders = {level: at for level, at in folders.items() if level < depth} | {depth: name}
+    return found
+
+
+def test_every_room_is_named_and_every_room_named_exists():
+    assert named_rooms() == rooms()
+
+
+def test_every_file_named_exists():
+    for name in re.findall(r"`([\w./-]+\.(?:py|md|toml|service))`", PAGE):
+        places = (PACKAGE / name, ROOT / name)
+        assert any(place.exists() for place in places), name
+
+
+def test_every_link_leads_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", PAGE):
+        assert (ROOT / target).exists(), target
+
+
+# --- floors --------------------------------------------------------------------------------------
+
+
+def floors(contract: str, folder: Path) -> list[str]:
+    """Return the layers of .importlinter, top first, without rooms that are only planned."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / ".importlinter")
+    lines = parser[f"importlinter:contract:{contract}"]["layers"].split("\n")
+    found = []
+    for line in filter(None, lines):
+        names = [name.strip(" ()") for name in line.split("|")]
+        there = [n for n in names if (folder / n).is_dir() or (folder / f"{n}.py").exists()]
+        if there:
+            found.append(" | ".join(there))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("contract", "folder"), [("floors", PACKAGE), ("core-floors", PACKAGE / "core")]
+)
+def test_the_floors_are_those_that_are_held(contract, folder):
+    wanted = "\n".join(floors(contract, folder))
+    assert f"```\n{wanted}\n```" in PAGE, f"paste this:\n{wanted}"
+
+
+# --- the table of statuses -----------------------------------------------------------------------
+
+
+def diagram() -> str:
+    """Draw the table as Mermaid; causes that lead the same way share an arrow."""
+    arrows: dict[tuple[Status, Status], list[str]] = defaultdict(list)
+    for (before, cause), after in TABLE.items():
+        if cause not in IN_WORDS:
+            arrows[before, after].append(cause.word)
+    lines = ["stateDiagram-v2", f"    [*] --> {Status.NEW.word}: {Cause.ENROLLED.word}"]
+    lines += [
+        f"    {before.word} --> {after.word}: {', '.join(causes)}"
+        for (before, after), causes in arrows.items()
+    ]
+    return "\n".join(lines)
+
+
+def in_words() -> str:
+    """Say in a line each where the remaining causes lead."""
+    lines = []
+    for cause in IN_WORDS:
+        (after,) = {after for (_, by), after in TABLE.items() if by == cause}
+        before = [status.word for status, by in TABLE if by == cause]
+        lines.append(f"- `{cause.word}` leads to `{after.word}` from {', '.join(before)}.")
+    return "\n".join(lines)
+
+
+def test_the_diagram_is_what_the_table_gives():
+    assert f"```mermaid\n{diagram()}\n```" in PAGE, f"paste this:\n{diagram()}"
+    assert in_words() in PAGE, f"paste this:\n{in_words()}"
+
+
+def test_the_page_says_whose_silence_counts():
+    names = ", ".join(status.word for status in Status if WATCHED[status])
+    assert f"Silence counts for: {names}." in PAGE
+
+
+def test_no_transition_is_missing_from_diagram_and_words():
+    drawn = sum(len(line.split(",")) for line in diagram().splitlines()[2:])
+    said = sum(len(line.partition(" from ")[2].split(",")) for line in in_words().splitlines())
+    assert drawn + said == len(TABLE)
