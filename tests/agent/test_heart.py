@@ -55,46 +55,6 @@ def test_a_heart_enrols_beats_on_its_grid_and_says_goodbye(monitor, told, transp
     assert (goodbye.status, goodbye.sequence > sequences[-1]) == (Farewell.LEFT, True)
 
 
-async def test_an_async_heart_beats_from_the_loop(monitor, told):
-    heart = AsyncHeart("web-1", interval=FAST, **told)
-    async with heart:
-        await asyncio.to_thread(monitor.wait_beats, "web-1", 4)
-        assert heart.is_acknowledged
-        with pytest.raises(RuntimeError, match="beats already"):
-            await heart.start()
-    assert monitor.wait_goodbye("web-1").status == Farewell.LEFT
-    assert heart.credential is None
-
-
-async def test_an_async_heart_falls_silent_when_its_loop_is_blocked(monitor, told):
-    async with AsyncHeart("web-1", interval=FAST, **told):
-        await asyncio.to_thread(monitor.wait_beats, "web-1", 3)
-        before = monitor.said("web-1")[-1].sequence
-        # Blocking the loop is the point: a third of a second in which no heartbeat may leave.
-        threading.Event().wait(0.3)
-        await asyncio.to_thread(monitor.wait, lambda: monitor.said("web-1")[-1].sequence > before)
-    after = next(beat.sequence for beat in monitor.said("web-1") if beat.sequence > before)
-    assert after - before >= 10
-
-
-async def test_an_async_heart_survives_a_monitor_that_comes_back(monitor, told):
-    async with AsyncHeart("web-1", interval=FAST, **told) as heart:
-        await asyncio.to_thread(monitor.wait_beats, "web-1", 3)
-        await asyncio.to_thread(monitor.close)
-        await asyncio.to_thread(heart_has_asked_in_vain, heart)
-        count = len(monitor.said("web-1"))
-        await asyncio.to_thread(monitor.open)
-        await asyncio.to_thread(monitor.wait_beats, "web-1", count + 2)
-
-
-async def test_an_async_heart_speaks_http_too(monitor, told):
-    heart = AsyncHeart("web-1", interval=FAST, transport="http", **told)
-    async with heart:
-        await asyncio.to_thread(monitor.wait, lambda: heart.is_acknowledged)
-    posted = [body for path, body in monitor.requests if path.endswith("/heartbeat")]
-    assert posted[-1]["kind"] == "goodbye"
-
-
 # --- what it says ---
 
 

@@ -74,7 +74,8 @@ class Conversation:
 
     wake      called from another thread when a turn is wanted
     forget    called with a file descriptor before it is closed
-    on_mail   called when an action waits, or may have waited before this life; must not block
+    on_mail   called when the monitor says that an action waits, which it repeats until somebody
+              fetches it; must not block
     refusal   what the monitor said when it refused to enrol this node, or ""
     """
 
@@ -247,8 +248,6 @@ class Conversation:
             trip_ns = pulse.round_trip_ns
             took = "" if trip_ns is None else f" (round trip {format_duration(trip_ns)})"
             log.info("%s: the monitor answers%s", self._monitor, took)
-            # It may be a monitor that has started since, with actions that wait.
-            self._on_mail()
         self._heard_count = pulse.acknowledged_count
         self._is_silent = self._is_enrolled_in_vain = False
         self._seek_pause_ns = SEEK_NS

@@ -80,7 +80,7 @@ class _Vitals:
         transport   `udp`, or `http` for nodes behind proxies
         data        folder of the state file; default as the monitor's
         measure     called before each heartbeat, returns metrics as `report` takes them; cheap
-        on_mail     called when an action may wait at the monitor; it must not block
+        on_mail     called when an action waits at the monitor; it must not block
         Raises ValueError with what was expected.
         """
         self.identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)

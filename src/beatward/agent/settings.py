@@ -16,7 +16,6 @@ Not pydantic, which the monitor's settings use: an agent's machine does not have
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -67,6 +66,8 @@ class AgentSettings:
 
 def load(path: Path) -> AgentSettings:
     """Read and check a settings file; raises ConfigError."""
+    import tomllib  # noqa: PLC0415  2 MB that an agent without a file does not need
+
     try:
         found = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
