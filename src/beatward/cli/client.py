@@ -53,8 +53,8 @@ def find_monitor(url: str | None, data: Path | None) -> Place:
     path, local = _read_local(data)
     local_url = str(local.get("monitor", "")).rstrip("/")
     if told:
-        told = told.rstrip("/")
         _check(told, "--monitor" if url else "BEATWARD_MONITOR")
+        told = told.rstrip("/")
         if told == local_url:
             token = token or str(local.get("api_token", ""))
         return Place(told, token, "--monitor" if url else "BEATWARD_MONITOR")
@@ -67,7 +67,7 @@ def find_monitor(url: str | None, data: Path | None) -> Place:
 class Client:
     """Asks one monitor. Every method may raise MonitorUnreachable, Refused or ConfigError."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self.place = place
         headers = {"Accept": "application/json"}
         if place.token:
@@ -75,7 +75,7 @@ class Client:
         # A proxy is for the world outside; it could not reach this machine's own monitor.
         is_local = urlsplit(place.url).hostname in ("localhost", "127.0.0.1", "::1")
         self._http = httpx2.Client(
-            base_url=place.url, headers=headers, timeout=_TIMEOUT_SECONDS, trust_env=not is_local
+            base_url=place.url, headers=headers, timeout=timeout_seconds, trust_env=not is_local
         )
 
     def close(self) -> None:

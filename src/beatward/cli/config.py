@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -23,6 +23,7 @@ from beatward.errors import ConfigError
 _DURATION = get_args(Duration)[1]
 _ADDRESS = get_args(Address)[1]
 _DURATION_WORDS = "duration, as 250ms or 2s"
+_COUNT_WORDS = "whole number"
 # One or several names, then at least two spaces or more of deeper lines, as in our docstrings.
 _ENTRY = re.compile(r"(?P<names>[a-z_]+(?:, [a-z_]+)*) {2,}(?P<text>\S.*)")
 
@@ -129,9 +130,10 @@ def _reasons(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _unit(field: FieldInfo) -> str:
-    if _DURATION in field.metadata:
-        return _DURATION_WORDS
     words = ["host:port"] if _ADDRESS in field.metadata else _kinds(field.annotation)
+    # A whole number that is read from text is a duration; bounds would be in nanoseconds.
+    if any(isinstance(mark, BeforeValidator) for mark in field.metadata):
+        return " or ".join(_DURATION_WORDS if word == _COUNT_WORDS else word for word in words)
     bounds = [
         f"{sign} {getattr(mark, name)}"
         for mark in field.metadata
@@ -154,7 +156,7 @@ def _kinds(annotation: Any) -> list[str]:
         return [f"list of {' or '.join(_kinds(get_args(annotation)[0]))}"]
     if origin is dict:
         return ["table of text"]
-    plain = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+    plain = {bool: "true or false", int: _COUNT_WORDS, float: "number", str: "text", Path: "path"}
     return [plain.get(annotation, "")]
 
 

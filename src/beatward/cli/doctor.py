@@ -33,6 +33,8 @@ _FREE_NONE = 64 * 1024**2
 # One descriptor a connection or stream, and some of our own.
 _DESCRIPTORS_FEW = 4096
 _DESCRIPTORS_NONE = 256
+# A monitor on this machine answers in milliseconds; a stranger may never.
+_ANSWER_SECONDS = 1.0
 _SLOW_CLOCKS = ("jiffies", "hpet", "acpi_pm", "pit")
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -187,7 +189,7 @@ def _occupied(address: str, name: str, error: OSError) -> Finding:
     host, port = split_address(address)
     shown = f"[{host}]" if ":" in host else host
     local = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)  # noqa: S104  compared only
-    client = Client(Place(f"http://{local}:{port}"))
+    client = Client(Place(f"http://{local}:{port}"), timeout_seconds=_ANSWER_SECONDS)
     with contextlib.closing(client), contextlib.suppress(BeatwardError):
         client.get("/healthz")
         return Finding(name, OK, f"{address} is taken by a beatward monitor that answers")
