@@ -21,6 +21,7 @@ from beatward.core.registry import Registry
 
 # How a node reports, in words; a slot never heard from has none.
 VIA_WORDS: dict[int, str] = {Via.UDP: "udp", Via.HTTP: "http", Via.PING: "ping"}
+VIA_CODES = {word: code for code, word in VIA_WORDS.items()}
 
 
 @dataclass(frozen=True, slots=True)

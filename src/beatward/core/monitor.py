@@ -14,7 +14,7 @@ import numpy as np
 
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Recovered
-from beatward.core.explanation import Rooms
+from beatward.core.explanation import VIA_CODES, Rooms
 from beatward.core.guard import Guard, GuardSettings
 from beatward.core.hearing import Hearing
 from beatward.core.instants import NEVER, SECOND, format_duration
@@ -29,7 +29,7 @@ from beatward.core.membership import (
 )
 from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.policy import ActionSettings, Rule
-from beatward.core.registry import Registry
+from beatward.core.registry import NO_VIA, Registry
 from beatward.core.snapshot import Snapshot, freeze
 from beatward.core.voice import Voice
 
@@ -111,6 +111,7 @@ class Monitor:
         self._ledger = Ledger(rooms, self._outbox, settings.rules)
         self._journaled = 0
         self._turns = 0
+        self._refused_count = 0
 
     # -- beginning ---------------------------------------------------------------------------
 
@@ -140,6 +141,7 @@ class Monitor:
         registry.interval_ns[slot] = record.interval_ns
         if record.address:
             registry.peer[slot] = np.frombuffer(record.address, np.uint8)
+        registry.via[slot] = VIA_CODES.get(record.via, NO_VIA)
         status = Status[record.status.upper()]
         grace_ns = now_ns + self._grace_ns(slot)
         membership.place(
@@ -202,6 +204,7 @@ class Monitor:
             counters={
                 "records": self._intake.records_count,
                 "accepted": self._hearing.accepted_count,
+                "joins_refused": self._refused_count,
             },
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
             outbox=self._outbox.counts(),
@@ -247,11 +250,16 @@ class Monitor:
         watched = np.flatnonzero(WATCHED[status] & in_use)
         heard = watched[detector.deadline_ns[watched] != NEVER]
         detector.extend(heard, now_ns + detector.timeout_ns(heard))
-        membership.watch(heard, detector.deadline_ns[heard])
+        # Never closer: who was just resumed has a grace that is longer than its timeout.
+        due_ns = np.maximum(membership.due_ns[heard], detector.deadline_ns[heard])
+        membership.watch(heard, due_ns)
         unheard = watched[detector.deadline_ns[watched] == NEVER]
         grace_ns = now_ns + self.settings.start_grace_ns
         membership.due_ns[unheard] = np.maximum(membership.due_ns[unheard], grace_ns)
-        suspects = np.flatnonzero((status == Status.SUSPECT) & in_use)
+        # The window of a suspect known from before a restart lies behind its grace, and stays.
+        window_ns = self.settings.membership.window_ns
+        is_open = membership.window_ends_ns[: len(status)] <= now_ns + window_ns
+        suspects = np.flatnonzero((status == Status.SUSPECT) & in_use & is_open)
         self._open_window(suspects, now_ns)
         begun = len(watched) + len(suspects)
         length = format_duration(pause_ns)
@@ -287,7 +295,13 @@ class Monitor:
 
     def _join(self, order: Order, now_ns: int) -> None:
         known = self._registry.slot_of(order.name) >= 0
-        slot = self._enrol(order.name, order.labels)
+        try:
+            slot = self._enrol(order.name, order.labels)
+        except ValueError:
+            # Two names of one identity: by chance never, by somebody's effort perhaps. It must
+            # not end the monitor; the second name stays unknown.
+            self._refused_count += 1
+            return
         if known:
             return
         self._membership.place(
