@@ -144,7 +144,9 @@ class Hearing:
             self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
             beats = beats.take(fresh)
             if rounds == ROUNDS_MAX:
-                beats = beats.take(_newest_of_each(beats))
+                newest = _newest_of_each(beats)
+                self._intake.refuse(Reject.REPLAY, int(len(newest) - newest.sum()))
+                beats = beats.take(newest)
             scratch = np.empty(self._registry.count, np.int64)
             first = first_of_each(beats.slots, scratch)
             self._observe(beats.take(first), now_ns, learn=not stale)
@@ -260,6 +262,7 @@ class Hearing:
         # The heartbeat of this very slot may still come, so the reply stands one before it.
         heard = np.array([max(sequence - 1, int(registry.sequence[slot]))], np.int64)
         self._note(reply, heard)
+        self._note_gauges(reply)
         self._detector.observe(
             slots, heard, interval_ns(reply.records), reply.arrived_ns, learn=False
         )
@@ -281,6 +284,8 @@ class Hearing:
             exited = int(said["status"]) == Farewell.EXITED
             if exited:
                 self._exit_fields[slot] = int(said["cpu"])
+            # An answer of before the goodbye may still be under way; it must not undo this.
+            self._membership.challenge[slot] = 0
             cause = Cause.EXITED if exited else Cause.GOODBYE
             self._change(np.array([slot]), cause, now_ns)
 
@@ -304,7 +309,8 @@ class Hearing:
 
 def _newest_of_each(beats: Heartbeats) -> BoolArray:
     """Return which rows hold the highest sequence of their slot; of equals the first."""
-    order = np.lexsort((beats.records["sequence"], beats.slots))
+    backwards = -np.arange(len(beats.slots))
+    order = np.lexsort((backwards, beats.records["sequence"], beats.slots))
     last = np.ones(len(order), np.bool_)
     last[:-1] = beats.slots[order][1:] != beats.slots[order][:-1]
     newest = np.zeros(len(order), np.bool_)

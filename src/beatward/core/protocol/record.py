@@ -10,7 +10,7 @@ exactly one block after the key's block, so a tag costs two compressions with a 
     3      1    kind         see `Kind`
     4      4    slot         the monitor's index for this node, a hint; 0xFFFFFFFF: not known
     8      4    interval_ms  the next heartbeat is promised within this time of this one's due time
-    12     1    status       heartbeat: `Health`; goodbye: `Farewell`; otherwise 0
+    12     1    status       heartbeat, probe reply: `Health`; goodbye: `Farewell`; otherwise 0
     13     1    flags        see `Flag`
     14     2    cpu          hundredths of a percent, 0xFFFF: not measured; goodbye: exit code
     16     8    node         identity of the node, see `keys.node_id`
