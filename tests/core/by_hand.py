@@ -66,7 +66,8 @@ class ByHand:
         self.entries = []
         self.rejects_before = {}
         self.now = 0
-        self.step(0, orders=tuple(Order("join", name) for name in nodes))
+        joins = tuple(Order("join", name) for name in nodes)
+        self.first = self.step(0, orders=joins)
 
     def step(self, at_ns, *rows, via=Via.UDP, arrived_ns=None, drained_ns=None, **inputs):
         """Take one turn at an instant; rows are datagrams, which arrived just then."""
