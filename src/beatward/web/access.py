@@ -56,12 +56,12 @@ class Keyring:
     def admit_bearer(self, name: str, shown: str) -> NodeKeys | None:
         """Return the secrets of a name to who shows its bearer token, else None."""
         keys = self._known.get(name) or self._derive(name)
-        return self._admit(name, keys, keys is not None and same(keys.bearer, shown))
+        return self._admit(name, keys, is_right=keys is not None and same(keys.bearer, shown))
 
     def admit_ping(self, name: str, shown: str) -> NodeKeys | None:
         """Return the secrets of a name to who shows its ping key, else None."""
         keys = self._known.get(name) or self._derive(name)
-        return self._admit(name, keys, keys is not None and same(keys.ping_key, shown))
+        return self._admit(name, keys, is_right=keys is not None and same(keys.ping_key, shown))
 
     def _derive(self, name: str) -> NodeKeys | None:
         if not is_name(name):
@@ -70,7 +70,7 @@ class Keyring:
         key = node_key(self._master, node)
         return NodeKeys(node, key, bearer(key), ping_key(key))
 
-    def _admit(self, name: str, keys: NodeKeys | None, is_right: bool) -> NodeKeys | None:  # noqa: FBT001
+    def _admit(self, name: str, keys: NodeKeys | None, *, is_right: bool) -> NodeKeys | None:
         if keys is None or not is_right:
             return None
         if name not in self._known:
