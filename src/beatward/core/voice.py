@@ -22,6 +22,7 @@ class Voice:
     """Collects the replies of one turn; `session` is the number every life has to echo."""
 
     def __init__(self, registry: Registry, session: int) -> None:
+        assert 0 < session <= record.SESSION_MAX
         self._registry = registry
         self.session = session
         self._challenge = session
@@ -29,9 +30,9 @@ class Voice:
         self._peers: list[bytes] = []
 
     def challenge(self) -> int:
-        """Return a number not asked for before in this session: 32 bits, never 0."""
-        self._challenge = (self._challenge % 0xFFFFFFFF) + 1
-        return self._challenge
+        """Return a number not asked for before in this session, above those of sessions."""
+        self._challenge = (self._challenge + 1) & record.SESSION_MAX
+        return self._challenge + record.SESSION_MAX + 1
 
     def can_reach(self, slot: int) -> bool:
         """Tell whether a datagram from this slot ever came in, so that one can go back."""

@@ -25,6 +25,7 @@ from beatward.config import Settings, split_address
 from beatward.core.entry import Recovered
 from beatward.core.monitor import Monitor, Order
 from beatward.core.protocol import join, keys
+from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle
 from beatward.errors import ConfigError
 from beatward.server.clock import SystemClock
@@ -70,7 +71,7 @@ class _Opened:
     door: UdpDoor
     listener: socket.socket
     recovered: Recovered
-    session: int = field(default_factory=lambda: 1 + secrets.randbelow(0xFFFFFFFF))
+    session: int = field(default_factory=lambda: 1 + secrets.randbelow(SESSION_MAX))
 
 
 async def serve(

@@ -47,6 +47,9 @@ NO_GAUGE = 0xFFFF
 INCARNATION_MAX = 2**63 - 1
 SEQUENCE_MAX = 2**62 - 1
 INTERVAL_MS_MAX = 2**32 - 1
+# Sessions have numbers up to here and what suspects are asked for lies above, so that no recorded
+# answer to a probe can ever pass for the proof of a life in a later session.
+SESSION_MAX = 2**31 - 1
 
 _BODY = struct.Struct("<2sBBIIBBHQQQHHI")
 assert _BODY.size == BODY_SIZE
