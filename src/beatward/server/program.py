@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvicorn
-
 from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
 from beatward.config import Settings, split_address
 from beatward.core.entry import Recovered
@@ -42,11 +40,10 @@ from beatward.transport.udp import UdpDoor, open_door
 from beatward.web.app import create_app
 from beatward.web.backend import Backend, Identity
 from beatward.web.bulletin import Bulletin
+from beatward.web.listener import Listener
 
 JOURNAL_FILE = "journal.sqlite3"
 LOCAL_FILE = "local.json"
-# Streams end at once when the bulletin closes; this is for answers that are under way.
-_GRACEFUL_SECONDS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -188,31 +185,14 @@ async def _serve_http(
     stop: asyncio.Event,
     ready: Callable[[], None],
 ) -> None:
-    server = _Server(
-        uvicorn.Config(
-            create_app(backend),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
-        )
-    )
+    server = Listener(create_app(backend), backend.bulletin)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event
             await asyncio.sleep(0.005)
         ready()
         await stop.wait()
-        backend.bulletin.close()
         server.should_exit = True
-
-
-class _Server(uvicorn.Server):
-    """uvicorn as a task of our loop: signals are the program's business, not its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _drivers(settings: Settings, clock: SystemClock, inbox: Inbox) -> dict[str, Driver]:

@@ -16,7 +16,7 @@ from beatward.web.bulletin import Bulletin
 # A client that does not read its answer must not hold the monitor's end up.
 _GRACE_SECONDS = 3
 # Each connection is a file descriptor and some 10 kB; beyond this uvicorn answers 503.
-CONNECTIONS_MAX = 10_000
+CONNECTIONS_MAX = 20_000
 
 
 class Listener(uvicorn.Server):
