@@ -195,9 +195,13 @@ _SENTENCES: dict[Cause, Callable[[Facts], str]] = {
 
 
 def _refuter(facts: Facts) -> str:
-    if facts.probes_sent:
-        return f"a heartbeat or an answer to one of {facts.probes_sent} probes"
-    return "a heartbeat"
+    match facts.probes_sent:
+        case 0:
+            return "a heartbeat"
+        case 1:
+            return "a heartbeat or the answer to the probe"
+        case count:
+            return f"a heartbeat or an answer to one of {count} probes"
 
 
 def _would_change(facts: Facts) -> str:
