@@ -60,6 +60,7 @@ def test_a_snapshot_holds_no_secrets():
         data = value if isinstance(value, bytes) else value.tobytes()
         assert MASTER not in data
         assert key_of("web-1") not in data
+        assert hand.monitor._registry.secret[0].tobytes() not in data
 
 
 def test_a_free_row_is_no_node():

@@ -148,7 +148,7 @@ def frozen(monitor):
         "challenge": membership.challenge,
         "deadline_ns": monitor._detector.deadline_ns,
     }
-    assert {"peer", "proven", "incarnation", "sequence", "key", "heard_ns"} <= set(arrays)
+    assert {"peer", "proven", "incarnation", "sequence", "secret", "heard_ns"} <= set(arrays)
     return {name: array.copy() for name, array in arrays.items()}
 
 

@@ -6,7 +6,6 @@ the node it names, but may still be old: replay is judged in `core.registry`, wh
 sequence. Route: `Datagrams -> Intake.open -> Heartbeats`.
 """
 
-import hmac
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -139,7 +138,8 @@ class Intake:
         known = slots >= 0
         self.refuse(Reject.UNKNOWN_NODE, int(len(slots) - known.sum()))
         records, source, slots = records[known], source[known], slots[known]
-        genuine = self._verify(records, slots)
+        # With the extension 70 ns a record; in Python 1.5 us, most of a heartbeat's cost.
+        genuine = self._registry.tags.verify(records, slots, self._registry.secret)
         self.refuse(Reject.TAG, int(len(slots) - genuine.sum()))
         source = source[genuine]
         return Heartbeats(
@@ -167,22 +167,6 @@ class Intake:
             self.refuse(reason, int((kept & ~passed).sum()))
             kept &= passed
         return kept
-
-    def _verify(self, records: npt.NDArray[np.void], slots: IntArray) -> BoolArray:
-        # One HMAC a record in Python: 1.7 to 3.9 us, the largest cost of a heartbeat by far.
-        data = np.ascontiguousarray(records).tobytes()
-        keys = self._registry.key[slots].tobytes()
-        genuine = np.empty(len(slots), np.bool_)
-        compare, digest = hmac.compare_digest, hmac.digest
-        key_size = self._registry.key.shape[1]
-        for i in range(len(slots)):
-            start = i * record.RECORD_SIZE
-            body = data[start : start + record.BODY_SIZE]
-            key = keys[i * key_size : (i + 1) * key_size]
-            expected = digest(key, body, "sha256")[: record.TAG_SIZE]
-            found = data[start + record.BODY_SIZE : start + record.RECORD_SIZE]
-            genuine[i] = compare(expected, found)
-        return genuine
 
 
 # What a monitor takes in; an acknowledgement or a probe sent to a monitor is a mistake or an

@@ -1,8 +1,9 @@
 """Identity -> slot: a dense index into every array of the monitor, and the life of each node.
 
-A node is a row: identity, key, current incarnation and whether it has proved itself in this
-session, highest sequence heard, last address. Slots of forgotten nodes are used again. Arrays
-double when they are full. Not here: what a status is (`core.membership`) and deadlines (`detect`).
+A node is a row: identity, the secret of its tags, current incarnation and whether it has proved
+itself in this session, highest sequence heard, last address. Slots of forgotten nodes are used
+again. Arrays double when they are full. Not here: what a status is (`core.membership`) and
+deadlines (`detect`).
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.protocol.keys import KEY_SIZE, node_id, node_key
+from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import NO_GAUGE
+from beatward.core.tags import FASTEST, Tags
 
 _PEER_SIZE = 28
 IntArray = npt.NDArray[np.int64]
@@ -27,8 +29,9 @@ PAST_MAX = 65_536
 class Registry:
     """The arrays of identity. Public arrays are read by every room, written only here."""
 
-    def __init__(self, master: bytes, *, past_max: int = PAST_MAX) -> None:
+    def __init__(self, master: bytes, *, past_max: int = PAST_MAX, tags: Tags = FASTEST) -> None:
         self._master = master
+        self.tags = tags
         self._past_max = past_max
         self.capacity = _CAPACITY_MIN
         self.count = 0  # slots ever used; free ones lie below it
@@ -48,7 +51,8 @@ class Registry:
         self.cpu = np.full(self.capacity, NO_GAUGE, np.uint16)
         self.memory = np.full(self.capacity, NO_GAUGE, np.uint16)
         self.load = np.full(self.capacity, NO_GAUGE, np.uint16)
-        self.key = np.zeros((self.capacity, KEY_SIZE), np.uint8)
+        # What `tags` made of each key; the keys themselves can be derived again and are not kept.
+        self.secret = np.zeros((self.capacity, tags.secret_size), np.uint8)
         self.peer = np.zeros((self.capacity, _PEER_SIZE), np.uint8)
 
     def __len__(self) -> int:
@@ -87,7 +91,8 @@ class Registry:
         if labels:
             self.labels[slot] = dict(labels)
         self.node[slot] = node
-        self.key[slot] = np.frombuffer(node_key(self._master, node), np.uint8)
+        key = np.frombuffer(node_key(self._master, node), np.uint8)
+        self.secret[slot] = self.tags.prepare(key.reshape(1, -1))[0]
         self._clear_life(slot)
         if node in self._past:
             past = self._past.pop(node)
@@ -112,7 +117,7 @@ class Registry:
         self.labels.pop(slot, None)
         self.names[slot] = ""
         self.node[slot] = 0
-        self.key[slot] = 0
+        self.secret[slot] = 0
         self._clear_life(slot)
         self._free.append(slot)
 
@@ -177,7 +182,7 @@ _ARRAYS = (
     "cpu",
     "memory",
     "load",
-    "key",
+    "secret",
     "peer",
 )
 _FILLS = {"sequence": -1, "via": NO_VIA, "cpu": NO_GAUGE, "memory": NO_GAUGE, "load": NO_GAUGE}

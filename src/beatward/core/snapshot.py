@@ -60,6 +60,11 @@ class Snapshot:
         return self.rooms.membership.since_ns
 
     @property
+    def tags(self) -> str:
+        """How the machine checks tags, see `core.tags`."""
+        return self.rooms.registry.tags.name
+
+    @property
     def labels(self) -> Mapping[int, Mapping[str, str]]:
         """The labels of the rows that have any."""
         return self.rooms.registry.labels
@@ -82,7 +87,7 @@ def freeze(rooms: Rooms) -> Rooms:
     """Copy the rooms as they are, without secrets; costs about 200 bytes a node to copy."""
     count = rooms.registry.count
     return Rooms(
-        _cut(rooms.registry, count, without=("_master", "key")),
+        _cut(rooms.registry, count, without=("_master", "secret")),
         _cut(rooms.membership, count),
         _cut(rooms.detector, count),
         rooms.pauses,

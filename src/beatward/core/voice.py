@@ -26,7 +26,8 @@ class Voice:
         self._registry = registry
         self.session = session
         self._challenge = session
-        self._rows: list[bytes] = []
+        self._bodies: list[bytes] = []
+        self._secrets: list[bytes] = []
         self._peers: list[bytes] = []
 
     def challenge(self) -> int:
@@ -54,14 +55,15 @@ class Voice:
 
     def take(self) -> Replies:
         """Hand over what was said since the last call."""
-        if not self._rows:
+        count = len(self._bodies)
+        if not count:
             return EMPTY
-        replies = Replies(
-            np.frombuffer(b"".join(self._rows), np.uint8).reshape(-1, record.RECORD_SIZE),
-            np.frombuffer(b"".join(self._peers), np.uint8).reshape(-1, PEER_SIZE),
-        )
-        self._rows, self._peers = [], []
-        return replies
+        bodies = np.frombuffer(b"".join(self._bodies), np.uint8).reshape(count, -1)
+        secrets = np.frombuffer(b"".join(self._secrets), np.uint8).reshape(count, -1)
+        tags = self._registry.tags.seal(bodies, np.arange(count), secrets)
+        peers = np.frombuffer(b"".join(self._peers), np.uint8).reshape(count, -1)
+        self._bodies, self._secrets, self._peers = [], [], []
+        return Replies(np.hstack((bodies, tags)), peers)
 
     def _say(
         self,
@@ -84,5 +86,7 @@ class Voice:
             flags=flags,
             echo=echo,
         )
-        self._rows.append(record.seal(said, registry.key[slot].tobytes()))
+        self._bodies.append(record.pack(said))
+        # Taken now: when the turn ends, somebody else may have the slot.
+        self._secrets.append(registry.secret[slot].tobytes())
         self._peers.append(peer)

@@ -109,9 +109,9 @@ def tag(key: bytes, body: bytes) -> bytes:
     return hmac.digest(key, body, "sha256")[:TAG_SIZE]
 
 
-def seal(record: Record, key: bytes) -> bytes:
-    """Write a record and its tag: 64 bytes, ready for the wire."""
-    body = _BODY.pack(
+def pack(record: Record) -> bytes:
+    """Write the 48 bytes that a tag authenticates."""
+    return _BODY.pack(
         MAGIC,
         VERSION,
         record.kind,
@@ -127,6 +127,11 @@ def seal(record: Record, key: bytes) -> bytes:
         record.load,
         record.echo,
     )
+
+
+def seal(record: Record, key: bytes) -> bytes:
+    """Write a record and its tag: 64 bytes, ready for the wire."""
+    body = pack(record)
     return body + tag(key, body)
 
 
