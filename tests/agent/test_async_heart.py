@@ -61,3 +61,29 @@ async def test_an_async_heart_speaks_http_too(monitor, told):
         await asyncio.to_thread(monitor.wait, lambda: heart.is_acknowledged)
     posted = [body for path, body in monitor.requests if path.endswith("/heartbeat")]
     assert posted[-1]["kind"] == "goodbye"
+
+
+FORKING = """
+import asyncio, os
+from beatward import AsyncHeart
+async def main():
+    loop = asyncio.get_running_loop()
+    async with AsyncHeart("web-1", interval="20ms") as heart:
+        while not heart.is_acknowledged:
+            await asyncio.sleep(0.01)
+        if os.fork() == 0:
+            # The child's copy of the loop turns on for fifteen heartbeats' time.
+            loop.call_later(0.3, os._exit, 0)
+            await loop.create_future()
+        await asyncio.to_thread(os.wait)
+asyncio.run(main())
+"""
+
+
+def test_a_loop_that_turns_on_in_a_forked_child_is_silent_there(monitor, start):
+    process = start("-W", "ignore", "-c", FORKING)
+    assert process.wait(30) == 0
+    monitor.wait_goodbye("web-1")
+    sequences = [beat.sequence for beat in monitor.said("web-1")]
+    assert len(sequences) > 5
+    assert len(sequences) == len(set(sequences))
