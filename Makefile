@@ -51,6 +51,6 @@ lock: ## choose the newest versions again and pin them with hashes
 	@scripts/lock.sh
 
 clean: ## remove everything that was made here
-	rm -rf .venv .tools .stamp* build dist src/*.egg-info
+	rm -rf .venv .tools .stamp* build dist src/*.egg-info src/beatward/core/_tags*.so
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,9 +1,11 @@
 """What a user downloads: locked and hashed dependencies, and a wheel that has everything in it."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from email import message_from_string
@@ -73,25 +75,48 @@ def test_the_version_is_said_once():
     assert f'__version__ = "{PROJECT["version"]}"' in text
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Build a wheel from a copy, so that nothing is left behind in the checkout."""
-    copy = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+def copy_source(copy):
+    """Copy what is built from: building leaves things behind, which a second build would take."""
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so")
     shutil.copytree(ROOT / "src", copy / "src", ignore=ignored)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--wheel-dir", str(copy / "dist"), str(copy)]
-    subprocess.run(command, check=True, timeout=110, capture_output=True)
-    (path,) = (copy / "dist").glob("beatward-*.whl")
-    with zipfile.ZipFile(path) as archive:
+    return copy
+
+
+def pip(*arguments, **environment):
+    """Run pip as somebody without a network would."""
+    command = [sys.executable, "-m", "pip", *map(str, arguments)]
+    command += ["--no-deps", "--no-index", "--no-build-isolation"]
+    return subprocess.run(
+        command,
+        check=True,
+        timeout=110,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def wheel_path(tmp_path_factory):
+    source = copy_source(tmp_path_factory.mktemp("source"))
+    pip("wheel", "--quiet", "--wheel-dir", source / "dist", source)
+    (path,) = (source / "dist").glob("beatward-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_path):
+    with zipfile.ZipFile(wheel_path) as archive:
         yield archive
 
 
 def test_the_wheel_holds_every_source_file(wheel):
     package = ROOT / "src"
-    wanted = {str(path.relative_to(package)) for path in package.rglob("*.py")}
+    wanted = {str(path.relative_to(package)) for path in package.rglob("*.py*")}
+    wanted = {name for name in wanted if name.endswith((".py", ".pyi"))}
     wanted |= {"beatward/py.typed"}
     migrations = ROOT / "src" / "beatward" / "store" / "migrations"
     for path in migrations.rglob("*"):
@@ -105,6 +130,7 @@ def test_the_wheel_holds_nothing_but_the_package(wheel):
     for name in wheel.namelist():
         assert name.startswith(("beatward/", f"beatward-{version}.dist-info/")), name
         assert "__pycache__" not in name
+        assert not name.endswith(".c")
 
 
 def test_the_wheel_asks_for_click_unless_an_extra_is_named(wheel):
@@ -120,3 +146,74 @@ def test_the_wheel_asks_for_click_unless_an_extra_is_named(wheel):
 def test_the_wheel_installs_the_command(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
     assert "beatward = beatward.cli:main" in wheel.read(name).decode()
+
+
+# --- the optional extension ------------------------------------------------------------------
+
+EXTENSION = "beatward/core/_tags.abi3.so"
+# What a program finds when it imports an installed copy and not the checkout.
+ASK = """
+import beatward
+from beatward.core.tags import FASTEST, IMPLEMENTATIONS
+print(beatward.__file__, FASTEST.name, *IMPLEMENTATIONS)
+"""
+
+
+def ask(folder):
+    """Return where beatward came from, its fastest implementation, and the names of all."""
+    answer = subprocess.run(
+        [sys.executable, "-c", ASK],
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    where, fastest, *names = answer.split()
+    return Path(where).parents[1], fastest, names
+
+
+def can_compile():
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return shutil.which("cc") is not None and header.exists()
+
+
+needs_compiler = pytest.mark.skipif(
+    not can_compile() and os.environ.get("CI") != "true",
+    reason="no C compiler, or no Python.h (python3-dev)",
+)
+
+
+@needs_compiler
+def test_one_wheel_serves_every_python(wheel, wheel_path):
+    assert re.fullmatch(rf"beatward-{PROJECT['version']}-cp311-abi3-\w+\.whl", wheel_path.name)
+    shared = [name for name in wheel.namelist() if re.search(r"\.(so|pyd|dylib)$", name)]
+    assert shared == [EXTENSION]
+
+
+@needs_compiler
+def test_the_extension_asks_python_for_nothing_outside_the_limited_api(wheel):
+    # Private names (but for the three that the limited API's own macros use) differ from one
+    # Python to the next; so do functions that only some have, which this cannot see.
+    names = set(re.findall(rb"\b_Py\w+", wheel.read(EXTENSION)))
+    assert names <= {b"_PyArg_ParseTuple_SizeT", b"_Py_Dealloc", b"_Py_NoneStruct"}
+
+
+@needs_compiler
+def test_an_installed_wheel_uses_the_extension(wheel_path, tmp_path):
+    pip("install", "--quiet", "--target", tmp_path, wheel_path)
+    where, fastest, names = ask(tmp_path)
+    assert where == tmp_path
+    assert fastest != "python"
+    assert names[-2:] == ["scalar", "python"]
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_installs_and_says_so_in_one_line(tmp_path_factory, tmp_path):
+    source = copy_source(tmp_path_factory.mktemp("source"))
+    said = pip("install", "--verbose", "--target", tmp_path, source, CC="/bin/false")
+    lines = [line for line in said.splitlines() if 'extension "beatward.core._tags" failed' in line]
+    assert len(lines) == 1, said
+    assert "warning" in lines[0]
+    assert not list(tmp_path.rglob("*.so"))
+    assert ask(tmp_path) == (tmp_path, "python", ["python"])
