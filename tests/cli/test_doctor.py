@@ -9,6 +9,7 @@ import pytest
 
 from beatward.cli import doctor
 from beatward.cli.doctor import FAIL, OK, WARN
+from beatward.core.tags import FASTEST
 
 
 def results(done):
@@ -37,11 +38,23 @@ def test_a_fresh_machine_has_no_failure(beatward, settings):
     assert FAIL not in found.values(), done.out
     assert done.code == 0
     assert found.keys() == {
-        *("python", "sqlite", "data folder", "master key", "http", "udp", "receive buffer"),
+        *("python", "tags", "sqlite", "data folder", "master key", "http", "udp", "receive buffer"),
         *("clock", "open files", "monitor"),
     }
     assert found["monitor"] == WARN
     assert not data.exists()  # it looks and changes nothing
+
+
+def test_it_says_how_heartbeats_are_authenticated(beatward, settings):
+    path, _, _ = settings
+    (found,) = (
+        one["found"]
+        for one in beatward("doctor", "-c", path, "--json").json
+        if one["check"] == "tags"
+    )
+    assert found.startswith(FASTEST.name)
+    assert "not built" in doctor.check_tags("python").found
+    assert doctor.check_tags("scalar").found == "scalar, by the compiled extension"
 
 
 def test_everything_that_is_not_ok_has_advice(beatward, settings):

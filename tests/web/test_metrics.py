@@ -52,6 +52,12 @@ def test_prometheus_finds_no_fault(monitor, open_monitor, promtool):
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_metrics_say_how_heartbeats_are_authenticated(monitor):
+    found = samples(monitor.http.get("/metrics").text)
+    (labels,) = (dict(labels) for name, labels in found if name == "beatward_build_info")
+    assert labels["tags"] == monitor.get("/v1/status")["tags"]
+
+
 def test_metrics_count_what_happened(monitor, wait_until):
     def read():
         return samples(monitor.http.get("/metrics").text)

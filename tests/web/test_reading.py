@@ -2,6 +2,7 @@
 
 import pytest
 
+from beatward.core.tags import FASTEST
 from beatward.web import shapes
 
 READS = ["/v1/status", "/v1/nodes", "/v1/nodes/seen-1", "/v1/nodes/seen-1/explain", "/v1/events"]
@@ -215,3 +216,4 @@ def test_the_status_counts_what_is_there(monitor, flock):
     assert status["counters"]["accepted"] >= len(flock)
     assert status["health"]["status"] in ("ok", "degraded")
     assert status["last_event"] >= len(flock)
+    assert status["tags"] == FASTEST.name

@@ -24,6 +24,7 @@ from beatward.cli.client import Client, Place, find_monitor
 from beatward.cli.screen import console, print_json
 from beatward.config import Settings, load, split_address
 from beatward.core.protocol.keys import KEY_SIZE
+from beatward.core.tags import FASTEST
 from beatward.errors import BeatwardError, MonitorUnreachable
 
 # From here on SQLite's WAL is safe with several writers (its release notes, March 2026).
@@ -85,6 +86,7 @@ def doctor_command(
 
 def _examine(settings: Settings, folder: Path, place: Place) -> Iterator[Finding]:
     yield check_python()
+    yield check_tags(FASTEST.name)
     yield check_sqlite(sqlite3.sqlite_version_info)
     yield from check_folder(folder)
     yield from check_key(folder / "master.key")
@@ -102,6 +104,15 @@ def check_python() -> Finding:
     if sys.version_info < (3, 11):  # noqa: UP036  whoever runs this may have forced an install
         return Finding("python", FAIL, version, "install Python 3.11 or newer")
     return Finding("python", OK, version)
+
+
+def check_tags(name: str) -> Finding:
+    """Look how heartbeats would be authenticated; all ways are right, one is slow."""
+    if name == "python":
+        # No advice: below tens of thousands of heartbeats a second nobody would notice.
+        found = "python: the extension is not built; with a C compiler and Python.h it would be"
+        return Finding("tags", OK, f"{found}, and take several times as many heartbeats")
+    return Finding("tags", OK, f"{name}, by the compiled extension")
 
 
 def check_sqlite(version: tuple[int, ...]) -> Finding:

@@ -104,6 +104,7 @@ def show_status(backend: Served) -> Response:
         "name": backend.identity.name,
         "version": __version__,
         "udp": backend.identity.udp,
+        "tags": snapshot.tags,
         "at": timestamp(snapshot.taken_ns + offset_ns),
         "started": timestamp(started_ns + offset_ns),
         "running_ns": running_ns,

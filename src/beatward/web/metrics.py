@@ -63,7 +63,7 @@ class MonitorCollector(Collector):
         yield InfoMetricFamily(
             "beatward_build",
             "The program.",
-            {"version": __version__, "name": backend.identity.name},
+            {"version": __version__, "name": backend.identity.name, "tags": snapshot.tags},
         )
         yield from _fleet(snapshot)
         yield from _arrivals(snapshot)

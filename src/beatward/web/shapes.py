@@ -225,6 +225,10 @@ class Status(_Shape):
     name: str = Field(description="The monitor's name.")
     version: str = Field(description="The program's version.")
     udp: str = Field(description="Where agents send datagrams to, host:port.")
+    tags: str = Field(
+        description="How heartbeats are authenticated: `sha-ni`, `armv8` or `scalar` by the "
+        "compiled extension, `python` without it."
+    )
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
     started: str | None = Field(description=f"When this session began. {_AT}")
     running_ns: int = Field(description="How long ago that was, nanoseconds.")
