@@ -1,1 +1,15 @@
-"""Room under construction."""
+"""A world of its own, repeatable by its seed: clock, network, nodes, faults, checkers.
+
+    seed -> Scenario -> World -> Report(digest, violations, counts, journal)
+
+It drives the very `cycle.Cycle`, `core.monitor.Monitor` and `agent.pulse.Pulse` of production; all
+else is played: `clock`, `network`, `disk`, `hands`, `node`, `monitor`, under the events of
+`agenda`. `faults` draws what goes wrong, `checkers` know what is really so and what must hold.
+Not here: real time, sockets, processes, and chance that the seed does not decide.
+"""
+
+from .checkers import Violation
+from .run import Report, play, run
+from .scenario import Scenario, draw
+
+__all__ = ["Report", "Scenario", "Violation", "draw", "play", "run"]

@@ -1,0 +1,70 @@
+"""The promise about actions: decided on disk first, done at least once, never after their end.
+
+Not here: whether an action was the right answer (`core.policy` is tested by tables).
+"""
+
+from typing import TYPE_CHECKING
+
+from beatward.core.entry import Entry
+from beatward.core.outbox import Action
+
+if TYPE_CHECKING:
+    from .checkers import Checkers
+
+
+class Deeds:
+    """What the disk says of every action, and what the hands really did."""
+
+    def __init__(self, checkers: "Checkers") -> None:
+        self._checkers = checkers
+        self._states: dict[str, str] = {}
+        self._nodes: dict[str, str] = {}
+        self._done: set[str] = set()
+
+    def written(self, entry: Entry) -> None:
+        """Take an entry that has reached the disk."""
+        record = entry.action_record
+        if record is None:
+            return
+        if record.state == "done" and record.key not in self._done:
+            message = f"{record.key} has succeeded on disk and was never done"
+            self._checkers.violate("action", record.node, message)
+        self._states[record.key] = record.state
+        self._nodes[record.key] = record.node
+
+    def begun(self, action: Action) -> None:
+        """Check an attempt as it begins."""
+        self._checkers.counts["attempts"] += 1
+        if action.key not in self._states:
+            message = f"{action.key} begins before its decision is on disk"
+            self._checkers.violate("action", action.node, message)
+        self._check_not_ended(action, "begins")
+
+    def done(self, action: Action) -> None:
+        """Check a deed at the instant it is done."""
+        self._checkers.counts["deeds"] += 1
+        if action.key in self._done:
+            self._checkers.counts["deeds done again"] += 1
+        self._done.add(action.key)
+        self._check_not_ended(action, "is done")
+
+    def forget(self) -> None:
+        """Forget all with the lost disk."""
+        self._states.clear()
+        self._nodes.clear()
+        self._done.clear()
+
+    def finish(self) -> None:
+        """Check that every decided action has its end on disk."""
+        for key, state in self._states.items():
+            if state == "decided":
+                message = f"{key} was decided and has no final outcome"
+                self._checkers.violate("liveness", self._nodes[key], message)
+            elif state == "done":
+                self._checkers.counts["actions done"] += 1
+
+    def _check_not_ended(self, action: Action, verb: str) -> None:
+        state = self._states.get(action.key, "decided")
+        if state != "decided":
+            message = f"{action.key} {verb} although the disk says {state}"
+            self._checkers.violate("action", action.node, message)

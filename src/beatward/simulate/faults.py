@@ -1,0 +1,132 @@
+"""What goes wrong in one world, drawn from the seed before anything happens.
+
+Each kind of fault has its own generator, so a failing seed can be tried again without one kind
+and everything else stays as it was. A fault begins at an instant, touches one node, some, or the
+monitor, and ends after a while; at heal all that still lasts is ended. Not here: how a fault is
+done (`world`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from beatward.core.instants import MILLISECOND, MINUTE, SECOND
+
+from .chance import duration_ns, exponential_ns, split
+
+
+class Kind(StrEnum):
+    """Everything that can go wrong. The words are the names for `--without`."""
+
+    CRASH = "crash"  # kill -9 of a node, started again later, or never
+    FREEZE = "freeze"  # SIGSTOP of a node
+    HICCUP = "hiccup"  # a node's host is busy for a moment
+    SUSPEND = "suspend"  # a node's machine sleeps
+    CLOCK = "clock"  # a node's wall clock is set
+    LEAVE = "leave"  # a node says goodbye and is started again later
+    EXIT = "exit"  # the wrapped command ends; the wrapper says how
+    ILL = "ill"  # a node says of itself that it is not well
+    CUT_UP = "cut-up"  # nothing from a node reaches the monitor
+    CUT_DOWN = "cut-down"  # nothing from the monitor reaches a node
+    CUT = "cut"  # both
+    PARTITION = "partition"  # both, for many nodes at once
+    MONITOR_CRASH = "monitor-crash"
+    MONITOR_FREEZE = "monitor-freeze"
+    MONITOR_HICCUP = "monitor-hiccup"  # shorter than a pause that the monitor would notice
+    MONITOR_CLOCK = "monitor-clock"  # its wall clock is set
+    DISK = "disk"  # the monitor's disk refuses writes
+    STORE = "store"  # the monitor crashes and comes back without its disk
+    HANDS = "hands"  # every deed fails for a while
+    PAUSE = "pause"  # an operator announces maintenance
+    FORGET = "forget"  # an operator removes a node
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How a kind of fault comes: mean time between two on one target, and how long it lasts."""
+
+    spacing_ns: int
+    median_ns: int
+    most_ns: int
+    per_node: bool = True
+
+
+_M, _S = MINUTE, SECOND
+# Spacing is per target. Far worse than any real fleet, so that minutes hold what years bring.
+HABITS: dict[Kind, Habit] = {
+    Kind.CRASH: Habit(6 * _M, 15 * _S, 90 * _S),
+    Kind.FREEZE: Habit(6 * _M, 6 * _S, 60 * _S),
+    Kind.HICCUP: Habit(1 * _M, 80 * MILLISECOND, 900 * MILLISECOND),
+    Kind.SUSPEND: Habit(15 * _M, 20 * _S, 120 * _S),
+    Kind.CLOCK: Habit(10 * _M, 1, 1),
+    Kind.LEAVE: Habit(12 * _M, 20 * _S, 60 * _S),
+    Kind.EXIT: Habit(12 * _M, 5 * _S, 30 * _S),
+    Kind.ILL: Habit(10 * _M, 10 * _S, 60 * _S),
+    Kind.CUT_UP: Habit(12 * _M, 2 * _S, 40 * _S),
+    Kind.CUT_DOWN: Habit(12 * _M, 5 * _S, 60 * _S),
+    Kind.CUT: Habit(8 * _M, 2 * _S, 40 * _S),
+    Kind.PARTITION: Habit(5 * _M, 5 * _S, 40 * _S, per_node=False),
+    Kind.MONITOR_CRASH: Habit(100 * _S, 3 * _S, 60 * _S, per_node=False),
+    Kind.MONITOR_FREEZE: Habit(100 * _S, 3 * _S, 60 * _S, per_node=False),
+    Kind.MONITOR_HICCUP: Habit(20 * _S, 60 * MILLISECOND, 200 * MILLISECOND, per_node=False),
+    Kind.MONITOR_CLOCK: Habit(5 * _M, 1, 1, per_node=False),
+    Kind.DISK: Habit(2 * _M, 10 * _S, 60 * _S, per_node=False),
+    Kind.STORE: Habit(10 * _M, 2 * _S, 30 * _S, per_node=False),
+    Kind.HANDS: Habit(2 * _M, 10 * _S, 30 * _S, per_node=False),
+    Kind.PAUSE: Habit(20 * _M, 15 * _S, 60 * _S),
+    Kind.FORGET: Habit(40 * _M, 1, 1),
+}
+# A swarm: each world has some kinds switched off, or they would hide one another (A. Groce et al.,
+# "Swarm Testing", ISSTA 2012).
+_SWITCHED_ON = 0.6
+# Losing the disk voids every promise about actions; so it is rare, that the promise is tested.
+_STORE_ON = 0.1
+STAYS_DOWN_PROBABILITY = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault. `targets` are node numbers, empty for the monitor.
+
+    draw   one number between 0 and 1 for whatever the fault needs to choose
+    """
+
+    at_ns: int
+    kind: Kind
+    targets: tuple[int, ...]
+    duration_ns: int
+    draw: float
+
+
+def draw_kinds(seed: int, *, without: frozenset[str] = frozenset()) -> tuple[Kind, ...]:
+    """Draw which kinds of fault this world knows."""
+    rng = split(seed, "kinds")
+    # Drawn for every kind, so that leaving one out changes nothing else.
+    drawn = [(kind, rng.random()) for kind in Kind]
+    return tuple(
+        kind
+        for kind, draw in drawn
+        if draw < (_STORE_ON if kind == Kind.STORE else _SWITCHED_ON) and kind not in without
+    )
+
+
+def draw_faults(
+    seed: int, kinds: tuple[Kind, ...], *, nodes_count: int, begin_ns: int, end_ns: int
+) -> tuple[Fault, ...]:
+    """Draw all faults of a world in order of time."""
+    faults: list[Fault] = []
+    for kind in kinds:
+        rng = split(seed, f"fault {kind}")
+        habit = HABITS[kind]
+        spacing_ns = habit.spacing_ns // (nodes_count if habit.per_node else 1)
+        at_ns = begin_ns + exponential_ns(rng, spacing_ns)
+        while at_ns < end_ns:
+            targets: tuple[int, ...] = ()
+            if habit.per_node:
+                targets = (rng.randrange(nodes_count),)
+            elif kind == Kind.PARTITION:
+                count = rng.randint(2, nodes_count)
+                targets = tuple(sorted(rng.sample(range(nodes_count), count)))
+            lasts_ns = duration_ns(rng, habit.median_ns, most_ns=habit.most_ns)
+            faults.append(Fault(at_ns, kind, targets, lasts_ns, rng.random()))
+            at_ns += exponential_ns(rng, spacing_ns)
+    return tuple(sorted(faults, key=lambda fault: (fault.at_ns, fault.kind, fault.targets)))

@@ -1,0 +1,336 @@
+"""The monitor's process on a simulated machine: it turns the very `cycle.Cycle` of production.
+
+The process can be killed and started again from its disk, frozen between two turns or in the
+middle of one, and refused by its disk. Production turns every tick; here a turn is taken at the
+ticks when something has come in or is due, and often enough that an idle wheel is not taken for
+a pause. Not here: when any of this happens (`faults`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+import numpy as np
+
+from beatward.core.entry import Entry, Recovered
+from beatward.core.instants import MILLISECOND, NEVER
+from beatward.core.intake import PEER_SIZE, Datagrams, Replies
+from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.outbox import Action, Outcome
+from beatward.core.protocol.record import RECORD_SIZE
+from beatward.cycle import Cycle
+
+from .agenda import Agenda
+from .clock import HostClock
+from .disk import FlakyStore, Writer
+from .hands import Hands, Skill
+from .network import Datagram, Network
+from .truth import History, Trouble
+
+# 4 MiB (config: receive_buffer) at 768 bytes of kernel memory a small datagram.
+RECEIVE_BUFFER = 5461
+MASTER = bytes(range(32))
+
+
+class Ear(Protocol):
+    """Who is told what the monitor does: the checkers."""
+
+    def started(self, monitor: Monitor, recovered: Recovered) -> None:
+        """Note that a session began from the store."""
+
+    def submitted(self, entries: Sequence[Entry]) -> None:
+        """Note the entries of a turn."""
+
+    def written(self, entries: Sequence[Entry]) -> None:
+        """Note that entries reached the disk."""
+
+    def begun(self, action: Action) -> None:
+        """Note that an attempt begins."""
+
+    def done(self, action: Action) -> None:
+        """Note that a deed was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorHost:
+    """How the monitor is built and run.
+
+    tick_ns      the grid of turns
+    drain_max    datagrams that one drain takes
+    latency_ns   mean time of one write
+    """
+
+    settings: Settings
+    tick_ns: int = 5 * MILLISECOND
+    drain_max: int = 8192
+    latency_ns: int = 2 * MILLISECOND
+    build: Callable[..., Monitor] = Monitor
+
+
+class MonitorProcess:
+    """The machine, its disk, and at most one process of the monitor."""
+
+    def __init__(
+        self,
+        host: MonitorHost,
+        agenda: Agenda,
+        network: Network,
+        *,
+        clock: HostClock,
+        rng: Random,
+        ear: Ear,
+    ) -> None:
+        self.host = host
+        self.clock = clock
+        self.store = FlakyStore()
+        self.history = History()
+        self._skill = Skill()
+        self.monitor: Monitor | None = None
+        self.turns_count = 0
+        self.dropped_count = 0
+        self._agenda = agenda
+        self._network = network
+        self._rng = rng
+        self._ear = ear
+        self._cycle: Cycle | None = None
+        self._writer: Writer | None = None
+        self._hands: Hands | None = None
+        # The longest time without a turn, on a clock that is fast: not yet a pause.
+        self._idle_ns = host.settings.guard.pause_limit_ns * 9 // 10 - host.tick_ns
+        self._process = 0
+        self._turn_at_ns = NEVER
+        self._kernel: deque[Datagram] = deque()
+        self._journaled = 0
+        self._outcomes: list[Outcome] = []
+        self._orders: list[Order] = []
+        self._watermark_ns = 0
+        self._held: _Held | None = None
+        network.deliver_to_monitor = self._deliver
+        self.history.begin(Trouble.DOWN, agenda.now_ns)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a process runs, be it frozen."""
+        return self.monitor is not None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it can do nothing now: down or frozen."""
+        return not self.is_up or self.history.has(Trouble.FROZEN)
+
+    # -- what can be done to it -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start a process from what is on disk."""
+        if self.is_up:
+            return
+        now_ns = self._agenda.now_ns
+        self.history.end(Trouble.DOWN, now_ns)
+        self._process += 1
+        session = self._rng.randrange(1, 2**31)
+        monitor = self.host.build(self.host.settings, master=MASTER, session=session)
+        wall_offset_ns = self.wall_ns() - self.now_ns()
+        recovered = self.store.load(wall_offset_ns=wall_offset_ns)
+        monitor.restore(recovered, self.now_ns())
+        self._writer = Writer(
+            self.store,
+            self._agenda,
+            self._rng,
+            latency_ns=self.host.latency_ns,
+            receipt=self._receipt,
+            written=self._ear.written,
+        )
+        self._hands = Hands(
+            self._agenda,
+            self._rng,
+            self._skill,
+            begun=self._ear.begun,
+            done=self._ear.done,
+            outcome=self._outcome,
+        )
+        self._cycle = Cycle(
+            monitor, clock=self, inbox=self, journal=self, sender=self, drivers=self._hands
+        )
+        self.monitor = monitor
+        self._journaled = 0
+        self._watermark_ns = self.now_ns()
+        self._ear.started(monitor, recovered)
+        self._want_turn(now_ns)
+
+    def crash(self) -> None:
+        """Kill the process: all that is not on disk is lost."""
+        if not self.is_up:
+            return
+        self.thaw()
+        assert self._writer is not None
+        assert self._hands is not None
+        self._hands.die()
+        self._writer.die()
+        self.monitor = self._cycle = None
+        self._process += 1
+        self._turn_at_ns = NEVER
+        self._held = None
+        self._kernel.clear()
+        self._outcomes.clear()
+        self._orders.clear()
+        self.history.begin(Trouble.DOWN, self._agenda.now_ns)
+
+    def teach(self, skill: Skill) -> None:
+        """Let this and later processes' hands work that well."""
+        self._skill = skill
+        if self._hands is not None:
+            self._hands.skill = skill
+
+    def lose_store(self) -> None:
+        """Replace the disk of a monitor that is down by an empty one."""
+        assert not self.is_up
+        self.store = FlakyStore()
+
+    def freeze(self, place: str) -> bool:
+        """Stop the process; tell whether that was possible.
+
+        place   `between` two turns; `reading`: after the watermark was taken, so that the read
+                returns, with old stamps, what came in meanwhile; `judging`: after the read
+        """
+        if self.is_away:
+            return False
+        # In production a turn was taken within the last tick; here it may be longer ago.
+        self._take_turn()
+        self.history.begin(Trouble.FROZEN, self._agenda.now_ns)
+        if place != "between":
+            taken = list(self._kernel) if place == "judging" else None
+            if taken is not None:
+                self._kernel.clear()
+            self._held = _Held(self.now_ns(), taken, self.now_ns())
+        return True
+
+    def thaw(self) -> None:
+        """Let the process run on; what waited is taken in its next turn."""
+        if self.history.has(Trouble.FROZEN):
+            self.history.end(Trouble.FROZEN, self._agenda.now_ns)
+            self._turn_at_ns = NEVER
+            self._want_turn(self._agenda.now_ns)
+
+    def order(self, order: Order) -> bool:
+        """Hand an order in, as the web room does; tell whether somebody took it."""
+        if self.is_away:
+            return False
+        self._orders.append(order)
+        self._want_turn(self._agenda.now_ns)
+        return True
+
+    # -- ports.Clock, ports.Inbox, ports.Journal, ports.Sender ----------------------------------
+
+    def now_ns(self) -> int:
+        """Return the machine's monotonic clock."""
+        return self.clock.now_ns(self._agenda.now_ns)
+
+    def wall_ns(self) -> int:
+        """Return the machine's wall clock."""
+        return self.clock.wall_ns(self._agenda.now_ns)
+
+    def drain(self) -> Inputs:
+        """Take what has come in, stamped as `transport.udp` stamps it."""
+        now_ns = drained_ns = self.now_ns()
+        held, self._held = self._held, None
+        if held is not None:
+            now_ns = held.watermark_ns
+            drained_ns = held.drained_ns if held.taken is not None else drained_ns
+        if held is not None and held.taken is not None:
+            taken, emptied = held.taken, True
+        else:
+            count = min(len(self._kernel), self.host.drain_max)
+            taken = [self._kernel.popleft() for _ in range(count)]
+            emptied = not self._kernel
+        if emptied:
+            self._watermark_ns = now_ns
+        outcomes, self._outcomes = tuple(self._outcomes), []
+        orders, self._orders = tuple(self._orders), []
+        return Inputs(
+            self._watermark_ns,
+            drained_ns,
+            datagrams=(_packed(taken, now_ns),) if taken else (),
+            journaled=self._journaled,
+            outcomes=outcomes,
+            orders=orders,
+        )
+
+    def submit(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
+        """Hand entries to the writer, and tell the checkers."""
+        assert self._writer is not None
+        self._ear.submitted(entries)
+        self._writer.submit(entries, wall_offset_ns=wall_offset_ns)
+
+    def send(self, replies: Replies) -> None:
+        """Send each reply on its way."""
+        for row, peer in zip(replies.rows, replies.peers, strict=True):
+            self._network.send_to_node(peer.tobytes(), row.tobytes())
+
+    # -- the wheel ------------------------------------------------------------------------------
+
+    def _turn(self, process: int, at_ns: int) -> None:
+        if process == self._process and at_ns == self._turn_at_ns and not self.is_away:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        assert self._cycle is not None
+        self._turn_at_ns = NEVER
+        self.turns_count += 1
+        wake_ns = self._cycle.turn()
+        now_ns = self._agenda.now_ns
+        next_ns = now_ns + self._idle_ns
+        if wake_ns < NEVER:
+            next_ns = min(next_ns, self.clock.true_ns(wake_ns))
+        if self._kernel:
+            next_ns = now_ns
+        self._want_turn(max(next_ns, now_ns + 1))
+
+    def _want_turn(self, instant_ns: int) -> None:
+        """See to it that a turn is taken at the first tick from an instant on."""
+        tick_ns = self.host.tick_ns
+        at_ns = -(-instant_ns // tick_ns) * tick_ns
+        if at_ns < self._turn_at_ns:
+            self._turn_at_ns = at_ns
+            self._agenda.at(at_ns, self._turn, self._process, at_ns)
+
+    def _deliver(self, datagram: Datagram) -> bool:
+        if not self.is_up:
+            return False
+        if len(self._kernel) >= RECEIVE_BUFFER:
+            self.dropped_count += 1
+            return False
+        self._kernel.append(datagram)
+        self._want_turn(self._agenda.now_ns)
+        return True
+
+    def _receipt(self, sequence: int) -> None:
+        self._journaled = sequence
+        self._want_turn(self._agenda.now_ns)
+
+    def _outcome(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        self._want_turn(self._agenda.now_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A drain in the middle of which the process was frozen."""
+
+    watermark_ns: int
+    taken: list[Datagram] | None
+    drained_ns: int
+
+
+def _packed(taken: list[Datagram], arrived_ns: int) -> Datagrams:
+    sizes = np.array([len(datagram.data) for datagram in taken], np.int64)
+    width = max(RECORD_SIZE, -(-int(sizes.max()) // RECORD_SIZE) * RECORD_SIZE)
+    rows = b"".join(datagram.data.ljust(width, b"\0") for datagram in taken)
+    peers = b"".join(datagram.source for datagram in taken)
+    return Datagrams(
+        np.frombuffer(rows, np.uint8).reshape(len(taken), width),
+        sizes,
+        np.frombuffer(peers, np.uint8).reshape(len(taken), PEER_SIZE),
+        np.full(len(taken), arrived_ns, np.int64),
+    )

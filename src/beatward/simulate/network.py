@@ -1,0 +1,239 @@
+"""Datagrams on their way: lost, delayed, doubled, overtaken, damaged, or cut off for a while.
+
+The model (DETECTION.md 5.1): each datagram is lost with a fixed probability and otherwise delayed
+by a fixed part and a random part, exponential or lognormal; independent delays overtake each
+other unless the path is FIFO. Outages are time and not chance: a cut swallows everything in its
+direction while it lasts. Each path keeps a short memory of what became of every datagram, because
+a checker must know whether a silence was chance, an outage, or no silence at all.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+
+from beatward.core.instants import NEVER
+
+from .agenda import Agenda
+from .chance import exponential_ns, happens
+
+MONITOR = "monitor"
+# A verdict looks back over a few intervals and one probing window; with the shortest interval and
+# the longest window that the swarm draws that is below a hundred datagrams a path.
+FATES_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How the network behaves where nothing is broken.
+
+    withhold_probability  the adversary swallows it, perhaps to say it later
+    delay_ns              the fixed part
+    jitter_ns             mean of the random part
+    heavy_tail            lognormal with sigma 1 instead of exponential
+    """
+
+    loss_probability: float = 0.0
+    duplicate_probability: float = 0.0
+    damage_probability: float = 0.0
+    withhold_probability: float = 0.0
+    delay_ns: int = 200_000
+    jitter_ns: int = 100_000
+    heavy_tail: bool = False
+    is_fifo: bool = False
+
+    def draw_delay_ns(self, rng: Random) -> int:
+        """Draw how long one datagram takes."""
+        if self.heavy_tail:
+            # exp(N(-1/2, 1)) has mean 1.
+            return self.delay_ns + int(self.jitter_ns * rng.lognormvariate(-0.5, 1.0))
+        return self.delay_ns + exponential_ns(rng, self.jitter_ns)
+
+    def late_probability(self, limit_ns: int) -> float:
+        """Return the probability that a delay is longer than a limit."""
+        beyond_ns = limit_ns - self.delay_ns
+        if beyond_ns <= 0:
+            return 1.0
+        if self.jitter_ns == 0:
+            return 0.0
+        ratio = beyond_ns / self.jitter_ns
+        if self.heavy_tail:
+            return 0.5 * math.erfc((math.log(ratio) + 0.5) / math.sqrt(2.0))
+        return math.exp(-min(ratio, 700.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One datagram under way.
+
+    author   the node that wrote it, MONITOR, or "" for the adversary's own or replayed words
+    source   raw socket address it claims to come from; target: where it goes
+    """
+
+    data: bytes
+    source: bytes
+    target: bytes
+    author: str
+    sent_ns: int
+
+
+class End(Enum):
+    """What became of a datagram."""
+
+    FLYING = "flying"
+    LOST = "lost"  # by chance: lost, damaged or withheld by the adversary
+    CUT = "cut"  # by an outage
+    UNHEARD = "unheard"  # it arrived where nobody listened
+    ARRIVED = "arrived"
+
+
+@dataclass(slots=True)
+class Fate:
+    """One datagram as the truth knows it; `arrived_ns` is when its first good copy arrived."""
+
+    data: bytes
+    sent_ns: int
+    end: End = End.FLYING
+    arrived_ns: int = NEVER
+
+
+class Path:
+    """One direction between one node and the monitor."""
+
+    def __init__(self) -> None:
+        self.cuts_count = 0
+        self.fates: deque[Fate] = deque(maxlen=FATES_MAX)
+        self.last_arrival_ns = 0
+
+
+_COUNTS = ("sent", "lost", "withheld", "cut", "duplicated", "damaged", "unheard")
+
+
+class Network:
+    """All paths. `watch` is the adversary's ear: datagram, node, and whether he swallowed it."""
+
+    def __init__(self, agenda: Agenda, rng: Random, weather: Weather) -> None:
+        self._agenda = agenda
+        self._rng = rng
+        self.weather = weather
+        self.to_monitor: dict[str, Path] = {}
+        self.to_node: dict[str, Path] = {}
+        self.counts = dict.fromkeys(_COUNTS, 0)
+        self.watch: Callable[[Datagram, str, bool], None] = lambda _datagram, _node, _took: None
+        self.deliver_to_monitor: Callable[[Datagram], bool] = lambda _datagram: False
+        self._sockets: dict[bytes, Callable[[Datagram], bool]] = {}
+        self._owners: dict[bytes, str] = {}
+
+    def add_node(self, name: str) -> None:
+        """Lay the two paths of a node."""
+        self.to_monitor[name] = Path()
+        self.to_node[name] = Path()
+
+    def open_socket(self, address: bytes, owner: str, deliver: Callable[[Datagram], bool]) -> None:
+        """Let datagrams to an address reach a node's process; `deliver` says if it was taken."""
+        self._sockets[address] = deliver
+        self._owners[address] = owner
+
+    def close_socket(self, address: bytes) -> None:
+        """Let datagrams to an address vanish. Its owner stays known: the path still leads there."""
+        self._sockets.pop(address, None)
+
+    def cut(self, path: Path) -> None:
+        """Begin an outage of a path; outages may overlap."""
+        path.cuts_count += 1
+
+    def mend(self, path: Path) -> None:
+        """End one outage of a path."""
+        assert path.cuts_count > 0
+        path.cuts_count -= 1
+
+    def send_to_monitor(self, name: str, source: bytes, data: bytes) -> None:
+        """Send from a node."""
+        datagram = Datagram(data, source, b"", name, self._agenda.now_ns)
+        self._send(self.to_monitor[name], datagram, name)
+
+    def send_to_node(self, target: bytes, data: bytes) -> None:
+        """Send from the monitor; an address that no node ever had leads nowhere."""
+        owner = self._owners.get(target)
+        if owner is not None:
+            datagram = Datagram(data, b"", target, MONITOR, self._agenda.now_ns)
+            self._send(self.to_node[owner], datagram, owner)
+
+    def inject(self, datagram: Datagram) -> None:
+        """Let the adversary's datagram arrive now, past all weather."""
+        self._hand_over(datagram)
+
+    def missed_probability(self, limit_ns: int) -> float:
+        """Return the probability that chance keeps a datagram from arriving within a limit."""
+        weather = self.weather
+        kept = 1.0 - weather.loss_probability
+        kept *= (1.0 - weather.damage_probability) * (1.0 - weather.withhold_probability)
+        return 1.0 - kept * (1.0 - weather.late_probability(limit_ns))
+
+    def _send(self, path: Path, datagram: Datagram, name: str) -> None:
+        rng, weather = self._rng, self.weather
+        fate = Fate(datagram.data, datagram.sent_ns)
+        path.fates.append(fate)
+        self.counts["sent"] += 1
+        lost = happens(rng, weather.loss_probability)
+        withheld = happens(rng, weather.withhold_probability)
+        if path.cuts_count:
+            self._end(fate, End.CUT, "cut")
+            return
+        # He sits on the monitor's side of a cut, or he would be a path round it.
+        self.watch(datagram, name, withheld)
+        if lost or withheld:
+            self._end(fate, End.LOST, "lost" if lost else "withheld")
+        else:
+            self._fly(path, datagram, fate)
+            if happens(rng, weather.duplicate_probability):
+                self.counts["duplicated"] += 1
+                self._fly(path, datagram, fate)
+
+    def _fly(self, path: Path, datagram: Datagram, fate: Fate) -> None:
+        sent = self._damaged(datagram)
+        arrives_ns = self._agenda.now_ns + self.weather.draw_delay_ns(self._rng)
+        if self.weather.is_fifo:
+            arrives_ns = max(arrives_ns, path.last_arrival_ns)
+        path.last_arrival_ns = max(path.last_arrival_ns, arrives_ns)
+        self._agenda.at(arrives_ns, self._arrive, path, sent, fate)
+
+    def _damaged(self, datagram: Datagram) -> Datagram:
+        if not happens(self._rng, self.weather.damage_probability):
+            return datagram
+        self.counts["damaged"] += 1
+        data = flipped(self._rng, datagram.data)
+        return Datagram(data, datagram.source, datagram.target, "", datagram.sent_ns)
+
+    def _arrive(self, path: Path, datagram: Datagram, fate: Fate) -> None:
+        # What is under way when an outage begins is lost with it.
+        if path.cuts_count:
+            self._end(fate, End.CUT, "cut")
+        elif not datagram.author:
+            self._hand_over(datagram)
+            self._end(fate, End.LOST, "lost")
+        elif not self._hand_over(datagram):
+            self._end(fate, End.UNHEARD, "unheard")
+        elif fate.end != End.ARRIVED:
+            fate.end, fate.arrived_ns = End.ARRIVED, self._agenda.now_ns
+
+    def _hand_over(self, datagram: Datagram) -> bool:
+        if not datagram.target:
+            return self.deliver_to_monitor(datagram)
+        deliver = self._sockets.get(datagram.target)
+        return deliver is not None and deliver(datagram)
+
+    def _end(self, fate: Fate, end: End, counter: str) -> None:
+        self.counts[counter] += 1
+        if fate.end == End.FLYING:
+            fate.end = end
+
+
+def flipped(rng: Random, data: bytes) -> bytes:
+    """Return the bytes with one bit turned round."""
+    damaged = bytearray(data)
+    place = rng.randrange(8 * len(damaged))
+    damaged[place // 8] ^= 1 << place % 8
+    return bytes(damaged)

@@ -1,0 +1,270 @@
+"""One simulated node: a machine with clocks, and a process on it that runs the real `Pulse`.
+
+The process can be killed, started again as a new life, frozen (SIGSTOP), suspended with its
+machine, have its wall clock set, say goodbye, or end under a wrapper that reports how. It drives
+`Pulse` as `agent.heart` does: wait for a datagram until the next heartbeat is due, answer at once,
+beat when it is due, open a new socket and join again when nobody answers.
+Not here: when any of this happens (`faults`), and enrolment itself (`world` plays the HTTP).
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Protocol
+
+from beatward.agent.pulse import Pulse, Report
+from beatward.core.instants import MICROSECOND, NEVER, SECOND
+from beatward.core.intake import PEER_SIZE
+from beatward.core.protocol.record import Farewell, Health
+
+from .agenda import Agenda
+from .chance import exponential_ns
+from .clock import HostClock
+from .network import Datagram, Network
+from .truth import NodeTruth, Trouble
+
+# A socket's default receive buffer holds some 270 small datagrams (net.core.rmem_default, 208 kB,
+# 768 bytes of kernel memory each).
+SOCKET_BUFFER = 270
+# An agent whose enrolment failed asks again after about so long.
+JOIN_SPACING_NS = SECOND
+_LOOK_NS = SECOND // 10
+ILL = "ill"
+_ADDRESS = struct.Struct("=H2s4s")
+
+
+class Answered(Protocol):
+    """What is called with the answer to a request to be enrolled."""
+
+    def __call__(self, *, accepted: bool) -> None:
+        """Take the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """How one node is built.
+
+    keeps_state     a state file: incarnations grow whatever the wall clock does, and the key is
+                    there before the first word with the monitor
+    lateness_ns     mean lateness of its timers
+    """
+
+    name: str
+    number: int
+    key: bytes
+    interval_ns: int
+    keeps_state: bool = True
+    lateness_ns: int = 100 * MICROSECOND
+
+
+class Node:
+    """A machine and at most one process on it.
+
+    join   asks for enrolment by HTTP and calls back, later
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        agenda: Agenda,
+        network: Network,
+        *,
+        clock: HostClock,
+        rng: Random,
+        truth: NodeTruth,
+        join: Callable[["Node", Answered], None],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.truth = truth
+        self.pulse: Pulse | None = None
+        self.stays_down = False
+        self._agenda = agenda
+        self._network = network
+        self._rng = rng
+        self._join = join
+        self._process = 0  # counts processes, so that a timer of a dead one does nothing
+        self._timer = 0  # counts timers, so that one that was set anew does nothing
+        self._address = b""
+        self._ports_count = 0
+        self._has_key = False
+        self._last_incarnation = 0
+        self._is_leaving = False
+        self._inbox: deque[Datagram] = deque()
+        truth.history.begin(Trouble.DOWN, agenda.now_ns)
+        network.add_node(settings.name)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a process runs, be it frozen."""
+        return not self.truth.history.has(Trouble.DOWN)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the process is there and gets no time."""
+        history = self.truth.history
+        return history.has(Trouble.FROZEN) or history.has(Trouble.SUSPENDED)
+
+    # -- what can be done to it -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start a process: a new life."""
+        if self.is_up:
+            return
+        now_ns = self._agenda.now_ns
+        self.truth.history.end(Trouble.DOWN, now_ns)
+        self._process += 1
+        self._ask_to_join(self._process)
+        if self._has_key and self.settings.keeps_state:
+            self._begin(self._process)
+
+    def crash(self) -> None:
+        """Kill the process: no last word."""
+        if not self.is_up:
+            return
+        self._process += 1
+        self.pulse = None
+        self._inbox.clear()  # SIGKILL ends a stopped process too, before it reads another byte
+        self.wake()
+        self._network.close_socket(self._address)
+        self.truth.history.begin(Trouble.DOWN, self._agenda.now_ns)
+
+    def still(self, trouble: Trouble) -> bool:
+        """Freeze the process or suspend its machine; tell whether that was possible."""
+        if not self.is_up or self.is_still:
+            return False
+        self.truth.history.begin(trouble, self._agenda.now_ns)
+        return True
+
+    def wake(self) -> None:
+        """End a freeze or a suspension: what waits in the socket is read, late timers fire."""
+        history, now_ns = self.truth.history, self._agenda.now_ns
+        if history.has(Trouble.SUSPENDED):
+            self.clock.lose(now_ns - history.within(now_ns, now_ns)[-1].begin_ns)
+            self._inbox.clear()  # a machine that sleeps takes nothing from the network
+            history.end(Trouble.SUSPENDED, now_ns)
+        elif history.has(Trouble.FROZEN):
+            history.end(Trouble.FROZEN, now_ns)
+        else:
+            return
+        while self._inbox:
+            self._take(self._inbox.popleft())
+        self._arm()
+
+    def leave(self, farewell: Farewell, exit_code: int | None = None) -> None:
+        """Say goodbye and end: in order, or as the wrapper of a command that ended."""
+        if self.pulse is None or self.is_still or self._is_leaving:
+            return
+        self._is_leaving = True
+        self.truth.farewells.append((self._agenda.now_ns, farewell, exit_code))
+        self._say(self.pulse.goodbye(self._now_ns(), farewell, exit_code=exit_code))
+        self._arm()
+
+    # -- its own life ---------------------------------------------------------------------------
+
+    def _ask_to_join(self, process: int) -> None:
+        if process == self._process and self.is_up:
+            self._join(self, partial(self._joined, process))
+
+    def _joined(self, process: int, *, accepted: bool) -> None:
+        if process != self._process or not self.is_up:
+            return
+        if self.is_still:  # the answer waits in the socket
+            self._agenda.after(_LOOK_NS, partial(self._joined, process, accepted=accepted))
+            return
+        if not accepted:
+            again_ns = JOIN_SPACING_NS + exponential_ns(self._rng, JOIN_SPACING_NS)
+            self._agenda.after(again_ns, self._ask_to_join, process)
+            return
+        self._has_key = True
+        if self.pulse is not None:
+            self.pulse.introduce(self._now_ns())
+            self._arm()
+        self._begin(process)
+
+    def _begin(self, process: int) -> None:
+        """Speak for the first time in this life, a moment after the process was started."""
+        if process != self._process or self.pulse is not None:
+            return
+        wall_us = self.clock.wall_ns(self._agenda.now_ns) // MICROSECOND
+        if self.settings.keeps_state:
+            wall_us = max(wall_us, self._last_incarnation + 1)
+        self._is_leaving = False
+        self._open_socket()
+        self.pulse = Pulse(
+            self.settings.name,
+            self.settings.key,
+            incarnation=wall_us,
+            interval_ns=self.settings.interval_ns,
+            start_ns=self._now_ns(),
+        )
+        self._arm()
+
+    def _now_ns(self) -> int:
+        return self.clock.now_ns(self._agenda.now_ns)
+
+    def _arm(self) -> None:
+        """Set the timer for what the pulse wants next; whatever was set before is void."""
+        if self.pulse is None:
+            return
+        self._timer += 1
+        if self.pulse.next_due_ns == NEVER:
+            self._agenda.after(0, self._end_after_goodbye, self._process)
+            return
+        due_ns = self.clock.true_ns(self.pulse.next_due_ns)
+        late_ns = exponential_ns(self._rng, self.settings.lateness_ns)
+        self._agenda.at(due_ns + late_ns, self._ring, self._timer)
+
+    def _ring(self, timer: int) -> None:
+        if timer != self._timer or self.pulse is None or self.is_still:
+            return
+        now_ns = self._now_ns()
+        if now_ns >= self.pulse.next_due_ns:
+            ill = self.truth.illness.has(ILL)
+            self._say(self.pulse.beat(now_ns, Report(Health.ILL if ill else Health.WELL)))
+        self._last_incarnation = max(self._last_incarnation, self.pulse.incarnation)
+        if self.pulse.wants_reconnect:
+            self._open_socket()
+            self.pulse.reconnected()
+            self._ask_to_join(self._process)
+        self._arm()
+
+    def _end_after_goodbye(self, process: int) -> None:
+        if process == self._process and self._is_leaving and not self.is_still:
+            self.crash()
+
+    # -- its socket -----------------------------------------------------------------------------
+
+    def _open_socket(self) -> None:
+        """Open a socket with a new port; what was sent to the old one is lost."""
+        self._network.close_socket(self._address)
+        self._ports_count += 1
+        port = 1024 + self._ports_count % 60_000
+        host = bytes((10, 0, self.settings.number // 256, self.settings.number % 256))
+        packed = _ADDRESS.pack(2, port.to_bytes(2, "big"), host)
+        self._address = packed.ljust(PEER_SIZE, b"\0")
+        self._network.open_socket(self._address, self.settings.name, self._deliver)
+
+    def _say(self, data: bytes) -> None:
+        self._network.send_to_monitor(self.settings.name, self._address, data)
+
+    def _deliver(self, datagram: Datagram) -> bool:
+        """Take a datagram off the network; tell whether it was kept."""
+        if self.truth.history.has(Trouble.SUSPENDED):
+            return False
+        if self.is_still:
+            if len(self._inbox) == SOCKET_BUFFER:
+                return False
+            self._inbox.append(datagram)
+            return True
+        self._take(datagram)
+        self._arm()
+        return True
+
+    def _take(self, datagram: Datagram) -> None:
+        if self.pulse is not None:
+            for reply in self.pulse.receive(datagram.data, self._now_ns()):
+                self._say(reply)

@@ -1,0 +1,102 @@
+"""One seed from beginning to end, and what came of it.
+
+`run(4711)` draws a world, plays it, and reports. The digest is taken over the journal, so two runs
+are the same if and only if they wrote the same. Route: `seed -> Scenario -> World -> Report`.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from beatward.core.entry import Entry
+from beatward.core.monitor import Monitor
+
+from .checkers import Line, Violation
+from .scenario import Scenario, draw
+from .world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of one world.
+
+    digest         SHA-256 over the canonical JSON of every entry that reached a disk, in order
+    probabilities  of each unlucky verdict (see `verdicts`)
+    """
+
+    seed: int
+    digest: str
+    violations: tuple[Violation, ...]
+    counts: dict[str, int]
+    probabilities: tuple[float, ...]
+    journal: tuple[Entry, ...]
+    log: tuple[Line, ...]
+    scenario: Scenario
+
+
+def run(
+    seed: int,
+    *,
+    minutes: float = 6.0,
+    without: frozenset[str] = frozenset(),
+    build: Callable[..., Monitor] = Monitor,
+) -> Report:
+    """Play the world of a seed.
+
+    minutes   of virtual time, heal and settling included
+    without   kinds of fault to leave out
+    build     makes the monitor; another one than ours is how the checkers themselves are tested
+    """
+    return play(draw(seed, minutes=minutes, without=without), build=build)
+
+
+def play(scenario: Scenario, *, build: Callable[..., Monitor] = Monitor) -> Report:
+    """Play one world."""
+    world = World(scenario, build=build)
+    world.play()
+    return Report(
+        seed=scenario.seed,
+        digest=digest(world.journal),
+        violations=tuple(world.checkers.violations),
+        counts=_counts(world),
+        probabilities=tuple(world.checkers.verdicts.unlucky_probabilities),
+        journal=tuple(world.journal),
+        log=tuple(world.checkers.log),
+        scenario=scenario,
+    )
+
+
+def digest(journal: Iterable[Entry]) -> str:
+    """Return the SHA-256 of a journal's canonical JSON, one entry a line."""
+    hashed = hashlib.sha256()
+    for entry in journal:
+        hashed.update(canonical(entry).encode())
+        hashed.update(b"\n")
+    return hashed.hexdigest()
+
+
+def canonical(entry: Entry) -> str:
+    """Write an entry as JSON in the one form that the digest is taken over."""
+    return json.dumps(asdict(entry), sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    message = f"{value!r} is in an entry, and is no JSON"
+    raise TypeError(message)
+
+
+def _counts(world: World) -> dict[str, int]:
+    counts = Counter(world.checkers.counts)
+    counts.update({f"fault {kind}": count for kind, count in world.faults.items()})
+    counts.update({f"datagrams {name}": count for name, count in world.network.counts.items()})
+    counts.update({f"adversary {name}": count for name, count in world.adversary.counts.items()})
+    counts["turns"] = world.monitor.turns_count
+    counts["events"] = world.agenda.count
+    counts["nodes"] = len(world.nodes)
+    counts["datagrams dropped by the kernel"] = world.monitor.dropped_count
+    return dict(sorted(counts.items()))

@@ -1,0 +1,262 @@
+"""Whether a verdict was fair: what the monitor could have known, and what chance excuses.
+
+A verdict DEAD by silence is
+
+    excused   when the node was down, frozen, suspended or cut off, in either direction, at any
+              moment between its last due heartbeat before the suspicion and the verdict: from
+              outside, that is what a dead node looks like;
+    wrong     when an answer or a heartbeat of a proven life, sent and arrived in the probing
+              window, was there to be read; when the probing window was shorter than promised,
+              began before the monitor's own restart or pause, or had too few probes in it while
+              the node was well;
+    unlucky   when the node was well, and the network by plain chance lost every heartbeat and
+              every probe or answer. The probability of that is a product over all of them. Below
+              1e-9 it is not believed: all seeds ever run hold fewer verdicts than that, so there
+              a verdict is wrong as well.
+
+How long a silence may go unnoticed is written here too, with each term. Not here: anything the
+monitor would not have to keep under any detector.
+"""
+
+import struct
+from typing import TYPE_CHECKING
+
+from beatward.core.entry import Entry, Event
+from beatward.core.instants import MILLISECOND, SECOND, format_duration
+from beatward.core.protocol.record import RECORD_SIZE, Kind
+
+from .network import End, Fate
+from .truth import NodeTruth, Trouble
+
+if TYPE_CHECKING:
+    from .checkers import Checkers
+
+_HEAD = struct.Struct("<3xB12xQQQ4xI")  # kind, node, incarnation, sequence, echo
+UNBELIEVABLE = 1e-9
+# Beyond the drawn delays: timers of nodes that fire late, ticks, and 200 ppm of drift.
+_SLACK_NS = 100 * MILLISECOND
+
+
+def kind_of(data: bytes) -> int:
+    """Return the kind of a record, as an honest party wrote it."""
+    return data[3]
+
+
+class Verdicts:
+    """Judges verdicts; remembers since when each probing window has been open."""
+
+    def __init__(self, checkers: "Checkers") -> None:
+        self._checkers = checkers
+        self._world = checkers.world
+        self._opened_ns: dict[str, int] = {}
+        self._started_ns = 0
+        self.unlucky_probabilities: list[float] = []
+
+    # -- bookkeeping ----------------------------------------------------------------------------
+
+    def started(self) -> None:
+        """Note that a session began: every window begins anew."""
+        self._started_ns = self._checkers.now_ns
+        for name in self._opened_ns:
+            self._opened_ns[name] = self._started_ns
+
+    def heed(self, entry: Entry) -> None:
+        """Note windows that open."""
+        at_ns = self._true_ns(entry)
+        if entry.event == Event.GUARD:
+            for name in self._opened_ns:
+                self._opened_ns[name] = at_ns
+        elif entry.event == Event.TRANSITION and entry.cause == "overdue":
+            self._opened_ns[str(entry.node)] = at_ns
+
+    # -- how long ---------------------------------------------------------------------------------
+
+    def delay_ns(self) -> int:
+        """Return a delay that one datagram in a million exceeds."""
+        weather = self._world.scenario.weather
+        limit_ns = weather.delay_ns + weather.jitter_ns
+        while weather.late_probability(limit_ns) > 1e-6:
+            limit_ns += max(weather.jitter_ns, MILLISECOND)
+        return limit_ns
+
+    def timeout_ns(self, truth: NodeTruth) -> int:
+        """Return the longest time from a node's last word to suspicion, at its worst.
+
+        chen   one interval and a margin of one interval at most (a young estimate), or the
+               configured one; the estimate itself may lag by the delay and, where a stall or a
+               late word was learnt, by up to one interval more
+        fixed  three intervals, and as much again: the last heartbeat may have been swallowed and
+               said when they were nearly over, and freshness hangs on its arrival
+        """
+        settings = self._world.scenario.settings.detector
+        interval_ns = truth.interval_ns
+        if settings.kind == "fixed":
+            base_ns = 6 * interval_ns
+        else:
+            base_ns = 2 * interval_ns + max(interval_ns, settings.margin_min_ns)
+        return base_ns + max(settings.margin_ns or 0, settings.margin_min_ns) + self.delay_ns()
+
+    def bound_ns(self, truth: NodeTruth) -> int:
+        """Return the promised detection time of a node that was alive."""
+        window_ns = self._world.scenario.settings.membership.window_ns
+        return self.timeout_ns(truth) + window_ns + self._lag_ns()
+
+    def found_by_ns(self, truth: NodeTruth, since_ns: int) -> int:
+        """Return until when a silence must have become a verdict.
+
+        A new node and a restarted monitor give a start grace; a pause of the monitor begins every
+        deadline anew.
+        """
+        settings = self._world.scenario.settings
+        grace_ns = max(settings.start_grace_ns, 2 * truth.interval_ns)
+        due_ns = since_ns + max(self.bound_ns(truth), grace_ns + self._rest_ns())
+        for span in self._world.monitor.history.spans:
+            if span.end_ns <= since_ns:
+                continue
+            again_ns = self.bound_ns(truth)
+            if span.trouble == Trouble.DOWN:
+                # Also after the verdict: one that was not yet on disk is lost with the process.
+                again_ns = max(again_ns, grace_ns + self._rest_ns())
+            elif span.begin_ns > due_ns:
+                continue
+            due_ns = max(due_ns, span.end_ns + again_ns)
+        return due_ns
+
+    def horizon_ns(self, truth: NodeTruth) -> int:
+        """Return the earliest instant at which a word may have been said that is news now.
+
+        Its heartbeat is fresh until its own deadline, its answer until the window ends; what
+        arrived during a freeze of the monitor is read after it.
+        """
+        horizon_ns = self._checkers.now_ns - self.bound_ns(truth)
+        for span in reversed(self._world.monitor.history.spans):
+            if span.trouble == Trouble.FROZEN and span.end_ns >= horizon_ns:
+                horizon_ns -= min(span.end_ns, self._checkers.now_ns) - span.begin_ns
+        return horizon_ns
+
+    def _rest_ns(self) -> int:
+        return self._world.scenario.settings.membership.window_ns + self._lag_ns()
+
+    def _lag_ns(self) -> int:
+        return 3 * self._world.scenario.tick_ns + _SLACK_NS + self._checkers_lag_ns()
+
+    def _checkers_lag_ns(self) -> int:
+        # The audit looks once a second.
+        return SECOND
+
+    def _true_ns(self, entry: Entry) -> int:
+        return self._world.monitor.clock.true_ns(entry.at_ns)
+
+    # -- judging a verdict ------------------------------------------------------------------------
+
+    def check(self, entry: Entry, truth: NodeTruth) -> None:
+        """Judge one verdict DEAD by silence."""
+        counts = self._checkers.counts
+        counts["verdicts"] += 1
+        at_ns = self._true_ns(entry)
+        opened_ns = self._opened_ns.get(truth.name, self._started_ns)
+        self._check_window(truth, opened_ns, at_ns)
+        begin_ns = opened_ns - self.timeout_ns(truth)
+        troubles = truth.history.within(begin_ns, at_ns)
+        if self._check_evidence(truth, opened_ns, at_ns, well=not troubles):
+            return
+        if troubles:
+            counts["verdicts excused"] += 1
+            since_ns = truth.silent_since_ns(at_ns)
+            if since_ns is not None and truth.history.has(Trouble.DOWN):
+                counts["verdicts right"] += 1
+            return
+        self._check_luck(truth, opened_ns, at_ns)
+
+    def _check_window(self, truth: NodeTruth, opened_ns: int, at_ns: int) -> None:
+        window_ns = self._world.scenario.settings.membership.window_ns
+        drift_ns = window_ns // 1000
+        if at_ns - opened_ns < window_ns - drift_ns:
+            silent = format_duration(at_ns - opened_ns)
+            message = f"convicted after {silent} of a window of {format_duration(window_ns)}"
+            self._checkers.violate("verdict", truth.name, message)
+        if self._heard_in_session(truth):
+            return
+        grace_ns = self._world.scenario.settings.start_grace_ns
+        if at_ns - self._started_ns < grace_ns + window_ns - drift_ns - grace_ns // 1000:
+            after = format_duration(at_ns - self._started_ns)
+            message = f"convicted {after} after the monitor's own start"
+            self._checkers.violate("verdict", truth.name, message)
+
+    def _heard_in_session(self, truth: NodeTruth) -> bool:
+        fates = self._world.network.to_monitor[truth.name].fates
+        return any(
+            fate.end == End.ARRIVED and fate.arrived_ns >= self._started_ns for fate in fates
+        )
+
+    def _check_evidence(self, truth: NodeTruth, opened_ns: int, at_ns: int, *, well: bool) -> bool:
+        """Look for a word that arrived in the window and should have refuted; True if there is."""
+        to_node = self._world.network.to_node[truth.name].fates
+        asked = {
+            _HEAD.unpack_from(fate.data)[4]
+            for fate in to_node
+            if fate.sent_ns >= opened_ns and kind_of(fate.data) == Kind.PROBE
+        }
+        for fate in self._world.network.to_monitor[truth.name].fates:
+            if fate.end != End.ARRIVED or fate.sent_ns < opened_ns or fate.arrived_ns > at_ns:
+                continue
+            kind, _, incarnation, _, echo = _HEAD.unpack_from(fate.data)
+            answer = kind == Kind.PROBE_REPLY and echo in asked
+            beat = kind == Kind.HEARTBEAT and well and self._is_timely(truth)
+            if (answer or beat) and self._is_believed(truth.name, incarnation):
+                what = "an answer" if answer else "a heartbeat"
+                ago = format_duration(at_ns - fate.arrived_ns)
+                message = f"convicted although {what} had arrived {ago} before"
+                self._checkers.violate("verdict", truth.name, message)
+                return True
+        return False
+
+    def _is_timely(self, truth: NodeTruth) -> bool:
+        # After a sleep that its clock does not count, a node's schedule lies in the past until
+        # an answer to a probe has shown that it lives.
+        return not any(span.trouble == Trouble.SUSPENDED for span in truth.history.spans)
+
+    def _is_believed(self, name: str, incarnation: int) -> bool:
+        monitor = self._world.monitor.monitor
+        assert monitor is not None
+        registry = monitor.snapshot(0).rooms.registry
+        slot = registry.slot_of(name)
+        return bool(registry.proven[slot]) and int(registry.incarnation[slot]) == incarnation
+
+    def _check_luck(self, truth: NodeTruth, opened_ns: int, at_ns: int) -> None:
+        """Check a verdict on a node that was well: only chance may have hidden it, and often."""
+        network = self._world.network
+        settings = self._world.scenario.settings.membership
+        probes = [
+            fate
+            for fate in network.to_node[truth.name].fates
+            if opened_ns - SECOND // 100 <= fate.sent_ns <= at_ns
+            and kind_of(fate.data) == Kind.PROBE
+        ]
+        wanted = settings.window_ns // settings.spacing_ns
+        if len(probes) < wanted:
+            message = f"a well node was convicted after {len(probes)} probes, not {wanted}"
+            self._checkers.violate("verdict", truth.name, message)
+            return
+        probability = 1.0
+        for probe in probes:
+            half_ns = (at_ns - probe.sent_ns) // 2
+            kept = 1.0 - network.missed_probability(half_ns)
+            probability *= 1.0 - kept * kept
+        for fate in self._heartbeats(truth, opened_ns, at_ns):
+            probability *= network.missed_probability(at_ns - fate.sent_ns)
+        self._checkers.counts["verdicts unlucky"] += 1
+        self.unlucky_probabilities.append(probability)
+        if probability < UNBELIEVABLE:
+            message = f"a well node was convicted; by chance this has probability {probability:.2g}"
+            self._checkers.violate("verdict", truth.name, message)
+
+    def _heartbeats(self, truth: NodeTruth, opened_ns: int, at_ns: int) -> list[Fate]:
+        return [
+            fate
+            for fate in self._world.network.to_monitor[truth.name].fates
+            if opened_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
+        ]
+
+
+assert _HEAD.size <= RECORD_SIZE

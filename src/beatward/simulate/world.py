@@ -1,0 +1,305 @@
+"""The simulated world: machines, network, adversary, faults and heal under one agenda.
+
+It plays everything that is not the monitor's core or the agent's pulse: the kernel, the disk, the
+hands, the operator, HTTP. The checkers are told the truth as it happens. Route: `Scenario ->
+World.play -> the checkers' violations and the journal`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from beatward.core.entry import Entry
+from beatward.core.instants import HOUR, MILLISECOND, SECOND
+from beatward.core.monitor import Monitor, Order
+from beatward.core.protocol.keys import node_id, node_key
+from beatward.core.protocol.record import Farewell
+
+from .adversary import Adversary
+from .agenda import Agenda
+from .chance import exponential_ns, split, uniform_ns
+from .checkers import Checkers
+from .clock import HostClock
+from .faults import STAYS_DOWN_PROBABILITY, Fault, Kind
+from .monitor import MASTER, MonitorHost, MonitorProcess
+from .network import Network
+from .node import ILL, Answered, Node, NodeSettings
+from .scenario import Scenario, healed
+from .truth import NodeTruth, Trouble
+
+_YEAR_2026_NS = 1_767_225_600 * SECOND
+_HTTP_DELAY_NS = 10 * MILLISECOND
+_HTTP_TIMEOUT_NS = 2 * SECOND
+_FREEZE_PLACES = ("between", "between", "reading", "judging")
+
+
+class World:
+    """All of it, built from a scenario; `play` runs it to its end."""
+
+    def __init__(self, scenario: Scenario, *, build: Callable[..., Monitor] = Monitor) -> None:
+        self.scenario = scenario
+        self.agenda = Agenda()
+        self.faults: Counter[str] = Counter()
+        self._rng = split(scenario.seed, "world")
+        self.network = Network(self.agenda, split(scenario.seed, "network"), scenario.weather)
+        self.truths: dict[str, NodeTruth] = {}
+        self.checkers = Checkers(self)
+        host = MonitorHost(
+            scenario.settings,
+            tick_ns=scenario.tick_ns,
+            drain_max=scenario.drain_max,
+            latency_ns=scenario.latency_ns,
+            build=build,
+        )
+        self.monitor = MonitorProcess(
+            host,
+            self.agenda,
+            self.network,
+            clock=self._clock(counts_suspend=True),
+            rng=split(scenario.seed, "monitor"),
+            ear=self.checkers,
+        )
+        self.nodes = [self._node(i) for i in range(len(scenario.intervals_ns))]
+        self.adversary = Adversary(
+            self.agenda,
+            self.network,
+            split(scenario.seed, "adversary"),
+            spacing_ns=scenario.adversary_ns,
+            is_dead=lambda name: self.truths[name].history.has(Trouble.DOWN),
+        )
+        self.monitor.teach(scenario.skill)
+        self._paused: list[str] = []
+        self._is_healed = False
+        self._lost_stores: list[Sequence[Entry]] = []
+
+    @property
+    def journal(self) -> list[Entry]:
+        """Every entry that reached a disk, in order; lost disks first."""
+        lost = [entry for entries in self._lost_stores for entry in entries]
+        return lost + list(self.monitor.store.memory.entries)
+
+    def play(self) -> None:
+        """Let it all happen."""
+        scenario = self.scenario
+        self.agenda.at(0, self.monitor.start)
+        for node in self.nodes:
+            self.agenda.at(uniform_ns(self._rng, 0, 5 * SECOND), node.start)
+        for fault in scenario.faults:
+            self.agenda.at(fault.at_ns, self._strike, fault)
+        if scenario.adversary_ns:
+            self.adversary.begin()
+        self.agenda.run_until(scenario.heal_ns)
+        self._heal()
+        self.agenda.run_until(scenario.end_ns)
+        self.checkers.finish()
+
+    # -- building -------------------------------------------------------------------------------
+
+    def _clock(self, *, counts_suspend: bool) -> HostClock:
+        rng = self._rng
+        return HostClock(
+            boot_ns=uniform_ns(rng, SECOND, 1000 * HOUR),
+            wall_ns=_YEAR_2026_NS + uniform_ns(rng, -5 * SECOND, 5 * SECOND),
+            drift_ppb=rng.randint(-200_000, 200_000),
+            counts_suspend=counts_suspend,
+        )
+
+    def _node(self, number: int) -> Node:
+        name = f"node-{number}"
+        interval_ns = self.scenario.intervals_ns[number]
+        rng = split(self.scenario.seed, name)
+        settings = NodeSettings(
+            name=name,
+            number=number,
+            key=node_key(MASTER, node_id(name)),
+            interval_ns=interval_ns,
+            keeps_state=rng.random() < 0.7,
+            lateness_ns=uniform_ns(rng, 10_000, 2 * MILLISECOND),
+        )
+        truth = self.truths[name] = NodeTruth(name, interval_ns)
+        return Node(
+            settings,
+            self.agenda,
+            self.network,
+            clock=self._clock(counts_suspend=rng.random() < 0.7),
+            rng=rng,
+            truth=truth,
+            join=self._join,
+        )
+
+    def _join(self, node: Node, answered: Answered) -> None:
+        """Play the HTTP request with which a node enrols."""
+        truth = node.truth.history
+        name = node.settings.name
+        cut = truth.has(Trouble.CUT_UP) or truth.has(Trouble.CUT_DOWN)
+        if cut or not self.monitor.order(Order("join", name)):
+            self.agenda.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
+            return
+        wait_ns = exponential_ns(self._rng, _HTTP_DELAY_NS)
+        self.agenda.after(wait_ns, partial(answered, accepted=True))
+
+    # -- faults ---------------------------------------------------------------------------------
+
+    def _strike(self, fault: Fault) -> None:
+        nodes = [self.nodes[number] for number in fault.targets]
+        undo = self._strike_nodes(fault, nodes) if nodes else self._strike_monitor(fault)
+        if undo is not None:
+            self.faults[fault.kind] += 1
+            self.agenda.after(fault.duration_ns, self._undo, undo)
+
+    def _undo(self, undo: Callable[[], None]) -> None:
+        if not self._is_healed:
+            undo()
+
+    def _strike_nodes(self, fault: Fault, nodes: list[Node]) -> Callable[[], None] | None:
+        node = nodes[0]
+        match fault.kind:
+            case Kind.CRASH | Kind.LEAVE | Kind.EXIT:
+                return self._end_process(fault, node)
+            case Kind.FREEZE | Kind.HICCUP | Kind.SUSPEND:
+                trouble = Trouble.SUSPENDED if fault.kind == Kind.SUSPEND else Trouble.FROZEN
+                return node.wake if node.still(trouble) else None
+            case Kind.CLOCK:
+                node.clock.step_wall(int((fault.draw - 0.5) * 4 * HOUR))
+                return _nothing
+            case Kind.ILL:
+                node.truth.illness.begin(ILL, self.agenda.now_ns)
+                return lambda: node.truth.illness.end(ILL, self.agenda.now_ns)
+            case Kind.CUT_UP:
+                return self._cut(nodes, (Trouble.CUT_UP,))
+            case Kind.CUT_DOWN:
+                return self._cut(nodes, (Trouble.CUT_DOWN,))
+            case Kind.CUT | Kind.PARTITION:
+                return self._cut(nodes, (Trouble.CUT_UP, Trouble.CUT_DOWN))
+            case Kind.PAUSE:
+                return self._pause(node)
+            case Kind.FORGET:
+                self.monitor.order(Order("forget", node.settings.name))
+                return _nothing
+            case _:
+                raise AssertionError(fault.kind)
+
+    def _end_process(self, fault: Fault, node: Node) -> Callable[[], None] | None:
+        if not node.is_up or node.stays_down:
+            return None
+        if fault.kind == Kind.CRASH:
+            node.stays_down = fault.draw < STAYS_DOWN_PROBABILITY
+            node.crash()
+        elif fault.kind == Kind.LEAVE:
+            node.leave(Farewell.LEFT)
+        else:
+            node.leave(Farewell.EXITED, int(fault.draw * 256) - 16)
+        return lambda: None if node.stays_down else node.start()
+
+    def _cut(self, nodes: list[Node], ways: tuple[Trouble, ...]) -> Callable[[], None]:
+        paths = {Trouble.CUT_UP: self.network.to_monitor, Trouble.CUT_DOWN: self.network.to_node}
+        for node in nodes:
+            for way in ways:
+                self.network.cut(paths[way][node.settings.name])
+                node.truth.history.begin(way, self.agenda.now_ns)
+
+        def mend() -> None:
+            for node in nodes:
+                for way in ways:
+                    self.network.mend(paths[way][node.settings.name])
+                    node.truth.history.end(way, self.agenda.now_ns)
+
+        return mend
+
+    def _pause(self, node: Node) -> Callable[[], None] | None:
+        name = node.settings.name
+        if not self.monitor.order(Order("pause", name)):
+            return None
+        self._paused.append(name)
+        return partial(self._resume, name)
+
+    def _resume(self, name: str) -> None:
+        # An operator sees that the monitor does not answer, and tries again.
+        if name in self._paused:
+            if self.monitor.order(Order("resume", name)):
+                self._paused.remove(name)
+            else:
+                self.agenda.after(SECOND, self._resume, name)
+
+    def _strike_monitor(self, fault: Fault) -> Callable[[], None] | None:
+        monitor = self.monitor
+        match fault.kind:
+            case Kind.MONITOR_CRASH | Kind.STORE:
+                return self._crash_monitor(fault)
+            case Kind.MONITOR_FREEZE | Kind.MONITOR_HICCUP:
+                place = _FREEZE_PLACES[int(fault.draw * len(_FREEZE_PLACES))]
+                return self._thaw_monitor if monitor.freeze(place) else None
+            case Kind.MONITOR_CLOCK:
+                monitor.clock.step_wall(int((fault.draw - 0.5) * 4 * HOUR))
+                return _nothing
+            case Kind.DISK:
+                store = monitor.store
+                store.refuses = True
+
+                def mend() -> None:
+                    store.refuses = False
+
+                return mend
+            case Kind.HANDS:
+                monitor.teach(replace(self.scenario.skill, temporary_probability=0.9))
+                return lambda: monitor.teach(self.scenario.skill)
+            case _:
+                raise AssertionError(fault.kind)
+
+    def _crash_monitor(self, fault: Fault) -> Callable[[], None] | None:
+        if not self.monitor.is_up:
+            return None
+        self.monitor.crash()
+        if fault.kind == Kind.STORE:
+            self._lost_stores.append(self.monitor.store.memory.entries)
+            self.monitor.lose_store()
+            self.checkers.store_lost()
+        if fault.draw < 0.5:
+            # The whole machine: its monotonic clock begins anew, possibly below where it was.
+            boot_ns = uniform_ns(self._rng, SECOND, 1000 * HOUR)
+            self.monitor.clock.reboot(boot_ns, self.agenda.now_ns)
+        return self._start_monitor
+
+    def _start_monitor(self) -> None:
+        self.monitor.start()
+        self.adversary.burst()
+
+    def _thaw_monitor(self) -> None:
+        self.monitor.thaw()
+        self.adversary.burst()
+
+    # -- heal -----------------------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        """End all faults; what was killed for good stays down."""
+        self._is_healed = True
+        scenario = self.scenario
+        now_ns = self.agenda.now_ns
+        self.adversary.stop()
+        self.network.weather = healed(scenario.weather)
+        self.monitor.store.refuses = False
+        self.monitor.teach(replace(scenario.skill, temporary_probability=0.0))
+        self.monitor.thaw()
+        self.monitor.start()
+        for node in self.nodes:
+            self._heal_node(node, now_ns)
+        for name in tuple(self._paused):
+            self._resume(name)
+
+    def _heal_node(self, node: Node, now_ns: int) -> None:
+        name = node.settings.name
+        paths = {Trouble.CUT_UP: self.network.to_monitor, Trouble.CUT_DOWN: self.network.to_node}
+        for way, path in paths.items():
+            while path[name].cuts_count:
+                self.network.mend(path[name])
+                node.truth.history.end(way, now_ns)
+        while node.truth.illness.has(ILL):
+            node.truth.illness.end(ILL, now_ns)
+        node.wake()
+        if not node.stays_down:
+            node.start()
+
+
+def _nothing() -> None:
+    """End a fault that has no end."""

@@ -1,0 +1,173 @@
+"""Monitors with one rule broken each: what the checkers are there to catch.
+
+Each is built as production's is, with one part exchanged for one that forgets its rule.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from beatward.core.guard import GuardSettings
+from beatward.core.hearing import Hearing
+from beatward.core.intake import Intake
+from beatward.core.ledger import Ledger
+from beatward.core.membership import Membership, Status
+from beatward.core.monitor import Monitor
+from beatward.core.outbox import Outbox
+
+FOR_EVER = 10**18
+
+
+class _Trusting(Hearing):
+    """Believes every life without an echo of this session's number."""
+
+    def _meets_life(self, beats, row, incarnation):
+        echo = beats.records["echo"]
+        before = int(echo[row])
+        echo[row] = self._voice.session
+        met = super()._meets_life(beats, row, incarnation)
+        echo[row] = before
+        return met
+
+
+class _Forgetful(Hearing):
+    """Takes every heartbeat for news."""
+
+    def _take_heartbeats(self, beats, now_ns, *, stale):
+        self._registry.sequence[beats.slots] = -1
+        super()._take_heartbeats(beats, now_ns, stale=stale)
+
+
+class _Credulous(Hearing):
+    """Lets a timely heartbeat revive the dead."""
+
+    def _judge(self, slots, timely, answered, now_ns):
+        super()._judge(slots, timely, answered | timely, now_ns)
+
+
+class _Deaf(Hearing):
+    """Hears no answer to a probe of a suspect."""
+
+    def _answers(self, slots, echo, now_ns):
+        return np.zeros(len(slots), np.bool_)
+
+
+class _Unchecked(Intake):
+    """Verifies no tag."""
+
+    def _verify(self, records, slots):
+        return np.ones(len(slots), np.bool_)
+
+
+class _Eager(Outbox):
+    """Lets actions run before the journal holds their decision."""
+
+    def release(self, journaled, now_ns):
+        return super().release(FOR_EVER, now_ns)
+
+
+class _Tireless(Outbox):
+    """Runs an action again after its success."""
+
+    def settle(self, outcome, now_ns):
+        waiting = self._waiting.get(outcome.key)
+        settled = super().settle(outcome, now_ns)
+        if settled is not None and settled.outcome == "success":
+            self.add(waiting.record, sequence=0, not_before_ns=now_ns)
+        return settled
+
+
+class _Secretive(Ledger):
+    """Journals no outcome of an action."""
+
+    def record_settled(self, settled, at_ns):
+        self.sequence += 0
+
+
+class _Skipping(Ledger):
+    """Skips a number now and then."""
+
+    def record_life(self, slot, at_ns, change):
+        super().record_life(slot, at_ns, change)
+        self.sequence += 1
+
+
+class _Hasty(Membership):
+    """Takes the first stage for the second."""
+
+    def apply(self, slots, cause, at_ns):
+        changes = super().apply(slots, cause, at_ns)
+        for i, change in enumerate(changes):
+            if change.after == Status.SUSPECT:
+                self.status[change.slot] = Status.DEAD
+                changes[i] = replace(change, after=Status.DEAD)
+        return changes
+
+
+class _Blind(Membership):
+    """Never finds silence."""
+
+    def sweep(self, count, now_ns):
+        return super().sweep(0, now_ns)
+
+
+def _with(part, kind):
+    def build(settings, **keys):
+        monitor = Monitor(settings, **keys)
+        getattr(monitor, part).__class__ = kind
+        return monitor
+
+    return build
+
+
+def _with_settings(change):
+    return lambda settings, **keys: Monitor(change(settings), **keys)
+
+
+class _Amnesiac(Monitor):
+    """Begins every session with all nodes alive."""
+
+    def _restore_node(self, record, now_ns):
+        super()._restore_node(replace(record, status="alive", cause="heard"), now_ns)
+
+
+class _Careless(Monitor):
+    """Forgets what was decided before the restart."""
+
+    def _restore_action(self, record, now_ns):
+        pass
+
+
+class _Graceless(Monitor):
+    """Gives nobody a grace after its own start."""
+
+    def _grace_ns(self, slot):
+        return 0
+
+
+def _no_window(settings):
+    return replace(settings, membership=replace(settings.membership, window_ns=1))
+
+
+# What is broken -> how to build it, and the rules that must catch it.
+BROKEN = {
+    "believes a life without proof of this session": (_with("_hearing", _Trusting), {"replay"}),
+    "filters no replays": (_with("_hearing", _Forgetful), {"replay", "completeness"}),
+    "lets a heartbeat revive the dead": (_with("_hearing", _Credulous), {"replay"}),
+    "does not hear answers": (_with("_hearing", _Deaf), {"verdict", "liveness"}),
+    "verifies no tags": (_with("_intake", _Unchecked), {"replay"}),
+    "does not notice its own pause": (
+        _with_settings(lambda s: replace(s, guard=GuardSettings(FOR_EVER))),
+        {"verdict"},
+    ),
+    "gives no grace after its start": (_Graceless, {"verdict"}),
+    "convicts without a probing window": (_with_settings(_no_window), {"verdict"}),
+    "convicts at the first stage": (_with("_membership", _Hasty), {"table"}),
+    "never finds silence": (_with("_membership", _Blind), {"completeness"}),
+    "acts before its decision is on disk": (_with("_outbox", _Eager), {"action"}),
+    "acts again after a success": (_with("_outbox", _Tireless), {"action"}),
+    "journals no outcomes": (_with("_ledger", _Secretive), {"liveness"}),
+    "forgets decided actions in a restart": (_Careless, {"liveness"}),
+    "begins a session with other statuses": (_Amnesiac, {"projection"}),
+    "skips a number in the journal": (_with("_ledger", _Skipping), {"journal"}),
+}
