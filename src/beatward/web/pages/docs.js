@@ -33,12 +33,17 @@ function typeOf(given) {
   return schema.type ?? "anything";
 }
 
+// JavaScript's numbers end at 2^53; what is larger is one less than a power of two here.
+function bound(value) {
+  return value > Number.MAX_SAFE_INTEGER ? `2^${Math.round(Math.log2(value))} - 1` : value;
+}
+
 function limits(schema) {
   const known = [["minimum", "≥"], ["maximum", "≤"], ["maxLength", "length ≤"]];
   const choice = schema.anyOf?.find((one) => one.type !== "null") ?? schema;
   return known
     .filter(([key]) => choice[key] !== undefined)
-    .map(([key, sign]) => `${sign} ${choice[key]}`)
+    .map(([key, sign]) => `${sign} ${bound(choice[key])}`)
     .join(", ");
 }
 
