@@ -62,8 +62,8 @@ NEVER_HEARD = {"heard_ns": None, "due_ns": None, "sequence": None}
         (
             {**SUSPECTED, "pauses": PAUSED},
             (
-                f"suspected: {SILENCE}; probing for 1 s; the monitor itself last paused 90 s ago for "
-                "15 s, and began its deadlines anew"
+                f"suspected: {SILENCE}; probing for 1 s; the monitor itself last paused 90 s ago "
+                "for 15 s, and began its deadlines anew"
             ),
         ),
         (
@@ -84,15 +84,15 @@ NEVER_HEARD = {"heard_ns": None, "due_ns": None, "sequence": None}
         (
             {**DEAD, "probes_sent": 0},
             (
-                f"dead: {SILENCE}; no address to probe, so 1 s were waited; the monitor itself never "
-                "paused"
+                f"dead: {SILENCE}; no address to probe, so 1 s were waited; the monitor itself "
+                "never paused"
             ),
         ),
         (
             {**DEAD, "via": "ping", "probes_sent": 0},
             (
-                f"dead: {SILENCE}; it reports over HTTP and cannot be probed, so 1 s were waited; the "
-                "monitor itself never paused"
+                f"dead: {SILENCE}; it reports over HTTP and cannot be probed, so 1 s were waited; "
+                "the monitor itself never paused"
             ),
         ),
         (EXITED, "dead: its agent saw the process end"),

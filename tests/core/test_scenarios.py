@@ -1,0 +1,167 @@
+"""tests/scenarios/*.txt: scenes as text, what is done and what the journal must then hold.
+
+A scene is blocks of commands, `----`, and the lines expected of them; an empty line ends a block.
+After a change that is meant to be, BEATWARD_REWRITE=1 writes what came; read the diff.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.core.world import World
+
+from beatward.core.instants import parse_duration
+from beatward.core.membership import Status
+from beatward.core.monitor import Settings
+from beatward.core.policy import ActionSettings, Rule
+
+FOLDER = Path(__file__).parents[1] / "scenarios"
+SCENES = sorted(FOLDER.glob("*.txt"))
+RULES = Settings(
+    rules=(Rule(("dead",), ("page", "restart")), Rule(("failing",), ("page",))),
+    actions={
+        "page": ActionSettings("page", "webhook"),
+        "restart": ActionSettings("restart", "exec", revives=True),
+    },
+)
+
+
+class Stage:
+    """Plays commands in a world. `rules` as the very first command gives it actions."""
+
+    def __init__(self):
+        self.world = World()
+
+    def play(self, commands):
+        """Return the lines that a block of commands leads to."""
+        self.world.lines = []
+        for command in commands:
+            if not command.startswith("#"):
+                word, *arguments = command.split()
+                getattr(self, f"do_{word}")(*arguments)
+        return self.world.lines
+
+    def do_rules(self):
+        self.world = World(RULES)
+
+    def do_join(self, *names):
+        for name in names:
+            self.world.order("join", name)
+
+    def do_start(self, name, _every, interval):
+        self.world.start(name, parse_duration(interval))
+
+    def do_kill(self, *names):
+        for name in names:
+            self.world.kill(name)
+
+    def do_leave(self, name):
+        self.world.end(name)
+
+    def do_exit(self, name, code):
+        self.world.end(name, int(code))
+
+    def do_ill(self, name):
+        self.world.say_health(name, "ill")
+
+    def do_well(self, name):
+        self.world.say_health(name, "well")
+
+    def do_cut(self, name):
+        self.world.node(name).is_cut = True
+
+    def do_mend(self, name):
+        self.world.node(name).is_cut = False
+
+    def do_lose(self, name, count):
+        self.world.node(name).lose_count = int(count)
+
+    def do_delay(self, name, duration):
+        self.world.node(name).delay_ns = parse_duration(duration)
+
+    def do_run(self, duration):
+        self.world.run(parse_duration(duration))
+
+    def do_freeze(self, duration):
+        self.world.freeze(parse_duration(duration))
+
+    def do_restart(self, duration="0s"):
+        self.world.restart(parse_duration(duration))
+
+    def do_replay(self):
+        self.world.replay()
+
+    def do_pause(self, name):
+        self.world.order("pause", name)
+
+    def do_resume(self, name):
+        self.world.order("resume", name)
+
+    def do_forget(self, name):
+        self.world.order("forget", name)
+
+    def do_outcome(self, name, result, *words):
+        self.world.report_outcome(name, result, " ".join(words))
+
+    def do_statuses(self):
+        snapshot = self.world.monitor.snapshot(self.world.now_ns)
+        for slot in snapshot.rows():
+            words = f"{snapshot.names[slot]} is {Status(snapshot.status[slot]).word}"
+            self.world.lines.append(f"{'':9}  {'=':<10}  {words}")
+
+    def do_rejects(self):
+        rejects = self.world.monitor.snapshot(self.world.now_ns).rejects
+        for reason, count in rejects.items():
+            if count:
+                self.world.lines.append(f"{'':9}  {'=':<10}  {reason}: {count}")
+
+
+def blocks(text):
+    """Divide a scene into its blocks: (lines of commands, lines expected)."""
+    for block in text.strip("\n").split("\n\n"):
+        commands, _, expected = block.partition("\n----")
+        yield commands.splitlines(), expected.removeprefix("\n").splitlines()
+
+
+def played(text):
+    """Return a scene with what really came of its commands."""
+    stage = Stage()
+    parts = []
+    for commands, _ in blocks(text):
+        came = stage.play(commands)
+        parts.append("\n".join([*commands, "----", *came] if came else commands))
+    return "\n\n".join(parts) + "\n"
+
+
+@pytest.mark.parametrize("path", SCENES, ids=lambda path: path.stem)
+def test_the_scene_plays_as_it_is_written(path):
+    text = path.read_text("utf-8")
+    came = played(text)
+    if os.environ.get("BEATWARD_REWRITE") == "1":
+        path.write_text(came, "utf-8")
+        return
+    assert came == text
+
+
+def test_a_scene_that_is_wrong_is_noticed():
+    text = (FOLDER / "a_node_dies_and_returns.txt").read_text("utf-8")
+    for wrong in (
+        text.replace("web-1 suspected", "web-1 respected"),
+        text.replace("every 1s", "every 900ms"),
+        text.replace("page for web-1: success: delivered\n", ""),
+    ):
+        assert wrong != text
+        assert played(wrong) != wrong
+
+
+def test_the_scenes_are_there():
+    assert {path.stem for path in SCENES} >= {
+        "a_heartbeat_is_late",
+        "a_lost_heartbeat_is_refuted",
+        "a_monitor_restarts",
+        "a_node_dies_and_returns",
+        "a_process_exits",
+        "a_replay_changes_nothing",
+        "maintenance",
+        "the_monitor_freezes",
+    }

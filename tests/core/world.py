@@ -1,0 +1,198 @@
+"""A small world: one monitor, nodes that beat by the agent's own pulse, a network that can be cut.
+
+Time is handed in and goes in ticks. Datagrams arrive within the tick in which they are sent,
+answers reach their node within the same tick, and what a node says to that arrives in the next.
+"""
+
+from dataclasses import dataclass, field
+
+from tests.core.by_hand import LIFE, MASTER, SESSION, START, datagrams, key_of
+
+from beatward.agent.pulse import Pulse, Report
+from beatward.core.entry import Event, Recovered
+from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
+from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.outbox import Outcome
+from beatward.core.protocol.record import Farewell, Health
+
+TICK_NS = 10 * MILLISECOND
+
+
+@dataclass
+class Node:
+    """One name; `pulse` is its life of now, None while nothing runs."""
+
+    name: str
+    peer: bytes
+    pulse: Pulse | None = None
+    lives: int = 0
+    report: Report = field(default_factory=Report)
+    is_cut: bool = False
+    delay_ns: int = 0
+    lose_count: int = 0
+
+    def start(self, now_ns, interval_ns):
+        self.lives += 1
+        self.pulse = Pulse(
+            self.name,
+            key_of(self.name),
+            incarnation=LIFE + self.lives,
+            interval_ns=interval_ns,
+            start_ns=now_ns,
+        )
+
+
+class World:
+    """Commands are methods; `lines` collects what was written down and done."""
+
+    def __init__(self, settings=None):
+        self.settings = settings or Settings()
+        self.now_ns = START
+        self.nodes = {}
+        self.sessions = 0
+        self.recorded = []  # everything that nodes ever said
+        self.entries = []
+        self.lines = []
+        self.running = {}
+        self._under_way = []  # (instant, datagram, peer)
+        self._orders = []
+        self._outcomes = []
+        self._session_begins(Recovered())
+
+    def _session_begins(self, recovered):
+        self.sessions += 1
+        session = SESSION + 1_000 * self.sessions
+        self.monitor = Monitor(self.settings, master=MASTER, session=session)
+        self.monitor.restore(recovered, self.now_ns)
+        self.running = {}
+        self._under_way = []
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def run(self, duration_ns):
+        """Let time pass for everybody."""
+        for _ in range(duration_ns // TICK_NS):
+            self.now_ns += TICK_NS
+            self._beat()
+            self._turn()
+
+    def freeze(self, duration_ns):
+        """Let time pass for everybody but the monitor; what comes waits in its socket."""
+        for _ in range(duration_ns // TICK_NS):
+            self.now_ns += TICK_NS
+            self._beat()
+        # Stamped when it is read, as where the kernel does not stamp.
+        self._under_way = [(self.now_ns, data, peer) for _, data, peer in self._under_way]
+        self._turn()
+
+    def restart(self, away_ns=0):
+        """End the monitor and begin a session with what its journal holds."""
+        for _ in range(away_ns // TICK_NS):
+            self.now_ns += TICK_NS
+            self._beat()
+        self._session_begins(self._recovered())
+
+    def _recovered(self):
+        nodes, actions = {}, {}
+        for entry in self.entries:
+            if entry.event == Event.FORGOTTEN:
+                nodes.pop(entry.node, None)
+            if entry.node_record is not None:
+                nodes[entry.node] = entry.node_record
+            if entry.action_record is not None:
+                actions[entry.action_record.key] = entry.action_record
+        waiting = [row for row in actions.values() if row.state == "decided"]
+        sequence = self.entries[-1].sequence if self.entries else 0
+        return Recovered(sequence, tuple(nodes.values()), tuple(waiting))
+
+    # -- nodes and the network ------------------------------------------------------------------
+
+    def node(self, name):
+        if name not in self.nodes:
+            peer = bytes([2, 0, 4, len(self.nodes) + 1, 127, 0, 0, 1]).ljust(28, b"\0")
+            self.nodes[name] = Node(name, peer)
+        return self.nodes[name]
+
+    def start(self, name, interval_ns):
+        self.node(name).start(self.now_ns + TICK_NS, interval_ns)
+
+    def kill(self, name):
+        self.node(name).pulse = None
+
+    def end(self, name, exit_code=None):
+        node = self.node(name)
+        farewell = Farewell.LEFT if exit_code is None else Farewell.EXITED
+        self._send(node, node.pulse.goodbye(self.now_ns, farewell, exit_code=exit_code))
+
+    def say_health(self, name, health):
+        self.node(name).report = Report(Health.ILL if health == "ill" else Health.WELL)
+
+    def replay(self):
+        """Say again all that was ever said, from where it came, in the next turn."""
+        self._under_way += [(self.now_ns, data, peer) for data, peer in list(self.recorded)]
+
+    def order(self, kind, name):
+        self.node(name)
+        self._orders.append(Order(kind, name))
+
+    def report_outcome(self, action_name, result, message):
+        action = self.running.pop(action_name)
+        self._outcomes.append(Outcome(action.key, action.attempt, result, message))
+
+    def _beat(self):
+        for node in self.nodes.values():
+            if node.pulse is not None and self.now_ns >= node.pulse.next_due_ns:
+                self._send(node, node.pulse.beat(self.now_ns, node.report))
+                if node.pulse.next_due_ns == NEVER:
+                    node.pulse = None
+
+    def _send(self, node, data):
+        self.recorded.append((data, node.peer))
+        if node.lose_count:
+            node.lose_count -= 1
+        elif not node.is_cut:
+            self._under_way.append((self.now_ns + node.delay_ns, data, node.peer))
+
+    # -- the monitor ----------------------------------------------------------------------------
+
+    def _turn(self):
+        came = [item for item in self._under_way if item[0] <= self.now_ns]
+        self._under_way = [item for item in self._under_way if item[0] > self.now_ns]
+        batches = tuple(datagrams([data], arrived_ns, peer=peer) for arrived_ns, data, peer in came)
+        orders, self._orders = tuple(self._orders), []
+        outcomes, self._outcomes = tuple(self._outcomes), []
+        inputs = Inputs(
+            self.now_ns,
+            self.now_ns + MICROSECOND,
+            batches,
+            journaled=self.entries[-1].sequence if self.entries else 0,
+            orders=orders,
+            outcomes=outcomes,
+        )
+        output = self.monitor.step(inputs)
+        self._note(output)
+        self._deliver(output.replies)
+
+    def _note(self, output):
+        self.entries += output.entries
+        for entry in output.entries:
+            self._tell(entry.at_ns, str(entry.event), entry.explanation)
+        for action in output.actions:
+            self.running[action.name] = action
+            self._tell(
+                self.now_ns, "> run", f"{action.name} for {action.node}, attempt {action.attempt}"
+            )
+
+    def _tell(self, at_ns, what, words):
+        self.lines.append(f"{(at_ns - START) / 1e9:9.3f}  {what:<10}  {words}")
+
+    def _deliver(self, replies):
+        by_peer = {node.peer: node for node in self.nodes.values()}
+        for row, peer in zip(replies.rows, replies.peers, strict=True):
+            node = by_peer[peer.tobytes()]
+            if node.pulse is None or node.is_cut:
+                continue
+            for answer in node.pulse.receive(row.tobytes(), self.now_ns):
+                self._send(node, answer)
+            if node.pulse.next_due_ns == NEVER:
+                node.pulse = None
