@@ -446,6 +446,39 @@ def test_a_node_that_was_enrolled_again_speaks_at_once():
     assert pulse.next_due_ns == START + 8 * SECOND
 
 
+def test_the_answer_to_a_repeated_heartbeat_ends_the_introduction():
+    pulse = new_pulse(60 * SECOND)
+    beat_at(pulse, 0)
+    pulse.receive(answer(sequence=0), START + 1)
+    pulse.introduce(START + 7 * SECOND)
+    beat_at(pulse, 7 * SECOND)
+    pulse.receive(answer(sequence=0), START + 7 * SECOND + 1)
+    assert pulse.next_due_ns == START + 60 * SECOND
+
+
+def test_a_monitor_that_knows_the_node_already_calls_the_repetitions_replays():
+    """So they end after five, and their silence is no reason to look for another monitor."""
+    pulse = new_pulse(60 * SECOND)
+    beat_at(pulse, 0)
+    pulse.receive(answer(sequence=0), START + 1)
+    pulse.introduce(START + 7 * SECOND)
+    at_s = []
+    while pulse.next_due_ns < START + 60 * SECOND:
+        at_s.append(max(pulse.next_due_ns - START, 7 * SECOND) // SECOND)
+        beat_at(pulse, at_s[-1] * SECOND)
+        assert not pulse.wants_reconnect
+    assert at_s == [7, 8, 9, 10, 11]
+
+
+def test_a_slow_node_that_hears_nothing_at_all_goes_on_and_looks_for_the_monitor():
+    pulse = new_pulse(60 * SECOND)
+    wanted = []
+    for at_s in range(9):
+        beat_at(pulse, at_s * SECOND)
+        wanted.append(pulse.wants_reconnect)
+    assert wanted == [False] * 3 + [True] * 6
+
+
 def test_a_node_that_says_goodbye_is_not_introduced():
     pulse = new_pulse(60 * SECOND)
     beat_at(pulse, 0)

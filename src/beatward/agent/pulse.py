@@ -12,7 +12,8 @@ begin when each node is ready to speak do not.
 
 Until the monitor has acknowledged something, the heartbeat of a long interval is repeated every
 second: a monitor that has just enrolled a node waits for it no longer than its start grace, and
-one lost datagram must not look like a node that never came.
+one lost datagram must not look like a node that never came. A monitor that is heard but does not
+acknowledge has taken the first and calls the others replays; so there are at most five of them.
 
     start ──► beat, beat, beat ... ──► goodbye, goodbye ... ──► next_due_ns == NEVER
                  ▲                           (until acknowledged, at most 5)
@@ -60,6 +61,8 @@ ASK_SPACING_NS = 10 * SECOND
 # is lost; it is repeated at this pace whatever the interval.
 ASK_PATIENCE_NS = SECOND
 UNANSWERED_MAX = 3
+# Half of the default start grace.
+INTRODUCTION_COUNT_MAX = 5
 GOODBYE_COUNT_MAX = 5
 GOODBYE_SPACING_NS = 100 * MILLISECOND
 
@@ -110,6 +113,7 @@ class Pulse:
         self._goodbye: Record | None = None
         self._goodbye_count = 0
         self._is_known = False  # by the monitor, which has acknowledged us since we were enrolled
+        self._introduction_count = 0
         self._forget_asks()
 
     @property
@@ -147,13 +151,14 @@ class Pulse:
         if self._goodbye is not None:
             return self._repeat_goodbye(now_ns)
         sequence = self._slot_index(now_ns)
+        is_repeated = sequence == self._sequence
         self._sequence = sequence
         self._report = report
         self._due_ns = self._next_slot_ns()
-        if not self._is_known:
+        if self._introduces():
             self._due_ns = min(self._due_ns, now_ns + ASK_PATIENCE_NS)
         flags = 0
-        if self._asks(now_ns):
+        if self._asks(now_ns, is_repeated=is_repeated):
             flags = Flag.ACKNOWLEDGE
             self._ask_sequence, self._ask_sent_ns = sequence, now_ns
         return self._seal(Kind.HEARTBEAT, sequence, report, flags=flags)
@@ -205,7 +210,11 @@ class Pulse:
         Without it a node with a long interval would be silent for longer than the start grace.
         """
         self._is_known = False
+        self._introduction_count = 0
         self._next_ask_ns = 0
+        # The slot that is said again may be acknowledged again.
+        if self._acknowledged_sequence == self._sequence:
+            self._acknowledged_sequence -= 1
         if self._goodbye is None and self._sequence >= 0:
             self._due_ns = min(self._due_ns, now_ns)
 
@@ -220,6 +229,13 @@ class Pulse:
 
     def _slot_index(self, now_ns: int) -> int:
         return (now_ns - self._start_ns) // self.interval_ns
+
+    def _introduces(self) -> bool:
+        """Decide whether this heartbeat is said again in a second."""
+        if self._is_known:
+            return False
+        self._introduction_count += 1
+        return self._echo == 0 or self._introduction_count < INTRODUCTION_COUNT_MAX
 
     def _next_slot_ns(self) -> int:
         return self._start_ns + (self._sequence + 1) * self.interval_ns
@@ -262,10 +278,11 @@ class Pulse:
         self._counted_ns = 0
         self._unanswered_count = 0
 
-    def _asks(self, now_ns: int) -> bool:
+    def _asks(self, now_ns: int, *, is_repeated: bool) -> bool:
         """Decide whether this heartbeat asks, and count an earlier ask that nobody answered."""
         if self._is_asking and now_ns - self._counted_ns >= ASK_PATIENCE_NS:
-            self._unanswered_count += 1
+            # A monitor that was heard may take a repeated heartbeat for a replay and be silent.
+            self._unanswered_count += not (is_repeated and self._echo != 0)
             self._counted_ns = now_ns
             return True
         if self._is_asking:
