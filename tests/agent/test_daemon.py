@@ -189,7 +189,7 @@ LETTER = Letter("1/a", "deed", "web-2", 3)
         ("echo done; echo well >&2", "success", "exit code 0: done\nwell"),
         ("echo why; exit 9", "temporary", "exit code 9: why"),
         ("kill -9 $$", "temporary", "ended by SIGKILL"),
-        ("cat; echo $BEATWARD_KEY", "success", "exit code 0: 1/a"),
+        ("cat; echo $BEATWARD_ACTION_KEY", "success", "exit code 0: 1/a"),
     ],
 )
 def test_the_outcome_of_a_command_says_how_it_ended(text, result, message):
@@ -266,9 +266,9 @@ def hands(monitor, told, tmp_path):
     credential = find(identity, None, "", wants_udp=False).credential
     ran = tmp_path / "ran"
     deeds = {
-        "touch": Deed("touch", ("sh", "-c", f"echo $BEATWARD_KEY >> {ran}")),
+        "touch": Deed("touch", ("sh", "-c", f"echo $BEATWARD_ACTION_KEY >> {ran}")),
         "slow": Deed("slow", ("sleep", "60"), 60 * SECOND),
-        "fail": Deed("fail", ("sh", "-c", f"echo $BEATWARD_KEY >> {ran}; exit 1")),
+        "fail": Deed("fail", ("sh", "-c", f"echo $BEATWARD_ACTION_KEY >> {ran}; exit 1")),
     }
     file = StateFile(tmp_path, "web-1")
     made = Hands("web-1", deeds, file, lambda: (credential, monitor.url))

@@ -9,7 +9,7 @@ settings. One action runs at a time, in the order of the inbox, so that two rest
 
 A key that has succeeded never runs again, also after a restart of the agent: its outcome is said
 again instead. A crash between the end of a command and the writing of its key can run it twice;
-a command that must not be run twice has to look for itself, and finds BEATWARD_KEY for that.
+a command that must not be run twice has to look for itself, and finds BEATWARD_ACTION_KEY for that.
 """
 
 import contextlib
@@ -224,7 +224,7 @@ def run(
         **os.environ,
         "BEATWARD_ACTION": letter.name,
         "BEATWARD_NODE": letter.node,
-        "BEATWARD_KEY": letter.key,
+        "BEATWARD_ACTION_KEY": letter.key,
         "BEATWARD_ATTEMPT": str(letter.attempt),
     }
     try:

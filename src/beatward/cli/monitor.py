@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from beatward.agent.notify import notify
 from beatward.config import Settings, load
-from beatward.server.notify import notify
 from beatward.server.program import Standing, serve
 
 _log = logging.getLogger("beatward")
