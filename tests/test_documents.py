@@ -1,0 +1,69 @@
+"""What people read: links that lead somewhere, outputs that agree, no trace of a workplace.
+
+What the documents say of settings and rooms is held by test_settings_documented.py and
+test_architecture.py; that every command is mentioned, by test_house.py.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+LINK = re.compile(r"\]\((?!https?:)(?P<path>[^)#]*)(?:#(?P<anchor>[^)]+))?\)")
+BLOCK = re.compile(r"^ *```(?:text|sh|python|toml)\n.*?^ *```", re.MULTILINE | re.DOTALL)
+DECISION_LINES_MAX = 60
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives a page's headings."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for link in LINK.finditer(page.read_text("utf-8")):
+        target = (page.parent / link["path"]) if link["path"] else page
+        assert target.exists(), link[0]
+        if link["anchor"]:
+            assert link["anchor"] in anchors(target), link[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_is_about_one_machine(page):
+    assert not re.search(r"/work/|/tmp/(?!beatward)|/root/", page.read_text("utf-8"))
+
+
+def code(page: Path) -> list[str]:
+    """Return the blocks of a page without the comments, which are in its language."""
+    blocks = BLOCK.findall(page.read_text("utf-8"))
+    return [re.sub(r" *# .*", "", block) for block in blocks]
+
+
+def test_the_chinese_page_shows_what_the_english_page_shows():
+    assert code(CHINESE) == code(README)
+    assert len(code(README)) >= 10
+
+
+def figures(page: Path) -> list[list[str]]:
+    rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| ")]
+    cells = [row.partition("|")[2].partition("|")[2] for row in rows]
+    # A row says the same in another order in another language.
+    return [sorted(re.findall(r"\d[\d,.]*", cell)) for cell in cells]
+
+
+def test_the_chinese_tables_have_the_same_figures():
+    assert figures(CHINESE) == figures(README)
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.name
+)
+def test_a_decision_fits_on_a_page_and_says_what_was_given_up(page):
+    text = page.read_text("utf-8")
+    assert len(text.splitlines()) <= DECISION_LINES_MAX
+    for heading in ("## Context", "## Choice", "## What we gave up"):
+        assert heading in text
