@@ -5,9 +5,13 @@ test_architecture.py; that every command is mentioned, by test_house.py.
 """
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from beatward import config
+from beatward.agent import settings as agent_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -67,3 +71,14 @@ def test_a_decision_fits_on_a_page_and_says_what_was_given_up(page):
     assert len(text.splitlines()) <= DECISION_LINES_MAX
     for heading in ("## Context", "## Choice", "## What we gave up"):
         assert heading in text
+
+
+def test_the_settings_on_the_front_page_can_be_used():
+    blocks = re.findall(r"^```toml\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    opened, rules, agent = (tomllib.loads(block) for block in blocks)
+    assert config.parse(opened, "README.md").monitor.udp == "0.0.0.0:7227"
+    assert len(config.parse(rules, "README.md").rule) == 2
+    # What the monitor asks of the agent is what the agent's own settings name.
+    deeds = agent_settings.parse(agent, "README.md").deeds
+    asked = [action for action in rules["action"].values() if action["kind"] == "agent"]
+    assert [action["run"] for action in asked] == list(deeds)
