@@ -74,7 +74,7 @@ def test_a_decision_fits_on_a_page_and_says_what_was_given_up(page):
 
 
 def test_the_settings_on_the_front_page_can_be_used():
-    blocks = re.findall(r"^```toml\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    blocks = re.findall(r"^```toml\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     opened, rules, agent = (tomllib.loads(block) for block in blocks)
     assert config.parse(opened, "README.md").monitor.udp == "0.0.0.0:7227"
     assert len(config.parse(rules, "README.md").rule) == 2
