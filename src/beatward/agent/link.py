@@ -272,7 +272,8 @@ def as_json(spoken: Record) -> dict[str, Any]:
         "echo": spoken.echo,
     }
     if spoken.kind == Kind.GOODBYE:
-        if spoken.status == Farewell.EXITED and spoken.cpu != NO_GAUGE:
+        # 0xFFFF is the exit code -1 here, death by signal 1, and not a gauge that was not measured.
+        if spoken.status == Farewell.EXITED:
             body["exit_code"] = exit_code_from_field(spoken.cpu)
         return body
     body["status"] = "failing" if spoken.status == Health.ILL else "ok"

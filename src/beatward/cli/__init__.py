@@ -13,22 +13,22 @@ import click
 from beatward import __version__
 from beatward.errors import BeatwardError, ConfigError, MonitorUnreachable
 
-# Command -> module; the function has the command's name, with `_` for `-` and `_command` behind
-# it, so that no command shadows a builtin or keyword.
+# Command -> what it does, for the list that an agent's machine shows too. Its module has the same
+# name, and the function that name with `_command` behind it, so that none shadows a builtin.
 COMMANDS = {
-    "agent": "beatward.cli.agent",
-    "config": "beatward.cli.config",
-    "demo": "beatward.cli.demo",
-    "doctor": "beatward.cli.doctor",
-    "events": "beatward.cli.events",
-    "exec": "beatward.cli.exec",
-    "explain": "beatward.cli.explain",
-    "monitor": "beatward.cli.monitor",
-    "nodes": "beatward.cli.nodes",
-    "simulate": "beatward.cli.simulate",
-    "status": "beatward.cli.status",
-    "token": "beatward.cli.token",
-    "watch": "beatward.cli.watch",
+    "agent": "Send this machine's heartbeat with cpu, memory and load.",
+    "config": "Check a settings file, or explain the settings.",
+    "demo": "Watch a node die, be found and come back, on real processes.",
+    "doctor": "Examine this machine and its monitor.",
+    "events": "Show what happened, newest last, or follow it.",
+    "exec": "Run a command under heartbeat and report its exit at once.",
+    "explain": "Say why a node has the status it has.",
+    "monitor": "Listen for heartbeats, judge silence, act.",
+    "nodes": "List the nodes.",
+    "simulate": "Put the monitor through a simulated world of faults.",
+    "status": "Show the monitor and its fleet on one screen.",
+    "token": "Make what a node or an operator needs to be believed.",
+    "watch": "Show the fleet live.",
 }
 
 
@@ -36,12 +36,17 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return sorted(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # click would load every command for its first sentence.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in COMMANDS:
             return None
         try:
-            command: click.Command = getattr(import_module(module), f"{cmd_name}_command")
+            module = import_module(f"beatward.cli.{cmd_name}")
+            command: click.Command = getattr(module, f"{cmd_name}_command")
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("beatward"):
                 raise

@@ -215,13 +215,14 @@ class Hearing:
         self._change(slots[(status == Status.SUSPECT) & timely], Cause.REFUTED, now_ns)
         for slot in slots[dead & ~answered]:
             self._ask_the_dead(int(slot), now_ns)
-        steady = slots[(status == Status.RECOVERING) & timely]
+        # Only good heartbeats count: one that comes back and says that it is ill has to wait.
+        well = self._registry.health[slots] != Health.ILL
+        steady = slots[(status == Status.RECOVERING) & timely & well]
         self._change(membership.steady(steady), Cause.STEADY, now_ns)
         # Asked again: a node whose very first word is that it is ill is ALIVE only since just now.
         status = membership.status[slots]
-        health = self._registry.health[slots]
-        self._change(slots[(status == Status.ALIVE) & (health == Health.ILL)], Cause.ILL, now_ns)
-        self._change(slots[(status == Status.FAILING) & (health != Health.ILL)], Cause.WELL, now_ns)
+        self._change(slots[(status == Status.ALIVE) & ~well], Cause.ILL, now_ns)
+        self._change(slots[(status == Status.FAILING) & well], Cause.WELL, now_ns)
         membership.watch(slots, self._detector.deadline_ns[slots])
 
     def _ask_the_dead(self, slot: int, now_ns: int) -> None:

@@ -143,14 +143,11 @@ async def _serve(
     wheel = Wheel(cycle, opened.clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
     wanted = settings.monitor.receive_buffer
-    backend = Backend(
-        machine=Machine(wheel, inbox, opened.clock),
-        events=JournalReader(standing.data / JOURNAL_FILE),
-        mail=_mailbox(drivers),
-        health=Health(wheel, writer, opened.door, wanted_buffer=wanted),
-        identity=_identity(settings, opened, standing),
-        bulletin=bulletin,
-    )
+    health = Health(wheel, writer, opened.door, wanted_buffer=wanted)
+    machine = Machine(wheel, inbox, opened.clock)
+    identity = _identity(settings, opened, standing)
+    events = JournalReader(standing.data / JOURNAL_FILE)
+    backend = Backend(machine, events, _mailbox(drivers), health, identity, bulletin)
     _write_local(standing, opened.master)
     wheel.start()
     try:
