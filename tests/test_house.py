@@ -36,7 +36,7 @@ VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "util",
 
 # Whoever is not here gets `now_ns` handed in. transport stamps arrivals as close to the wire as
 # can be; store/writer.py measures its own disk.
-CLOCK_ROOMS = ("agent/", "cli/", "server/", "transport/", "store/writer.py")
+CLOCK_ROOMS = ("agent/", "bench/", "cli/", "server/", "transport/")
 CLOCK_CALLS = re.compile(
     r"time\.(time|monotonic|perf_counter|process_time|thread_time|clock_gettime)(_ns)?"
     r"|time\.(localtime|gmtime|ctime|strftime)"

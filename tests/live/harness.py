@@ -39,7 +39,7 @@ def wait_for(
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not happen within {timeout} s; last: {answer!r}")
-        time.sleep(0.02)
+        time.sleep(0.02)  # the pace of asking another process
 
 
 def _free_address(kind: socket.SocketKind) -> str:

@@ -72,9 +72,10 @@ def _send_all_away(candidates: dict[str, Candidate]) -> None:
         else:
             candidate.monitor.kill()
     left_at = time.monotonic()
-    time.sleep(1.0)
+    time.sleep(1.0)  # so that the death falls into the absence for certain
     for candidate in candidates.values():
         os.kill(candidate.doomed_pid, signal.SIGKILL)
+    # The examination is an absence of this length; there is nothing else to wait for.
     time.sleep(AWAY_SECONDS - (time.monotonic() - left_at))
     for name, _, leave in CASES:
         candidate = candidates[name]

@@ -49,7 +49,14 @@ class _Story:
 
 @click.command("demo")
 @click.option("--for", "duration", default=None, help="End after this long, such as 20s.")
-@click.option("--nodes", "node_count", default=5, show_default=True, type=click.IntRange(1, 50))
+@click.option(
+    "--nodes",
+    "node_count",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1, 50),
+    help="How many nodes there are; each is a process.",
+)
 @click.option("--interval", default="500ms", show_default=True, help="Between two heartbeats.")
 @click.option("--json", "as_json", is_flag=True, help="Print one event a line.")
 def demo_command(duration: str | None, node_count: int, interval: str, *, as_json: bool) -> None:

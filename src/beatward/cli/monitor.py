@@ -27,7 +27,13 @@ _log = logging.getLogger("beatward")
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for keys and journal; stronger than the settings file.",
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning"]),
+    default="info",
+    show_default=True,
+    help="How much it says of itself on stderr.",
+)
 def monitor_command(path: Path | None, data: Path | None, log_level: str) -> None:
     """Listen for heartbeats, judge silence, act.
 

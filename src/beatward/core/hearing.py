@@ -215,12 +215,11 @@ class Hearing:
         self._change(slots[(status == Status.SUSPECT) & timely], Cause.REFUTED, now_ns)
         for slot in slots[dead & ~answered]:
             self._ask_the_dead(int(slot), now_ns)
-        # Only good heartbeats count: one that comes back and says that it is ill has to wait.
-        well = self._registry.health[slots] != Health.ILL
-        steady = slots[(status == Status.RECOVERING) & timely & well]
+        steady = slots[(status == Status.RECOVERING) & timely]
         self._change(membership.steady(steady), Cause.STEADY, now_ns)
         # Asked again: a node whose very first word is that it is ill is ALIVE only since just now.
         status = membership.status[slots]
+        well = self._registry.health[slots] != Health.ILL
         self._change(slots[(status == Status.ALIVE) & ~well], Cause.ILL, now_ns)
         self._change(slots[(status == Status.FAILING) & well], Cause.WELL, now_ns)
         membership.watch(slots, self._detector.deadline_ns[slots])

@@ -138,8 +138,7 @@ async def _serve(
         written=opened.recovered.sequence,
     )
     cycle = _cycle(settings, opened, inbox, Noted(writer, receipts), dispatcher)
-    decorate = decorator(opened.door, inbox)
-    tick_ns = settings.monitor.tick
+    decorate, tick_ns = decorator(opened.door, inbox), settings.monitor.tick
     wheel = Wheel(cycle, opened.clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
     wanted = settings.monitor.receive_buffer
