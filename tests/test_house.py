@@ -35,7 +35,7 @@ WAIVER = re.compile(r"# waiver: \S.{8,}")
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
 # Whoever is not here gets `now_ns` handed in. transport stamps arrivals as close to the wire as
-# can be; store/writer.py measures its own disk.
+# can be; bench is there to measure time.
 CLOCK_ROOMS = ("agent/", "bench/", "cli/", "server/", "transport/")
 CLOCK_CALLS = re.compile(
     r"time\.(time|monotonic|perf_counter|process_time|thread_time|clock_gettime)(_ns)?"
