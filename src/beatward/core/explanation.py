@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from beatward.core.detect import Detector
-from beatward.core.guard import Pauses
+from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import Via
 from beatward.core.membership import Cause, Membership, Status
@@ -21,6 +21,7 @@ from beatward.core.registry import Registry
 
 # How a node reports, in words; a slot never heard from has none.
 VIA_WORDS: dict[int, str] = {Via.UDP: "udp", Via.HTTP: "http", Via.PING: "ping"}
+_NO_DROPS = Drops()
 VIA_CODES = {word: code for code, word in VIA_WORDS.items()}
 
 
@@ -33,6 +34,7 @@ class Rooms:
     detector: Detector
     pauses: Pauses
     started_ns: int
+    drops: Drops = _NO_DROPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Facts:
     pauses: Pauses
     started_ns: int
     exit_code: int | None
+    drops: Drops = _NO_DROPS
 
 
 def gather(rooms: Rooms, slot: int, at_ns: int, *, exit_field: int | None = None) -> Facts:
@@ -94,6 +97,7 @@ def gather(rooms: Rooms, slot: int, at_ns: int, *, exit_field: int | None = None
         pauses=rooms.pauses,
         started_ns=rooms.started_ns,
         exit_code=None if exit_field is None else exit_code_from_field(exit_field),
+        drops=rooms.drops,
     )
 
 
@@ -114,6 +118,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "exit_code": facts.exit_code,
         "monitor_pauses": facts.pauses.count,
         "monitor_pause_ns": facts.pauses.last_length_ns,
+        "monitor_drops": facts.drops.count,
         "monitor_running_ns": facts.at_ns - facts.started_ns,
         "would_change": _would_change(facts),
     }
@@ -150,6 +155,19 @@ def _window(facts: Facts) -> str:
 
 
 def _self(facts: Facts) -> str:
+    return _pauses(facts) + _drops(facts)
+
+
+def _drops(facts: Facts) -> str:
+    # Only what was dropped since it was last heard can have been a word of this node.
+    drops = facts.drops
+    if facts.via != "udp" or drops.last_ns <= (facts.heard_ns or facts.started_ns):
+        return ""
+    ago = format_duration(facts.at_ns - drops.last_ns)
+    return f"; its own machine dropped {drops.count:,} datagrams unread, the last {ago} ago"
+
+
+def _pauses(facts: Facts) -> str:
     if facts.pauses.count == 0:
         return "the monitor itself never paused"
     ago = format_duration(facts.at_ns - facts.pauses.last_ns)

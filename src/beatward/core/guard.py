@@ -1,4 +1,4 @@
-"""Doubting oneself: the monitor's own pause, before anybody else is accused.
+"""Doubting oneself: the monitor's own pause and its own drops, before anybody else is accused.
 
 Freeze a monitor for 15 s under 50 healthy nodes, and most monitors wake to condemn all 50: their
 clocks ran on while their ears were shut. Two signs tell a pause from silence: the gap between two
@@ -6,11 +6,36 @@ watermarks, and arrivals stamped long after the watermark of the same drain (the
 the drain itself). After a pause, queued arrivals are taken first, nothing is learnt from their
 stamps, and every living deadline begins anew; one that truly died meanwhile is then found one
 timeout later. Source: Eureka's compensation time and Cassandra's maximum local pause.
+
+True stamps from the kernel do not make a drain after a pause worth learning from. They are true
+where only our process stood still; where the whole machine did, a frozen guest for instance, its
+kernel stamps what waited outside at the moment it wakes, and nothing here can tell the two apart.
+
+Own drops are the smaller doubt: the kernel threw datagrams away that had reached this machine,
+because we did not read them fast enough. Any one of them may have been the heartbeat that is
+missing. So whose deadline passes, and since whose heartbeat was due something was dropped, gets
+one more timeout; a suspect gets one more probing window. What did arrive is as true as ever, so
+learning goes on, and nobody is touched before the alarm rings: a flood drops in every turn, and a
+turn must not cost more because of it. Who can fill our buffer must not be able to hide the dead:
+after DOUBTS_MAX timeouts, and as many windows, a node is judged on its silence all the same, and
+the journal and the verdict say what was dropped meanwhile.
 """
 
 from dataclasses import dataclass
 
-from beatward.core.instants import MILLISECOND
+import numpy as np
+import numpy.typing as npt
+
+from beatward.core.instants import MILLISECOND, SECOND
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+# Where half of all datagrams are dropped, one node in 16 stays unheard for so many timeouts; the
+# probes then ask it again. More would hide a death for longer from whoever floods us.
+DOUBTS_MAX = 3
+# A flood drops in every turn; the journal needs to know about once a second.
+DOUBT_SPACING_NS = SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +56,38 @@ class Pauses:
     total_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """Datagrams that the kernel dropped before we read them. Instant 0: never."""
+
+    count: int = 0
+    last_ns: int = 0
+
+
+@dataclass(slots=True)
+class Doubt:
+    """What own drops have led to since the journal was last told.
+
+    dropped   datagrams
+    spared    deadlines and windows that were begun once more
+    judged    nodes that had been spared so often that they were judged all the same
+    """
+
+    dropped: int = 0
+    spared: int = 0
+    judged: int = 0
+
+
 class Guard:
-    """Watches the monitor's own clock."""
+    """Watches the monitor's own clock and ears."""
 
     def __init__(self, settings: GuardSettings) -> None:
         self.settings = settings
         self.pauses = Pauses()
+        self.drops = Drops()
         self._watermark_ns: int | None = None
+        self._doubt = Doubt()
+        self._told_ns: int | None = None
 
     def is_stale(self, drained_ns: int) -> bool:
         """Tell whether arrivals of a drain that ended then were stamped late by our own pause."""
@@ -58,3 +108,31 @@ class Guard:
             past.count + 1, watermark_ns, gap, max(past.longest_ns, gap), past.total_ns + gap
         )
         return gap
+
+    def note_drops(self, count: int, now_ns: int) -> None:
+        """Note that so many datagrams were dropped between the last turn and this one."""
+        if count:
+            self.drops = Drops(self.drops.count + count, now_ns)
+            self._doubt.dropped += count
+
+    def doubts(self, since_ns: IntArray, late_ns: IntArray, timeout_ns: IntArray) -> BoolArray:
+        """Return whose silence (k,) is not to be believed yet, because of our own drops.
+
+        since_ns     (k,) from when on a datagram of theirs, if dropped, would explain it
+        late_ns      (k,) how long ago the first timeout or window ended that they were given
+        timeout_ns   (k,) how long one more would be
+        """
+        explained = (since_ns <= self.drops.last_ns) & (self.drops.count > 0)
+        spared: BoolArray = explained & (late_ns < DOUBTS_MAX * timeout_ns)
+        self._doubt.spared += int(spared.sum())
+        self._doubt.judged += int((explained & ~spared).sum())
+        return spared
+
+    def take_doubt(self, now_ns: int) -> Doubt | None:
+        """Return what is to be journalled now; None when there is nothing, or it was just told."""
+        told = self._told_ns
+        is_early = told is not None and now_ns - told < DOUBT_SPACING_NS
+        if is_early or not (self._doubt.spared or self._doubt.judged):
+            return None
+        doubt, self._doubt, self._told_ns = self._doubt, Doubt(), now_ns
+        return doubt

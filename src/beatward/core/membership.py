@@ -228,6 +228,11 @@ class Membership:
         self.probes_sent[slots] = 0
         self.ask(slots, challenges, now_ns)
 
+    def prolong(self, slots: IntArray, now_ns: int) -> None:
+        """Give suspects one more probing window; the number they are asked for stays."""
+        self.window_ends_ns[slots] = now_ns + self.settings.window_ns
+        self.answer_by_ns[slots] = now_ns + 2 * self.settings.window_ns
+
     def ask(self, slots: IntArray, challenges: npt.NDArray[np.uint32], now_ns: int) -> None:
         """Note the number that slots are asked for from now on, and until when it may be answered.
 

@@ -15,14 +15,23 @@ import numpy as np
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Recovered
 from beatward.core.explanation import VIA_CODES, Rooms
-from beatward.core.guard import Guard, GuardSettings
+from beatward.core.guard import DOUBTS_MAX, Guard, GuardSettings
 from beatward.core.hearing import Hearing
 from beatward.core.instants import NEVER, SECOND, format_duration
-from beatward.core.intake import Datagrams, Intake, IntArray, Reject, Replies
+from beatward.core.intake import (
+    BoolArray,
+    Datagrams,
+    Intake,
+    IntArray,
+    Reject,
+    Replies,
+    Via,
+)
 from beatward.core.ledger import Ledger
 from beatward.core.membership import (
     WATCHED,
     Cause,
+    Due,
     Membership,
     MembershipSettings,
     Status,
@@ -65,6 +74,7 @@ class Inputs:
 
     watermark_ns  everything that arrived before this instant is here or was here earlier
     drained_ns    the instant when the drain ended
+    dropped       so many datagrams were thrown away unread since the last turn, by our own kernel
     journaled     the journal holds every entry up to this sequence
     """
 
@@ -74,6 +84,7 @@ class Inputs:
     journaled: int = 0
     outcomes: tuple[Outcome, ...] = ()
     orders: tuple[Order, ...] = ()
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +188,11 @@ class Monitor:
             self._obey(order, now_ns)
         stale = self._guard.is_stale(inputs.drained_ns)
         pause_ns = self._guard.turn(now_ns)
-        if pause_ns:
-            self._ledger.rooms = replace(self._ledger.rooms, pauses=self._guard.pauses)
+        self._guard.note_drops(inputs.dropped, now_ns)
+        if pause_ns or inputs.dropped:
+            self._ledger.rooms = replace(
+                self._ledger.rooms, pauses=self._guard.pauses, drops=self._guard.drops
+            )
         for datagrams in inputs.datagrams:
             self._hear(datagrams, now_ns, stale=stale or pause_ns > 0)
         if pause_ns:
@@ -223,6 +237,8 @@ class Monitor:
 
     def _judge_silence(self, now_ns: int) -> None:
         due = self._membership.sweep(self._registry.count, now_ns)
+        if self._guard.drops.count:
+            due = self._spare(due, now_ns)
         for change in self._membership.apply(due.silent, Cause.SILENT, now_ns):
             self._ledger.record_change(change)
         changes = self._membership.apply(due.overdue, Cause.OVERDUE, now_ns)
@@ -231,6 +247,63 @@ class Monitor:
         self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
         for change in changes:
             self._ledger.record_change(change)
+
+    def _spare(self, due: Due, now_ns: int) -> Due:
+        """Give those more time whose silence our own drops may explain; return the others."""
+        spared, asked = self._spare_overdue(due.overdue, now_ns), self._spare_silent(due, now_ns)
+        self._record_doubt(now_ns)
+        return Due(
+            due.overdue[~np.isin(due.overdue, spared)],
+            np.concatenate((due.probed, asked)),
+            due.silent[~np.isin(due.silent, asked)],
+        )
+
+    def _spare_overdue(self, overdue: IntArray, now_ns: int) -> IntArray:
+        membership, detector = self._membership, self._detector
+        # Who has not been heard since its enrolment, its resumption or our start has no schedule
+        # by which to tell whose drop it was. It has a long grace instead, and a window after it.
+        scheduled = detector.deadline_ns[overdue] != NEVER
+        scheduled &= membership.status[overdue] != Status.NEW
+        slots = overdue[scheduled & self._by_datagram(overdue)]
+        due_ns, margin_ns = detector.due_ns[slots], detector.margin_ns(slots)
+        timeout_ns = detector.timeout_ns(slots)
+        # Its heartbeat comes no earlier than a margin before it is due. Once it has got more
+        # time, another drop has to explain that another heartbeat is missing.
+        since_ns = np.maximum(due_ns - margin_ns, detector.deadline_ns[slots] - timeout_ns)
+        late_ns = now_ns - due_ns - margin_ns
+        spared: IntArray = slots[self._guard.doubts(since_ns, late_ns, timeout_ns)]
+        detector.extend(spared, now_ns + detector.timeout_ns(spared))
+        membership.watch(spared, detector.deadline_ns[spared])
+        return spared
+
+    def _spare_silent(self, due: Due, now_ns: int) -> IntArray:
+        membership = self._membership
+        slots = due.silent[self._by_datagram(due.silent)]
+        window_ns = np.full(len(slots), membership.settings.window_ns)
+        begun_ns = membership.window_ends_ns[slots] - window_ns
+        late_ns = now_ns - membership.since_ns[slots] - window_ns
+        asked: IntArray = slots[self._guard.doubts(begun_ns, late_ns, window_ns)]
+        membership.prolong(asked, now_ns)
+        return asked
+
+    def _by_datagram(self, slots: IntArray) -> BoolArray:
+        # What comes over HTTP is not what the datagrams' socket drops.
+        found: BoolArray = self._registry.via[slots] == Via.UDP
+        return found
+
+    def _record_doubt(self, now_ns: int) -> None:
+        doubt = self._guard.take_doubt(now_ns)
+        if doubt is None:
+            return
+        self._ledger.record(
+            Event.GUARD,
+            now_ns,
+            cause="own_drops",
+            explanation=f"{doubt.dropped:,} datagrams were dropped before the monitor could read "
+            f"them; {doubt.spared} times a silent node got more time, {doubt.judged} times one "
+            f"was judged all the same, after {DOUBTS_MAX} timeouts",
+            detail={"dropped": doubt.dropped, "spared": doubt.spared, "judged": doubt.judged},
+        )
 
     def _probe(self, slots: IntArray, now_ns: int) -> None:
         sent = np.zeros(len(slots), np.bool_)

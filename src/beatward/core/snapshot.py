@@ -92,6 +92,7 @@ def freeze(rooms: Rooms) -> Rooms:
         _cut(rooms.detector, count),
         rooms.pauses,
         rooms.started_ns,
+        rooms.drops,
     )
 
 
