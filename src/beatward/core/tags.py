@@ -6,7 +6,7 @@ hashes, in Python the key itself. All implementations give the same answers, whi
 `tests/core/test_tags.py` holds them to; only their `secret` rows cannot be exchanged.
 
     ns a record, 20,000 nodes (benchmarks/tags.py, November 2026, Zen 5)
-    sha-ni 70 · scalar 370 · python 1,490 · python, one record after the other 1,700
+    sha-ni 80 · scalar 385 · python 1,490 · python, one record after the other 1,590
 """
 
 from collections.abc import Mapping
