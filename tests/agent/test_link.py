@@ -356,7 +356,7 @@ def test_local_json_counts_only_for_the_monitor_it_names(monitor, tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"monitor": 3}', '{"monitor": "x", "token": "y"}'])
 def test_a_damaged_local_json_is_as_none(tmp_path, text):
     (tmp_path / "local.json").write_text(text)
-    with pytest.raises(MonitorUnreachable, match="no join token"):
+    with pytest.raises(MonitorUnreachable, match="no monitor of this user runs on this machine"):
         find(identify("web-1", data=tmp_path), None, "", wants_udp=False)
 
 

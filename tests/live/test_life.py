@@ -244,6 +244,8 @@ def test_a_bare_curl_url_is_a_heartbeat_and_its_exit_code_is_heard(tmp_path: Pat
         monitor.wait_status("alive", ["backup"])
         assert _curl(f"{url}/exit/3") == "ok"
         monitor.wait_status("failing", ["backup"])
+        # The promise of before holds for a request that makes none.
+        assert monitor.get("/v1/nodes/backup")["interval_ns"] == 1_000_000_000
         assert _curl(f"{url}?interval=1s") == "ok"
         monitor.wait_status("alive", ["backup"])
         # Nothing more: two promised intervals and the window later it is dead.

@@ -126,6 +126,11 @@ def find(identity: Identity, known: Credential | None, monitor: str, *, wants_ud
                 raise
             refusal = str(error)
     if known is None:
+        if identity.monitor is None and not reach.hint:
+            raise MonitorUnreachable(
+                "no monitor of this user runs on this machine; start `beatward monitor` here, or "
+                "set BEATWARD_MONITOR and BEATWARD_TOKEN as `beatward token new` says on another"
+            )
         raise MonitorUnreachable(
             f"no join token for {reach.monitor}: set BEATWARD_TOKEN to what `beatward token new` "
             f"says there{reach.hint}"

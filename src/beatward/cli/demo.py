@@ -45,6 +45,7 @@ class _Story:
     heartbeats_ns: int = 0
     alive: set[str] = field(default_factory=set)
     is_back: bool = False
+    missing: list[str] = field(default_factory=list)
 
 
 @click.command("demo")
@@ -72,8 +73,10 @@ def demo_command(duration: str | None, node_count: int, interval: str, *, as_jso
     teller = _JsonTeller() if as_json else _Teller(console())
     with contextlib.suppress(KeyboardInterrupt), Stage(interval) as stage:
         _play(stage, names, story, teller, ends_ns)
+        story.missing = sorted(set(names) - story.alive)
     teller.end(story)
-    sys.exit(0 if story.detection_ns is not None or story.killed_at is None else 1)
+    is_unfound = story.killed_at is not None and story.detection_ns is None
+    sys.exit(1 if story.missing or is_unfound else 0)
 
 
 def _duration(text: str, option: str) -> int:
@@ -99,6 +102,7 @@ def _play(
                 for event in _waiting(events):
                     teller.tell(event)
                     _note(event, story, teller)
+                stage.check()
                 if kill_at is None and story.alive == set(names):
                     kill_at = time.monotonic() + story.heartbeats_ns / SECOND
                 if kill_at is not None and story.killed_at is None and time.monotonic() >= kill_at:
@@ -242,6 +246,8 @@ class _JsonTeller(_Teller):
 
 
 def _verdict(story: _Story) -> str:
+    if story.missing:
+        return f"In the time that was given {', '.join(story.missing)} did not come alive."
     if story.killed_at is None:
         return "Ended before the story began; give it 15 s."
     if story.detection_ns is None:

@@ -24,8 +24,9 @@ _log = logging.getLogger("beatward")
 )
 @click.option(
     "--data",
+    envvar="BEATWARD_DATA",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for keys and journal; stronger than the settings file.",
+    help="Folder for keys and journal; stronger than the settings file. Also BEATWARD_DATA.",
 )
 @click.option(
     "--log-level",

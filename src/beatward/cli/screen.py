@@ -65,7 +65,9 @@ def print_event(screen: Console, event: Mapping[str, Any]) -> None:
 def event_line(event: Mapping[str, Any]) -> Text:
     """Return one event as one line: when, which node, what."""
     at = str(event["at"])
-    line = Text(f"{at[:10]} {at[11:23]}Z ", style="dim")
+    # Appended, not given to Text itself: its own style would lie under the whole line.
+    line = Text()
+    line.append(f"{at[:10]} {at[11:23]}Z ", style="dim")
     line.append(f"{event['id']:>6}  ", style="dim")
     word = event["status"] if event["event"] == "transition" else event["event"]
     line.append(f"{word or '':<10} ", style=COLOURS.get(word or "", "bold"))

@@ -89,6 +89,12 @@ class Stage:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    def check(self) -> None:
+        """Raise BeatwardError when the monitor has ended by itself: there is no story without."""
+        assert self._monitor is not None
+        if self._monitor.poll() is not None:
+            raise BeatwardError(f"the demo's monitor has ended: {self.monitor_log}")
+
     def close(self) -> None:
         """End all processes, nodes first so that they can say goodbye; remove the folder."""
         paths = list(self.folder.glob("*.pid"))
@@ -126,9 +132,7 @@ class Stage:
         _wait_until(self._is_ready, "the monitor's start")
 
     def _is_ready(self) -> bool:
-        assert self._monitor is not None
-        if self._monitor.poll() is not None:
-            raise BeatwardError(f"the demo's monitor did not start: {self.monitor_log}")
+        self.check()
         return (self.data / "local.json").exists() and "listening" in self.monitor_log
 
 

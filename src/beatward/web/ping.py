@@ -56,7 +56,7 @@ class PingDoor:
         if keys is None or health is None:
             return _text(404, "not found")
         try:
-            interval_ns = _interval_ns(scope["query_string"])
+            interval_ns = _interval_ns(scope["query_string"]) or self._known_interval_ns(name)
         except ValueError as error:
             return _text(422, str(error))
         record = Record(
@@ -75,6 +75,13 @@ class PingDoor:
             return _text(503, "the monitor's inbox is full", {"Retry-After": "1"})
         return _text(200, "ok")
 
+    def _known_interval_ns(self, name: str) -> int:
+        """Return what the node promised before: a URL with /exit/$? need not repeat it."""
+        snapshot = self._machine.snapshot()
+        row = snapshot.find(name)
+        known = 0 if row < 0 else int(snapshot.rooms.registry.interval_ns[row])
+        return known or INTERVAL_NS
+
 
 def _health(words: list[str]) -> Health | None:
     if not words:
@@ -87,9 +94,10 @@ def _health(words: list[str]) -> Health | None:
 
 
 def _interval_ns(query: bytes) -> int:
+    """Return the promise in a query, 0 when there is none; raises ValueError."""
     values = parse_qs(query.decode("latin-1"), max_num_fields=8).get("interval")
     if not values:
-        return INTERVAL_NS
+        return 0
     interval_ns = parse_duration(values[-1])
     if not MILLISECOND <= interval_ns <= INTERVAL_MAX_NS:
         message = f"interval: found {values[-1]!r}, expected 1ms to {INTERVAL_MAX_NS // DAY}d"
