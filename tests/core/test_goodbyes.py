@@ -164,6 +164,17 @@ def test_a_farewell_by_the_status_it_finds(before, farewell, expected):
     assert changes(hand.step(hand.now, farewell(20))) == expected
 
 
+def test_an_exited_node_that_beats_on_is_asked_with_a_number_of_its_own():
+    hand = beating()
+    hand.walk(10 * SECOND + 200 * MILLISECOND)
+    hand.step(hand.now, exited())
+    (probe,) = heard(hand.step(hand.now, said(sequence=12)))
+    assert probe.kind == Kind.PROBE
+    assert probe.echo > SESSION
+    answer = said(kind=Kind.PROBE_REPLY, sequence=12, echo=probe.echo)
+    assert changes(hand.step(hand.now, answer)) == [("web-1", "recovering", "heard")]
+
+
 def test_probing_ends_with_the_goodbye():
     hand = beating()
     hand.walk(10 * SECOND + 200 * MILLISECOND)

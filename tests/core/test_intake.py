@@ -11,7 +11,10 @@ from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import (
     BODY_SIZE,
     DATAGRAM_SIZE_MAX,
+    INCARNATION_MAX,
+    INTERVAL_MS_MAX,
     RECORD_SIZE,
+    SEQUENCE_MAX,
     Kind,
     Record,
     seal,
@@ -118,6 +121,11 @@ def test_no_changed_bit_comes_through(bit):
     came, why = opened(bytes(row))
     assert came == []
     assert sum(why.values()) == 1
+
+
+def test_the_largest_numbers_are_let_through():
+    largest = said(sequence=SEQUENCE_MAX, incarnation=INCARNATION_MAX, interval_ms=INTERVAL_MS_MAX)
+    assert opened(largest) == ([(0, SEQUENCE_MAX)], {})
 
 
 def test_a_datagram_may_hold_many_records():

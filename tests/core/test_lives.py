@@ -196,6 +196,13 @@ def test_the_same_life_comes_back_by_an_answer_and_is_no_new_life():
     assert lives(hand) == [("web-1", LIFE)]
 
 
+def test_a_new_life_that_goes_on_in_step_with_the_old_one_learns_anew_all_the_same():
+    hand = ByHand()
+    hand.beat(*range(20))
+    hand.beat(20, incarnation=LIFE + 1)
+    assert hand.deadline() == 22 * SECOND
+
+
 # --- replays ---
 
 

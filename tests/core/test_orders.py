@@ -167,10 +167,13 @@ def test_what_was_recorded_before_a_node_was_forgotten_is_not_believed_after_it(
     assert hand.status() == "new"
 
 
-@pytest.mark.parametrize("kind", ["pause", "resume", "forget", "mail"])
-def test_an_order_for_who_is_not_there_does_nothing(kind):
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, "web-9") for kind in ("pause", "resume", "forget", "mail")] + [("dance", "web-1")],
+)
+def test_an_order_for_who_is_not_there_or_of_no_known_kind_does_nothing(kind, name):
     hand = ByHand()
-    output = ordered(hand, kind, "web-9")
+    output = ordered(hand, kind, name)
     assert output.entries == ()
     assert len(output.replies.rows) == 0
 

@@ -168,6 +168,15 @@ def test_a_repair_under_way_is_not_withdrawn_but_one_that_failed_for_now_is():
     assert len(outbox) == 0
 
 
+def test_what_has_ended_cannot_be_withdrawn():
+    outbox = box(decided("restart"), decided("restart", key="2"))
+    outbox.release(2, now_ns=0)
+    outbox.settle(outcome("success", key="1-restart"), 0)
+    outbox.settle(outcome("temporary", key="2"), 0)
+    assert [one.record.key for one in outbox.withdraw("web-1", "")] == ["2"]
+    assert outbox.withdraw("web-1", "") == []
+
+
 def test_an_action_that_the_settings_no_longer_name_is_dropped():
     outbox = box(decided())
     settled = outbox.drop("1-page", "no longer named")

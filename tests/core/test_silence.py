@@ -4,7 +4,7 @@ import pytest
 from tests.core.by_hand import LIFE, START, ByHand, changes, heard, said
 
 from beatward.core.detect import DetectorSettings
-from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND
+from beatward.core.instants import MILLISECOND, MINUTE, NEVER, SECOND
 from beatward.core.intake import Via
 from beatward.core.membership import RUNG_MAX, MembershipSettings
 from beatward.core.monitor import Settings
@@ -94,7 +94,7 @@ def test_whoever_dies_after_a_heartbeat_is_found_within_interval_margin_and_wind
 def test_the_dead_stay_dead_in_silence():
     hand = beating()
     hand.walk(13 * SECOND)
-    assert hand.walk(HOUR, tick_ns=200 * MILLISECOND) == []
+    assert hand.walk(10 * MINUTE, tick_ns=200 * MILLISECOND) == []
     assert hand.status() == "dead"
 
 

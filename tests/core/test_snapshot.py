@@ -23,11 +23,24 @@ def test_a_snapshot_shows_what_was_held_to_be_true():
     assert snapshot.rooms.registry.incarnation[0] == LIFE
     assert snapshot.taken_ns == START
     assert snapshot.session == SESSION
+    assert snapshot.tags in ("sha-ni", "scalar", "python")
     assert snapshot.turns == 2
     assert snapshot.sequence == hand.entries[-1].sequence == 5
     assert snapshot.counters["records"] == snapshot.counters["accepted"] == 1
     assert not any(snapshot.rejects.values())
     assert snapshot.outbox == {"waiting": 0, "running": 0}
+
+
+def test_it_explains_what_it_shows():
+    hand = ByHand(nodes=("web-1", "web-2"))
+    hand.step(0, said())
+    words, numbers = hand.snapshot().explain(0)
+    assert words == "web-1 is alive: heartbeat 0 arrived"
+    shown = ("sequence_heard", "sequence_due", "margin_ns", "overdue_ns", "silent_ns")
+    assert [numbers[name] for name in shown] == [0, 1, SECOND, -SECOND, 0]
+    words, numbers = hand.snapshot().explain(1)
+    assert words == "web-2 is enrolled; nothing was heard of it yet"
+    assert [numbers[name] for name in shown] == [None, None, 0, None, None]
 
 
 def test_a_snapshot_stays_as_it_was():

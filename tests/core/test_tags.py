@@ -9,7 +9,9 @@ import array
 import hmac
 import os
 import shutil
+import sys
 import sysconfig
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -225,6 +227,57 @@ def test_where_there_is_a_compiler_the_extension_is_built():
 def test_there_is_always_one_in_python_and_the_fastest_is_first():
     assert list(tags.IMPLEMENTATIONS)[-1] == "python"
     assert tags.FASTEST is next(iter(tags.IMPLEMENTATIONS.values()))
+
+
+class Wrong(tags.InPython):
+    """What a compiler or an emulator with a fault would be."""
+
+    def seal(self, bodies, slots, secret):
+        return super().seal(bodies, slots, secret) ^ 1
+
+
+def test_one_that_gets_a_tag_wrong_is_not_used():
+    assert tags._is_right(tags.InPython())
+    assert not tags._is_right(Wrong())
+
+
+def others_may_run_beside(call, calls_count):
+    """Tell whether another thread gets its turn while `call` is called, and only within it."""
+    ready, done = threading.Event(), threading.Event()
+
+    def other():
+        ready.wait()
+        done.set()
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=other)
+    thread.start()
+    # Nobody is made to hand over any more; whoever runs, lets go by himself.
+    sys.setswitchinterval(1000)
+    try:
+        ready.set()
+        for _ in range(calls_count):
+            call()
+            if done.is_set():
+                return True
+        return False
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+
+
+@compiled
+@pytest.mark.parametrize("name", ["verify", "seal"])
+def test_a_large_batch_lets_other_threads_run_and_a_small_one_does_not(name):
+    fleet = Fleet(5, 20_000)
+    midstates = _tags.midstates(fleet.keys)
+    rows = fleet.records if name == "verify" else fleet.bodies
+
+    def work(count):
+        getattr(_tags, name)(rows[:count], fleet.slots[:count], midstates, "scalar")
+
+    assert others_may_run_beside(lambda: work(20_000), 1000)
+    assert not others_may_run_beside(lambda: work(63), 1000)
 
 
 @compiled
