@@ -250,11 +250,11 @@ def others_may_run_beside(call, calls_count):
         done.set()
 
     interval = sys.getswitchinterval()
-    thread = threading.Thread(target=other)
-    thread.start()
-    # Nobody is made to hand over any more; whoever runs, lets go by himself.
+    # From here nobody is made to hand over: whoever runs, runs until he lets go by himself.
     sys.setswitchinterval(1000)
     try:
+        thread = threading.Thread(target=other)
+        thread.start()  # comes back when the other waits
         ready.set()
         for _ in range(calls_count):
             call()
