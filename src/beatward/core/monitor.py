@@ -358,9 +358,7 @@ class Monitor:
             case "pause":
                 self._order_change(slot, Cause.PAUSE, now_ns)
             case "resume":
-                self._order_change(slot, Cause.RESUME, now_ns)
-                if self._membership.status[slot] == Status.NEW:
-                    self._membership.due_ns[slot] = now_ns + self._grace_ns(slot)
+                self._resume(slot, now_ns)
             case "forget":
                 self._forget(slot, now_ns)
             case "mail":
@@ -385,6 +383,11 @@ class Monitor:
             due_ns=now_ns + self._grace_ns(slot),
         )
         self._ledger.record_node(Event.JOINED, slot, now_ns, f"{order.name} was enrolled")
+
+    def _resume(self, slot: int, now_ns: int) -> None:
+        self._order_change(slot, Cause.RESUME, now_ns)
+        if self._membership.status[slot] == Status.NEW:
+            self._membership.due_ns[slot] = now_ns + self._grace_ns(slot)
 
     def _forget(self, slot: int, now_ns: int) -> None:
         name = self._registry.names[slot]
