@@ -5,7 +5,7 @@ from tests.core.by_hand import LIFE, START, ByHand, said
 
 from beatward.core.entry import Event, public
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import Order, Settings
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 
@@ -37,6 +37,13 @@ def told(hand):
 def journal_all(hand):
     """Give the receipt for everything so far; return what is released."""
     return hand.step(hand.now, journaled=hand.entries[-1].sequence).actions
+
+
+def test_a_repair_of_a_node_that_is_removed_is_withdrawn_and_the_message_about_it_goes_out():
+    hand = with_dead_node()
+    hand.step(hand.now, orders=(Order("forget", "web-1"),))
+    assert told(hand)[3:] == [("outcome", "restart", "withdrawn"), ("forgotten", None, None)]
+    assert [action.name for action in journal_all(hand)] == ["page"]
 
 
 def outcome(action, result, message="because"):

@@ -152,9 +152,11 @@ def test_who_cannot_be_probed_is_waited_for_all_the_same(via):
 # --- actions ---
 
 
-def test_what_was_decided_runs_again_under_the_same_key():
+def test_what_was_decided_runs_again_under_the_same_key_once_the_node_could_be_heard():
     hand = started(row("dead"), actions=[decided(attempt=2)], settings=RULES)
-    (action,) = hand.first.actions
+    assert hand.first.actions == ()
+    assert hand.step(9 * SECOND).actions == ()
+    (action,) = hand.step(10 * SECOND).actions
     assert (action.key, action.attempt, action.event) == ("40-restart", 3, {"id": 40})
 
 
@@ -178,8 +180,9 @@ def test_the_dead_are_not_acted_upon_again():
 
 def test_an_outcome_after_the_restart_ends_the_action():
     hand = started(row("dead"), actions=[decided()], settings=RULES)
+    hand.step(10 * SECOND)
     done = Outcome("40-restart", 1, "success", "nginx runs again")
-    hand.step(MILLISECOND, outcomes=(done,))
+    hand.step(10 * SECOND + MILLISECOND, outcomes=(done,))
     assert hand.entries[-1].outcome == "success"
     assert hand.snapshot().outbox == {"waiting": 0, "running": 0}
 

@@ -166,8 +166,11 @@ class Monitor:
             self._open_window(np.array([slot]), grace_ns)
 
     def _restore_action(self, record: ActionRecord, now_ns: int) -> None:
-        self._outbox.add(record, sequence=0, not_before_ns=now_ns)
-        if self._outbox.settings(record.name) is None:
+        settings = self._outbox.settings(record.name)
+        # A repair waits until the node could be heard: it may have come back by itself.
+        grace_ns = self.settings.start_grace_ns if settings is not None and settings.revives else 0
+        self._outbox.add(record, sequence=0, not_before_ns=now_ns + grace_ns)
+        if settings is None:
             message = "the settings no longer name this action"
             self._ledger.record_settled(self._outbox.drop(record.key, message), now_ns)
 
@@ -394,6 +397,8 @@ class Monitor:
         self._membership.place(slot, Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER)
         self._detector.forget(np.array([slot]))
         self._registry.forget(slot)
+        for settled in self._outbox.withdraw(name, f"{name} was removed on request"):
+            self._ledger.record_settled(settled, now_ns)
         self._ledger.record(
             Event.FORGOTTEN, now_ns, node=name, explanation=f"{name} was removed on request"
         )
