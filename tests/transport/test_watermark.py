@@ -63,6 +63,7 @@ class StruckBatch:
         self._batch = batch
         self._world = world
         self.rows, self.peers, self.sizes = batch.rows, batch.peers, batch.sizes
+        self.stamped_ns = batch.stamped_ns
 
     def fill(self):
         self._world.strike()
@@ -71,6 +72,8 @@ class StruckBatch:
 
 class StruckWire:
     """A real wire whose batches are struck."""
+
+    is_stamped = False
 
     def __init__(self, wire, world):
         self._wire = wire

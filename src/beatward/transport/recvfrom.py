@@ -51,11 +51,17 @@ class RecvfromBatch:
         """Return the sizes (count,) of the first datagrams; above DATAGRAM_SIZE_MAX if cut."""
         return self._sizes[:count].copy()
 
+    def stamped_ns(self, count: int) -> IntArray | None:  # noqa: ARG002
+        """Return None: `recvmsg` could tell, and would make the slow wire slower by half."""
+        return None
+
 
 class RecvfromWire:
     """One socket's way in and out, one datagram at a time; see `wire.Wire`."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    is_stamped = False
+
+    def __init__(self, listener: socket.socket, *, stamped: bool = False) -> None:  # noqa: ARG002
         self._listener = listener
 
     def new_batch(self) -> RecvfromBatch:

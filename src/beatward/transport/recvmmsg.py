@@ -23,6 +23,7 @@ from beatward.core.intake import PEER_SIZE, ByteArray, IntArray
 
 from .homes import Homes, homes_of
 from .peer import FAMILY_V6, V4_SIZE
+from .stamps import Stamps, stamps_of
 from .wire import BATCH_SIZE, ROW_SIZE, Filled, new_rows
 
 # Linux: MSG_DONTWAIT never blocks, MSG_TRUNC gives the size a datagram had before it was cut.
@@ -116,7 +117,9 @@ def is_supported(listener: socket.socket) -> bool:
 class RecvmmsgBatch:
     """1024 rows and the kernel's description of them; see `wire.Batch`."""
 
-    def __init__(self, descriptor: int, receive: Any, homes: Homes | None) -> None:
+    def __init__(
+        self, descriptor: int, receive: Any, homes: Homes | None, stamps: Stamps | None
+    ) -> None:
         self.rows, self.peers = new_rows()
         self._descriptor = descriptor
         self._receive = receive
@@ -130,8 +133,12 @@ class RecvmmsgBatch:
         self._messages["peer_size"] = PEER_SIZE
         self._start = _address(self._messages)
         self._homes = homes
-        self._controls = np.zeros((BATCH_SIZE, homes.size if homes else 0), np.uint8)
-        if homes:
+        self._stamps = stamps
+        # The kernel writes the stamp first.
+        self._homes_start = stamps.size if stamps else 0
+        self._controls_size = self._homes_start + (homes.size if homes else 0)
+        self._controls = np.zeros((BATCH_SIZE, self._controls_size), np.uint8)
+        if self._controls_size:
             self._messages["control"] = _places(self._controls)
 
     def fill(self) -> Filled:
@@ -141,14 +148,18 @@ class RecvmmsgBatch:
         pending, and none can be pending: a socket that is not connected and has no IP_RECVERR is
         told of no error that others answer. So a short read is a read that found it empty.
         """
-        if self._homes:
-            self._messages["control_size"] = self._homes.size
+        if self._controls_size:
+            self._messages["control_size"] = self._controls_size
         count = self._receive(self._descriptor, self._start, BATCH_SIZE, _RECEIVE_FLAGS, None)
         if count < 0:
             return _refused(ctypes.get_errno())
         if self._homes and count:
-            self._homes.note(self._controls[:count], self.peers[:count])
+            self._homes.note(self._controls[:count, self._homes_start :], self.peers[:count])
         return Filled(count, count < BATCH_SIZE)
+
+    def stamped_ns(self, count: int) -> IntArray | None:
+        """Return when the kernel received the first datagrams (count,), by the wall clock."""
+        return self._stamps.read(self._controls[:count]) if self._stamps else None
 
     def sizes(self, count: int) -> IntArray:
         """Return the sizes (count,) of the first datagrams; above DATAGRAM_SIZE_MAX if cut."""
@@ -167,7 +178,7 @@ def _refused(number: int) -> Filled:
 class RecvmmsgWire:
     """One socket's way in and out by whole batches; see `wire.Wire`."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, *, stamped: bool = False) -> None:
         library = ctypes.CDLL(None, use_errno=True)
         pointer, count, number = ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
         self._receive = library.recvmmsg
@@ -176,13 +187,15 @@ class RecvmmsgWire:
         self._send.argtypes = (number, pointer, count, number)
         self._descriptor = listener.fileno()
         self._homes = homes_of(listener)
+        self._stamps = stamps_of(listener) if stamped else None
+        self.is_stamped = self._stamps is not None
         self._vectors = np.zeros(BATCH_SIZE, _VECTOR)
         self._messages = _linked(self._vectors)
         self._start = _address(self._messages)
 
     def new_batch(self) -> RecvmmsgBatch:
         """Make room for one more batch."""
-        return RecvmmsgBatch(self._descriptor, self._receive, self._homes)
+        return RecvmmsgBatch(self._descriptor, self._receive, self._homes, self._stamps)
 
     def write(self, rows: ByteArray, peers: ByteArray) -> int:
         """Send each row to its peer and return how many the system took; see `wire.Wire`."""

@@ -2,13 +2,17 @@
 
 The watermark is what makes verdicts fair. It is the instant just before the read that found the
 socket empty: a datagram that had reached the socket by then has been handed over, in this drain or
-an earlier one, so a node that has not been heard by then was silent. When a drain stops at its
-limit with datagrams still waiting, the watermark stays where it was, and nobody is judged on
-datagrams that lie unread.
+an earlier one, so a node that has not been heard by then was silent.
 
-Rows are stamped with the instant before the read that fetched them: whatever was waiting had
-arrived by then, and what came in during the read (1 ms for a full one) hardly later. So a drain
-that emptied the socket never hands over an arrival from after its watermark.
+When a drain stops at its limit with datagrams still waiting, nobody must be judged on those. Where
+the kernel stamps arrivals (`stamps`), the socket is a queue, so what still waits arrived after the
+last datagram read, and the watermark moves on to a little before that one's arrival: under a flood
+verdicts come late by what the queue holds, and go on coming. Without stamps it stays where it was.
+
+Without stamps, rows bear the instant before the read that fetched them: whatever was waiting had
+arrived by then, and what came in during the read (1 ms for a full one) hardly later. With stamps
+they bear their own, held between the last arrival and that instant. Either way a drain that
+emptied the socket never hands over an arrival from after its watermark.
 
 Route: kernel -> `drain` -> `core.intake.Datagrams`; `core.intake.Replies` -> `send` -> kernel.
 Not here: the clock (handed in) and what datagrams mean (`core.intake`).
@@ -33,9 +37,10 @@ from beatward.errors import ConfigError
 from .peer import pack_peer, peer_text
 from .recvfrom import RecvfromWire
 from .recvmmsg import RecvmmsgWire, is_supported
+from .stamps import DISORDER_NS, Timeline
 from .wire import Batch, Wire
 
-WIRES: Mapping[str, Callable[[socket.socket], Wire]] = {
+WIRES: Mapping[str, Callable[..., Wire]] = {
     "recvmmsg": RecvmmsgWire,
     "recvfrom": RecvfromWire,
 }
@@ -58,12 +63,14 @@ class Drain:
     """What one drain brought. The arrays are views, valid until the next drain.
 
     watermark_ns  everything that arrived before this instant is here or was here earlier
-    emptied       False: datagrams may still be waiting; the watermark is that of an earlier drain
+    emptied       False: datagrams may still be waiting
+    dropped       so many the kernel threw away since the drain before
     """
 
     batches: tuple[Datagrams, ...]
     watermark_ns: int
     emptied: bool
+    dropped: int = 0
 
 
 class UdpDoor:
@@ -76,12 +83,20 @@ class UdpDoor:
     """
 
     def __init__(
-        self, listener: socket.socket, wire: Wire, now_ns: Callable[[], int], *, opened_ns: int
+        self,
+        listener: socket.socket,
+        wire: Wire,
+        now_ns: Callable[[], int],
+        *,
+        opened_ns: int,
+        wall_ns: Callable[[], int] | None = None,
     ) -> None:
         self._listener = listener
         self._wire = wire
         self._now_ns = now_ns
         self._watermark_ns = opened_ns
+        self._timeline = Timeline(now_ns, wall_ns) if wire.is_stamped and wall_ns else None
+        self._drops_seen = 0
         self._batches: list[Batch] = []
         self.datagrams_count = 0
         self.bytes_count = 0
@@ -112,6 +127,16 @@ class UdpDoor:
         # Linux doubles what is asked for, to cover its own bookkeeping, and reports the double.
         return size // 2 if _IS_LINUX else size
 
+    @property
+    def listener(self) -> socket.socket:
+        """The socket, for whoever sets an option of it."""
+        return self._listener
+
+    @property
+    def is_stamped(self) -> bool:
+        """Whether the kernel says when datagrams arrived."""
+        return self._timeline is not None
+
     def fileno(self) -> int:
         """Return the socket's descriptor, for whoever wants to wait until it is readable."""
         return self._listener.fileno()
@@ -127,7 +152,9 @@ class UdpDoor:
         """
         assert self.fileno() >= 0, "drain of a closed door"
         assert batches_max > 0
-        taken = []
+        taken, timeline = [], self._timeline
+        if timeline:
+            timeline.measure()
         for index in range(batches_max):
             before_ns = self._now_ns()
             batch = self._batch(index)
@@ -137,8 +164,12 @@ class UdpDoor:
                 taken.append(self._datagrams(batch, filled.count, before_ns))
             if filled.emptied:
                 self._watermark_ns = before_ns
-                return Drain(tuple(taken), before_ns, emptied=True)
-        return Drain(tuple(taken), self._watermark_ns, emptied=False)
+                if timeline:
+                    timeline.note_empty(before_ns)
+                return Drain(tuple(taken), before_ns, emptied=True, dropped=self._dropped())
+        if timeline and timeline.is_trusted:
+            self._watermark_ns = max(self._watermark_ns, timeline.floor_ns - DISORDER_NS)
+        return Drain(tuple(taken), self._watermark_ns, emptied=False, dropped=self._dropped())
 
     def send(self, replies: Replies) -> None:
         """Send each reply that has an address; what the system refuses is counted and lost.
@@ -172,18 +203,27 @@ class UdpDoor:
             return None  # Linux before 4.12
         return int(raw)
 
+    def _dropped(self) -> int:
+        # Asked after the last read: too much may be seen at a watermark, and never too little.
+        before, self._drops_seen = self._drops_seen, self.drops() or 0
+        return (self._drops_seen - before) % 2**32
+
     def _batch(self, index: int) -> Batch:
         # The later batches are for backlogs only, so they are made when the first one comes.
         if index == len(self._batches):
             self._batches.append(self._wire.new_batch())
         return self._batches[index]
 
-    def _datagrams(self, batch: Batch, count: int, arrived_ns: int) -> Datagrams:
+    def _datagrams(self, batch: Batch, count: int, before_ns: int) -> Datagrams:
         sizes = batch.sizes(count)
         self.datagrams_count += count
         self.bytes_count += int(sizes.sum())
-        stamps = np.full(count, arrived_ns, np.int64)
-        return Datagrams(batch.rows[:count], sizes, batch.peers[:count], stamps)
+        arrived_ns = None
+        if self._timeline:
+            arrived_ns = self._timeline.place(batch.stamped_ns(count), before_ns)
+        if arrived_ns is None:
+            arrived_ns = np.full(count, before_ns, np.int64)
+        return Datagrams(batch.rows[:count], sizes, batch.peers[:count], arrived_ns)
 
 
 def open_door(
@@ -191,29 +231,36 @@ def open_door(
     receive_buffer: int,
     now_ns: Callable[[], int],
     *,
+    wall_ns: Callable[[], int] | None = None,
     wire: str | None = None,
+    prepare: Callable[[socket.socket], None] | None = None,
     file: str = "settings",
 ) -> UdpDoor:
     """Bind a UDP socket at `host:port` or `[v6]:port` and return its door.
 
     receive_buffer  bytes wanted; what the kernel grants is `UdpDoor.receive_buffer`
     now_ns          the monitor's clock
+    wall_ns         the kernel's wall clock: its stamps are wanted as arrivals, where it gives them
     wire            a key of WIRES; by default the quickest that this system has
+    prepare         done to the socket before it is bound
     file            the settings file, for the message
     Port 0 takes a free one. `[::]` takes IPv4 too. On a host with several addresses a wildcard
     answers from the address that was asked, as agents expect, on the wire `recvmmsg` only
     (`homes`). Raises ConfigError when the address cannot be had.
     """
     opened_ns = now_ns()
-    listener = _bind(address, file)
+    listener = _bind(address, prepare, file)
     listener.settimeout(0)
     _grow(listener, socket.SO_RCVBUF, _SO_RCVBUFFORCE, receive_buffer)
     _grow(listener, socket.SO_SNDBUF, _SO_SNDBUFFORCE, _SEND_BUFFER)
     chosen = wire or ("recvmmsg" if is_supported(listener) else "recvfrom")
-    return UdpDoor(listener, WIRES[chosen](listener), now_ns, opened_ns=opened_ns)
+    made = WIRES[chosen](listener, stamped=wall_ns is not None)
+    return UdpDoor(listener, made, now_ns, opened_ns=opened_ns, wall_ns=wall_ns)
 
 
-def _bind(address: str, file: str) -> socket.socket:
+def _bind(
+    address: str, prepare: Callable[[socket.socket], None] | None, file: str
+) -> socket.socket:
     try:
         host, port = split_address(address)
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
@@ -222,6 +269,8 @@ def _bind(address: str, file: str) -> socket.socket:
     except (OSError, ValueError) as error:
         raise ConfigError(file, "monitor.udp", address, _remedy(error)) from error
     try:
+        if prepare:
+            prepare(listener)
         # No SO_REUSEADDR: for UDP it lets a second monitor bind the same port and take its nodes.
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

@@ -48,9 +48,19 @@ class Batch(Protocol):
     def sizes(self, count: int) -> IntArray:
         """Return the sizes (count,) of the first datagrams; above DATAGRAM_SIZE_MAX if cut."""
 
+    def stamped_ns(self, count: int) -> IntArray | None:
+        """Return when the kernel received the first datagrams (count,), in nanoseconds since 1970
+        by the wall clock as it was then; None where that is not known of all of them.
+        """
+
 
 class Wire(Protocol):
-    """One socket's way in and out. Used by one thread at a time; never blocks."""
+    """One socket's way in and out. Used by one thread at a time; never blocks.
+
+    is_stamped   whether its batches tell when the kernel received what they hold
+    """
+
+    is_stamped: bool
 
     def new_batch(self) -> Batch:
         """Make room for one more batch."""
