@@ -91,6 +91,11 @@ class MonitorSettings(_Room):
                   begin anew; below 100ms an ordinary hiccup of a busy host delays detection
     receive_buffer   bytes the kernel may keep for us; 4 MB hold 30 ms of 300,000 heartbeats/s.
                   Larger needs privileges or net.core.rmem_max, and costs only memory
+    kernel_timestamps   heartbeats count from when the kernel received them, not from when they
+                  were read; verdicts go on under a flood. About a tenth of a heartbeat's cost
+    prefilter     the kernel keeps junk away: "auto" during floods of it, so that a little junk is
+                  still counted by reason; "on" always; "off" never
+    doors         sockets that share `udp`; each brings its own receive_buffer
     metrics_per_node   /metrics also has every node's own series; 100,000 series take a second to
                   render
     """
@@ -104,6 +109,9 @@ class MonitorSettings(_Room):
     start_grace: Duration = "10s"  # type: ignore[assignment]
     pause_limit: Duration = "250ms"  # type: ignore[assignment]
     receive_buffer: int = Field(default=4 * 1024 * 1024, ge=4096)
+    kernel_timestamps: bool = True
+    prefilter: Literal["auto", "on", "off"] = "auto"
+    doors: int = Field(default=1, ge=1, le=64)
     metrics_per_node: bool = False
 
     @model_validator(mode="after")

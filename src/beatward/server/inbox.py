@@ -14,7 +14,7 @@ from beatward.core.intake import PEER_SIZE, Datagrams, Via
 from beatward.core.monitor import Inputs, Order
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.record import RECORD_SIZE
-from beatward.transport.udp import UdpDoor
+from beatward.transport.doors import Doors
 
 Item = TypeVar("Item")
 
@@ -30,8 +30,8 @@ class Inbox:
     A deque's append and popleft are atomic in CPython, so nobody waits for anybody here.
     """
 
-    def __init__(self, door: UdpDoor, now_ns: Callable[[], int]) -> None:
-        self._door = door
+    def __init__(self, doors: Doors, now_ns: Callable[[], int]) -> None:
+        self._doors = doors
         self._now_ns = now_ns
         self._records: deque[tuple[bytes, Via, int]] = deque()
         self._orders: deque[Order] = deque()
@@ -64,13 +64,13 @@ class Inbox:
         self._journaled = max(self._journaled, sequence)
 
     def drain(self) -> Inputs:
-        """Take what is there; the watermark is the door's."""
+        """Take what is there; the watermark is the doors'."""
         # Others first: an order that enrols a node is then known before its first heartbeat.
         outcomes = _take_all(self._outcomes)
         orders = _take_all(self._orders)
         records = _take_all(self._records)
         journaled = self._journaled
-        drain = self._door.drain()
+        drain = self._doors.drain()
         return Inputs(
             watermark_ns=drain.watermark_ns,
             drained_ns=self._now_ns(),
@@ -78,6 +78,7 @@ class Inbox:
             journaled=journaled,
             outcomes=outcomes,
             orders=orders,
+            dropped=drain.dropped,
         )
 
 

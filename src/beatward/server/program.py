@@ -36,7 +36,7 @@ from beatward.server.wheel import Wheel
 from beatward.store.journal import JournalWriter
 from beatward.store.reader import JournalReader
 from beatward.store.sqlite import SqliteStore
-from beatward.transport.udp import UdpDoor, open_door
+from beatward.transport.doors import Doors, open_doors
 from beatward.web.app import create_app
 from beatward.web.backend import Backend, Identity
 from beatward.web.bulletin import Bulletin
@@ -65,7 +65,7 @@ class _Opened:
     clock: SystemClock
     master: bytes
     store: SqliteStore
-    door: UdpDoor
+    doors: Doors
     listener: socket.socket
     recovered: Recovered
     session: int = field(default_factory=lambda: 1 + secrets.randbelow(SESSION_MAX))
@@ -99,12 +99,20 @@ def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
         store = SqliteStore(data / JOURNAL_FILE)
         stack.callback(store.close)
         monitor = settings.monitor
-        door = open_door(monitor.udp, monitor.receive_buffer, clock.now_ns, file=file)
-        stack.callback(door.close)
+        doors = open_doors(
+            monitor.udp,
+            monitor.receive_buffer,
+            clock.now_ns,
+            wall_ns=clock.wall_ns if monitor.kernel_timestamps else None,
+            count=monitor.doors,
+            prefilter=monitor.prefilter,
+            file=file,
+        )
+        stack.callback(doors.close)
         listener = _listen(monitor.http, file)
         stack.callback(listener.close)
         recovered = store.load(wall_offset_ns=clock.wall_ns() - clock.now_ns())
-        yield _Opened(clock, master, store, door, listener, recovered)
+        yield _Opened(clock, master, store, doors, listener, recovered)
 
 
 async def _serve(
@@ -115,7 +123,7 @@ async def _serve(
     on_ready: Callable[[Standing], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    inbox = Inbox(opened.door, opened.clock.now_ns)
+    inbox = Inbox(opened.doors, opened.clock.now_ns)
     bulletin = Bulletin()
     broken: list[BaseException] = []
 
@@ -138,11 +146,11 @@ async def _serve(
         written=opened.recovered.sequence,
     )
     cycle = _cycle(settings, opened, inbox, Noted(writer, receipts), dispatcher)
-    decorate, tick_ns = decorator(opened.door, inbox), settings.monitor.tick
+    decorate, tick_ns = decorator(opened.doors, inbox), settings.monitor.tick
     wheel = Wheel(cycle, opened.clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
     wanted = settings.monitor.receive_buffer
-    health = Health(wheel, writer, opened.door, wanted_buffer=wanted)
+    health = Health(wheel, writer, opened.doors, wanted_buffer=wanted)
     machine = Machine(wheel, inbox, opened.clock)
     identity = _identity(settings, opened, standing)
     events = JournalReader(standing.data / JOURNAL_FILE)
@@ -169,7 +177,7 @@ def _cycle(
         clock=opened.clock,
         inbox=inbox,
         journal=journal,
-        sender=opened.door,
+        sender=opened.doors,
         drivers=dispatcher,
     )
 
@@ -252,7 +260,7 @@ def _standing(settings: Settings, opened: _Opened) -> Standing:
     host, port = opened.listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return Standing(
-        udp=settings.monitor.advertise or opened.door.address,
+        udp=settings.monitor.advertise or opened.doors.address,
         http=f"{shown}:{port}",
         data=settings.data_folder().absolute(),
         known_count=len(opened.recovered.nodes),

@@ -10,7 +10,7 @@ from beatward.server.clock import SystemClock
 from beatward.server.inbox import Inbox
 from beatward.server.wheel import DURATION_BOUNDS_NS, Wheel
 from beatward.store.journal import JournalWriter
-from beatward.transport.udp import UdpDoor
+from beatward.transport.doors import Doors
 from beatward.web.backend import Report, Turns
 
 
@@ -50,11 +50,11 @@ class Health:
     """
 
     def __init__(
-        self, wheel: Wheel, journal: JournalWriter, door: UdpDoor, *, wanted_buffer: int
+        self, wheel: Wheel, journal: JournalWriter, doors: Doors, *, wanted_buffer: int
     ) -> None:
         self._wheel = wheel
         self._journal = journal
-        self._door = door
+        self._doors = doors
         self._wanted_buffer = wanted_buffer
 
     def report(self) -> Report:
@@ -82,31 +82,33 @@ class Health:
                 f"{left_out:,} lines of the journal were given up while it could not be written; "
                 "the rows of nodes and actions are complete"
             )
-        granted = self._door.receive_buffer
+        granted = self._doors.receive_buffer
         if granted < self._wanted_buffer:
             warnings.append(
                 f"the kernel grants a receive buffer of {granted:,} bytes instead of "
                 f"{self._wanted_buffer:,}; raise it with: sysctl net.core.rmem_max="
                 f"{self._wanted_buffer}"
             )
-        drops = self._door.drops()
+        warnings += self._doors.shortcomings
+        drops = self._doors.drops()
         if drops:
             warnings.append(f"the kernel threw {drops:,} datagrams away before we could read them")
         return warnings
 
 
-def decorator(door: UdpDoor, inbox: Inbox) -> Callable[[Snapshot], Snapshot]:
+def decorator(doors: Doors, inbox: Inbox) -> Callable[[Snapshot], Snapshot]:
     """Return what adds the counts of the doors to a snapshot of the machine."""
 
     def decorate(snapshot: Snapshot) -> Snapshot:
         counters = {
             **snapshot.counters,
-            "datagrams": door.datagrams_count,
-            "bytes": door.bytes_count,
-            "kernel_drops": door.drops() or 0,
-            "receive_errors": door.errors_count,
-            "replies_sent": door.sent_count,
-            "replies_refused": door.refused_count,
+            "datagrams": doors.datagrams_count,
+            "bytes": doors.bytes_count,
+            "kernel_drops": doors.drops() or 0,
+            "filtered": doors.filtered(),
+            "receive_errors": doors.errors_count,
+            "replies_sent": doors.sent_count,
+            "replies_refused": doors.refused_count,
             "inbox_refused": inbox.refused_count,
         }
         return replace(snapshot, counters=counters)

@@ -39,6 +39,7 @@ _COUNTERS = {
     "datagrams": "Datagrams received.",
     "bytes": "Bytes of datagrams received.",
     "kernel_drops": "Datagrams the kernel dropped because the receive buffer was full.",
+    "filtered": "Datagrams that were junk and that the kernel threw away for us.",
     "receive_errors": "Errors of the datagram socket.",
     "replies_sent": "Acknowledgements and probes sent.",
     "replies_refused": "Acknowledgements and probes that the network refused.",
