@@ -109,11 +109,21 @@ def test_a_suspect_goes_on_being_probed_in_the_window_that_was_added():
     hand.walk(DEADLINE, tick_ns=TICK)
     hand.step(DEADLINE + 200 * MILLISECOND, dropped=1)
     hand.walk(DEADLINE + SECOND - TICK, tick_ns=TICK)
-    probes = []
+    probes = heard(hand.step(DEADLINE + SECOND))
+    assert len(probes) == 1
     while hand.now < DEADLINE + 2 * SECOND - TICK:
         probes += heard(hand.step(hand.now + TICK))
     assert len(probes) == 5
     assert len({probe.echo for probe in probes}) == 1
+
+
+def test_an_answer_counts_until_the_last_window_has_ended():
+    hand = beaten()
+    hand.walk(DEADLINE, tick_ns=TICK)
+    (probe,) = heard(hand.step(DEADLINE + 200 * MILLISECOND, dropped=1))
+    assert hand.walk(DEADLINE + 2500 * MILLISECOND, tick_ns=TICK, dropped=1) == []
+    answer = said(kind=Kind.PROBE_REPLY, sequence=12, echo=probe.echo)
+    assert changes(hand.step(hand.now + 1, answer)) == [("web-1", "alive", "refuted")]
 
 
 def test_the_socket_s_drops_excuse_nobody_who_reports_over_http():
