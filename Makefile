@@ -38,10 +38,15 @@ format: setup-dev ## rewrite the sources in the house's format
 simulate: setup ## run the simulated world (ARGS="--seed 4711")
 	@.venv/bin/beatward simulate $(ARGS)
 
-bench: setup-dev ## measure this machine; ARGS names one of benchmarks/*.py, else all run
-	@for file in $(or $(ARGS),$(wildcard benchmarks/*.py)); do \
-		echo "== $$file"; $(PYTHON) "$$file" || exit 1; \
-	done
+bench: setup ## measure this machine, in some minutes (ARGS="ingest --rate 300000")
+	@failed=; \
+	measure() { echo "== beatward bench $$*"; .venv/bin/beatward bench "$$@" || failed=1; }; \
+	if [ -n "$(ARGS)" ]; then \
+		measure $(ARGS); \
+	else \
+		for what in ingest lateness memory api http agent growth; do measure $$what; done; \
+	fi; \
+	[ -z "$$failed" ]
 
 fuzz: setup-dev ## a million hostile datagrams, and hypothesis looks much longer
 	@BEATWARD_FUZZ=$${BEATWARD_FUZZ:-1000000} scripts/test.sh \

@@ -1,8 +1,8 @@
 """How busy the machine is: cpu, memory and load, cheap enough for every heartbeat.
 
-On Linux read from /proc by hand: half of what psutil takes
-(benchmarks/agent.py). Elsewhere psutil is asked if it is installed, and otherwise what is not
-known is left out. Inside a container these are the host's numbers, as /proc there has them.
+On Linux read from /proc by hand: half of what psutil takes (`beatward bench agent`). Elsewhere
+psutil is asked if it is installed, and otherwise what is not known is left out. Inside a container
+these are the host's numbers, as /proc there has them.
 """
 
 import os

@@ -17,6 +17,7 @@ from beatward.errors import BeatwardError, ConfigError, MonitorUnreachable
 # name, and the function that name with `_command` behind it, so that none shadows a builtin.
 COMMANDS = {
     "agent": "Send this machine's heartbeat with cpu, memory and load.",
+    "bench": "Measure this machine: heartbeats a second, lateness, memory, the API.",
     "config": "Check a settings file, or explain the settings.",
     "demo": "Watch a node die, be found and come back, on real processes.",
     "doctor": "Examine this machine and its monitor.",

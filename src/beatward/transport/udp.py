@@ -44,8 +44,8 @@ WIRES: Mapping[str, Callable[..., Wire]] = {
     "recvmmsg": RecvmmsgWire,
     "recvfrom": RecvfromWire,
 }
-# 8192 datagrams take about 8 ms to receive (benchmarks/ingest.py, one Zen 4 core): the wheel turns
-# in time, and at a tick of 5 ms a backlog still melts at 300,000/s.
+# 8192 datagrams take about 8 ms to receive (`beatward bench ingest`, one Zen 4 core): the wheel
+# turns in time, and at a tick of 5 ms a backlog still melts at 300,000/s.
 BATCHES_MAX = 8
 # Replies of one turn may leave in one burst; 768 bytes of kernel memory each, so about 1300.
 _SEND_BUFFER = 1024 * 1024

@@ -1,7 +1,7 @@
 """POST /v1/nodes/{name}/heartbeat: the heartbeat as JSON, for nodes that cannot send datagrams.
 
 Raw ASGI in front of the router, because a heartbeat is asked for thousands of times a second and
-anything else now and then (`benchmarks/http_heartbeat.py`). The JSON becomes the same record of
+anything else now and then (`beatward bench http`). The JSON becomes the same record of
 64 bytes that a datagram holds, sealed with the node's key, and goes the same way through the
 inbox: one judge for all doors. Not here: whether the record is believed (`core`).
 """

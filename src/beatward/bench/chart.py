@@ -1,0 +1,120 @@
+"""Line charts as SVG, written by hand: logarithmic axes, a legend, nothing that moves.
+
+No plotting library is worth being installed for two pictures. Colours are those that colour-blind
+people tell apart (Okabe and Ito, 2008), and every line has its own marker as well.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+_WIDTH, _HEIGHT = 400, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 54, 46
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_TEXT = "#555555"  # readable on white and on a dark page's grey
+_MARKERS = (
+    '<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>',
+    '<rect x="{left:.1f}" y="{top:.1f}" width="7" height="7" fill="{colour}"/>',
+    '<path d="M{left:.1f} {y:.1f}l3.5 -4.5l3.5 4.5l-3.5 4.5z" fill="{colour}"/>',
+    '<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2" fill="none" stroke="{colour}" stroke-width="1.6"/>',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: its name and its points, x and y above zero."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture with both axes logarithmic."""
+
+    title: str
+    x_name: str
+    lines: Sequence[Line]
+
+
+def draw(panels: Sequence[Panel]) -> str:
+    """Return an SVG with the panels side by side."""
+    width = _WIDTH * len(panels)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}"',
+        f'width="{width}" height="{_HEIGHT}" font-family="sans-serif" font-size="11"',
+        f'fill="{_TEXT}">',
+    ]
+    for index, panel in enumerate(panels):
+        parts += [f'<g transform="translate({index * _WIDTH} 0)">', *_panel(panel), "</g>"]
+    return "\n".join([*parts, "</svg>", ""])
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Values between whole powers of ten, on a line from `start` to `stop`."""
+
+    low: int
+    high: int
+    start: float
+    stop: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], start: float, stop: float) -> "_Axis":
+        low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+        return cls(low, max(high, low + 1), start, stop)
+
+    def at(self, value: float) -> float:
+        share = (math.log10(value) - self.low) / (self.high - self.low)
+        return self.start + share * (self.stop - self.start)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        return [(self.at(10**power), _short(power)) for power in range(self.low, self.high + 1)]
+
+
+def _short(power: int) -> str:
+    if power < 0:
+        return f"{10.0**power:g}"
+    digits = 10 ** (power % 3)
+    return f"{digits}{('', 'k', 'M', 'G')[power // 3]}"
+
+
+def _panel(panel: Panel) -> list[str]:
+    points = [point for line in panel.lines for point in line.points]
+    across = _Axis.of([x for x, _ in points], _LEFT, _WIDTH - _RIGHT)
+    up = _Axis.of([y for _, y in points], _HEIGHT - _BOTTOM, _TOP)
+    parts = [f'<text x="{_LEFT}" y="16" font-size="13">{escape(panel.title)}</text>']
+    for x, words in across.ticks():
+        parts.append(_grid(x, _TOP, x, up.start))
+        parts.append(_words(x, up.start + 16, "middle", words))
+    for y, words in up.ticks():
+        parts.append(_grid(_LEFT, y, across.stop, y))
+        parts.append(_words(_LEFT - 6, y + 4, "end", words))
+    parts.append(_words((across.start + across.stop) / 2, _HEIGHT - 12, "middle", panel.x_name))
+    for index, line in enumerate(panel.lines):
+        colour = _COLOURS[index % len(_COLOURS)]
+        placed = [(across.at(x), up.at(y)) for x, y in line.points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
+        )
+        parts += [_marker(index, x, y, colour) for x, y in placed]
+        legend = _LEFT + 4 + index * (_WIDTH - _LEFT - _RIGHT) / len(panel.lines)
+        parts.append(_marker(index, legend, 36, colour))
+        parts.append(_words(legend + 9, 40, "start", line.name))
+    return parts
+
+
+def _marker(index: int, x: float, y: float, colour: str) -> str:
+    shape = _MARKERS[index % len(_MARKERS)]
+    return shape.format(x=x, y=y, left=x - 3.5, top=y - 3.5, colour=colour)
+
+
+def _words(x: float, y: float, anchor: str, words: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _grid(x1: float, y1: float, x2: float, y2: float) -> str:
+    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {ends} stroke="#999999" stroke-opacity="0.35"/>'

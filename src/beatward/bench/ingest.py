@@ -1,0 +1,263 @@
+"""Heartbeats a second through the whole monitor, beside a loop that only receives.
+
+At each rate the bare receiver takes the fleet's datagrams before and after the monitor does, in the
+same run, from the same sender. What counts is processor time a heartbeat, because on loopback the
+sender soon is the limit; `share` is bare / monitor: 1 would mean that all but receiving is free.
+
+Lost is what was sent and neither accepted, refused nor dropped; that it is nothing is checked from
+three counters of three programs: the sender's, the monitor's, the kernel's. A rate that was not
+kept up ends the climb, and the promise that it would be.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from beatward.bench import bare, machine, sender, subject
+from beatward.bench.report import Promise, Report, Table, Tell, number
+from beatward.core.instants import SECOND
+
+# The first heartbeats of a new interval have more work than the later ones.
+_SETTLE_SECONDS = 0.7
+# What an agent does: see `agent.pulse.ASK_SPACING_NS`.
+ASK_NS = 10 * SECOND
+# What was taken may lie behind what was offered by this share, and by a breath of the sender's.
+_SHARE_SLACK = 0.03
+_SECONDS_SLACK = 0.1
+# Issue 3's aims.
+_SHARE_AIM = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be measured. `rates` are heartbeats a second, `seconds` the length of each step.
+
+    per_datagram   records in a datagram, 1 to 22
+    asks           nodes ask for an acknowledgement every 10 s, as agents do
+    """
+
+    nodes: int
+    rates: tuple[float, ...]
+    seconds: float
+    per_datagram: int = 1
+    asks: bool = True
+
+    def pace(self, rate: float) -> sender.Pace:
+        """Return the fleet's pace for a rate."""
+        ask_ns = ASK_NS if self.asks else 0
+        return sender.pace_of(self.nodes, rate, per_datagram=self.per_datagram, ask_ns=ask_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rate at one receiver; `ns` is its processor time a heartbeat."""
+
+    offered: float
+    rate: float
+    seconds: float
+    cores: float
+    ns: float | None
+    drops: int
+    sender_cores: float
+    strangers_cores: float
+    sender_late_ms: float
+    sender_skipped: int
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether all that was offered was taken."""
+        wanted_s = self.seconds * (1 - _SHARE_SLACK) - _SECONDS_SLACK
+        return self.drops == 0 and self.rate * self.seconds >= self.offered * wanted_s
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A receiver's counters, as of an instant on a clock of its own."""
+
+    at_s: float
+    records: int
+    drops: int
+
+
+def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
+    """Take the rates one after the other, each at the bare receiver and at the monitor."""
+    errors = machine.receive_buffer_errors()
+    with subject.scene(folder, wish.nodes) as scene:
+        before, language = _at_bare(wish, folder, lambda at: tell("bare receiver", 0.3 * at))
+        tell("waking the fleet", 0.35)
+        scene.wake(wish.nodes)
+        steps = _climb(
+            wish,
+            scene.sender,
+            scene.subject.process_id,
+            lambda: seen_by_monitor(scene.subject),
+            lambda at: tell("monitor", 0.4 + 0.3 * at),
+        )
+        sent = scene.sender.end()
+        counts = scene.subject.wait_for(sent.records)
+    after, _ = _at_bare(wish, folder, lambda at: tell("bare receiver again", 0.7 + 0.3 * at))
+    errors = machine.receive_buffer_errors() - errors
+    rows = [
+        _row(step, [s[index] for s in (before, after) if index < len(s)])
+        for index, step in enumerate(steps)
+    ]
+    lost = sent.records - counts.accepted - counts.refused - counts.drops * wish.per_datagram
+    counters = {
+        "sent": sent.records,
+        "accepted": counts.accepted,
+        # One in every run: the first word of a fleet, which has not proved its life yet.
+        "refused": counts.refused,
+        "kernel_drops": counts.drops,
+        "lost": lost,
+        "rcvbuf_errors": errors,
+    }
+    figures = {
+        "nodes": wish.nodes,
+        "seconds": wish.seconds,
+        "per_datagram": wish.per_datagram,
+        "asks": wish.asks,
+        "bare": language,
+        "sustained": max((step.rate for step in steps if step.kept_up), default=0.0),
+        "steps": rows,
+        "counters": counters,
+    }
+    return Report(
+        "ingest",
+        machine.describe(),
+        figures,
+        (_table(rows),),
+        _promises(wish, steps, counters),
+        _remarks(language, rows),
+    )
+
+
+def _promises(wish: Wish, steps: Sequence[Step], counters: dict[str, int]) -> tuple[Promise, ...]:
+    kept = [step.kept_up for step in steps]
+    found = f"{sum(kept)} of {len(wish.rates)}"
+    drops = counters["kernel_drops"]
+    sums = f"{counters['sent']:,} sent, {counters['accepted']:,} accepted, "
+    sums += f"{counters['refused']:,} refused, {drops:,} dropped"
+    return (
+        Promise("every rate was kept up", all(kept) and len(kept) == len(wish.rates), found),
+        Promise("the kernel dropped nothing at the monitor", drops == 0, f"{drops:,}"),
+        Promise("what was sent is accounted for", counters["lost"] == 0, sums),
+    )
+
+
+def _remarks(language: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    remarks = []
+    if language != "c":
+        remarks.append("no C compiler here: the bare receiver was ours, in Python; read share so")
+    if max((row["strangers_cores"] for row in rows), default=0) > 0.1:
+        remarks.append("other programs were at work (column `others`); trust ratios, not times")
+    if any(row["sender_skipped"] for row in rows):
+        remarks.append("the sender was the limit: it skipped heartbeats it could not send in time")
+    return tuple(remarks)
+
+
+def seen_by_monitor(monitor: subject.Subject) -> Seen:
+    """Look at the monitor's counters."""
+    counts = monitor.counts()
+    return Seen(counts.at_s, counts.accepted, counts.drops)
+
+
+def seen_by_bare(receiver: bare.Bare) -> Seen:
+    """Look at the bare receiver's counters."""
+    look = receiver.look()
+    return Seen(look.at_ns / 1e9, look.records, look.drops)
+
+
+def _at_bare(wish: Wish, folder: Path, tell: Callable[[float], None]) -> tuple[list[Step], str]:
+    with (
+        bare.running(folder, tick_ns=subject.TICK_NS, receive_buffer=subject.RECEIVE_BUFFER) as it,
+        sender.running(folder / "fleet.npz") as hands,
+    ):
+        hands.aim(it.address, proving=False)
+        steps = _climb(wish, hands, it.process_id, lambda: seen_by_bare(it), tell)
+        return steps, it.language
+
+
+def _climb(
+    wish: Wish,
+    hands: sender.Sender,
+    receiver: int,
+    look: Callable[[], Seen],
+    tell: Callable[[float], None],
+) -> list[Step]:
+    steps: list[Step] = []
+    for index, rate in enumerate(wish.rates):
+        tell(index / len(wish.rates))
+        pace = wish.pace(rate)
+        hands.begin(pace)
+        steps.append(step_of(hands, receiver, look, pace.rate, seconds=wish.seconds))
+        if not steps[-1].kept_up:
+            break
+    return steps
+
+
+def step_of(
+    hands: sender.Sender,
+    receiver: int,
+    look: Callable[[], Seen],
+    offered: float,
+    *,
+    seconds: float,
+) -> Step:
+    """Measure the pace that has just begun, for so many seconds after it has settled."""
+    time.sleep(_SETTLE_SECONDS)
+    before, meter = look(), machine.Meter((receiver, hands.process_id), time.monotonic())
+    sent = hands.look()
+    time.sleep(seconds)
+    cores, strangers = meter.look(time.monotonic())
+    after, later = look(), hands.look()
+    window_s = after.at_s - before.at_s
+    rate = (after.records - before.records) / window_s
+    return Step(
+        offered,
+        rate,
+        window_s,
+        cores[receiver],
+        cores[receiver] / rate * 1e9 if rate else None,
+        after.drops - before.drops,
+        cores[hands.process_id],
+        strangers,
+        later.late_max_ns / 1e6,
+        later.skipped - sent.skipped,
+    )
+
+
+def _row(step: Step, alone: Sequence[Step]) -> dict[str, Any]:
+    times = [one.ns for one in alone if one.ns is not None]
+    bare_ns = sum(times) / len(times) if times else None
+    return {
+        **asdict(step),
+        "kept_up": step.kept_up,
+        "bare_ns": bare_ns,
+        "bare_each_ns": times,
+        "bare_drops": sum(one.drops for one in alone),
+        "share": bare_ns / step.ns if bare_ns and step.ns else None,
+        "share_aim": _SHARE_AIM,
+    }
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Table:
+    columns = ("offered/s", "taken/s", "drops", "cores", "ns each", "bare ns", "share", "sender")
+    return Table(
+        (*columns, "others"),
+        tuple(
+            (
+                number(row["offered"]),
+                number(row["rate"]),
+                number(row["drops"]),
+                number(row["cores"], 2),
+                number(row["ns"]),
+                number(row["bare_ns"]),
+                "-" if row["share"] is None else f"{row['share']:.0%}",
+                number(row["sender_cores"], 2),
+                number(row["strangers_cores"], 2),
+            )
+            for row in rows
+        ),
+    )

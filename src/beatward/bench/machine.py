@@ -1,0 +1,93 @@
+"""What Linux says of a process and of the machine: processor time, memory, drops.
+
+Strangers' processor time stands beside every figure: on a machine that others use as well, a
+figure without it cannot be judged.
+"""
+
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from beatward.core.tags import FASTEST
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+# /proc/stat: user nice system idle iowait irq softirq steal, then guests that are in user already.
+_IDLE, _WAITING, _COUNTED = 3, 4, 8
+
+
+def describe() -> dict[str, Any]:
+    """Return what a reader needs to know of the machine to place the figures."""
+    return {
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "linux": platform.release(),
+        "python": platform.python_version(),
+        "tags": FASTEST.name,
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the processor time of a process, all its threads, to a hundredth of a second."""
+    fields = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def busy_seconds() -> float:
+    """Return the processor time that the machine has spent on anything."""
+    values = Path("/proc/stat").read_text("utf-8").split("\n", 1)[0].split()[1:]
+    all_of_it = sum(map(int, values[:_COUNTED]))
+    return (all_of_it - int(values[_IDLE]) - int(values[_WAITING])) / _TICKS
+
+
+def memory_bytes(process: int) -> tuple[int, int]:
+    """Return (resident now, resident at most) of a process."""
+    with Path(f"/proc/{process}/status").open(encoding="utf-8") as file:
+        rows = dict(line.split(":", 1) for line in file)
+    return int(rows["VmRSS"].split()[0]) * 1024, int(rows["VmHWM"].split()[0]) * 1024
+
+
+def receive_buffer_errors() -> int:
+    """Return how many datagrams this network namespace threw away for want of buffer, ever."""
+    errors = 0
+    for path, names in (("/proc/net/snmp", "Udp:"), ("/proc/net/snmp6", "Udp6RcvbufErrors")):
+        try:
+            lines = Path(path).read_text("utf-8").splitlines()
+        except OSError:
+            continue  # IPv6 may be switched off
+        rows = [line.split() for line in lines if line.startswith(names)]
+        if names == "Udp:":
+            errors += int(dict(zip(*rows, strict=True))["RcvbufErrors"])
+        else:
+            errors += sum(int(row[1]) for row in rows)
+    return errors
+
+
+class Meter:
+    """Processor time between two looks: that of some processes, and that of strangers."""
+
+    def __init__(self, processes: Iterable[int], now_s: float) -> None:
+        self._processes = tuple(processes)
+        self._begun = now_s, *self._read()
+
+    def _read(self) -> tuple[dict[int, float], float]:
+        return {each: cpu_seconds(each) for each in self._processes}, busy_seconds()
+
+    def look(self, now_s: float) -> tuple[dict[int, float], float]:
+        """Return the cores that each process has used since the start, and those of strangers.
+
+        This process counts as one of ours only when it was named.
+        """
+        begun_s, cpu, busy = self._begun
+        cpu_now, busy_now = self._read()
+        wall_s = now_s - begun_s
+        cores = {each: (cpu_now[each] - cpu[each]) / wall_s for each in self._processes}
+        return cores, max((busy_now - busy) / wall_s - sum(cores.values()), 0.0)
