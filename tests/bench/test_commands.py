@@ -15,7 +15,17 @@ pytestmark = [
 
 TIMES = {"count", "p50", "p99", "max"}
 STEP = {
-    *("offered", "rate", "seconds", "cores", "ns", "drops", "sender_cores", "strangers_cores"),
+    *(
+        "offered",
+        "rate",
+        "seconds",
+        "cores",
+        "waited",
+        "ns",
+        "drops",
+        "sender_cores",
+        "strangers_cores",
+    ),
     *("sender_late_ms", "sender_skipped", "kept_up", "bare_ns", "bare_each_ns", "bare_drops"),
     *("share", "share_aim"),
 }

@@ -49,7 +49,7 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
             before, begun = scene.subject.counts(), time.monotonic()
             meter = machine.Meter(scene.processes, begun)
             times_ns, missing = _ask(scene.subject, follower, wish, tell)
-            cores, strangers = meter.look(time.monotonic())
+            used = meter.look(time.monotonic())
             after = scene.subject.counts()
         sent = scene.sender.end()
         counts = scene.subject.wait_for(sent.records)
@@ -59,8 +59,9 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         "rate": (after.accepted - before.accepted) / (after.at_s - before.at_s),
         "offered": pace.rate,
         "seconds": wish.seconds,
-        "cores": cores[scene.subject.process_id],
-        "strangers_cores": strangers,
+        "cores": used.cores[scene.subject.process_id],
+        "waited": used.waited,
+        "strangers_cores": used.strangers,
         "aim_p99_ms": _AIM_P99_MS,
         "latency_ms": {route: quantiles_ms(times) for route, times in times_ns.items()},
         "kernel_drops": counts.drops,
@@ -154,5 +155,6 @@ def _table(figures: Mapping[str, Any]) -> Table:
     rows.append(("aim", "", number(_AIM_P99_MS, 1), ""))
     rows.append(("heartbeats/s meanwhile", number(figures["rate"]), "", ""))
     rows.append(("monitor, cores", number(figures["cores"], 2), "", ""))
+    rows.append(("monitor waited for, cores", number(figures["waited"], 2), "", ""))
     rows.append(("others, cores", number(figures["strangers_cores"], 2), "", ""))
     return Table(("", "p50 ms", "p99 ms", "max ms"), tuple(rows))

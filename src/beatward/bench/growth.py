@@ -82,8 +82,8 @@ def _at_count(scene: subject.Scene, count: int, wish: Wish) -> dict[str, Any]:
     turns, spent_s = scene.subject.wheel()
     time.sleep(wish.seconds)
     later, then_s = scene.subject.wheel()
-    cores, _ = meter.look(time.monotonic())
-    idle = cores[scene.subject.process_id]
+    used = meter.look(time.monotonic())
+    idle = used.cores[scene.subject.process_id]
     single = _step(scene, count, wish.rate, wish.seconds, idle)
     relayed = _step(scene, count, wish.rate, wish.seconds, idle, per_datagram=_RELAYED)
     return {

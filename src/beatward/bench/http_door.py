@@ -88,13 +88,13 @@ def measure(nodes: int, connections: int, seconds: float, folder: Path, tell: Te
             begun = time.monotonic()
             times_ns = asyncio.run(_ask(monitor.http, sources, seconds))
             took_s = time.monotonic() - begun
-            cores, _ = meter.look(time.monotonic())
+            used = meter.look(time.monotonic())
             rate = len(times_ns) / took_s
             rows.append(
                 {
                     "route": route,
                     "per_second": round(rate, 1),
-                    "monitor_us": round(cores[monitor.process_id] / rate * 1e6, 1),
+                    "monitor_us": round(used.cores[monitor.process_id] / rate * 1e6, 1),
                     "latency_ms": quantiles_ms(times_ns),
                 }
             )

@@ -52,12 +52,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rate at one receiver; `ns` is its processor time a heartbeat."""
+    """One rate at one receiver.
+
+    ns       its processor time a heartbeat
+    waited   cores that it would have used and did not get
+    """
 
     offered: float
     rate: float
     seconds: float
     cores: float
+    waited: float
     ns: float | None
     drops: int
     sender_cores: float
@@ -210,7 +215,7 @@ def step_of(
     before, meter = look(), machine.Meter((receiver, hands.process_id), time.monotonic())
     sent = hands.look()
     time.sleep(seconds)
-    cores, strangers = meter.look(time.monotonic())
+    used = meter.look(time.monotonic())
     after, later = look(), hands.look()
     window_s = after.at_s - before.at_s
     rate = (after.records - before.records) / window_s
@@ -218,11 +223,12 @@ def step_of(
         offered,
         rate,
         window_s,
-        cores[receiver],
-        cores[receiver] / rate * 1e9 if rate else None,
+        used.cores[receiver],
+        used.waited,
+        used.cores[receiver] / rate * 1e9 if rate else None,
         after.drops - before.drops,
-        cores[hands.process_id],
-        strangers,
+        used.cores[hands.process_id],
+        used.strangers,
         later.late_max_ns / 1e6,
         later.skipped - sent.skipped,
     )
@@ -243,7 +249,17 @@ def _row(step: Step, alone: Sequence[Step]) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
-    columns = ("offered/s", "taken/s", "drops", "cores", "ns each", "bare ns", "share", "sender")
+    columns = (
+        "offered/s",
+        "taken/s",
+        "drops",
+        "cores",
+        "waited",
+        "ns each",
+        "bare ns",
+        "share",
+        "sender",
+    )
     return Table(
         (*columns, "others"),
         tuple(
@@ -252,6 +268,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
                 number(row["rate"]),
                 number(row["drops"]),
                 number(row["cores"], 2),
+                number(row["waited"], 2),
                 number(row["ns"]),
                 number(row["bare_ns"]),
                 "-" if row["share"] is None else f"{row['share']:.0%}",

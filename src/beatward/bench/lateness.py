@@ -75,7 +75,7 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
             meter = machine.Meter(scene.processes, time.monotonic())
             expected_s = learning_s + wish.seconds + 2 * pace.interval_ms / 1000 + _WINDOW_SECONDS
             _wait_found(follower, stops, expected_s, tell)
-            cores, strangers = meter.look(time.monotonic())
+            used = meter.look(time.monotonic())
         later = scene.sender.end()
         counts = scene.subject.wait_for(later.records)
         events = follower.told()
@@ -89,8 +89,9 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         "stopped": wish.stopped,
         **found,
         "monitor_pauses": pauses,
-        "cores": cores[scene.subject.process_id],
-        "strangers_cores": strangers,
+        "cores": used.cores[scene.subject.process_id],
+        "waited": used.waited,
+        "strangers_cores": used.strangers,
         "sender_late_ms": later.late_max_ns / 1e6,
         "kernel_drops": counts.drops,
         "lost": later.records - counts.accepted - counts.refused - counts.drops * wish.per_datagram,
@@ -191,5 +192,6 @@ def _table(figures: Mapping[str, Any]) -> Table:
     rows.append(("monitor's own pauses", str(figures["monitor_pauses"]), "", ""))
     rows.append(("sender late, ms", "", "", number(figures["sender_late_ms"], 1)))
     rows.append(("monitor, cores", number(figures["cores"], 2), "", ""))
+    rows.append(("monitor waited for, cores", number(figures["waited"], 2), "", ""))
     rows.append(("others, cores", number(figures["strangers_cores"], 2), "", ""))
     return Table(("", "p50 ms", "p99 ms", "max ms"), tuple(rows))

@@ -4,9 +4,11 @@ Strangers' processor time stands beside every figure: on a machine that others u
 figure without it cannot be judged.
 """
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,15 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def waiting_seconds(process: int) -> float:
+    """Return how long the threads of a process, together, were ready to run and had no core."""
+    waited_ns = 0
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            waited_ns += int((thread / "schedstat").read_text("utf-8").split()[1])
+    return waited_ns / 1e9
+
+
 def busy_seconds() -> float:
     """Return the processor time that the machine has spent on anything."""
     values = Path("/proc/stat").read_text("utf-8").split("\n", 1)[0].split()[1:]
@@ -71,6 +82,17 @@ def receive_buffer_errors() -> int:
     return errors
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What was used between two looks, in cores: by each process, by strangers, and `waited`,
+    how much of a core the first process would have used and did not get.
+    """
+
+    cores: dict[int, float]
+    strangers: float
+    waited: float
+
+
 class Meter:
     """Processor time between two looks: that of some processes, and that of strangers."""
 
@@ -78,16 +100,15 @@ class Meter:
         self._processes = tuple(processes)
         self._begun = now_s, *self._read()
 
-    def _read(self) -> tuple[dict[int, float], float]:
-        return {each: cpu_seconds(each) for each in self._processes}, busy_seconds()
+    def _read(self) -> tuple[dict[int, float], float, float]:
+        used = {each: cpu_seconds(each) for each in self._processes}
+        return used, busy_seconds(), waiting_seconds(self._processes[0])
 
-    def look(self, now_s: float) -> tuple[dict[int, float], float]:
-        """Return the cores that each process has used since the start, and those of strangers.
-
-        This process counts as one of ours only when it was named.
-        """
-        begun_s, cpu, busy = self._begun
-        cpu_now, busy_now = self._read()
+    def look(self, now_s: float) -> Used:
+        """Return what was used since the start; this process is a stranger if it was not named."""
+        begun_s, cpu, busy, waited = self._begun
+        cpu_now, busy_now, waited_now = self._read()
         wall_s = now_s - begun_s
         cores = {each: (cpu_now[each] - cpu[each]) / wall_s for each in self._processes}
-        return cores, max((busy_now - busy) / wall_s - sum(cores.values()), 0.0)
+        strangers = max((busy_now - busy) / wall_s - sum(cores.values()), 0.0)
+        return Used(cores, strangers, (waited_now - waited) / wall_s)
