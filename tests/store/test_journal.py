@@ -1,6 +1,7 @@
 """The journal's thread: receipts, retries, order, and what happens when too much waits."""
 
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -290,3 +291,26 @@ def test_once_there_is_room_every_line_is_kept_again(start, until, store, reader
     until(lambda: journal.health().written == 14)
     assert sequences(reader) == [*range(1, 11), 12, 13, 14]
     assert journal.health().left_out_count == 1
+
+
+def test_a_store_that_is_closed_under_a_writer_waits_for_it(path, entry_for):
+    # Without the wait SQLite ended the process: seen once in a test run on a busy machine.
+    store = SqliteStore(path)
+    begun, errors = threading.Event(), []
+
+    def write():
+        for first in range(1, 100_000, 1000):
+            batch = [entry_for(sequence) for sequence in range(first, first + 1000)]
+            begun.set()
+            try:
+                store.append(batch, wall_offset_ns=0)
+            except AssertionError as error:
+                errors.append(str(error))
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    begun.wait()
+    store.close()
+    writer.join()
+    assert errors == ["a closed store has no business with a file others may have"]

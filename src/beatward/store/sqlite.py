@@ -9,6 +9,7 @@ at the size of our batches, one sync for a thousand entries.
 """
 
 import sqlite3
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ from beatward.store.rows import Row, action_record, action_row, entry_row, node_
 
 # How long one attempt waits for somebody else's lock; the journal tries again anyway.
 BUSY_NS = 250 * MILLISECOND
+# A transaction of the largest size takes 0.3 s; what takes longer than this hangs.
+CLOSE_NS = 3 * SECOND
 # After a burst the write-ahead log is cut back to 64 MiB, instead of keeping its largest size.
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={64 * 1024 * 1024}")
 
@@ -42,7 +45,11 @@ _DECIDED = (
 
 
 class SqliteStore:
-    """`ports.Store` in a file. Calls may come from any thread, but never two at once."""
+    """`ports.Store` in a file. Calls may come from any thread; one waits for the other.
+
+    Two threads inside one connection of SQLite end the process by a segmentation fault, so that is
+    not left to the callers: at the end the journal's thread may still be writing.
+    """
 
     def __init__(self, path: Path) -> None:
         """Lock the folder; open the journal, make it, or bring it to our version.
@@ -53,6 +60,7 @@ class SqliteStore:
         self._path = path.absolute()
         self._connection: Connection | None = None
         self._identity = (0, 0)
+        self._inside = threading.Lock()
         self._lock = FolderLock(self._path.with_name(self._path.name + ".lock"))
         try:
             self._connect("rwc")
@@ -62,8 +70,8 @@ class SqliteStore:
 
     def load(self, *, wall_offset_ns: int) -> Recovered:
         """Return the last sequence, all nodes by name, undecided actions in order of change."""
-        connection = self._connected()
-        with explained(self._path), connection.begin():
+        with self._inside, explained(self._path), self._connected().begin():
+            connection = self._connected()
             known = connection.execute(_KNOWN).mappings()
             decided = connection.execute(_DECIDED).mappings()
             return Recovered(
@@ -79,8 +87,8 @@ class SqliteStore:
         damaged or gone; then nothing was written, or (a commit whose answer was lost) all of it,
         and the same batch may be given again.
         """
-        connection = self._connected()
-        with explained(self._path):
+        with self._inside, explained(self._path):
+            connection = self._connected()
             try:
                 with connection.begin():
                     # Asked anew in every transaction and not remembered: after a commit that
@@ -99,7 +107,18 @@ class SqliteStore:
                 raise
 
     def close(self) -> None:
-        """Release file and folder; calling it twice does nothing."""
+        """Release file and folder; calling it twice does nothing.
+
+        A call that hangs in a disk is left alone: the process ends without it.
+        """
+        if not self._inside.acquire(timeout=CLOSE_NS / SECOND):
+            return
+        try:
+            self._close()
+        finally:
+            self._inside.release()
+
+    def _close(self) -> None:
         if self._connection is not None:
             # SQLite does this by itself only where nobody reads; afterwards the one file is all,
             # for those who copy it.
