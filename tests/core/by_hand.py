@@ -100,6 +100,11 @@ class ByHand:
             found += changes(self.step(second * SECOND, row, via=via))
         return found
 
+    def come_back(self, at_ns, *, kind=Kind.PROBE_REPLY, **fields):
+        """Let a node that was gone speak, be asked, and answer; return the turn of the answer."""
+        (asked,) = heard(self.step(at_ns, said(**{**fields, "echo": 0})))
+        return self.step(at_ns, said(kind=kind, **{**fields, "echo": asked.echo}))
+
     def snapshot(self):
         return self.monitor.snapshot(START + self.now)
 

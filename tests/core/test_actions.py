@@ -1,7 +1,7 @@
 """From a change of status to a deed: rules, receipts, outcomes, and everything written down."""
 
 import pytest
-from tests.core.by_hand import LIFE, START, ByHand, said
+from tests.core.by_hand import LIFE, START, ByHand
 
 from beatward.core.entry import Event, public
 from beatward.core.instants import MILLISECOND, SECOND
@@ -140,7 +140,7 @@ def test_a_repair_that_has_not_begun_is_withdrawn_when_the_node_is_back(is_runni
     if is_running:
         journal_all(hand)
     hand.entries.clear()
-    hand.step(hand.now, said(incarnation=LIFE + 1))
+    hand.come_back(hand.now, incarnation=LIFE + 1)
     expected = [("life", None, None), ("transition", None, None)]
     if not is_running:
         expected.append(("outcome", "restart", "withdrawn"))
@@ -163,7 +163,8 @@ def test_the_machine_asks_to_be_woken_for_the_next_attempt():
 def test_every_decision_has_a_key_of_its_own():
     hand = with_dead_node()
     for life, second in ((1, 12), (2, 22)):
-        hand.beat(second, second + 1, incarnation=LIFE + life)
+        hand.come_back(second * SECOND, sequence=second, incarnation=LIFE + life)
+        hand.beat(second + 1, incarnation=LIFE + life)
         hand.walk((second + 10) * SECOND)
     keys = [entry.detail["key"] for entry in hand.entries if entry.event == Event.ACTION]
     assert len(keys) == 6  # dead three times

@@ -87,6 +87,69 @@ def test_the_answer_that_began_a_life_cannot_be_said_again():
     assert not changes(world.step(31 * SECOND, answer))
 
 
+@pytest.mark.parametrize("kind", [Kind.PROBE_REPLY, Kind.HEARTBEAT])
+@pytest.mark.parametrize("farewell", [True, False])
+def test_the_proof_of_a_life_held_back_until_that_life_was_over_brings_nobody_back(kind, farewell):
+    """Seed 54: the answer to the session's number was lost; its node died, and it was played."""
+    world = ByHand()
+    world.beat(*range(5))
+    if farewell:
+        world.step(world.now, said(kind=Kind.GOODBYE, sequence=5))
+    world.walk(20 * SECOND)
+    gone = world.status()
+    output = world.step(21 * SECOND, said(kind=kind, incarnation=LIFE + 1, sequence=9))
+    assert not changes(output)
+    assert world.status() == gone == ("left" if farewell else "dead")
+    (asked,) = heard(output)
+    assert (asked.kind, asked.incarnation) == (Kind.PROBE, LIFE + 1)
+    assert asked.echo != SESSION
+
+
+@pytest.mark.parametrize("kind", [Kind.PROBE_REPLY, Kind.HEARTBEAT])
+def test_who_is_gone_proves_a_life_and_comes_back_with_one_answer(kind):
+    world = ByHand()
+    dead = dead_after(world, *range(5))
+    output = world.come_back(dead + SECOND, kind=kind, incarnation=LIFE + 1)
+    assert [str(entry.event) for entry in output.entries] == ["life", "transition"]
+    assert world.status() == "recovering"
+
+
+OTHER = bytes([2, 0, 0x1C, 0x3B, 10, 9, 8, 7]).ljust(len(PEER), b"\0")
+
+
+def probed_at(world, to_ns):
+    """Walk on and return the addresses that probes go to."""
+    found = set()
+    while world.now < to_ns:
+        output = world.step(world.now + 50 * MILLISECOND)
+        found |= {row.tobytes() for row in output.replies.peers}
+    return found
+
+
+def test_probes_go_also_to_the_address_before_the_last():
+    """Seed 49: a heartbeat that the network had lost was played from another address."""
+    world = ByHand()
+    world.beat(*range(5))
+    watermark = START + world.now
+    played = datagrams([said(sequence=5)], watermark, peer=OTHER)
+    world.step(world.now, batches=(played,))
+    assert probed_at(world, world.now + 5 * SECOND) == {PEER, OTHER}
+
+
+def test_an_answer_settles_where_a_node_is():
+    """It has moved: nothing more is sent to where it was."""
+    world = ByHand()
+    world.beat(*range(5))
+    moved = datagrams([said(sequence=5)], START + world.now, peer=OTHER)
+    world.step(world.now, batches=(moved,))
+    while not (probes := heard(world.step(world.now + 50 * MILLISECOND))):
+        pass
+    answer = said(kind=Kind.PROBE_REPLY, sequence=6, echo=probes[0].echo)
+    output = world.step(world.now, batches=(datagrams([answer], START + world.now, peer=OTHER),))
+    assert changes(output) == [("web-1", "alive", "refuted")]
+    assert probed_at(world, world.now + 5 * SECOND) == {OTHER}
+
+
 def test_a_life_that_proves_itself_vouches_for_no_other_row_of_its_batch():
     """Seed 47: after the monitor's restart, a recorded heartbeat stood beside the first answer."""
     world = ByHand()
@@ -115,7 +178,7 @@ def test_a_new_life_is_told_with_the_status_before_it():
     world = ByHand()
     dead_after(world, *range(3))
     later = world.now + SECOND
-    output = world.step(later, said(sequence=0, incarnation=LIFE + 1))
+    output = world.come_back(later, sequence=0, incarnation=LIFE + 1)
     life, change = output.entries[:2]
     assert (life.event, life.status, life.node_record) == (Event.LIFE, "dead", None)
     assert (change.status, change.node_record.incarnation) == ("recovering", LIFE + 1)

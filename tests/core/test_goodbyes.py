@@ -135,7 +135,7 @@ def test_an_exited_node_is_not_revived_by_an_answer_that_nobody_asked_for():
 def test_after_its_end_a_node_comes_back_with_a_new_life(end):
     hand = beating()
     hand.step(hand.now, end())
-    output = hand.step(hand.now, said(incarnation=LIFE + 1))
+    output = hand.come_back(hand.now, incarnation=LIFE + 1)
     expected = {goodbye: ("alive", "heard"), exited: ("recovering", "heard")}[end]
     assert changes(output) == [("web-1", *expected)]
 

@@ -254,7 +254,7 @@ def test_a_returning_node_may_be_ill_and_is_failing_once_it_is_steady():
     hand = ByHand()
     hand.beat(*range(10))
     hand.walk(13 * SECOND)
-    hand.step(13 * SECOND, said(incarnation=LIFE + 1, sequence=13))
+    hand.come_back(13 * SECOND, incarnation=LIFE + 1, sequence=13)
     fields = {"incarnation": LIFE + 1, "status": Health.ILL}
     assert hand.beat(14, 15, 16, **fields) == [
         ("web-1", "alive", "steady"),

@@ -108,13 +108,14 @@ def test_a_hiccup_after_the_start_does_not_shorten_the_grace_of_a_suspect():
         ("recovering", []),
     ],
 )
-def test_the_same_life_proves_itself_by_answering_the_sessions_number(status, expected):
+def test_the_same_life_proves_itself_by_answering_what_it_is_asked(status, expected):
     hand = started(row(status, "resume"))
     output = hand.step(SECOND // 10, said(sequence=500, echo=12345))
     assert changes(output) == []
     (probe,) = heard(output)
-    assert (probe.kind, probe.incarnation, probe.echo) == (Kind.PROBE, LIFE, SESSION)
-    answer = said(kind=Kind.PROBE_REPLY, sequence=500)
+    assert (probe.kind, probe.incarnation) == (Kind.PROBE, LIFE)
+    assert (probe.echo == SESSION) is (status not in ("dead", "left"))
+    answer = said(kind=Kind.PROBE_REPLY, sequence=500, echo=probe.echo)
     assert changes(hand.step(SECOND // 5, answer)) == expected
     assert not [entry for entry in hand.entries if entry.event == Event.LIFE]
 

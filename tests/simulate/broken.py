@@ -9,7 +9,6 @@ import numpy as np
 
 from beatward.core.guard import GuardSettings
 from beatward.core.hearing import Hearing
-from beatward.core.intake import Intake
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Membership, Status
 from beatward.core.monitor import Monitor
@@ -52,11 +51,25 @@ class _Deaf(Hearing):
         return np.zeros(len(slots), np.bool_)
 
 
-class _Unchecked(Intake):
+class _Unchecked(Monitor):
     """Verifies no tag."""
 
-    def _verify(self, records, slots):
+    def __init__(self, settings, **keys):
+        super().__init__(settings, **keys)
+        self._registry.tags = _Yes(self._registry.tags)
+
+
+class _Yes:
+    """Finds every tag right; all else as it was."""
+
+    def __init__(self, tags):
+        self._tags = tags
+
+    def verify(self, records, slots, secret):
         return np.ones(len(slots), np.bool_)
+
+    def __getattr__(self, name):
+        return getattr(self._tags, name)
 
 
 class _Eager(Outbox):
@@ -153,9 +166,12 @@ def _no_window(settings):
 BROKEN = {
     "believes a life without proof of this session": (_with("_hearing", _Trusting), {"replay"}),
     "filters no replays": (_with("_hearing", _Forgetful), {"replay", "completeness"}),
-    "lets a heartbeat revive the dead": (_with("_hearing", _Credulous), {"replay"}),
+    "lets a heartbeat revive the dead": (
+        _with("_hearing", _Credulous),
+        {"replay", "completeness"},
+    ),
     "does not hear answers": (_with("_hearing", _Deaf), {"verdict", "liveness"}),
-    "verifies no tags": (_with("_intake", _Unchecked), {"replay"}),
+    "verifies no tags": (_Unchecked, {"replay"}),
     "does not notice its own pause": (
         _with_settings(lambda s: replace(s, guard=GuardSettings(FOR_EVER))),
         {"verdict"},

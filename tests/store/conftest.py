@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from beatward.simulate.disk import FlakyStore
 from beatward.store.journal import JournalWriter
 from beatward.store.memory import MemoryStore
 from beatward.store.reader import JournalReader
@@ -59,10 +60,12 @@ def reader(path):
     opened.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "simulated"])
 def engine(request, path):
-    """Every engine of the room, one after the other."""
-    opened = MemoryStore() if request.param == "memory" else SqliteStore(path)
+    """Every engine of the room, and the simulated world's disk, one after the other."""
+    makers = {"memory": MemoryStore, "simulated": FlakyStore}
+    maker = makers.get(request.param)
+    opened = SqliteStore(path) if maker is None else maker()
     yield opened
     opened.close()
 

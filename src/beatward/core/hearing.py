@@ -6,9 +6,9 @@ sequence at or below the highest one heard is a replay or a duplicate. Is it in 
 whose own deadline has passed teaches the detector and refutes nothing: freshness hangs on the
 sender's schedule.
 
-The dead come back by an answer only. A heartbeat of a life that was found dead may be one that
-somebody held back until now; it leads to a probe with a fresh number, and who echoes that number
-speaks now. A number may be answered for one probing window beyond its own.
+Who was found dead, or left, comes back by an answer only. Its heartbeat, and even the proof of a
+new life, may be one that somebody held back until now; it leads to a probe with a fresh number, and
+who echoes that number speaks now. A number may be answered for one probing window beyond its own.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class Hearing:
         return Heard(tuple(self._changes), tuple(self._lives), self._exit_fields)
 
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
-        beats = beats.take(self._believed(beats))
+        beats = beats.take(self._believed(beats, now_ns))
         kind = beats.records["kind"]
         self._take_heartbeats(beats.take(kind == Kind.HEARTBEAT), now_ns, stale=stale)
         self._take_replies(beats.take(kind == Kind.PROBE_REPLY), now_ns)
@@ -86,20 +86,20 @@ class Hearing:
 
     # -- which life speaks -------------------------------------------------------------------
 
-    def _believed(self, beats: Heartbeats) -> BoolArray:
+    def _believed(self, beats: Heartbeats, now_ns: int) -> BoolArray:
         """Return which rows come from a life that has proved itself; new lives may do so here."""
         registry = self._registry
         incarnation = beats.records["incarnation"].astype(np.int64)
         believed = registry.proven[beats.slots] & (incarnation == registry.incarnation[beats.slots])
         for i in np.flatnonzero(~believed):
-            believed[i] = self._meets_life(beats, int(i), int(incarnation[i]))
+            believed[i] = self._meets_life(beats, int(i), int(incarnation[i]), now_ns)
         # A life that proved itself in this batch ends the one before it, also for earlier rows.
         current = incarnation == registry.incarnation[beats.slots]
         self._intake.refuse(Reject.OLD_LIFE, int((believed & ~current).sum()))
         both: BoolArray = believed & current
         return both
 
-    def _meets_life(self, beats: Heartbeats, row: int, incarnation: int) -> bool:
+    def _meets_life(self, beats: Heartbeats, row: int, incarnation: int, now_ns: int) -> bool:
         registry = self._registry
         slot = int(beats.slots[row])
         said = beats.records[row]
@@ -112,10 +112,11 @@ class Hearing:
             return False
         # A life that proved itself a row before proves no other row of this batch: its sequence is
         # not known yet, so a heartbeat recorded long ago would pass for news (seed 47).
-        if int(said["echo"]) != self._voice.session:
+        proves = int(said["echo"]) == self._voice.session
+        if not proves and not self._answers(beats.slots[[row]], said["echo"], now_ns)[0]:
             self._intake.refuse(Reject.UNPROVEN, 1)
             if beats.via == Via.UDP:
-                self._challenge_life(beats, row, incarnation)
+                self._challenge_life(beats, row, incarnation, now_ns)
             return False
         if incarnation == known and registry.proven[slot]:
             return True
@@ -126,12 +127,14 @@ class Hearing:
             self._lives.append(slot)
         return True
 
-    def _challenge_life(self, beats: Heartbeats, row: int, incarnation: int) -> None:
+    def _challenge_life(self, beats: Heartbeats, row: int, incarnation: int, now_ns: int) -> None:
         # The probe has to name the life it asks; the registry still holds the one before.
         slot = int(beats.slots[row])
         known = self._registry.incarnation[slot]
+        gone = self._membership.status[slot] in (Status.DEAD, Status.LEFT)
+        number = self._number(slot, now_ns) if gone else self._voice.session
         self._registry.incarnation[slot] = incarnation
-        self._voice.probe(slot, self._voice.session, peer=beats.peers[row].tobytes())
+        self._voice.probe(slot, number, peer=beats.peers[row].tobytes())
         self._registry.incarnation[slot] = known
 
     # -- heartbeats --------------------------------------------------------------------------
@@ -164,7 +167,7 @@ class Hearing:
         self._detector.observe(slots, sequence, interval_ns(said), beats.arrived_ns, learn=learn)
         self._acknowledge(beats)
         timely = self._detector.deadline_ns[slots] > now_ns
-        answered = np.isin(slots, self._begun) | self._answers(slots, said["echo"], now_ns)
+        answered = self._answers(slots, said["echo"], now_ns)
         if beats.via != Via.UDP:
             # It cannot be probed, so its word counts; its schedule is taken anew from here.
             late = slots[~timely]
@@ -180,8 +183,11 @@ class Hearing:
         registry.interval_ns[slots] = interval_ns(said)
         registry.heard_ns[slots] = beats.arrived_ns
         registry.via[slots] = beats.via
-        # An HTTP heartbeat has no address for datagrams: zeros, so that nothing is sent to it.
-        registry.peer[slots] = beats.peers
+        if beats.via == Via.UDP:
+            registry.note_peers(slots, beats.peers)
+        else:
+            # An HTTP heartbeat has no address for datagrams, so nothing is sent to it.
+            registry.forget_peers(slots)
 
     def _note_gauges(self, beats: Heartbeats) -> None:
         registry, slots, said = self._registry, beats.slots, beats.records
@@ -209,12 +215,11 @@ class Hearing:
         """Let fresh news change statuses, and probe the dead who seem to speak."""
         membership = self._membership
         status = membership.status[slots]
-        dead = status == Status.DEAD
-        waiting = (status == Status.NEW) | (status == Status.LEFT)
-        self._change(slots[waiting | (dead & answered)], Cause.HEARD, now_ns)
+        gone = (status == Status.DEAD) | (status == Status.LEFT)
+        self._change(slots[(status == Status.NEW) | (gone & answered)], Cause.HEARD, now_ns)
         self._change(slots[(status == Status.SUSPECT) & timely], Cause.REFUTED, now_ns)
-        for slot in slots[dead & ~answered]:
-            self._ask_the_dead(int(slot), now_ns)
+        for slot in slots[gone & ~answered]:
+            self._voice.probe(int(slot), self._number(int(slot), now_ns))
         steady = slots[(status == Status.RECOVERING) & timely]
         self._change(membership.steady(steady), Cause.STEADY, now_ns)
         # Asked again: a node whose very first word is that it is ill is ALIVE only since just now.
@@ -224,12 +229,15 @@ class Hearing:
         self._change(slots[(status == Status.FAILING) & well], Cause.WELL, now_ns)
         membership.watch(slots, self._detector.deadline_ns[slots])
 
-    def _ask_the_dead(self, slot: int, now_ns: int) -> None:
+    def _number(self, slot: int, now_ns: int) -> int:
+        """Return the number to ask one who is gone; one that can still be answered stays.
+
+        The interval may be shorter than the way there and back.
+        """
         membership = self._membership
-        # While a number can still be answered it stays: the interval may be shorter than the way.
         if membership.challenge[slot] == 0 or now_ns >= membership.answer_by_ns[slot]:
             membership.ask(np.array([slot]), np.array([self._voice.challenge()]), now_ns)
-        self._voice.probe(slot, int(membership.challenge[slot]))
+        return int(membership.challenge[slot])
 
     def _change(self, slots: IntArray, cause: Cause, now_ns: int) -> None:
         if len(slots):
@@ -252,21 +260,24 @@ class Hearing:
         status = Status(membership.status[slot])
         sequence = int(reply.records["sequence"][0])
         slots = np.array([slot])
-        answers = bool(self._answers(slots, reply.records["echo"], now_ns)[0])
-        asked = status in (Status.SUSPECT, Status.DEAD) and answers
+        answered = self._answers(slots, reply.records["echo"], now_ns)
+        asked = status in (Status.SUSPECT, Status.DEAD, Status.LEFT) and answered[0]
         proves_life = slot in self._begun
         if not (asked or proves_life) or sequence < registry.sequence[slot]:
             self._intake.refuse(Reject.LATE_REPLY, 1)
             return
-        membership.challenge[slot] = 0
+        if answered[0]:
+            membership.challenge[slot] = 0
         # The heartbeat of this very slot may still come, so the reply stands one before it.
         heard = np.array([max(sequence - 1, int(registry.sequence[slot]))], np.int64)
         self._note(reply, heard)
         self._note_gauges(reply)
+        if answered[0]:
+            registry.settle_peer(slot)
         self._detector.observe(
             slots, heard, interval_ns(reply.records), reply.arrived_ns, learn=False
         )
-        self._judge(slots, _YES, _YES, now_ns)
+        self._judge(slots, _YES, answered, now_ns)
 
     # -- goodbyes ----------------------------------------------------------------------------
 

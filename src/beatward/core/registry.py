@@ -54,6 +54,7 @@ class Registry:
         # What `tags` made of each key; the keys themselves can be derived again and are not kept.
         self.secret = np.zeros((self.capacity, tags.secret_size), np.uint8)
         self.peer = np.zeros((self.capacity, _PEER_SIZE), np.uint8)
+        self.peer_before = np.zeros((self.capacity, _PEER_SIZE), np.uint8)
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -121,6 +122,25 @@ class Registry:
         self._clear_life(slot)
         self._free.append(slot)
 
+    def note_peers(self, slots: IntArray, peers: npt.NDArray[np.uint8]) -> None:
+        """Take the addresses (k, 28) that slots spoke from, and remember another before it.
+
+        Somebody may record a heartbeat that the network lost and say it from his own address; the
+        true one is then the one before, and probes go to both (seed 49).
+        """
+        moved = (self.peer[slots] != peers).any(axis=1)
+        self.peer_before[slots[moved]] = self.peer[slots[moved]]
+        self.peer[slots] = peers
+
+    def settle_peer(self, slot: int) -> None:
+        """Forget the address before: the node has just answered from the one it has now."""
+        self.peer_before[slot] = 0
+
+    def forget_peers(self, slots: IntArray) -> None:
+        """Forget where slots can be reached."""
+        self.peer[slots] = 0
+        self.peer_before[slots] = 0
+
     def find(self, hints: npt.NDArray[np.uint32], nodes: npt.NDArray[np.uint64]) -> IntArray:
         """Return the slots (m,) of identities; -1 where unknown.
 
@@ -155,6 +175,7 @@ class Registry:
             self.interval_ns[slot] = 0
             self.via[slot] = NO_VIA
             self.peer[slot] = 0
+            self.peer_before[slot] = 0
             self.cpu[slot] = self.memory[slot] = self.load[slot] = NO_GAUGE
             return slot
         if self.count == self.capacity:
@@ -184,6 +205,7 @@ _ARRAYS = (
     "load",
     "secret",
     "peer",
+    "peer_before",
 )
 _FILLS = {"sequence": -1, "via": NO_VIA, "cpu": NO_GAUGE, "memory": NO_GAUGE, "load": NO_GAUGE}
 

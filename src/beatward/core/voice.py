@@ -35,23 +35,21 @@ class Voice:
         self._challenge = (self._challenge + 1) & record.SESSION_MAX
         return self._challenge + record.SESSION_MAX + 1
 
-    def can_reach(self, slot: int) -> bool:
-        """Tell whether a datagram from this slot ever came in, so that one can go back."""
-        return bool(self._registry.peer[slot].any())
-
     def acknowledge(self, slot: int, sequence: int, peer: bytes) -> None:
         """Answer a heartbeat or goodbye that asked for it."""
         self._say(slot, Kind.ACKNOWLEDGEMENT, sequence=sequence, echo=self.session, peer=peer)
 
     def probe(self, slot: int, echo: int, *, peer: bytes | None = None, mail: bool = False) -> bool:
         """Ask a node whether it lives; returns False where there is no address to ask at."""
-        if peer is None:
-            if not self.can_reach(slot):
-                return False
-            peer = self._registry.peer[slot].tobytes()
+        peers = [peer] if peer is not None else self._addresses(slot)
         flags = Flag.MAIL if mail else Flag(0)
-        self._say(slot, Kind.PROBE, sequence=0, echo=echo, peer=peer, flags=flags)
-        return True
+        for one in peers:
+            self._say(slot, Kind.PROBE, sequence=0, echo=echo, peer=one, flags=flags)
+        return bool(peers)
+
+    def _addresses(self, slot: int) -> list[bytes]:
+        rows = (self._registry.peer[slot], self._registry.peer_before[slot])
+        return [row.tobytes() for row in rows if row.any()]
 
     def take(self) -> Replies:
         """Hand over what was said since the last call."""

@@ -196,8 +196,9 @@ class MonitorProcess:
         """
         if self.is_away:
             return False
-        # In production a turn was taken within the last tick; here it may be longer ago.
-        self._take_turn()
+        if place == "between" or not self._kernel:
+            # In production a turn was taken within the last tick; here it may be longer ago.
+            self._take_turn()
         self.history.begin(Trouble.FROZEN, self._agenda.now_ns)
         if place != "between":
             taken = list(self._kernel) if place == "judging" else None

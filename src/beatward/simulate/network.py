@@ -20,6 +20,9 @@ from .agenda import Agenda
 from .chance import exponential_ns, happens
 
 MONITOR = "monitor"
+# Fewer than the probes of the shortest window that the swarm draws would be a short outage; a few
+# more, and now and then he hides a node that is well.
+_SWALLOW_MAX = 5
 # A verdict looks back over a few intervals and one probing window; with the shortest interval and
 # the longest window that the swarm draws that is below a hundred datagrams a path.
 FATES_MAX = 256
@@ -29,7 +32,7 @@ FATES_MAX = 256
 class Weather:
     """How the network behaves where nothing is broken.
 
-    withhold_probability  the adversary swallows it, perhaps to say it later
+    withhold_probability  the adversary swallows it and some that follow, perhaps to say them later
     delay_ns              the fixed part
     jitter_ns             mean of the random part
     heavy_tail            lognormal with sigma 1 instead of exponential
@@ -83,7 +86,8 @@ class End(Enum):
     """What became of a datagram."""
 
     FLYING = "flying"
-    LOST = "lost"  # by chance: lost, damaged or withheld by the adversary
+    LOST = "lost"  # by chance, or damaged
+    WITHHELD = "withheld"  # the adversary swallowed it
     CUT = "cut"  # by an outage
     UNHEARD = "unheard"  # it arrived where nobody listened
     ARRIVED = "arrived"
@@ -104,6 +108,7 @@ class Path:
 
     def __init__(self) -> None:
         self.cuts_count = 0
+        self.swallow_count = 0  # how many more the adversary is going to swallow
         self.fates: deque[Fate] = deque(maxlen=FATES_MAX)
         self.last_arrival_ns = 0
 
@@ -112,7 +117,11 @@ _COUNTS = ("sent", "lost", "withheld", "cut", "duplicated", "damaged", "unheard"
 
 
 class Network:
-    """All paths. `watch` is the adversary's ear: datagram, node, and whether he swallowed it."""
+    """All paths.
+
+    watch    the adversary's ear: datagram, node, and whether he swallowed it
+    refuse   called with a node whose datagram arrived at the monitor's machine and was not taken
+    """
 
     def __init__(self, agenda: Agenda, rng: Random, weather: Weather) -> None:
         self._agenda = agenda
@@ -123,6 +132,7 @@ class Network:
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.watch: Callable[[Datagram, str, bool], None] = lambda _datagram, _node, _took: None
         self.deliver_to_monitor: Callable[[Datagram], bool] = lambda _datagram: False
+        self.refuse: Callable[[str], None] = lambda _node: None
         self._sockets: dict[bytes, Callable[[Datagram], bool]] = {}
         self._owners: dict[bytes, str] = {}
 
@@ -168,8 +178,7 @@ class Network:
     def missed_probability(self, limit_ns: int) -> float:
         """Return the probability that chance keeps a datagram from arriving within a limit."""
         weather = self.weather
-        kept = 1.0 - weather.loss_probability
-        kept *= (1.0 - weather.damage_probability) * (1.0 - weather.withhold_probability)
+        kept = (1.0 - weather.loss_probability) * (1.0 - weather.damage_probability)
         return 1.0 - kept * (1.0 - weather.late_probability(limit_ns))
 
     def _send(self, path: Path, datagram: Datagram, name: str) -> None:
@@ -178,14 +187,19 @@ class Network:
         path.fates.append(fate)
         self.counts["sent"] += 1
         lost = happens(rng, weather.loss_probability)
-        withheld = happens(rng, weather.withhold_probability)
+        if not path.swallow_count and happens(rng, weather.withhold_probability):
+            path.swallow_count = rng.randint(1, _SWALLOW_MAX)
+        withheld = path.swallow_count > 0
         if path.cuts_count:
             self._end(fate, End.CUT, "cut")
             return
         # He sits on the monitor's side of a cut, or he would be a path round it.
         self.watch(datagram, name, withheld)
-        if lost or withheld:
-            self._end(fate, End.LOST, "lost" if lost else "withheld")
+        if withheld:
+            path.swallow_count -= 1
+            self._end(fate, End.WITHHELD, "withheld")
+        elif lost:
+            self._end(fate, End.LOST, "lost")
         else:
             self._fly(path, datagram, fate)
             if happens(rng, weather.duplicate_probability):
@@ -216,6 +230,8 @@ class Network:
             self._end(fate, End.LOST, "lost")
         elif not self._hand_over(datagram):
             self._end(fate, End.UNHEARD, "unheard")
+            if not datagram.target:
+                self.refuse(datagram.author)
         elif fate.end != End.ARRIVED:
             fate.end, fate.arrived_ns = End.ARRIVED, self._agenda.now_ns
 

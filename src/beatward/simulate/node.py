@@ -117,9 +117,10 @@ class Node:
         now_ns = self._agenda.now_ns
         self.truth.history.end(Trouble.DOWN, now_ns)
         self._process += 1
-        self._ask_to_join(self._process)
         if self._has_key and self.settings.keeps_state:
             self._begin(self._process)
+        else:
+            self._ask_to_join(self._process)
 
     def crash(self) -> None:
         """Kill the process: no last word."""
@@ -162,6 +163,11 @@ class Node:
         self.truth.farewells.append((self._agenda.now_ns, farewell, exit_code))
         self._say(self.pulse.goodbye(self._now_ns(), farewell, exit_code=exit_code))
         self._arm()
+
+    def hear_refusal(self) -> None:
+        """Take the network's word that nobody listens at the monitor's port."""
+        if self.pulse is not None and not self.is_still:
+            self.pulse.doubt()
 
     # -- its own life ---------------------------------------------------------------------------
 

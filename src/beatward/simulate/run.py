@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from beatward.core.entry import Entry
-from beatward.core.monitor import Monitor
+from beatward.core.monitor import Monitor, Settings
 
 from .checkers import Line, Violation
 from .scenario import Scenario, draw
@@ -42,15 +42,18 @@ def run(
     *,
     minutes: float = 6.0,
     without: frozenset[str] = frozenset(),
+    chosen: Settings | None = None,
     build: Callable[..., Monitor] = Monitor,
 ) -> Report:
     """Play the world of a seed.
 
     minutes   of virtual time, heal and settling included
     without   kinds of fault to leave out
+    chosen    settings to try in place of the drawn ones (see `scenario.draw`)
     build     makes the monitor; another one than ours is how the checkers themselves are tested
     """
-    return play(draw(seed, minutes=minutes, without=without), build=build)
+    scenario = draw(seed, minutes=minutes, without=without, chosen=chosen)
+    return play(scenario, build=build)
 
 
 def play(scenario: Scenario, *, build: Callable[..., Monitor] = Monitor) -> Report:

@@ -44,8 +44,19 @@ class Scenario:
     end_ns: int
 
 
-def draw(seed: int, *, minutes: float = 6.0, without: frozenset[str] = frozenset()) -> Scenario:
-    """Draw the world of a seed; `without` names kinds of fault that are left out."""
+def draw(
+    seed: int,
+    *,
+    minutes: float = 6.0,
+    without: frozenset[str] = frozenset(),
+    chosen: Settings | None = None,
+) -> Scenario:
+    """Draw the world of a seed.
+
+    minutes   of virtual time, from the start to the end of settling
+    without   kinds of fault that are left out
+    chosen    detector, probing, recovery and grace to try; rules and actions stay the world's own
+    """
     rng = split(seed, "scenario")
     nodes_count = rng.randint(5, 30)
     base_ns = chosen_ns(rng, 0.5, 1, 1, 2, 5)
@@ -54,13 +65,17 @@ def draw(seed: int, *, minutes: float = 6.0, without: frozenset[str] = frozenset
         chosen_ns(rng, 0.5, 1, 2, 5) if mixed else base_ns for _ in range(nodes_count)
     )
     weather = _draw_weather(seed)
+    settings = _draw_settings(seed, weather)
+    if chosen is not None:
+        settings = replace(chosen, rules=settings.rules, actions=settings.actions)
     end_ns = int(max(minutes, MINUTES_MIN) * MINUTE)
-    heal_ns = end_ns - settle_ns(max(intervals_ns))
+    heal_ns = max(WARM_UP_NS, end_ns - settle_ns(settings, max(intervals_ns)))
+    end_ns = heal_ns + settle_ns(settings, max(intervals_ns))
     kinds = draw_kinds(seed, without=without)
     faults = draw_faults(seed, kinds, nodes_count=nodes_count, begin_ns=WARM_UP_NS, end_ns=heal_ns)
     return Scenario(
         seed=seed,
-        settings=_draw_settings(seed, weather),
+        settings=settings,
         intervals_ns=intervals_ns,
         weather=weather,
         tick_ns=chosen_ns(rng, 0.005, 0.005, 0.010, 0.020),
@@ -78,14 +93,17 @@ def draw(seed: int, *, minutes: float = 6.0, without: frozenset[str] = frozenset
     )
 
 
-def settle_ns(interval_ns: int) -> int:
+def settle_ns(settings: Settings, interval_ns: int) -> int:
     """Return how long after heal all must be well, for the longest interval.
 
     An agent asks every 10 s and gives an address up after three unanswered asks, a second or an
-    interval apart; it joins, proves itself, and recovers with up to five heartbeats. A restarted
-    monitor gives a start grace of up to 10 s, and a detection takes up to three intervals more.
+    interval apart; it joins and proves itself, which takes 30 s and some five intervals. A monitor
+    that has just restarted gives its grace, finds who is dead, and waits for the recovery of the
+    others.
     """
-    return 40 * SECOND + 12 * interval_ns
+    found_ns = settings.start_grace_ns + 2 * (settings.detector.timeout_ns or 0)
+    found_ns += 2 * settings.membership.window_ns
+    return found_ns + 25 * SECOND + (7 + settings.membership.recovery_heartbeats) * interval_ns
 
 
 def healed(weather: Weather) -> Weather:
@@ -105,7 +123,7 @@ def _draw_weather(seed: int) -> Weather:
         loss_probability=rng.choice((0.0, 0.001, 0.01, 0.03, 0.1)),
         duplicate_probability=rng.choice((0.0, 0.01, 0.1)),
         damage_probability=rng.choice((0.0, 0.0, 0.01)),
-        withhold_probability=rng.choice((0.0, 0.01, 0.02)),
+        withhold_probability=rng.choice((0.0, 0.005, 0.03)),
         delay_ns=uniform_ns(rng, 50 * MICROSECOND, 60 * MILLISECOND),
         jitter_ns=uniform_ns(rng, 10 * MICROSECOND, 12 * MILLISECOND),
         heavy_tail=happens(rng, 0.4),
@@ -117,7 +135,7 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
     rng = split(seed, "settings")
     spacing_ns = chosen_ns(rng, 0.2, 0.2, 0.25, 0.4)
     window_ns = spacing_ns * rng.randint(4, 10)
-    kind = "fixed" if happens(rng, 0.2) else "chen"
+    kind = "fixed" if happens(rng, 0.3) else "chen"
     margin_ns = None if kind == "fixed" or happens(rng, 0.8) else chosen_ns(rng, 0.2, 0.5)
     detector = DetectorSettings(
         kind=kind,

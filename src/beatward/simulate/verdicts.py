@@ -3,16 +3,17 @@
 A verdict DEAD by silence is
 
     excused   when the node was down, frozen, suspended or cut off, in either direction, at any
-              moment between its last due heartbeat before the suspicion and the verdict: from
-              outside, that is what a dead node looks like;
+              moment between its last due heartbeat before the suspicion and the verdict, or the
+              adversary swallowed a word of this time: from outside, that is what a dead node looks
+              like, and who owns the wire can always cut it;
     wrong     when an answer or a heartbeat of a proven life, sent and arrived in the probing
               window, was there to be read; when the probing window was shorter than promised,
               began before the monitor's own restart or pause, or had too few probes in it while
               the node was well;
     unlucky   when the node was well, and the network by plain chance lost every heartbeat and
               every probe or answer. The probability of that is a product over all of them. Below
-              1e-9 it is not believed: all seeds ever run hold fewer verdicts than that, so there
-              a verdict is wrong as well.
+              1e-9 it is not believed: all seeds ever run hold fewer verdicts than that, so there a
+              verdict is wrong as well.
 
 How long a silence may go unnoticed is written here too, with each term. Not here: anything the
 monitor would not have to keep under any detector.
@@ -85,13 +86,13 @@ class Verdicts:
         chen   one interval and a margin of one interval at most (a young estimate), or the
                configured one; the estimate itself may lag by the delay and, where a stall or a
                late word was learnt, by up to one interval more
-        fixed  three intervals, and as much again: the last heartbeat may have been swallowed and
-               said when they were nearly over, and freshness hangs on its arrival
+        fixed  the timeout, and as much again: the last heartbeat may have been swallowed and said
+               when it was nearly over, and freshness hangs on its arrival
         """
         settings = self._world.scenario.settings.detector
         interval_ns = truth.interval_ns
         if settings.kind == "fixed":
-            base_ns = 6 * interval_ns
+            base_ns = 2 * (settings.timeout_ns or 3 * interval_ns)
         else:
             base_ns = 2 * interval_ns + max(interval_ns, settings.margin_min_ns)
         return base_ns + max(settings.margin_ns or 0, settings.margin_min_ns) + self.delay_ns()
@@ -105,19 +106,17 @@ class Verdicts:
         """Return until when a silence must have become a verdict.
 
         A new node and a restarted monitor give a start grace; a pause of the monitor begins every
-        deadline anew.
+        deadline anew, and the grace of those it has not heard yet.
         """
         settings = self._world.scenario.settings
         grace_ns = max(settings.start_grace_ns, 2 * truth.interval_ns)
-        due_ns = since_ns + max(self.bound_ns(truth), grace_ns + self._rest_ns())
+        again_ns = max(self.bound_ns(truth), grace_ns + self._rest_ns())
+        due_ns = since_ns + again_ns
         for span in self._world.monitor.history.spans:
             if span.end_ns <= since_ns:
                 continue
-            again_ns = self.bound_ns(truth)
-            if span.trouble == Trouble.DOWN:
-                # Also after the verdict: one that was not yet on disk is lost with the process.
-                again_ns = max(again_ns, grace_ns + self._rest_ns())
-            elif span.begin_ns > due_ns:
+            # A crash counts also after the verdict: what was not yet on disk is lost with it.
+            if span.trouble != Trouble.DOWN and span.begin_ns > due_ns:
                 continue
             due_ns = max(due_ns, span.end_ns + again_ns)
         return due_ns
@@ -158,9 +157,10 @@ class Verdicts:
         self._check_window(truth, opened_ns, at_ns)
         begin_ns = opened_ns - self.timeout_ns(truth)
         troubles = truth.history.within(begin_ns, at_ns)
+        swallowed = self._was_swallowed(truth, begin_ns, at_ns)
         if self._check_evidence(truth, opened_ns, at_ns, well=not troubles):
             return
-        if troubles:
+        if troubles or swallowed:
             counts["verdicts excused"] += 1
             since_ns = truth.silent_since_ns(at_ns)
             if since_ns is not None and truth.history.has(Trouble.DOWN):
@@ -238,25 +238,37 @@ class Verdicts:
             message = f"a well node was convicted after {len(probes)} probes, not {wanted}"
             self._checkers.violate("verdict", truth.name, message)
             return
-        probability = 1.0
-        for probe in probes:
-            half_ns = (at_ns - probe.sent_ns) // 2
-            kept = 1.0 - network.missed_probability(half_ns)
-            probability *= 1.0 - kept * kept
-        for fate in self._heartbeats(truth, opened_ns, at_ns):
-            probability *= network.missed_probability(at_ns - fate.sent_ns)
+        beats = [
+            fate
+            for fate in network.to_monitor[truth.name].fates
+            if opened_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
+        ]
+        probability = self._missed_probability(probes, beats, at_ns)
         self._checkers.counts["verdicts unlucky"] += 1
         self.unlucky_probabilities.append(probability)
         if probability < UNBELIEVABLE:
             message = f"a well node was convicted; by chance this has probability {probability:.2g}"
             self._checkers.violate("verdict", truth.name, message)
 
-    def _heartbeats(self, truth: NodeTruth, opened_ns: int, at_ns: int) -> list[Fate]:
-        return [
-            fate
-            for fate in self._world.network.to_monitor[truth.name].fates
-            if opened_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
-        ]
+    def _missed_probability(self, probes: list[Fate], beats: list[Fate], at_ns: int) -> float:
+        """Return how likely chance was to keep all of this from a verdict at an instant."""
+        network = self._world.network
+        probability = 1.0
+        for probe in probes:
+            kept = 1.0 - network.missed_probability((at_ns - probe.sent_ns) // 2)
+            probability *= 1.0 - kept * kept
+        for beat in beats:
+            probability *= network.missed_probability(at_ns - beat.sent_ns)
+        return probability
+
+    def _was_swallowed(self, truth: NodeTruth, begin_ns: int, end_ns: int) -> bool:
+        network = self._world.network
+        paths = (network.to_monitor[truth.name], network.to_node[truth.name])
+        return any(
+            fate.end == End.WITHHELD and begin_ns <= fate.sent_ns <= end_ns
+            for path in paths
+            for fate in path.fates
+        )
 
 
 assert _HEAD.size <= RECORD_SIZE

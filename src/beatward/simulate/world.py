@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from beatward.core.entry import Entry
-from beatward.core.instants import HOUR, MILLISECOND, SECOND
+from beatward.core.instants import HOUR, MILLISECOND, SECOND, format_duration
 from beatward.core.monitor import Monitor, Order
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Farewell
@@ -61,6 +61,7 @@ class World:
             ear=self.checkers,
         )
         self.nodes = [self._node(i) for i in range(len(scenario.intervals_ns))]
+        self._by_name = {node.settings.name: node for node in self.nodes}
         self.adversary = Adversary(
             self.agenda,
             self.network,
@@ -69,6 +70,7 @@ class World:
             is_dead=lambda name: self.truths[name].history.has(Trouble.DOWN),
         )
         self.monitor.teach(scenario.skill)
+        self.network.refuse = self._refuse
         self._paused: list[str] = []
         self._is_healed = False
         self._lost_stores: list[Sequence[Entry]] = []
@@ -139,6 +141,13 @@ class World:
         wait_ns = exponential_ns(self._rng, _HTTP_DELAY_NS)
         self.agenda.after(wait_ns, partial(answered, accepted=True))
 
+    def _refuse(self, name: str) -> None:
+        """Send the ICMP word that no process has the port, as the kernel does."""
+        node = self._by_name[name]
+        if not self.monitor.is_up and not node.truth.history.has(Trouble.CUT_DOWN):
+            wait_ns = self.scenario.weather.draw_delay_ns(self._rng)
+            self.agenda.after(wait_ns, node.hear_refusal)
+
     # -- faults ---------------------------------------------------------------------------------
 
     def _strike(self, fault: Fault) -> None:
@@ -146,6 +155,10 @@ class World:
         undo = self._strike_nodes(fault, nodes) if nodes else self._strike_monitor(fault)
         if undo is not None:
             self.faults[fault.kind] += 1
+            lasts = format_duration(fault.duration_ns)
+            for node in nodes or (None,):
+                name = "" if node is None else node.settings.name
+                self.checkers.note(name, f"fault {fault.kind} for {lasts}")
             self.agenda.after(fault.duration_ns, self._undo, undo)
 
     def _undo(self, undo: Callable[[], None]) -> None:
@@ -274,6 +287,7 @@ class World:
     def _heal(self) -> None:
         """End all faults; what was killed for good stays down."""
         self._is_healed = True
+        self.checkers.note("", "heal: every fault ends")
         scenario = self.scenario
         now_ns = self.agenda.now_ns
         self.adversary.stop()
