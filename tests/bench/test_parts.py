@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from beatward.bench import bare, chart, ingest, sender
+from beatward.bench import bare, chart, ingest, sender, subject
 from beatward.bench.fleet import Fleet, name_of
 from beatward.bench.report import Promise, Report, Table, quantiles_ms
 from beatward.cli.bench import show
@@ -247,6 +247,24 @@ def test_a_rate_is_kept_up_without_a_single_drop(rate, seconds, drops, kept_up):
         100_000, rate, seconds, drops=drops, sender_late_ms=0.0, sender_skipped=0, **numbers
     )
     assert step.kept_up == kept_up
+
+
+@pytest.mark.parametrize(
+    ("accepted", "drops", "unaccounted"),
+    [
+        (1_000, 0, 0),
+        (999, 0, 1),  # lost without a trace
+        (1_001, 0, -1),  # heard twice
+        (980, 1, 0),  # one datagram of twenty
+        (999, 1, 0),  # or of one, as the last of a round
+        (979, 1, 1),
+        (1_000, 1, -1),  # dropped and heard all the same
+    ],
+)
+def test_what_was_sent_is_accounted_for(accepted, drops, unaccounted):
+    sent = sender.Sent(records=1_000)
+    counts = subject.Counts(1.0, accepted, 0, drops, 0, 0, 0)
+    assert subject.unaccounted(sent, counts, 20) == unaccounted
 
 
 @pytest.mark.parametrize("as_json", [True, False])

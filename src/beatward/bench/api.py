@@ -65,7 +65,7 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         "aim_p99_ms": _AIM_P99_MS,
         "latency_ms": {route: quantiles_ms(times) for route, times in times_ns.items()},
         "kernel_drops": counts.drops,
-        "lost": sent.records - counts.accepted - counts.refused - counts.drops * wish.per_datagram,
+        "lost": subject.unaccounted(sent, counts, wish.per_datagram),
     }
     promises = (
         Promise("every event reached the follower", missing == 0, f"{missing} missing"),

@@ -108,7 +108,7 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         _row(step, [s[index] for s in (before, after) if index < len(s)])
         for index, step in enumerate(steps)
     ]
-    lost = sent.records - counts.accepted - counts.refused - counts.drops * wish.per_datagram
+    lost = subject.unaccounted(sent, counts, wish.per_datagram)
     counters = {
         "sent": sent.records,
         "accepted": counts.accepted,

@@ -94,7 +94,7 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         "strangers_cores": used.strangers,
         "sender_late_ms": later.late_max_ns / 1e6,
         "kernel_drops": counts.drops,
-        "lost": later.records - counts.accepted - counts.refused - counts.drops * wish.per_datagram,
+        "lost": subject.unaccounted(later, counts, wish.per_datagram),
         "aim_ms": _AIM_MS,
     }
     return Report("lateness", machine.describe(), figures, (_table(figures),), _promises(figures))

@@ -47,6 +47,18 @@ class Counts:
     last_event: int
 
 
+def unaccounted(sent: sender.Sent, counts: Counts, per_datagram: int) -> int:
+    """Return how many records were sent and neither accepted, refused nor dropped.
+
+    Below 0: more were taken than sent.
+
+    The kernel counts datagrams that it drops and not the records in them, so where some were
+    dropped all is well when what is missing fits between one and `per_datagram` for each.
+    """
+    missing = sent.records - counts.accepted - counts.refused
+    return missing - min(max(missing, counts.drops), counts.drops * per_datagram)
+
+
 class Subject:
     """A running monitor. All methods ask it over HTTP, as anybody would."""
 
