@@ -3,16 +3,21 @@
 Each is built as production's is, with one part exchanged for one that forgets its rule.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from beatward.core.guard import GuardSettings
 from beatward.core.hearing import Hearing
+from beatward.core.instants import SECOND
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Membership, Status
 from beatward.core.monitor import Monitor
 from beatward.core.outbox import Outbox
+from beatward.simulate import Scenario, draw
+from beatward.simulate.faults import Fault, Kind
+from beatward.simulate.network import Weather
 
 FOR_EVER = 10**18
 
@@ -20,11 +25,11 @@ FOR_EVER = 10**18
 class _Trusting(Hearing):
     """Believes every life without an echo of this session's number."""
 
-    def _meets_life(self, beats, row, incarnation):
+    def _meets_life(self, beats, row, incarnation, now_ns):
         echo = beats.records["echo"]
         before = int(echo[row])
         echo[row] = self._voice.session
-        met = super()._meets_life(beats, row, incarnation)
+        met = super()._meets_life(beats, row, incarnation, now_ns)
         echo[row] = before
         return met
 
@@ -162,28 +167,62 @@ def _no_window(settings):
     return replace(settings, membership=replace(settings.membership, window_ns=1))
 
 
-# What is broken -> how to build it, and the rules that must catch it.
+def short(seed):
+    """Return an ordinary world, as short as they come."""
+    return draw(seed, minutes=3)
+
+
+def often_paused(seed):
+    """Return a world that loses a quarter of all datagrams, and stops the monitor all the time.
+
+    Where a window passes while the monitor is frozen, one lost probe is all that it has to go on.
+    """
+    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    instants = range(20 * SECOND, drawn.heal_ns - 4 * SECOND, 5 * SECOND)
+    freezes = tuple(Fault(at, Kind.MONITOR_FREEZE, (), 3 * SECOND, 0.0) for at in instants)
+    weather = Weather(loss_probability=0.25)
+    return replace(drawn, weather=weather, faults=freezes, adversary_ns=0)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One broken monitor: how to build it, the rules that must catch it, and worlds to try."""
+
+    build: Callable[..., Monitor]
+    rules: frozenset[str]
+    seeds: tuple[int, ...]
+    world: Callable[[int], Scenario] = short
+
+
+def _broken(build, rules, *seeds, world=short):
+    return Broken(build, frozenset(rules.split()), seeds, world)
+
+
+def _blind_to_itself(settings):
+    return replace(settings, guard=GuardSettings(FOR_EVER))
+
+
 BROKEN = {
-    "believes a life without proof of this session": (_with("_hearing", _Trusting), {"replay"}),
-    "filters no replays": (_with("_hearing", _Forgetful), {"replay", "completeness"}),
-    "lets a heartbeat revive the dead": (
-        _with("_hearing", _Credulous),
-        {"replay", "completeness"},
+    "believes a life without proof of this session": _broken(
+        _with("_hearing", _Trusting), "replay", 54, 57
     ),
-    "does not hear answers": (_with("_hearing", _Deaf), {"verdict", "liveness"}),
-    "verifies no tags": (_Unchecked, {"replay"}),
-    "does not notice its own pause": (
-        _with_settings(lambda s: replace(s, guard=GuardSettings(FOR_EVER))),
-        {"verdict"},
+    "filters no replays": _broken(_with("_hearing", _Forgetful), "replay completeness", 17, 14, 13),
+    "lets a heartbeat revive the dead": _broken(
+        _with("_hearing", _Credulous), "replay completeness", 54, 39
     ),
-    "gives no grace after its start": (_Graceless, {"verdict"}),
-    "convicts without a probing window": (_with_settings(_no_window), {"verdict"}),
-    "convicts at the first stage": (_with("_membership", _Hasty), {"table"}),
-    "never finds silence": (_with("_membership", _Blind), {"completeness"}),
-    "acts before its decision is on disk": (_with("_outbox", _Eager), {"action"}),
-    "acts again after a success": (_with("_outbox", _Tireless), {"action"}),
-    "journals no outcomes": (_with("_ledger", _Secretive), {"liveness"}),
-    "forgets decided actions in a restart": (_Careless, {"liveness"}),
-    "begins a session with other statuses": (_Amnesiac, {"projection"}),
-    "skips a number in the journal": (_with("_ledger", _Skipping), {"journal"}),
+    "does not hear answers": _broken(_with("_hearing", _Deaf), "verdict liveness", 3),
+    "verifies no tags": _broken(_Unchecked, "replay", 2, 4),
+    "does not notice its own pause": _broken(
+        _with_settings(_blind_to_itself), "verdict", 2, 4, 8, 11, world=often_paused
+    ),
+    "gives no grace after its start": _broken(_Graceless, "verdict", 2, 4),
+    "convicts without a probing window": _broken(_with_settings(_no_window), "verdict", 3),
+    "convicts at the first stage": _broken(_with("_membership", _Hasty), "table", 4, 2),
+    "never finds silence": _broken(_with("_membership", _Blind), "completeness", 4, 2),
+    "acts before its decision is on disk": _broken(_with("_outbox", _Eager), "action", 2, 4),
+    "acts again after a success": _broken(_with("_outbox", _Tireless), "action", 2, 3),
+    "journals no outcomes": _broken(_with("_ledger", _Secretive), "liveness", 2, 4),
+    "forgets decided actions in a restart": _broken(_Careless, "liveness", 5, 10, 14),
+    "begins a session with other statuses": _broken(_Amnesiac, "projection", 2, 4),
+    "skips a number in the journal": _broken(_with("_ledger", _Skipping), "journal", 2, 4),
 }

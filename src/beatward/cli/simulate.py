@@ -183,11 +183,11 @@ def _print_json(report: "Report") -> None:
 
 def _print_report(report: "Report", wish: _Wish, *, log_all: bool, details: bool) -> None:
     counts = report.counts
-    verdict = f"{len(report.violations)} promises BROKEN" if report.violations else "all held"
+    verdict = f"promises BROKEN: {len(report.violations)}" if report.violations else "all held"
     click.echo(
         f"seed {report.seed}  {report.digest[:16]}  {counts['nodes']} nodes  "
-        f"{len(report.journal)} entries  {counts.get('verdicts', 0)} verdicts "
-        f"({counts.get('verdicts unlucky', 0)} unlucky)  {verdict}"
+        f"entries {len(report.journal)}  verdicts {counts.get('verdicts', 0)} "
+        f"(unlucky {counts.get('verdicts unlucky', 0)})  {verdict}"
     )
     if log_all:
         for line in report.log:

@@ -117,6 +117,7 @@ class Node:
         now_ns = self._agenda.now_ns
         self.truth.history.end(Trouble.DOWN, now_ns)
         self._process += 1
+        self.truth.history.begin(Trouble.WAITING, now_ns)
         if self._has_key and self.settings.keeps_state:
             self._begin(self._process)
         else:
@@ -132,6 +133,8 @@ class Node:
         self.wake()
         self._network.close_socket(self._address)
         self.truth.history.begin(Trouble.DOWN, self._agenda.now_ns)
+        if self.truth.history.has(Trouble.WAITING):
+            self.truth.history.end(Trouble.WAITING, self._agenda.now_ns)
 
     def still(self, trouble: Trouble) -> bool:
         """Freeze the process or suspend its machine; tell whether that was possible."""
@@ -199,6 +202,7 @@ class Node:
         if self.settings.keeps_state:
             wall_us = max(wall_us, self._last_incarnation + 1)
         self._is_leaving = False
+        self.truth.history.end(Trouble.WAITING, self._agenda.now_ns)
         self._open_socket()
         self.pulse = Pulse(
             self.settings.name,

@@ -15,6 +15,7 @@ class Trouble(StrEnum):
     """What can keep a node from being heard, or from hearing."""
 
     DOWN = "down"
+    WAITING = "waiting to be enrolled"
     FROZEN = "frozen"
     SUSPENDED = "suspended"
     CUT_UP = "cut to the monitor"
@@ -22,7 +23,7 @@ class Trouble(StrEnum):
 
 
 # These keep every datagram of a node from the monitor; a cut the other way does not.
-SILENCING = (Trouble.DOWN, Trouble.FROZEN, Trouble.SUSPENDED, Trouble.CUT_UP)
+SILENCING = (Trouble.DOWN, Trouble.WAITING, Trouble.FROZEN, Trouble.SUSPENDED, Trouble.CUT_UP)
 
 
 @dataclass(slots=True)

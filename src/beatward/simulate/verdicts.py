@@ -26,7 +26,7 @@ from beatward.core.entry import Entry, Event
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.record import RECORD_SIZE, Kind
 
-from .network import End, Fate
+from .network import End, Fate, Weather
 from .truth import NodeTruth, Trouble
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Verdicts:
         self._world = checkers.world
         self._opened_ns: dict[str, int] = {}
         self._started_ns = 0
+        self._delay_ns = _longest_delay_ns(self._world.scenario.weather)
         self.unlucky_probabilities: list[float] = []
 
     # -- bookkeeping ----------------------------------------------------------------------------
@@ -72,20 +73,13 @@ class Verdicts:
 
     # -- how long ---------------------------------------------------------------------------------
 
-    def delay_ns(self) -> int:
-        """Return a delay that one datagram in a million exceeds."""
-        weather = self._world.scenario.weather
-        limit_ns = weather.delay_ns + weather.jitter_ns
-        while weather.late_probability(limit_ns) > 1e-6:
-            limit_ns += max(weather.jitter_ns, MILLISECOND)
-        return limit_ns
-
     def timeout_ns(self, truth: NodeTruth) -> int:
         """Return the longest time from a node's last word to suspicion, at its worst.
 
         chen   one interval and a margin of one interval at most (a young estimate), or the
-               configured one; the estimate itself may lag by the delay and, where a stall or a
-               late word was learnt, by up to one interval more
+               configured one; the estimate itself may lag by the delay and, where the second
+               word of a life was late or played late, by two intervals: half the four at which
+               chen cuts a deviation off (seed 154)
         fixed  the timeout, and as much again: the last heartbeat may have been swallowed and said
                when it was nearly over, and freshness hangs on its arrival
         """
@@ -94,8 +88,8 @@ class Verdicts:
         if settings.kind == "fixed":
             base_ns = 2 * (settings.timeout_ns or 3 * interval_ns)
         else:
-            base_ns = 2 * interval_ns + max(interval_ns, settings.margin_min_ns)
-        return base_ns + max(settings.margin_ns or 0, settings.margin_min_ns) + self.delay_ns()
+            base_ns = 3 * interval_ns + max(interval_ns, settings.margin_min_ns)
+        return base_ns + max(settings.margin_ns or 0, settings.margin_min_ns) + self._delay_ns
 
     def bound_ns(self, truth: NodeTruth) -> int:
         """Return the promised detection time of a node that was alive."""
@@ -269,6 +263,14 @@ class Verdicts:
             for path in paths
             for fate in path.fates
         )
+
+
+def _longest_delay_ns(weather: Weather) -> int:
+    """Return a delay that one datagram in a million exceeds."""
+    limit_ns = weather.delay_ns + weather.jitter_ns
+    while weather.late_probability(limit_ns) > 1e-6:
+        limit_ns += max(weather.jitter_ns, MILLISECOND)
+    return limit_ns
 
 
 assert _HEAD.size <= RECORD_SIZE

@@ -71,7 +71,6 @@ class World:
         )
         self.monitor.teach(scenario.skill)
         self.network.refuse = self._refuse
-        self._paused: list[str] = []
         self._is_healed = False
         self._lost_stores: list[Sequence[Entry]] = []
 
@@ -224,16 +223,16 @@ class World:
         name = node.settings.name
         if not self.monitor.order(Order("pause", name)):
             return None
-        self._paused.append(name)
-        return partial(self._resume, name)
+        return lambda: self._resume(name)
 
     def _resume(self, name: str) -> None:
-        # An operator sees that the monitor does not answer, and tries again.
-        if name in self._paused:
-            if self.monitor.order(Order("resume", name)):
-                self._paused.remove(name)
-            else:
-                self.agenda.after(SECOND, self._resume, name)
+        """End a maintenance as an operator does, who looks again whether it has really ended.
+
+        A monitor that is away takes no order, and one that crashes forgets what was not on disk.
+        """
+        if self.checkers.statuses.get(name) == "paused":
+            self.monitor.order(Order("resume", name))
+            self.agenda.after(2 * SECOND, self._resume, name)
 
     def _strike_monitor(self, fault: Fault) -> Callable[[], None] | None:
         monitor = self.monitor
@@ -298,8 +297,10 @@ class World:
         self.monitor.start()
         for node in self.nodes:
             self._heal_node(node, now_ns)
-        for name in tuple(self._paused):
-            self._resume(name)
+        # A pause that was resumed may have come back with a restart of the monitor.
+        for name in self._by_name:
+            for wait_ns in (0, 10 * SECOND):
+                self.agenda.after(wait_ns, self._resume, name)
 
     def _heal_node(self, node: Node, now_ns: int) -> None:
         name = node.settings.name

@@ -1,0 +1,99 @@
+"""`beatward simulate`: what it prints, what it returns, and what it refuses."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from tests.simulate.broken import BROKEN
+
+from beatward.cli import root
+from beatward.cli.simulate import _print_report, _Wish
+from beatward.simulate import play
+
+SHORT = ("--minutes", "3", "--jobs", "1")
+
+
+def simulate(*arguments):
+    return CliRunner().invoke(root, ["simulate", *arguments], catch_exceptions=False)
+
+
+def test_one_seed_tells_its_digest_and_its_numbers():
+    done = simulate("--seed", "2", *SHORT)
+    assert done.exit_code == 0
+    first, second, *numbers = done.stdout.splitlines()
+    assert first.startswith("seed 2  ")
+    assert first.endswith("all held")
+    assert first.split()[2] == second.split()[1][:16]
+    assert any(line.endswith("  turns") for line in numbers)
+
+
+def test_many_seeds_are_told_one_a_line_and_added_up():
+    done = simulate("--seeds", "2..4", *SHORT)
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines[:3]] == ["2", "3", "4"]
+    assert lines[-1] == "every promise held"
+
+
+def test_json_is_one_object_a_world():
+    done = simulate("--seeds", "2..3", "--json", *SHORT)
+    worlds = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [world["seed"] for world in worlds] == [2, 3]
+    assert all(world["violations"] == [] and len(world["digest"]) == 64 for world in worlds)
+    assert worlds[0]["counts"]["nodes"] > 0
+
+
+def test_the_log_tells_all_that_happened():
+    done = simulate("--seed", "2", "--log", *SHORT)
+    assert "heal: every fault ends" in done.stdout
+    assert "the monitor starts after entry 0" in done.stdout
+
+
+def test_two_processes_say_what_one_says():
+    alone = simulate("--seeds", "2..3", "--minutes", "3", "--jobs", "1")
+    together = simulate("--seeds", "2..3", "--minutes", "3", "--jobs", "2")
+    assert together.stdout == alone.stdout
+
+
+def test_a_broken_promise_is_told_with_its_story_and_how_to_play_it_again(capsys):
+    broken = BROKEN["verifies no tags"]
+    report = play(broken.world(2), build=broken.build)
+    _print_report(report, _Wish(3, ("disk",), None), log_all=False, details=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f"promises BROKEN: {len(report.violations)}")
+    assert any("VIOLATION" in line for line in lines)
+    assert lines[-1].strip() == (
+        "play it again: beatward simulate --seed 2 --minutes 3 --without disk --log"
+    )
+
+
+def test_a_kind_of_fault_can_be_left_out():
+    counts = json.loads(simulate("--seed", "2", "--json", *SHORT).stdout)["counts"]
+    kind = next(name for name in counts if name.startswith("fault ")).removeprefix("fault ")
+    fewer = json.loads(simulate("--seed", "2", "--json", "--without", kind, *SHORT).stdout)
+    assert f"fault {kind}" not in fewer["counts"]
+
+
+def test_settings_of_a_file_can_be_tried(tmp_path):
+    file = tmp_path / "beatward.toml"
+    file.write_text('[probe]\nwindow = "3s"\nspacing = "500ms"\n')
+    plain = json.loads(simulate("--seed", "5", "--json", *SHORT).stdout)
+    tried = json.loads(simulate("--seed", "5", "--json", "--config", str(file), *SHORT).stdout)
+    assert tried["violations"] == []
+    assert tried["digest"] != plain["digest"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--seeds", "4..1"), "a range such as 1..300"),
+        (("--seeds", "x"), "a range such as 1..300"),
+        (("--seed", "1", "--seeds", "1..2"), "not both"),
+        (("--log",), "needs --seed"),
+        (("--without", "rain"), "there are: crash, freeze"),
+        (("--jobs", "0"), "Invalid value"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments, said):
+    done = simulate(*arguments)
+    assert done.exit_code == 2
+    assert said in done.output
