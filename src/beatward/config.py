@@ -139,7 +139,7 @@ class DetectorSettings(_Room):
 
     kind: Literal["chen", "fixed"] = "chen"
     timeout: Duration | None = None
-    window: int = Field(default=128, ge=2, le=100_000)
+    window: int = Field(default=128, ge=2, le=65_535)
     margin: Annotated[int | Literal["auto"], BeforeValidator(_read_margin)] = "auto"
     margin_min: Duration = "50ms"  # type: ignore[assignment]
     late: float = Field(default=1e-3, gt=0, lt=0.5, allow_inf_nan=False)

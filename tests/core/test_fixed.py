@@ -27,7 +27,7 @@ def heard(*, timeout_ns=None, interval_ns=SECOND, at_ns=0):
 def test_the_deadline_is_the_arrival_and_a_timeout(timeout_ns, deadlines_ns, margins_ns, words):
     fixed = heard(timeout_ns=timeout_ns, at_ns=10 * SECOND)
     assert fixed.deadline_ns.tolist() == deadlines_ns
-    assert fixed.due_ns.tolist() == [11 * SECOND, 12 * SECOND]
+    assert fixed.due_ns(SLOTS).tolist() == [11 * SECOND, 12 * SECOND]
     assert fixed.margin_ns(SLOTS).tolist() == margins_ns
     assert (fixed.timeout_ns(SLOTS) - fixed.margin_ns(SLOTS)).tolist() == [SECOND, 2 * SECOND]
     assert fixed.why(0).endswith(words)
@@ -38,7 +38,7 @@ def test_twenty_heartbeats_each_15_s_late_extend_a_life_each_time():
     fixed = heard()
     for sequence in range(1, 21):
         arrived = np.array([sequence * 15 * SECOND])
-        fixed.observe(SLOTS[:1], np.array([sequence]), np.array([SECOND]), arrived)
+        fixed.observe(SLOTS[:1], np.array([1]), np.array([SECOND]), arrived)
     assert fixed.deadline_ns[0] == 303 * SECOND
 
 

@@ -73,7 +73,7 @@ def gather(rooms: Rooms, slot: int, at_ns: int, *, exit_field: int | None = None
     one = np.array([slot], np.int64)  # detectors speak arrays; one node is an array of one
     heard = int(registry.heard_ns[slot])
     deadline = int(detector.deadline_ns[slot])
-    due = int(detector.due_ns[slot])
+    due = int(detector.due_ns(one)[0])
     via = int(registry.via[slot])
     margin = int(detector.margin_ns(one)[0]) if due != NEVER else 0
     interval = int(registry.interval_ns[slot])

@@ -27,6 +27,7 @@ from beatward.core.voice import Voice
 # rounds only its newest is taken, so that nobody can make a turn quadratic.
 ROUNDS_MAX = 4
 _YES = np.ones(1, np.bool_)
+_ONE = np.ones(1, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,10 @@ class Hearing:
         if not len(slots):
             return
         sequence = said["sequence"].astype(np.int64)
+        steps = sequence - self._registry.sequence[slots]
         self._note(beats, sequence)
         self._note_gauges(beats)
-        self._detector.observe(slots, sequence, interval_ns(said), beats.arrived_ns, learn=learn)
+        self._detector.observe(slots, steps, interval_ns(said), beats.arrived_ns, learn=learn)
         self._acknowledge(beats)
         timely = self._detector.deadline_ns[slots] > now_ns
         answered = self._answers(slots, said["echo"], now_ns)
@@ -270,12 +272,13 @@ class Hearing:
             membership.challenge[slot] = 0
         # The heartbeat of this very slot may still come, so the reply stands one before it.
         heard = np.array([max(sequence - 1, int(registry.sequence[slot]))], np.int64)
+        steps = heard - registry.sequence[slots]
         self._note(reply, heard)
         self._note_gauges(reply)
         if answered[0]:
             registry.settle_peer(slot)
         self._detector.observe(
-            slots, heard, interval_ns(reply.records), reply.arrived_ns, learn=False
+            slots, steps, interval_ns(reply.records), reply.arrived_ns, learn=False
         )
         self._judge(slots, _YES, answered, now_ns)
 
@@ -295,6 +298,8 @@ class Hearing:
             exited = int(said["status"]) == Farewell.EXITED
             if exited:
                 self._exit_fields[slot] = int(said["cpu"])
+            # Its schedule ends here, and what it says later is no place on it.
+            self._detector.reanchor(np.array([slot]))
             # An answer of before the goodbye may still be under way; it must not undo this.
             self._membership.challenge[slot] = 0
             cause = Cause.EXITED if exited else Cause.GOODBYE
@@ -313,7 +318,7 @@ class Hearing:
             self._note(one, sequence)
             self._note_gauges(one)
             self._detector.observe(
-                one.slots, sequence, interval_ns(one.records), one.arrived_ns, learn=False
+                one.slots, _ONE, interval_ns(one.records), one.arrived_ns, learn=False
             )
             self._judge(one.slots, _YES, _YES, now_ns)
 

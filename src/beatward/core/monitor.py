@@ -268,7 +268,7 @@ class Monitor:
         scheduled = detector.deadline_ns[overdue] != NEVER
         scheduled &= membership.status[overdue] != Status.NEW
         slots = overdue[scheduled & self._by_datagram(overdue)]
-        due_ns, margin_ns = detector.due_ns[slots], detector.margin_ns(slots)
+        due_ns, margin_ns = detector.due_ns(slots), detector.margin_ns(slots)
         timeout_ns = detector.timeout_ns(slots)
         # Its heartbeat comes no earlier than a margin before it is due. Once it has got more
         # time, another drop has to explain that another heartbeat is missing.

@@ -210,7 +210,7 @@ _ARRAYS = (
 _FILLS = {"sequence": -1, "via": NO_VIA, "cpu": NO_GAUGE, "memory": NO_GAUGE, "load": NO_GAUGE}
 
 
-def grown(array: npt.NDArray[np.generic], capacity: int, fill: int) -> npt.NDArray[np.generic]:
+def grown(array: npt.NDArray[np.generic], capacity: int, fill: int = 0) -> npt.NDArray[np.generic]:
     """Return a longer copy of an array, new rows filled; the old one is left to its readers."""
     larger = np.full((capacity, *array.shape[1:]), fill, array.dtype)
     larger[: len(array)] = array

@@ -34,9 +34,9 @@ class Machine:
         """Return what turns an instant into nanoseconds since 1970 UTC."""
         return self._clock.wall_ns() - self._clock.now_ns()
 
-    def submit(self, record: bytes, via: Via) -> bool:
-        """Put a record into the inbox."""
-        return self._inbox.put_record(record, via)
+    def submit(self, records: bytes, via: Via) -> bool:
+        """Put records into the inbox, all or none."""
+        return self._inbox.put_records(records, via)
 
     def order(self, order: Order) -> bool:
         """Put an order into the inbox."""

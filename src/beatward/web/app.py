@@ -1,10 +1,11 @@
 """The web put together: `create_app(backend)` returns one ASGI application.
 
     server ─► BoundedBodies ─► Front ─┬─► HeartbeatDoor   POST /v1/nodes/{name}/heartbeat
+                                      ├─► RecordsDoor     POST /v1/records
                                       ├─► PingDoor        /ping/...
                                       └─► FastAPI         all the rest
 
-The two doors in front of the router are asked thousands of times a second; they are described in
+The doors in front of the router are asked thousands of times a second; they are described in
 OpenAPI by hand (`openapi`). Not here: any route's own work.
 """
 
@@ -25,6 +26,7 @@ from beatward.web import (
     pages,
     ping,
     problems,
+    records,
 )
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
@@ -42,13 +44,19 @@ shown when they are on disk, never before.
 
 
 class Front:
-    """Tells the two doors from the rest by the path alone."""
+    """Tells the doors from the rest by the path alone."""
 
     def __init__(
-        self, router: ASGIApp, heartbeats: heartbeat.HeartbeatDoor, pings: ping.PingDoor
+        self,
+        router: ASGIApp,
+        *,
+        heartbeats: heartbeat.HeartbeatDoor,
+        of_relays: records.RecordsDoor,
+        pings: ping.PingDoor,
     ) -> None:
         self._router = router
         self._heartbeats = heartbeats
+        self._of_relays = of_relays
         self._pings = pings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,6 +64,8 @@ class Front:
         path: str = scope.get("path", "")
         if path.startswith(heartbeat.PREFIX) and path.endswith(heartbeat.SUFFIX):
             await self._heartbeats.serve(scope, receive, send)
+        elif path == records.PATH:
+            await self._of_relays.serve(scope, receive, send)
         elif path.startswith(ping.PREFIX):
             await self._pings.serve(scope, receive, send)
         else:
@@ -66,14 +76,20 @@ def create_app(backend: Backend, *, streams: Streams | None = None) -> ASGIApp:
     """Return the web of one monitor; `streams` sets limits other than the usual ones."""
     keyring = Keyring(backend.identity.master)
     heartbeats = heartbeat.HeartbeatDoor(backend, keyring)
+    of_relays = records.RecordsDoor(backend)
     pings = ping.PingDoor(backend, keyring)
     router = create_router()
     router.state.backend = backend
     router.state.keyring = keyring
     router.state.streams = streams or Streams()
-    doors = {"heartbeat": heartbeats.counts, "ping": pings.counts}
+    doors = {
+        "heartbeat": heartbeats.counts,
+        "records": of_relays.counts,
+        "ping": pings.counts,
+    }
     router.state.metrics = metrics.make_registry(backend, doors, router.state.streams)
-    return BoundedBodies(Front(router, heartbeats, pings))
+    front = Front(router, heartbeats=heartbeats, of_relays=of_relays, pings=pings)
+    return BoundedBodies(front)
 
 
 def create_router() -> FastAPI:

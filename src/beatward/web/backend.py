@@ -29,8 +29,11 @@ class Machine(Protocol):
     def wall_offset_ns(self) -> int:
         """Return what to add to an instant of `now_ns` to get nanoseconds since 1970 UTC."""
 
-    def submit(self, record: bytes, via: Via) -> bool:
-        """Put one sealed record of 64 bytes, arrived now, into the inbox; False: it is full."""
+    def submit(self, records: bytes, via: Via) -> bool:
+        """Put sealed records of 64 bytes, one after the other and arrived now, into the inbox.
+
+        False: it has no room for all of them, and none was taken.
+        """
 
     def order(self, order: Order) -> bool:
         """Put an order into the inbox; False: it is full."""

@@ -1,7 +1,8 @@
 """A limit on every request body, before anybody reads it.
 
 A body that says it is too large is refused at once; one that does not say is counted while it
-comes. Route: server -> `BoundedBodies` -> the rest of the web.
+comes. Route: server -> `BoundedBodies` -> the rest of the web, of which the doors in front of the
+router read a body by `read_body`.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,6 +55,19 @@ class BoundedBodies:
         detail = f"a request may have {self._size_max} bytes; this one has more"
         # The rest of the body is not read, so the connection cannot be used again.
         return Problem(413, "too-large", detail, headers={"Connection": "close"})
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Return the whole body of a request; raises Problem when it ends before its time."""
+    message = await receive()  # nearly always the only one
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            # Nobody reads the answer. What has come so far may look whole and is not.
+            raise Problem(400, "cut-short", "the connection ended before the body did")
+        body += message.get("body", b"")
+    return body
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -29,6 +29,7 @@ from beatward.core.protocol.record import (
 )
 from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
 from beatward.web.backend import Backend
+from beatward.web.bounds import read_body
 from beatward.web.enrolment import enrol_if_unknown
 from beatward.web.problems import Problem, inbox_full, shown
 
@@ -164,7 +165,7 @@ class HeartbeatDoor:
                 f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived "
                 "from the node's key, and `beatward token node NAME` prints it"
             )
-        heartbeat = self._decode(await _read(receive))
+        heartbeat = self._decode(await read_body(receive))
         if not enrol_if_unknown(self._machine, name):
             raise inbox_full()
         if not self._machine.submit(seal(_record(heartbeat, keys), keys.key), Via.HTTP):
@@ -179,16 +180,6 @@ class HeartbeatDoor:
             raise Problem(422, "not-as-expected", f"the heartbeat: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem(400, "no-json", f"expected a heartbeat as JSON: {error}") from error
-
-
-async def _read(receive: Receive) -> bytes:
-    # Nearly always one message; `BoundedBodies` holds the limit.
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False):
-        message = await receive()
-        body += message.get("body", b"")
-    return body
 
 
 def _record(heartbeat: HeartbeatBody, keys: NodeKeys) -> Record:

@@ -8,8 +8,11 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from beatward.core.protocol.record import RECORD_SIZE
 from beatward.web import shapes
+from beatward.web.bounds import BODY_SIZE_MAX
 from beatward.web.heartbeat import HeartbeatAnswer, HeartbeatBody
+from beatward.web.records import RecordsAnswer
 from beatward.web.shapes import problems
 
 _SCHEMAS = "#/components/schemas/{name}"
@@ -33,11 +36,11 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     problem = shapes.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"] = problem
     _, of_doors = msgspec.json.schema_components(
-        (HeartbeatBody, HeartbeatAnswer), ref_template=_SCHEMAS
+        (HeartbeatBody, HeartbeatAnswer, RecordsAnswer), ref_template=_SCHEMAS
     )
     schemas.update(of_doors)
     schemas["HeartbeatBody"]["oneOf"] = [{"required": ["interval"]}, {"required": ["interval_ms"]}]
-    schema["paths"].update(_HEARTBEAT | _PINGS)
+    schema["paths"].update(_HEARTBEAT | _RECORDS | _PINGS)
     for model in vars(shapes).values():
         # FastAPI drops every null on its way, also from examples, which are then no longer true.
         extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
@@ -111,10 +114,48 @@ _HEARTBEAT: dict[str, Any] = {
                     "description": "It is in the monitor's inbox.",
                     "content": _json(
                         "HeartbeatAnswer",
-                        {"echo": 2_596_996_162, "interval_ms": 2000, "mail": False},
+                        {"echo": 1_596_996_162, "interval_ms": 2000, "mail": False},
                     ),
                 },
                 **{str(status): told for status, told in problems(400, 401, 422, 503).items()},
+            },
+        },
+    },
+}
+_RECORDS: dict[str, Any] = {
+    "/v1/records": {
+        "post": {
+            "tags": ["heartbeats"],
+            "operationId": "post_records",
+            "summary": "Hand over what nodes behind a relay have sealed",
+            "description": (
+                "1 to 1,024 records of 64 bytes, one after the other, as docs/protocol.md has "
+                "them: each sealed by its own node, with the flag *relayed*. No token is asked "
+                "for, because every record carries its own proof; it is checked when the answer "
+                "has long been sent, and what fails is counted in /metrics. Hand the answer's "
+                "`echo` to all nodes behind you. After 503 send the same body again."
+            ),
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/octet-stream": {
+                        "schema": {
+                            "type": "string",
+                            "format": "binary",
+                            "minLength": RECORD_SIZE,
+                            "maxLength": BODY_SIZE_MAX,
+                        }
+                    }
+                },
+            },
+            "responses": {
+                "202": {
+                    "description": "They are in the monitor's inbox.",
+                    "content": _json(
+                        "RecordsAnswer", {"taken": 100, "unmarked": 0, "echo": 1_596_996_162}
+                    ),
+                },
+                **{str(status): told for status, told in problems(400, 503).items()},
             },
         },
     },

@@ -10,6 +10,7 @@ from beatward.core.instants import MILLISECOND, NEVER
 from beatward.core.registry import grown
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
 # A promise longer than a year is taken as a year, so that sums of instants stay far below NEVER.
@@ -36,27 +37,36 @@ class Detector(ABC):
     """Deadlines of all slots. Slots given to one call are distinct; see `registry.first_of_each`.
 
     The arrays are public to read: `deadline_ns` is the instant silence becomes suspicion, NEVER
-    for a slot that has not been heard; `due_ns` is when the next heartbeat is expected.
+    for a slot that has not been heard; `expected_ns` is when the last heartbeat was expected or,
+    where a detector expects nothing, when it came; `interval_ns` is what it promised.
+
+    A slot has to be told to `forget` before it is used: arrays begin as zeros, which cost no memory
+    until they are written, so that room for a very large fleet may be kept from the start.
     """
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         self.settings = settings
-        self.deadline_ns: IntArray = np.full(capacity, NEVER, np.int64)
-        self.due_ns: IntArray = np.full(capacity, NEVER, np.int64)
+        self.deadline_ns: IntArray = np.zeros(capacity, np.int64)
+        self.expected_ns: IntArray = np.zeros(capacity, np.int64)
         self.interval_ns: IntArray = np.zeros(capacity, np.int64)
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots; the old arrays are left to whoever still reads them."""
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
-                setattr(self, name, grown(value, capacity, NEVER if name in _UNHEARD else 0))
+                setattr(self, name, grown(value, capacity))
 
     def forget(self, slots: IntArray) -> None:
         """Begin anew: a new life, or a slot used again. Nothing learnt before counts."""
         self.deadline_ns[slots] = NEVER
-        self.due_ns[slots] = NEVER
+        self.expected_ns[slots] = 0
         self.interval_ns[slots] = 0
         self.reanchor(slots)
+
+    def due_ns(self, slots: IntArray) -> IntArray:
+        """Return when the next heartbeats are expected (k,); NEVER where nothing was heard."""
+        due = self.expected_ns[slots] + self.interval_ns[slots]
+        return np.where(self.deadline_ns[slots] == NEVER, NEVER, due)
 
     def extend(self, slots: IntArray, until_ns: IntArray) -> None:
         """Move deadlines that lie before an instant to it; none moves closer."""
@@ -66,7 +76,7 @@ class Detector(ABC):
     def observe(
         self,
         slots: IntArray,
-        sequence: IntArray,
+        steps: IntArray,
         interval_ns: IntArray,
         arrived_ns: IntArray,
         *,
@@ -74,7 +84,10 @@ class Detector(ABC):
     ) -> None:
         """Take one heartbeat a slot, newer than any before, and move the deadlines.
 
-        slots, sequence, interval_ns, arrived_ns   (k,)
+        slots, interval_ns, arrived_ns   (k,)
+        steps   (k,) how many places of its schedule a heartbeat lies after the last one observed
+                of its slot, 1 where none was lost; of no meaning in the first after `forget` or
+                `reanchor`
         learn   False for arrivals stamped late by our own pause: they prove life, and say
                 nothing about the network
         """
@@ -94,6 +107,3 @@ class Detector(ABC):
     @abstractmethod
     def why(self, slot: int) -> str:
         """Say where the margin of a slot comes from, as the end of a sentence."""
-
-
-_UNHEARD = ("deadline_ns", "due_ns")

@@ -26,7 +26,7 @@ class Fixed(Detector):
     def observe(  # noqa: D102
         self,
         slots: IntArray,
-        sequence: IntArray,  # noqa: ARG002  this detector does not look at the schedule
+        steps: IntArray,  # noqa: ARG002  this detector does not look at the schedule
         interval_ns: IntArray,
         arrived_ns: IntArray,
         *,
@@ -34,7 +34,7 @@ class Fixed(Detector):
     ) -> None:
         interval = np.minimum(interval_ns, INTERVAL_MAX_NS)
         self.interval_ns[slots] = interval
-        self.due_ns[slots] = arrived_ns + interval
+        self.expected_ns[slots] = arrived_ns
         self.deadline_ns[slots] = arrived_ns + self.timeout_ns(slots)
 
     def reanchor(self, slots: IntArray) -> None:  # noqa: D102

@@ -1,0 +1,108 @@
+"""POST /v1/records: sealed records as they are on the wire, many in one request, for relays.
+
+A relay collects what nodes behind it have sealed and holds no key itself. A record's own tag says
+who speaks, and the wheel checks it as it does those of datagrams; so no token is asked for here,
+and nothing is told but the session's number, which crosses the network in clear in any case.
+
+Whoever comes by HTTP cannot be probed, so the core lets its word count although it is late. That
+must not help somebody who held a datagram back to play it here when its node is long dead. So a
+node says under its tag that a record is meant for a relay, and nothing else is taken.
+
+Raw ASGI, as `heartbeat`. Not here: whether a record is believed (`core`).
+"""
+
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from starlette.types import Receive, Scope, Send
+
+from beatward.core.intake import RECORD, Via
+from beatward.core.protocol.record import RECORD_SIZE
+from beatward.web.backend import Backend
+from beatward.web.bounds import BODY_SIZE_MAX, read_body
+from beatward.web.problems import Problem, inbox_full
+
+PATH = "/v1/records"
+# What the limit on every body leaves room for. More in one request would gain nothing: with so many
+# a request's own price is below a hundredth of a record's, and a relay should not wait for more.
+RECORDS_MAX = BODY_SIZE_MAX // RECORD_SIZE
+# Bit 2 of a record's flags, see docs/protocol.md; datagrams may carry it and are judged as ever.
+RELAYED = 0x04
+_JSON_HEADERS = [(b"content-type", b"application/json")]
+
+_Meta = msgspec.Meta
+_Count = Annotated[int, _Meta(ge=0, le=RECORDS_MAX)]
+
+
+class RecordsAnswer(msgspec.Struct):
+    """What became of the records of one request, and what every node behind the relay needs."""
+
+    taken: Annotated[
+        _Count,
+        _Meta(description="Records in the monitor's inbox; their tags are checked later."),
+    ]
+    unmarked: Annotated[
+        _Count,
+        _Meta(description="Records left out: not sealed with the flag *relayed*."),
+    ]
+    echo: Annotated[
+        int,
+        _Meta(
+            description="The number of the monitor's session, for the relay to hand on: a new life "
+            "of a node is believed only after a record that carried it."
+        ),
+    ]
+
+
+class RecordsDoor:
+    """Takes records of relays; owns nothing but counters, which count records.
+
+    A request that is refused whole counts as one, because its records may be none.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._machine = backend.machine
+        self._session = backend.identity.session
+        self._encoder = msgspec.json.Encoder()
+        self.counts = {"taken": 0, "unmarked": 0, "refused": 0}
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request for this door's path."""
+        try:
+            answer = self._take(await _read(scope, receive))
+        except Problem as problem:
+            self.counts["refused"] += 1
+            await problem.response()(scope, receive, send)
+            return
+        self.counts["taken"] += answer.taken
+        self.counts["unmarked"] += answer.unmarked
+        body = self._encoder.encode(answer)
+        headers = [*_JSON_HEADERS, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 202, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _take(self, body: bytes) -> RecordsAnswer:
+        records = np.frombuffer(body, RECORD)
+        marked = records["flags"] & RELAYED != 0
+        taken = int(np.count_nonzero(marked))
+        if taken < len(records):
+            body = records[marked].tobytes()
+        if taken and not self._machine.submit(body, Via.HTTP):
+            raise inbox_full()
+        return RecordsAnswer(taken, len(records) - taken, self._session)
+
+
+async def _read(scope: Scope, receive: Receive) -> bytes:
+    if scope["method"] != "POST":
+        detail = f"{scope['method']} is not possible here, but POST is"
+        raise Problem(405, "method-not-allowed", detail, headers={"Allow": "POST"})
+    body = await read_body(receive)
+    if not body or len(body) % RECORD_SIZE:
+        raise Problem(
+            400,
+            "no-records",
+            f"expected 1 to {RECORDS_MAX} records of {RECORD_SIZE} bytes, one after the other and "
+            f"nothing else; found {len(body)} bytes",
+        )
+    return body
