@@ -163,6 +163,14 @@ def own_monitor(tmp_path):
     running.end()
 
 
+@pytest.fixture
+def slow_monitor(tmp_path):
+    """A monitor whose wheel turns once a second, so that its inbox can be filled."""
+    running = run_monitor(tmp_path / "data", tick="1s", pause_limit="3s")
+    yield running
+    running.end()
+
+
 @pytest.fixture(scope="session")
 def wait_until():
     return until
