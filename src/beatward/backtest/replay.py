@@ -1,0 +1,84 @@
+"""One node's heartbeats through one detector, millions of them: the deadline after each.
+
+A detector takes a batch of slots as easily as one, so the trace is cut into pieces that are
+replayed side by side, a slot each: piece and setting are slots, as nodes are in production. Each
+piece begins with a warm-up of heartbeats that lie before it, in which its detector forgets that it
+began there; what the warm-up says is thrown away. An estimate that weighs heartbeats by
+1 - 2/(n+1) each has, five windows n later, less than e^-10 of its weight from before.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beatward.core.detect import DETECTORS, DetectorSettings
+
+IntArray = npt.NDArray[np.int64]
+
+# Enough that numpy's price of a call is shared by many, few enough that the pieces are much longer
+# than their warm-up: 6 million heartbeats take 2 s.
+PIECES = 512
+_WARM_UP_WINDOWS = 5
+_WARM_UP_MIN = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The heartbeats of one node that arrived, in order, on the monitor's clock.
+
+    sequence    (n,) strictly increasing
+    sent_ns     (n,) when each was sent, or would have been on the sender's schedule
+    arrived_ns  (n,) non-decreasing
+    """
+
+    interval_ns: int
+    sequence: IntArray
+    sent_ns: IntArray
+    arrived_ns: IntArray
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    def part(self, begin: int, end: int) -> "Arrivals":
+        """Return the heartbeats of these indices."""
+        cut = slice(begin, end)
+        return Arrivals(
+            self.interval_ns, self.sequence[cut], self.sent_ns[cut], self.arrived_ns[cut]
+        )
+
+
+def warm_up(settings: DetectorSettings) -> int:
+    """Return how many heartbeats a detector gets before its deadlines count."""
+    return max(_WARM_UP_MIN, _WARM_UP_WINDOWS * settings.window)
+
+
+def deadlines(
+    arrivals: Arrivals, settings: DetectorSettings, *, skipped: int, pieces: int = PIECES
+) -> IntArray:
+    """Return the deadline in force after each heartbeat from index `skipped` on (n - skipped,).
+
+    skipped  heartbeats of warm-up, at least 1
+    """
+    count = len(arrivals) - skipped
+    pieces = max(1, min(pieces, count // skipped))
+    length = -(-count // pieces)
+    # The last pieces may begin earlier than their turn, so that all are equally long.
+    begins = np.minimum(np.arange(pieces) * length, count - length)
+    detector = DETECTORS[settings.kind](settings, pieces)
+    slots = np.arange(pieces)
+    detector.forget(slots)
+    interval = np.full(pieces, arrivals.interval_ns, np.int64)
+    found = np.empty((pieces, length), np.int64)
+    before = arrivals.sequence[np.maximum(begins - 1, 0)]
+    for step in range(skipped + length):
+        sequence = arrivals.sequence[begins + step]
+        steps = sequence - before
+        detector.observe(slots, steps, interval, arrivals.arrived_ns[begins + step])
+        before = sequence
+        if step >= skipped:
+            found[:, step - skipped] = detector.deadline_ns[:pieces]
+    whole = np.empty(count, np.int64)
+    for begin, row in zip(begins.tolist(), found, strict=True):
+        whole[begin : begin + length] = row
+    return whole
