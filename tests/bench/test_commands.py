@@ -113,9 +113,21 @@ def test_api_measures_every_route_and_the_way_to_a_follower():
 
 def test_http_heartbeats_are_believed_and_not_only_answered():
     report = bench("http", "--nodes", 2000, "--connections", 4, "--seconds", 0.3)
-    routes = [row["route"] for row in report["figures"]["routes"]]
-    assert routes == ["JSON heartbeat", "bare URL", "FastAPI, POST inbox"]
-    assert all(row["per_second"] > 0 for row in report["figures"]["routes"])
+    rows = report["figures"]["routes"]
+    assert [(row["route"], row["records"]) for row in rows] == [
+        ("JSON heartbeat", 1),
+        ("100 records of relays", 100),
+        ("1000 records of relays", 1000),
+        ("bare URL", 1),
+        ("FastAPI, POST inbox", 0),
+    ]
+    assert all(row["per_second"] > 0 and row["monitor_us"] > 0 for row in rows)
+    for row in rows[:4]:
+        assert row["heartbeats_per_second"] == pytest.approx(
+            row["per_second"] * row["records"], rel=0.01
+        )
+        assert row["heartbeat_ns"] > 0
+        assert promise(report, row["route"])
     assert report["kept"]
 
 

@@ -10,13 +10,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from beatward.bench import bare, chart, ingest, sender, subject
+from beatward.bench import bare, chart, ingest, relays, sender, subject
 from beatward.bench.fleet import Fleet, name_of
 from beatward.bench.report import Promise, Report, Table, quantiles_ms
 from beatward.cli.bench import show
 from beatward.core.protocol import keys
-from beatward.core.protocol.record import Flag, Kind, Record, open_record, seal
+from beatward.core.protocol.record import NO_SLOT, Flag, Kind, Record, open_record, seal
 from beatward.core.tags import FASTEST
+from beatward.web.records import RELAYED
 
 MASTER = bytes(range(32))
 
@@ -76,6 +77,16 @@ def opened(data, fleet):
         index = known[int.from_bytes(row[16:24], "little")]
         record = open_record(row, key_of(index))
         assert record.slot == index
+        yield record
+
+
+def behind(body):
+    """Open what a relay brings with the keys of its nodes; nobody there knows a slot."""
+    names = {keys.node_id(name_of(index)): index for index in range(50)}
+    for start in range(0, len(body), 64):
+        row = body[start : start + 64]
+        record = open_record(row, key_of(names[int.from_bytes(row[16:24], "little")]))
+        assert record.slot == NO_SLOT
         yield record
 
 
@@ -210,6 +221,27 @@ def test_the_receiver_in_python_speaks_the_same_protocol(battery, tmp_path, monk
         battery.begin(sender.Pace(1e6, 250, rounds=1))
         until(lambda: battery.pulse() or battery.flight.is_over)
         until(lambda: receiver.look().records == 50)
+
+
+def test_nodes_behind_a_relay_take_turns_and_never_repeat_themselves(fleet):
+    ring = relays.Ring(fleet, np.arange(10, 40), session=4711)
+    assert len(ring) == 30
+    heard = [list(behind(ring.take(20))) for _ in range(6)]
+    assert [record.node for record in heard[0]] == fleet.node[10:30].tolist()
+    around = [*range(30, 40), *range(10, 20)]
+    assert [record.node for record in heard[1]] == fleet.node[around].tolist()
+    records = [record for body in heard for record in body]
+    assert {record.echo for record in records} == {4711}
+    assert {record.flags for record in records} == {RELAYED}
+    for node in fleet.node[10:40]:
+        assert [record.sequence for record in records if record.node == node] == [1, 2, 3, 4]
+
+
+def test_a_relays_request_says_how_long_it_is():
+    head, _, body = relays.request(b"B" * 128).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/records HTTP/1.1\r\n")
+    assert b"Content-Length: 128" in head.split(b"\r\n")
+    assert body == b"B" * 128
 
 
 def test_of_few_times_the_p99_is_the_largest():

@@ -168,22 +168,31 @@ def api_command(nodes: int, rate: float, records: int, **how: Any) -> "Report":
 
 
 @bench_command.command("http")
-@click.option("--nodes", default=2_000, show_default=True, type=_NODES, help="How many beat.")
+@click.option(
+    "--nodes", default=2_000, show_default=True, type=_NODES, help="How many beat for themselves."
+)
+@click.option(
+    "--relayed",
+    default=32_768,
+    show_default=True,
+    type=click.IntRange(2_000, 1_000_000),
+    help="How many more beat through two relays; fewer than by default may beat too often.",
+)
 @click.option(
     "--connections",
     default=32,
     show_default=True,
     type=click.IntRange(1, 1000),
-    help="Connections, each of which waits for its answers.",
+    help="Connections of --nodes, each of which waits for its answers.",
 )
 @_measuring(5)
-def http_command(nodes: int, connections: int, **how: Any) -> "Report":
-    """Measure heartbeats over HTTP: JSON, the bare URL, and an ordinary route."""
+def http_command(nodes: int, relayed: int, connections: int, **how: Any) -> "Report":
+    """Measure heartbeats over HTTP: JSON, relays, the bare URL, and an ordinary route."""
     from beatward.bench import http_door
 
     if connections > nodes:
         raise click.BadParameter(f"at most --nodes, which is {nodes}", param_hint="--connections")
-    return http_door.measure(nodes, connections, **how)
+    return http_door.measure(nodes, relayed, connections, **how)
 
 
 @bench_command.command("agent")
