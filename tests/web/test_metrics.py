@@ -58,17 +58,17 @@ def test_metrics_say_how_heartbeats_are_authenticated(monitor):
     assert labels["tags"] == monitor.get("/v1/status")["tags"]
 
 
-def test_metrics_count_what_happened(monitor, wait_until):
+def test_metrics_count_what_happened(own_monitor, wait_until):
     def read():
-        return samples(monitor.http.get("/metrics").text)
+        return samples(own_monitor.http.get("/metrics").text)
 
     before = read()
-    monitor.ping("met-2")
-    monitor.wait_status("met-2", "alive")
-    answer = monitor.beat("met-3", incarnation=1, sequence=0, interval="60s")
+    own_monitor.ping("met-2")
+    own_monitor.wait_status("met-2", "alive")
+    answer = own_monitor.beat("met-3", incarnation=1, sequence=0, interval="60s")
     assert answer.status_code == 202
-    monitor.http.post("/v1/nodes/met-3/heartbeat")
-    monitor.wait_status("met-3", "new")
+    own_monitor.http.post("/v1/nodes/met-3/heartbeat")
+    own_monitor.wait_status("met-3", "new")
     wait_until(
         lambda: (
             value(read(), "beatward_rejects_total", reason="unproven")
