@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from beatward.config import Settings, load, split_address
+from beatward.config import DETECTOR_READS, DetectorSettings, Settings, load, split_address
+from beatward.core.detect import DETECTORS
 from beatward.core.instants import SECOND
 from beatward.errors import ConfigError
 from beatward.server.settings import core_settings
@@ -18,7 +19,38 @@ WRONG = [
     ("[detector]\nlate = nan", "detector.late", "nan", "a finite number"),
     ("[detector]\nlate = 0.7", "detector.late", "0.7", "less than 0.5"),
     ("[detector]\nwindow = 1", "detector.window", "1", "greater than or equal to 2"),
-    ("[detector]\nkind = 'psi'", "detector.kind", "'psi'", "'chen' or 'fixed'"),
+    ("[detector]\nkind = 'psi'", "detector.kind", "'psi'", "'phi_exponential' or 'two_window'"),
+    ("[detector]\nkind = 'fixed'\nwindow = 9", "detector", "window", "no window with kind = fixed"),
+    ("[detector]\nkind = 'phi'\nlate = 0.1", "detector", "late", "no late with kind = phi"),
+    ("[detector]\nfactor = 2.0", "detector", "factor", "no factor with kind = chen"),
+    ("[detector]\nmargin = '1s'\nlate = 0.1", "detector", "late", "no late with a margin of your"),
+    ("[detector]\nmargin = '-1s'", "detector.margin", "'-1s'", '"auto", or a duration'),
+    ("[detector]\nlate = 0", "detector.late", "0", "equal to 0.000000000001"),
+    ("[detector]\nwindow = 65536", "detector.window", "65536", "less than or equal to 65535"),
+    (
+        "[detector]\nkind = 'two_window'\nwindow_short = 128",
+        "detector",
+        "window_short",
+        "window_short smaller than window",
+    ),
+    *(
+        (f"[detector]\nkind = '{kind}'\n{key} = {value}", f"detector.{key}", found, expected)
+        for kind, key, value, found, expected in (
+            ("two_window", "window_short", "0", "0", "greater than or equal to 1"),
+            ("phi", "threshold", "0.1", "0.1", "greater than or equal to 0.5"),
+            ("phi", "threshold", "inf", "inf", "a finite number"),
+            ("phi_exponential", "threshold", "nan", "nan", "a finite number"),
+            ("phi_exponential", "threshold", "-8.0", "-8.0", "greater than or equal to 0.5"),
+            ("phi", "deviation_min", "'0s'", "'0s'", "greater than 0"),
+            ("phi", "pause", "3", "3", "in quotes"),
+            ("phi", "tail", "'pekko'", "'pekko'", "'exact' or 'akka'"),
+            ("histogram", "factor", "0.5", "0.5", "greater than or equal to 1"),
+            ("bertier", "gain", "1.5", "1.5", "less than or equal to 1"),
+            ("bertier", "gain", "0", "0", "greater than 0"),
+            ("bertier", "delay_weight", "-1.0", "-1.0", "greater than or equal to 0"),
+            ("bertier", "deviation_weight", "nan", "nan", "a finite number"),
+        )
+    ),
     ("[probe]\nwindow = 3", "probe.window", "3", "in quotes"),
     ("[probe]\nwindow = '1s'\nspacing = '2s'", "probe", "spacing", "no longer than window"),
     ("[monitor]\nudp = 'here'", "monitor.udp", "'here'", "such as 127.0.0.1:7227"),
@@ -94,6 +126,35 @@ def test_the_core_gets_what_the_file_says(tmp_path: Path) -> None:
     assert core.actions["page"].attempts_max == 7
     # What repairs a node is withdrawn when the node is back; a message about it is not.
     assert [core.actions[name].revives for name in ("page", "revive")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        (
+            {"kind": "phi", "deviation_min": "100ms", "pause": "3s", "tail": "akka"},
+            {"deviation_min_ns": SECOND // 10, "pause_ns": 3 * SECOND, "tail": "akka"},
+        ),
+        ({"kind": "phi_exponential", "threshold": 12}, {"threshold": 12.0, "window": 128}),
+        ({"kind": "histogram", "late": 0.01}, {"late_probability": 0.01, "factor": 1.5}),
+        ({"kind": "adaptive", "window": 1000, "window_short": 4}, {"window_short": 4}),
+        (
+            {"kind": "bertier", "gain": 0.2, "delay_weight": 2, "deviation_weight": 3},
+            {"gain": 0.2, "delay_weight": 2.0, "deviation_weight": 3.0},
+        ),
+    ],
+    ids=lambda value: value.get("kind", ""),
+)
+def test_each_detector_gets_its_own_settings(given, fields) -> None:
+    detector = core_settings(Settings.model_validate({"detector": given})).detector
+    assert {name: getattr(detector, name) for name in fields} == fields
+    assert DETECTORS[detector.kind](detector, 1).settings is detector
+
+
+def test_every_detector_reads_settings_that_there_are() -> None:
+    assert DETECTOR_READS.keys() == DETECTORS.keys()
+    read = {name for names in DETECTOR_READS.values() for name in names}
+    assert read | {"kind"} == DetectorSettings.model_fields.keys()
 
 
 def test_a_margin_of_a_duration_is_no_longer_automatic() -> None:

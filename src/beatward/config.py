@@ -122,32 +122,94 @@ class MonitorSettings(_Room):
         return self
 
 
+_MARGIN_AUTO = ("margin_min", "late")
+_CHEN_READS = ("window", "margin", *_MARGIN_AUTO)
+# Which settings mean something to which detector.
+DETECTOR_READS: dict[str, tuple[str, ...]] = {
+    "adaptive": ("window_short", *_CHEN_READS),
+    "bertier": ("window", "margin_min", "gain", "delay_weight", "deviation_weight"),
+    "chen": _CHEN_READS,
+    "fixed": ("timeout",),
+    "histogram": ("late", "factor"),
+    "phi": ("window", "threshold", "deviation_min", "pause", "tail"),
+    "phi_exponential": ("window", "threshold"),
+    "two_window": ("window_short", *_CHEN_READS),
+}
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
+
+
 class DetectorSettings(_Room):
     """[detector] when silence becomes suspicion.
 
-    kind      `chen`: due time estimated from the sender's schedule, plus a margin;
-              `fixed`: a timeout since the last arrival
-    timeout   fixed only; default three promised intervals
-    window    chen: how many heartbeats the estimate remembers; 128 follows a clock that drifts by
-              200 ppm to 13 ms at 1 s, 1000 is steadier and lags by 100 ms
-    margin    chen: a duration, or "auto" for the one-sided bound at `late` per heartbeat,
-              between margin_min and half an interval
-    margin_min   chen, auto: never less than this; a smaller one finds the dead sooner and
+    kind      which detector; docs/detectors.md says when to choose which. `chen`: due time
+              estimated from the sender's schedule, plus a margin; the others are for networks
+              that change often, for comparison, and for those who come from other systems
+    timeout   fixed: since the last arrival; default three promised intervals
+    window    how many heartbeats a mean remembers (fixed and histogram have none); 128 follows a
+              clock that drifts by 200 ppm to 13 ms at 1 s, 1000 is steadier and lags by 100 ms
+    window_short   two_window, adaptive: heartbeats in the short mean, by default 1 and 8; fewer
+              follow a sudden delay sooner, and give a single late heartbeat more trust
+    margin    chen, two_window, adaptive: a duration, or "auto": from `late`, between margin_min
+              and half an interval
+    margin_min   auto, bertier: never less than this; a smaller one finds the dead sooner and
               suspects more nodes when a host or network hiccups
-    late      chen, auto: at most this share of heartbeats may come after the deadline
+    late      auto, histogram: at most this share of heartbeats may come after the deadline; ten
+              times less is fewer suspicions and a longer wait for the dead
+    threshold   phi, phi_exponential: suspect from this phi on; higher is surer and later. Each
+              kind has a scale of its own: 8 is 5.6 deviations in one, 18 intervals in the other
+    deviation_min   phi: no deviation below this, by default a tenth of the interval; less finds
+              the dead of calm networks sooner, and calls their first hiccup a death
+    pause     phi: so much longer than usual is still well, by default three intervals; detection
+              is later by as much, and pauses of nodes up to it are forgiven
+    tail      phi: `exact`, or `akka` for the approximation of Akka and Pekko, whose 8 is 7.06
+    factor    histogram: times the longest usual time between two heartbeats; nearer to 1 is
+              sooner, and leaves less for what was not seen yet
+    gain      bertier: weight of the newest heartbeat; more follows sooner and forgets sooner
+    delay_weight, deviation_weight   bertier: how often the mean delay and the mean deviation are
+              taken in the margin; more is fewer suspicions and a longer wait for the dead
     """
 
-    kind: Literal["chen", "fixed"] = "chen"
+    kind: Literal[
+        "adaptive",
+        "bertier",
+        "chen",
+        "fixed",
+        "histogram",
+        "phi",
+        "phi_exponential",
+        "two_window",
+    ] = "chen"
     timeout: Duration | None = None
     window: int = Field(default=128, ge=2, le=65_535)
+    window_short: int | None = Field(default=None, ge=1, le=65_534)
     margin: Annotated[int | Literal["auto"], BeforeValidator(_read_margin)] = "auto"
     margin_min: Duration = "50ms"  # type: ignore[assignment]
-    late: float = Field(default=1e-3, gt=0, lt=0.5, allow_inf_nan=False)
+    late: float = Field(default=1e-3, ge=1e-12, lt=0.5, allow_inf_nan=False)
+    threshold: float = Field(default=8.0, ge=0.5, le=100, allow_inf_nan=False)
+    deviation_min: Duration | None = None
+    pause: Duration | None = None
+    tail: Literal["exact", "akka"] = "exact"
+    factor: float = Field(default=1.5, ge=1, le=100, allow_inf_nan=False)
+    gain: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
+    delay_weight: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
+    deviation_weight: float = Field(default=4.0, gt=0, le=100, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "DetectorSettings":
-        if self.kind == "chen" and self.timeout is not None:
-            message = "no timeout with kind = chen (it has a margin); or kind = fixed"
+        read = DETECTOR_READS[self.kind]
+        for name in sorted(self.model_fields_set - {"kind"}):
+            # What is said and not read would look like a setting that works.
+            if name not in read and getattr(self, name) is not None:
+                message = f"no {name} with kind = {self.kind} (it has {_listed(read)})"
+                raise ValueError(message)
+            if self.margin != "auto" and name in _MARGIN_AUTO:
+                message = f"no {name} with a margin of your own; or margin = auto"
+                raise ValueError(message)
+        if self.window_short is not None and self.window_short >= self.window:
+            message = "window_short smaller than window"
             raise ValueError(message)
         return self
 

@@ -68,7 +68,7 @@ def test_defaults_are_shown_as_they_could_be_written():
     assert found["monitor.tick"].default == "5ms"
     assert found["monitor.tick"].unit == "duration, as 250ms or 2s"
     assert found["detector.margin"].unit == 'duration, as 250ms or 2s or "auto"'
-    assert found["detector.window"].unit == "whole number, at least 2, at most 100000"
+    assert found["detector.window"].unit == "whole number, at least 2, at most 65535"
     assert found["monitor.advertise"].unit == "host:port"
     parse({"monitor": {"tick": found["monitor.tick"].default}}, "test")
 

@@ -5,10 +5,37 @@ so a detector learns from a batch of arrivals and moves `deadline_ns`; judging i
 in the sweep. Not here: what happens after the deadline (`core.membership`).
 """
 
+from beatward.core.detect.adaptive import Adaptive
 from beatward.core.detect.base import Detector, DetectorSettings
+from beatward.core.detect.bertier import Bertier
 from beatward.core.detect.chen import Chen
 from beatward.core.detect.fixed import Fixed
+from beatward.core.detect.histogram import Histogram
+from beatward.core.detect.phi import Phi
+from beatward.core.detect.phi_exponential import PhiExponential
+from beatward.core.detect.two_window import TwoWindow
 
-DETECTORS: dict[str, type[Detector]] = {"chen": Chen, "fixed": Fixed}
+DETECTORS: dict[str, type[Detector]] = {
+    "adaptive": Adaptive,
+    "bertier": Bertier,
+    "chen": Chen,
+    "fixed": Fixed,
+    "histogram": Histogram,
+    "phi": Phi,
+    "phi_exponential": PhiExponential,
+    "two_window": TwoWindow,
+}
 
-__all__ = ["DETECTORS", "Chen", "Detector", "DetectorSettings", "Fixed"]
+__all__ = [
+    "DETECTORS",
+    "Adaptive",
+    "Bertier",
+    "Chen",
+    "Detector",
+    "DetectorSettings",
+    "Fixed",
+    "Histogram",
+    "Phi",
+    "PhiExponential",
+    "TwoWindow",
+]

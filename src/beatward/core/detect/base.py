@@ -15,22 +15,44 @@ FloatArray = npt.NDArray[np.float64]
 
 # A promise longer than a year is taken as a year, so that sums of instants stay far below NEVER.
 INTERVAL_MAX_NS = 366 * 86_400 * 1_000_000_000
+# What a multiple of that may come to: an instant of today and it stay below NEVER.
+TIMEOUT_MAX_NS = 100 * INTERVAL_MAX_NS
+# One pause must not blunt a detector for a whole window: a deviation counts as at most this many
+# intervals (Pekko leaves such samples out; we bound them, so a lasting change is still learnt).
+DEVIATION_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
     """Parameters of all detectors; each reads its own. Units and reasons: config.DetectorSettings.
 
-    timeout_ns  fixed: since the last arrival; None: three promised intervals
-    margin_ns   chen: None means the one-sided bound at `late_probability`
+    timeout_ns         fixed: since the last arrival; None: three promised intervals
+    window             how many heartbeats a mean remembers; fixed and histogram have none
+    window_short       two_window, adaptive: the same of the short mean; None: 1 and 8
+    margin_ns          chen, two_window, adaptive: None means from `late_probability`
+    threshold          phi, phi_exponential: the suspicion at which a node is suspect
+    deviation_min_ns   phi: None means a tenth of the interval
+    pause_ns           phi: None means three intervals
+    tail               phi: "exact", or "akka" for its approximation
+    factor             histogram: times the quantile of the time between two heartbeats
+    gain, delay_weight, deviation_weight   bertier: gamma, beta and phi of the paper
     """
 
     kind: str = "chen"
     timeout_ns: int | None = None
     window: int = 128
+    window_short: int | None = None
     margin_ns: int | None = None
     margin_min_ns: int = 50 * MILLISECOND
     late_probability: float = 1e-3
+    threshold: float = 8.0
+    deviation_min_ns: int | None = None
+    pause_ns: int | None = None
+    tail: str = "exact"
+    factor: float = 1.5
+    gain: float = 0.1
+    delay_weight: float = 1.0
+    deviation_weight: float = 4.0
 
 
 class Detector(ABC):
@@ -107,3 +129,62 @@ class Detector(ABC):
     @abstractmethod
     def why(self, slot: int) -> str:
         """Say where the margin of a slot comes from, as the end of a sentence."""
+
+
+class ByArrival(Detector):
+    """What detectors have in common whose timeout restarts at each arrival.
+
+    They learn from the time between two arrivals, here as `excess`: how much longer it was than
+    the sender's promise for as many steps. So a lost heartbeat is no long interval, and loss
+    neither raises mean nor deviation. The first after `forget`, and whatever follows an arrival
+    that we stamped late ourselves, has no arrival before it to be measured from.
+    """
+
+    def __init__(self, settings: DetectorSettings, capacity: int) -> None:
+        super().__init__(settings, capacity)
+        self.learnt_count = np.zeros(capacity, np.uint16)
+        self.is_anchored = np.zeros(capacity, np.bool_)
+
+    def observe(  # noqa: D102
+        self,
+        slots: IntArray,
+        steps: IntArray,
+        interval_ns: IntArray,
+        arrived_ns: IntArray,
+        *,
+        learn: bool = True,
+    ) -> None:
+        interval = np.minimum(interval_ns, INTERVAL_MAX_NS)
+        jump = steps.astype(np.float64) * interval
+        begun = (self.interval_ns[slots] != interval) | (jump > INTERVAL_MAX_NS)
+        self._begin(slots[begun])
+        self.interval_ns[slots] = interval
+        if learn:
+            rows = self.is_anchored[slots] & ~begun
+            excess = arrived_ns - self.expected_ns[slots] - steps * interval
+            bound = DEVIATION_MAX * interval
+            excess = np.clip(excess, -bound, bound).astype(np.float64)
+            self._learn(slots[rows], excess[rows], interval[rows])
+        self.is_anchored[slots] = learn
+        self.expected_ns[slots] = arrived_ns
+        self.deadline_ns[slots] = arrived_ns + self.timeout_ns(slots)
+
+    def _held(self, timeout: FloatArray, slots: IntArray) -> IntArray:
+        """Return timeouts as whole numbers, no shorter than what each slot promised."""
+        whole = np.rint(np.minimum(timeout, TIMEOUT_MAX_NS)).astype(np.int64)
+        return np.maximum(whole, self.interval_ns[slots])
+
+    @abstractmethod
+    def _begin(self, slots: IntArray) -> None:
+        """Forget what was learnt of the time between two arrivals."""
+
+    @abstractmethod
+    def _learn(self, slots: IntArray, excess: FloatArray, interval: IntArray) -> None:
+        """Take one time between two arrivals a slot, as the excess over what was promised."""
+
+    def reanchor(self, slots: IntArray) -> None:  # noqa: D102
+        self.is_anchored[slots] = False
+        self._begin(slots)
+
+    def margin_ns(self, slots: IntArray) -> IntArray:  # noqa: D102
+        return self.timeout_ns(slots) - self.interval_ns[slots]

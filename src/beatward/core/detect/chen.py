@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.detect.base import (
+    DEVIATION_MAX,
     INTERVAL_MAX_NS,
     BoolArray,
     Detector,
@@ -46,16 +47,17 @@ from beatward.core.instants import NEVER, format_duration
 
 # Below this many heartbeats a variance says nothing: its relative error is above one half.
 MEMORY_MIN = 8
-# One pause must not blunt the detector for a whole window: a deviation counts as at most this many
-# intervals (Pekko leaves such samples out; we bound them, so a lasting change is still learnt).
-DEVIATION_MAX = 4
 # So many heartbeats in a row outside the margin, early or late, are a schedule that has moved (a
 # virtual machine that was paused with its clock), not jitter: the estimate begins anew.
 STRIKES_MAX = 3
 
 
 class Chen(Detector):
-    """Expected arrival by exponential mean, margin by setting or by the one-sided bound."""
+    """Expected arrival by exponential mean, margin by setting or by the one-sided bound.
+
+    Those who add to it keep arrays of their own: `_unlearn`, `_learn` and `_margin` are their
+    places, and `_early` if they expect an arrival at more than one instant.
+    """
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
@@ -83,23 +85,26 @@ class Chen(Detector):
         jump = steps.astype(np.float64) * interval
         begun = (self.interval_ns[slots] != interval) | (jump > INTERVAL_MAX_NS)
         count[begun], variance[begun] = 0, 0.0
+        self._unlearn(slots[begun])
         expected = self.expected_ns[slots] + steps * interval
         lateness = np.where(count > 0, arrived_ns - expected, 0)
-        margin = self._margin(count, variance, interval)
+        margin = self._margin(slots, count, variance, interval)
         # Nothing arrives before it was sent. Where a queue of late heartbeats is flushed, the
         # estimate moves to the late ones and would expect the newest a whole queue from now.
-        moved = -lateness > np.maximum(interval, margin)
+        early = self._early(slots, lateness)
+        moved = early > np.maximum(interval, margin)
         if learn:
-            moved |= self._strike(slots, np.abs(lateness) > margin, begun | moved)
+            moved |= self._strike(slots, np.maximum(early, lateness) > margin, begun | moved)
         count[moved], variance[moved], lateness[moved] = 0, 0.0, 0
+        self._unlearn(slots[moved])
         if learn:
-            self._learn(count, variance, interval, lateness)
+            self._learn(slots, count, variance, interval=interval, lateness=lateness)
         else:
             self.strikes[slots[begun | moved]] = 0
         rounded = variance.astype(np.float32)
         self.learnt_count[slots], self.variance[slots] = count, rounded
         self.expected_ns[slots], self.interval_ns[slots] = arrived_ns - lateness, interval
-        timeout = interval + self._margin(count, rounded, interval)
+        timeout = interval + self._margin(slots, count, rounded, interval)
         deadline = arrived_ns - lateness + timeout
         if not learn:
             # Stamped late by our own pause: the whole timeout from now on, and nothing learnt.
@@ -114,8 +119,21 @@ class Chen(Detector):
         self.strikes[slots] = strikes
         return moved
 
+    def _early(self, slots: IntArray, lateness: IntArray) -> IntArray:  # noqa: ARG002
+        """Return how far heartbeats came before any instant at which they were expected (k,)."""
+        return -lateness
+
+    def _unlearn(self, slots: IntArray) -> None:
+        """Forget what hangs on an estimate that begins anew; mean and variance are the caller's."""
+
     def _learn(
-        self, count: IntArray, variance: FloatArray, interval: IntArray, lateness: IntArray
+        self,
+        slots: IntArray,  # noqa: ARG002  for those who learn more than this
+        count: IntArray,
+        variance: FloatArray,
+        *,
+        interval: IntArray,
+        lateness: IntArray,
     ) -> None:
         """Move mean and variance by one heartbeat; `count`, `variance`, `lateness` are changed.
 
@@ -135,15 +153,18 @@ class Chen(Detector):
         self.learnt_count[slots] = 0
         self.variance[slots] = 0.0
         self.strikes[slots] = 0
+        self._unlearn(slots)
 
     def timeout_ns(self, slots: IntArray) -> IntArray:  # noqa: D102
         return self.interval_ns[slots] + self.margin_ns(slots)
 
     def margin_ns(self, slots: IntArray) -> IntArray:  # noqa: D102
-        return self._margin(self.learnt_count[slots], self.variance[slots], self.interval_ns[slots])
+        count, variance = self.learnt_count[slots], self.variance[slots]
+        return self._margin(slots, count, variance, self.interval_ns[slots])
 
     def _margin(
         self,
+        slots: IntArray,
         count: npt.NDArray[np.integer[Any]],
         variance: npt.NDArray[np.floating[Any]],
         interval: IntArray,
@@ -151,14 +172,21 @@ class Chen(Detector):
         settings = self.settings
         if settings.margin_ns is not None:
             return np.full(len(interval), settings.margin_ns, np.int64)
-        factor = 1.0 / settings.late_probability - 1.0
-        bound = np.sqrt(variance.astype(np.float64) * factor)
-        ceiling = np.maximum(interval / 2.0, settings.margin_min_ns)
-        margin = np.clip(bound, settings.margin_min_ns, ceiling)
+        margin = np.maximum(self._bound(slots, variance, interval), settings.margin_min_ns)
         young = count < MEMORY_MIN
         return np.where(
             young, np.maximum(interval, settings.margin_min_ns), np.rint(margin)
         ).astype(np.int64)
+
+    def _bound(
+        self,
+        slots: IntArray,  # noqa: ARG002  for those who learn more than this
+        variance: npt.NDArray[np.floating[Any]],
+        interval: IntArray,
+    ) -> FloatArray:
+        """Return the margin by what was learnt (k,), before it is held at margin_min."""
+        factor = 1.0 / self.settings.late_probability - 1.0
+        return np.minimum(np.sqrt(variance.astype(np.float64) * factor), interval / 2.0)
 
     def why(self, slot: int) -> str:  # noqa: D102
         settings = self.settings
@@ -172,6 +200,11 @@ class Chen(Detector):
         if count < MEMORY_MIN:
             seen = "1 heartbeat" if count == 1 else f"{count} heartbeats"
             return f"one whole interval, because only {seen} of this schedule came so far"
+        return self._why(slot)
+
+    def _why(self, slot: int) -> str:
+        """Say where a margin that was learnt comes from."""
+        count = int(self.learnt_count[slot])
         spread = format_duration(round(float(np.sqrt(self.variance[slot]))))
-        once_in = round(1 / settings.late_probability)
+        once_in = round(1 / self.settings.late_probability)
         return f"at most 1 in {once_in:,} comes later: the last {count} spread by {spread}"

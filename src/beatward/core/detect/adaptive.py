@@ -1,0 +1,85 @@
+"""VA-NFD, ours: 2W-FD whose margin knows how rough the last minutes were.
+
+    deadline = max(EA_short, EA_long) + M + margin          short: 8 heartbeats; long: `window`
+    M        = the largest lateness of the last 256 heartbeats, from 0 to two intervals
+
+Lateness is measured from where its own heartbeat was expected, so a lost heartbeat is none, and
+loss makes nobody slower. Where routes change and hosts pause, the next late heartbeat is much like
+the last; M takes its size from it and forgets it for good. Margin and M together are held between
+margin_min and two intervals.
+
+Instead of a ring of 256 a slot keeps the largest of each of four blocks of 64 heartbeats, so M
+looks back over 193 to 256; all in all 56 bytes.
+
+When it is wrong: on calm networks with rare pauses. One pause makes detection slower for 256
+heartbeats, by up to two intervals, and nothing is won by it. At a very high rate of mistakes the
+short estimate adds noise. `chen` has the better worst case everywhere.
+
+Source: ours; on synthetic traces it finds the dead a fifth sooner than `chen` on average at equal
+mistakes where networks change, and a little later where they do not (docs/detectors.md).
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beatward.core.detect.base import DetectorSettings, FloatArray, IntArray
+from beatward.core.detect.two_window import TwoWindow
+from beatward.core.instants import format_duration
+
+LATENESS_MAX = 2  # intervals
+# Four blocks of 64 heartbeats; a count of eight bits comes round after exactly these.
+BLOCKS = 4
+_BLOCK_BITS = 6
+
+
+class Adaptive(TwoWindow):
+    """The later of two expected arrivals, and the largest lateness of late."""
+
+    WINDOW_SHORT = 8
+
+    def __init__(self, settings: DetectorSettings, capacity: int) -> None:
+        super().__init__(settings, capacity)
+        self.largest = np.zeros((capacity, BLOCKS), np.float32)  # ns, of each block
+        self.place = np.zeros(capacity, np.uint8)  # in the four blocks
+
+    def forget(self, slots: IntArray) -> None:  # noqa: D102
+        super().forget(slots)
+        self.largest[slots] = 0.0
+        self.place[slots] = 0
+
+    def _learn(
+        self,
+        slots: IntArray,
+        count: IntArray,
+        variance: FloatArray,
+        *,
+        interval: IntArray,
+        lateness: IntArray,
+    ) -> None:
+        place = self.place[slots]
+        block = place >> _BLOCK_BITS
+        before = self.largest[slots, block]
+        before[place & ((1 << _BLOCK_BITS) - 1) == 0] = 0.0
+        late = np.clip(lateness, 0, LATENESS_MAX * interval).astype(np.float32)
+        self.largest[slots, block] = np.maximum(before, late)
+        self.place[slots] = place + np.uint8(1)
+        super()._learn(slots, count, variance, interval=interval, lateness=lateness)
+
+    def _largest(self, slots: IntArray) -> FloatArray:
+        largest: FloatArray = self.largest[slots].max(axis=1, initial=0.0).astype(np.float64)
+        return largest
+
+    def _bound(
+        self,
+        slots: IntArray,
+        variance: npt.NDArray[np.floating[Any]],
+        interval: IntArray,
+    ) -> FloatArray:
+        margin = super()._bound(slots, variance, interval) + self._largest(slots)
+        return np.minimum(margin, LATENESS_MAX * interval)
+
+    def _why(self, slot: int) -> str:
+        largest = format_duration(round(float(self._largest(np.array([slot]))[0])))
+        return f"{largest} for the latest of the last 256, and {super()._why(slot)}"

@@ -1,0 +1,54 @@
+"""A detector of one slot, whose heartbeats are written out by the test.
+
+Heartbeat s of the schedule is due at s intervals; instants are nanoseconds after T.
+"""
+
+import numpy as np
+
+from beatward.core.detect import DETECTORS, DetectorSettings
+from beatward.core.instants import SECOND
+
+T = 1_000 * SECOND
+SLOT = np.array([0])
+
+
+class OneSlot:
+    def __init__(self, kind, **settings):
+        self.detector = DETECTORS[kind](DetectorSettings(kind=kind, **settings), 1)
+        self.detector.forget(SLOT)
+        self.sequence = -1
+
+    def hear(self, sequence, late_ns=0, *, interval_ns=SECOND, learn=True):
+        """Take one heartbeat, on time or late; return the deadline."""
+        steps, self.sequence = np.array([sequence - self.sequence]), sequence
+        arrived = np.array([T + sequence * interval_ns + late_ns])
+        self.detector.observe(SLOT, steps, np.array([interval_ns]), arrived, learn=learn)
+        return self.deadline_ns
+
+    def hear_all(self, lateness, *, interval_ns=SECOND):
+        """Take the next heartbeats, each as late as is said; return all deadlines."""
+        first = self.sequence + 1
+        return [
+            self.hear(first + place, int(late), interval_ns=interval_ns)
+            for place, late in enumerate(lateness)
+        ]
+
+    @property
+    def deadline_ns(self):
+        return int(self.detector.deadline_ns[0]) - T
+
+    @property
+    def due_ns(self):
+        return int(self.detector.due_ns(SLOT)[0]) - T
+
+    @property
+    def timeout_ns(self):
+        return int(self.detector.timeout_ns(SLOT)[0])
+
+    @property
+    def margin_ns(self):
+        return int(self.detector.margin_ns(SLOT)[0])
+
+    @property
+    def why(self):
+        return self.detector.why(0)
