@@ -52,3 +52,6 @@ class OneSlot:
     @property
     def why(self):
         return self.detector.why(0)
+
+    def suspicion_at(self, now_ns):
+        return float(self.detector.suspicion(SLOT, np.array([T + now_ns]))[0])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.detect.base import INTERVAL_MAX_NS
-from beatward.core.instants import MILLISECOND, NEVER, SECOND
+from beatward.core.instants import DAY, HOUR, MILLISECOND, NEVER, SECOND
 
 SLOTS_COUNT = 5
 # How many promised intervals a first heartbeat is trusted for: 3 where it is not said here. Phi is
@@ -191,3 +191,187 @@ def test_a_longer_interval_is_believed_from_the_heartbeat_that_announces_it(kind
     for at_s in (50, 55, 60, 65):
         assert detector.deadline_ns[0] > at_s * SECOND
         hear(detector, 0, 1, at_ns=at_s * SECOND, interval_ns=5 * SECOND)
+
+
+# --- suspicion ---
+
+LIVES = st.lists(
+    st.tuples(
+        st.integers(1, 3),  # steps of the sequence
+        st.one_of(st.integers(0, 200 * MILLISECOND), st.integers(0, 20 * SECOND)),  # late
+    ),
+    min_size=1,
+    max_size=60,
+)
+SETTINGS = [
+    *({"kind": kind} for kind in sorted(DETECTORS)),
+    {"kind": "chen", "margin_ns": 80 * MILLISECOND},
+    {"kind": "phi", "tail": "akka", "pause_ns": 0, "deviation_min_ns": 1},
+    {"kind": "phi", "threshold": 0.5, "pause_ns": 0},
+    {"kind": "phi_exponential", "threshold": 100.0},
+    {"kind": "histogram", "late_probability": 0.4, "factor": 1.0},
+    {"kind": "fixed", "timeout_ns": 1},
+]
+each_detector = pytest.mark.parametrize(
+    "settings", SETTINGS, ids=lambda it: "-".join(map(str, it.values()))
+)
+
+
+def lived(settings, life, *, interval_ns=SECOND):
+    """Return a detector of one slot that has heard a life, and the last arrival."""
+    detector = new_detector(capacity=1, **settings)
+    sequence, arrived = 0, 0
+    for step, late in life:
+        sequence += step
+        arrived = max(arrived, sequence * interval_ns + late)
+        hear(detector, 0, step, at_ns=arrived, interval_ns=interval_ns)
+    return detector, arrived
+
+
+def suspicions(detector, instants):
+    instants = np.array(instants, np.int64)
+    return detector.suspicion(np.zeros(len(instants), np.int64), instants)
+
+
+@each_detector
+@given(life=LIVES, steps=st.lists(st.integers(0, 60), max_size=20))
+def test_suspicion_reaches_its_threshold_at_the_deadline_and_not_before(settings, life, steps):
+    detector, _ = lived(settings, life)
+    deadline = int(detector.deadline_ns[0])
+    away = [round(10 ** (step / 4)) for step in steps]
+    instants = [deadline + side * far for far in away for side in (-1, 1)]
+    instants += [deadline - 1, deadline, deadline + 1]
+    suspect = suspicions(detector, instants) >= detector.threshold
+    assert suspect.tolist() == [instant >= deadline for instant in instants]
+
+
+@each_detector
+@given(life=LIVES)
+def test_suspicion_only_grows_while_nothing_is_heard_and_is_always_a_number(settings, life):
+    detector, arrived = lived(settings, life)
+    silence = np.concatenate(([0], np.geomspace(1, 10 * 366 * DAY, 500)))
+    levels = suspicions(detector, arrived + silence.astype(np.int64))
+    assert np.isfinite(levels).all()
+    assert (np.diff(levels) >= 0).all()
+    assert levels[0] >= 0
+    assert levels[-1] == 300
+    # A heartbeat that came in time leaves no suspicion.
+    assert levels[0] == 0 or detector.deadline_ns[0] - arrived < detector.timeout_ns(column(0))[0]
+
+
+@each_detector
+def test_at_the_arrival_of_a_heartbeat_in_time_there_is_no_suspicion(settings):
+    detector, arrived = lived(settings, [(1, 0)] * 40)
+    assert suspicions(detector, [arrived]).tolist() == [0]
+
+
+@each_detector
+def test_whoever_was_not_heard_is_under_no_suspicion(settings):
+    detector = new_detector(capacity=1, **settings)
+    assert suspicions(detector, [0, 10**18]).tolist() == [0, 0]
+
+
+@each_detector
+def test_time_that_was_given_moves_suspicion_with_the_deadline(settings):
+    detector, _ = lived(settings, [(1, 0)] * 40)
+    before = suspicions(detector, detector.deadline_ns[0] + column(-MILLISECOND, 0, SECOND))
+    detector.extend(column(0), detector.deadline_ns + 7 * SECOND)
+    after = suspicions(detector, detector.deadline_ns[0] + column(-MILLISECOND, 0, SECOND))
+    assert after.tolist() == before.tolist()
+
+
+@each_detector
+@pytest.mark.parametrize("interval_ns", [MILLISECOND, HOUR, NEVER // 2])
+def test_no_interval_breaks_suspicion(settings, interval_ns):
+    detector, arrived = lived(settings, [(1, 0)] * 3, interval_ns=min(interval_ns, 10**16))
+    hear(detector, 0, 1, at_ns=arrived, interval_ns=interval_ns)
+    levels = suspicions(detector, [arrived, 2 * arrived, 10**18, NEVER - 1])
+    assert np.isfinite(levels).all()
+    assert (np.diff(levels) >= 0).all()
+
+
+def test_suspicions_of_many_are_those_of_each(kind):
+    detector = new_detector(kind)
+    for slot in range(SLOTS_COUNT - 1):
+        hear_seconds(detector, slot, range(0, 30, slot + 1))
+    together = detector.suspicion(np.arange(SLOTS_COUNT), 31 * SECOND)
+    alone = [detector.suspicion(column(slot), 31 * SECOND)[0] for slot in range(SLOTS_COUNT)]
+    assert together.tolist() == alone
+    assert detector.suspicion(np.zeros(0, np.int64), 0).tolist() == []
+
+
+# --- numbers that grow without end ---
+
+
+@each_detector
+@pytest.mark.parametrize("late", [[0, 0], [0, 500 * MILLISECOND], [10**17, 10**17]], ids=str)
+@pytest.mark.parametrize("offset", [0, 10**18])
+def test_constant_alternating_and_far_input_leave_sane_numbers(settings, late, offset):
+    detector = new_detector(capacity=1, **settings)
+    for place in range(300):
+        hear(detector, 0, 1, at_ns=offset + place * SECOND + late[place % 2])
+    for value in vars(detector).values():
+        if isinstance(value, np.ndarray):
+            assert np.isfinite(value).all()
+    margin = int(detector.margin_ns(column(0))[0])
+    assert -SECOND <= margin <= INTERVALS_MAX.get(detector.settings.kind, 100) * 300 * SECOND
+    assert getattr(detector, "variance", np.zeros(1))[0] >= 0
+
+
+@each_detector
+@given(shift=st.integers(0, 10**18), life=LIVES)
+def test_shifting_all_instants_shifts_the_deadline_as_much(settings, shift, life):
+    here, there = new_detector(capacity=1, **settings), new_detector(capacity=1, **settings)
+    arrived = sequence = 0
+    for step, late in life:
+        sequence += step
+        arrived = max(arrived, sequence * SECOND + late)
+        hear(here, 0, step, at_ns=arrived)
+        hear(there, 0, step, at_ns=arrived + shift)
+    assert there.deadline_ns[0] - here.deadline_ns[0] == shift
+
+
+@each_detector
+@given(life=LIVES)
+def test_a_heartbeat_before_its_deadline_never_leads_to_a_deadline_in_the_past(settings, life):
+    # DETECTION.md property 13: nobody is suspected because an estimate has moved.
+    detector = new_detector(capacity=1, **settings)
+    arrived = sequence = 0
+    for step, late in life:
+        sequence += step
+        arrived = max(arrived, sequence * SECOND + late)
+        in_time = arrived < detector.deadline_ns[0]
+        hear(detector, 0, step, at_ns=arrived)
+        assert not in_time or detector.deadline_ns[0] > arrived
+
+
+def test_a_node_that_dies_is_suspected_after_every_loss_at_every_phase(kind):
+    # DETECTION.md property 9: for good, and no later than the bound of a first heartbeat.
+    for lost in (0, 1, 5):
+        for last in range(20, 30):
+            detector = new_detector(kind, capacity=1)
+            heard = [it for it in range(last + 1) if it not in range(9, 9 + lost)]
+            hear_seconds(detector, 0, heard)
+            by_ns = (last + INTERVALS_MAX.get(kind, 3)) * SECOND
+            assert last * SECOND < detector.deadline_ns[0] <= by_ns
+            assert suspicions(detector, [by_ns])[0] >= detector.threshold
+
+
+def test_a_flush_of_a_hundred_never_shrinks_the_deadline_below_the_newest_schedule(kind):
+    # DETECTION.md property 12: whoever stands 100th in the queue is expected an interval later.
+    detector = new_detector(kind, capacity=1)
+    hear_seconds(detector, 0, range(100))
+    for _ in range(100):
+        hear(detector, 0, 1, at_ns=199 * SECOND)
+    assert detector.deadline_ns[0] >= 200 * SECOND
+
+
+def test_an_outage_is_forgotten_in_sixteen_heartbeats(kind):
+    # DETECTION.md property 14. What is lost is no lateness, to none of them.
+    detector = new_detector(kind, capacity=1)
+    hear_seconds(detector, 0, range(400))
+    before = int(detector.timeout_ns(column(0))[0])
+    hear(detector, 0, 101, at_ns=500 * SECOND)
+    for second in range(501, 517):
+        hear(detector, 0, 1, at_ns=second * SECOND)
+    assert detector.deadline_ns[0] - 516 * SECOND <= 1.1 * before

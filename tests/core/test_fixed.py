@@ -55,3 +55,14 @@ def test_neither_schedule_nor_history_matters():
             learn=learn,
         )
         assert (fixed.deadline_ns == before).all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level"), [(0, 0), (1, 1), (1.5, 1.5), (3, 3), (4, 4), (13, 13), (1e6, 300)]
+)
+def test_suspicion_rises_to_its_threshold_at_the_deadline_and_by_one_an_interval_then(
+    seconds, level
+):
+    fixed = heard()
+    now = np.array([round(seconds * SECOND)])
+    assert fixed.suspicion(SLOTS[:1], now)[0] == pytest.approx(level)

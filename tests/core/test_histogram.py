@@ -67,3 +67,15 @@ def test_it_says_where_its_timeout_comes_from(count, words):
     one = OneSlot("histogram")
     one.hear_all([0] * count)
     assert one.why == words
+
+
+def test_suspicion_is_the_chance_of_a_longer_time_up_to_the_factor():
+    rng = np.random.default_rng(4)
+    jitter = rng.exponential(50 * MILLISECOND, 12_000)
+    one = OneSlot("histogram", late_probability=1e-3, factor=1.5)
+    one.hear_all(jitter)
+    times = np.diff(jitter) + SECOND
+    arrived = one.deadline_ns - one.timeout_ns
+    for chance in (0.3, 0.1, 0.01):
+        now = arrived + round(1.5 * np.quantile(times, 1 - chance))
+        assert one.suspicion_at(now) == pytest.approx(-np.log10(chance), abs=0.1)

@@ -172,3 +172,20 @@ def test_it_says_where_its_timeout_comes_from(settings, count, words):
     one = OneSlot("phi", **settings)
     one.hear_all([0] * count)
     assert one.why == words
+
+
+@pytest.mark.parametrize(
+    ("deviations", "phi"), [(0, 0.30103), (3, 2.869699), (5.612, 8.0), (20, 88.560095), (60, 300)]
+)
+def test_suspicion_is_phi(deviations, phi):
+    one = OneSlot("phi", pause_ns=0)
+    one.hear_all([0] * 300)
+    now = one.deadline_ns + round((deviations - 5.612001244) * SECOND / 10)
+    assert one.suspicion_at(now) == pytest.approx(phi, rel=1e-5)
+
+
+def test_suspicion_of_akka_is_akkas_own():
+    one = OneSlot("phi", **AKKA, pause_ns=3 * SECOND)
+    one.hear_all([0] * 1999)
+    now = 1998 * SECOND + 4 * SECOND + round(5.612 * SECOND / 10)
+    assert one.suspicion_at(now) == pytest.approx(9.3104, abs=1e-3)

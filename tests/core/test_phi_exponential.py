@@ -62,3 +62,11 @@ def test_it_says_where_its_timeout_comes_from(count, words):
     one = OneSlot("phi_exponential")
     one.hear_all([0] * count)
     assert one.why == words
+
+
+@pytest.mark.parametrize(("means", "phi"), [(1, 0.4343), (2.302585, 1.0), (18.42068, 8.0)])
+def test_suspicion_is_phi(means, phi):
+    one = OneSlot("phi_exponential")
+    one.hear_all([0] * 100)
+    now = 99 * SECOND + round(means * SECOND)
+    assert one.suspicion_at(now) == pytest.approx(phi, rel=1e-4)

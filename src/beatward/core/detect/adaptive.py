@@ -80,6 +80,9 @@ class Adaptive(TwoWindow):
         margin = super()._bound(slots, variance, interval) + self._largest(slots)
         return np.minimum(margin, LATENESS_MAX * interval)
 
+    def _tail(self, slots: IntArray, overdue: FloatArray) -> FloatArray:
+        return super()._tail(slots, np.maximum(overdue - self._largest(slots), 0.0))
+
     def _why(self, slot: int) -> str:
         largest = format_duration(round(float(self._largest(np.array([slot]))[0])))
         return f"{largest} for the latest of the last 256, and {super()._why(slot)}"

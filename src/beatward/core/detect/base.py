@@ -1,5 +1,14 @@
-"""What every detector is: arrays over slots, a deadline, and words for how it came about."""
+"""What every detector is: arrays over slots, a deadline, and words for how it came about.
 
+Suspicion of all detectors is on one scale, -log10 of the chance that a node which is well is silent
+for so long: 3 is once in a thousand heartbeats. Where a detector has a distribution it is taken
+from that, and elsewhere a straight line leads up to the deadline. Either way two things hold:
+suspicion reaches `threshold` at the deadline and not a nanosecond before, and it only grows while
+nothing is heard. It is not the probability that the node is dead, which nobody can know from
+silence alone.
+"""
+
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -8,6 +17,7 @@ import numpy.typing as npt
 
 from beatward.core.instants import MILLISECOND, NEVER
 from beatward.core.registry import grown
+from beatward.core.tails import SUSPICION_MAX
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -64,10 +74,13 @@ class Detector(ABC):
 
     A slot has to be told to `forget` before it is used: arrays begin as zeros, which cost no memory
     until they are written, so that room for a very large fleet may be kept from the start.
+
+    `threshold` is the suspicion at the deadline.
     """
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         self.settings = settings
+        self.threshold = -math.log10(settings.late_probability)
         self.deadline_ns: IntArray = np.zeros(capacity, np.int64)
         self.expected_ns: IntArray = np.zeros(capacity, np.int64)
         self.interval_ns: IntArray = np.zeros(capacity, np.int64)
@@ -93,6 +106,43 @@ class Detector(ABC):
     def extend(self, slots: IntArray, until_ns: IntArray) -> None:
         """Move deadlines that lie before an instant to it; none moves closer."""
         self.deadline_ns[slots] = np.maximum(self.deadline_ns[slots], until_ns)
+
+    def suspicion(self, slots: IntArray, now_ns: int | IntArray) -> FloatArray:
+        """Return how unlikely the silence of nodes is that are well (k,), from 0 to 300.
+
+        now_ns   one instant, or one a slot
+
+        0 at the arrival of a heartbeat in time, and for whoever was not heard yet: how long a node
+        may take to say its first word is no question of its heartbeats. `threshold` or more from
+        the deadline on, also where `extend` has moved it.
+        """
+        deadline = self.deadline_ns[slots]
+        past = (now_ns - deadline).astype(np.float64)
+        level = self._level(slots, past)
+        below = np.nextafter(self.threshold, 0.0)
+        level = np.where(past < 0.0, np.minimum(level, below), np.maximum(level, self.threshold))
+        level[(past <= -self.timeout_ns(slots)) | (deadline == NEVER)] = 0.0
+        return np.clip(level, 0.0, SUSPICION_MAX)
+
+    def _level(self, slots: IntArray, past: FloatArray) -> FloatArray:
+        """Return suspicion by distribution or line (k,), before it is held to the deadline.
+
+        past  (k,) nanoseconds since the deadline, negative before it
+        """
+        return self._line(slots, past, self.timeout_ns(slots))
+
+    def _line(self, slots: IntArray, past: FloatArray, rise_ns: IntArray) -> FloatArray:
+        """Return a straight line up to the threshold at the deadline, beginning `rise_ns` before.
+
+        Beyond it each interval of silence is one more heartbeat lost, ten times less likely than
+        the one before: losses come in bursts, so not less likely than that.
+        """
+        part = 1.0 + np.minimum(past, 0.0) / np.maximum(rise_ns, 1)
+        return self.threshold * np.maximum(part, 0.0) + self._missed(slots, past)
+
+    def _missed(self, slots: IntArray, past: FloatArray) -> FloatArray:
+        missed: FloatArray = np.maximum(past, 0.0) / np.maximum(self.interval_ns[slots], 1)
+        return missed
 
     @abstractmethod
     def observe(

@@ -73,6 +73,10 @@ class Bertier(Chen):
         margin += settings.deviation_weight * self.deviation[slots].astype(np.float64)
         return np.minimum(margin, DEVIATION_MAX * interval)
 
+    def _level(self, slots: IntArray, past: FloatArray) -> FloatArray:
+        # Jacobson's margin has no distribution behind it.
+        return self._line(slots, past, self.margin_ns(slots))
+
     def _why(self, slot: int) -> str:
         weight = self.settings.deviation_weight
         deviation = format_duration(round(float(self.deviation[slot])))

@@ -188,6 +188,20 @@ class Chen(Detector):
         factor = 1.0 / self.settings.late_probability - 1.0
         return np.minimum(np.sqrt(variance.astype(np.float64) * factor), interval / 2.0)
 
+    def _level(self, slots: IntArray, past: FloatArray) -> FloatArray:
+        margin = self.margin_ns(slots)
+        line = self._line(slots, past, margin)
+        if self.settings.margin_ns is not None:
+            return line
+        learnt = self._tail(slots, np.maximum(margin + past, 0.0)) + self._missed(slots, past)
+        return np.where(self.learnt_count[slots] < MEMORY_MIN, line, learnt)
+
+    def _tail(self, slots: IntArray, overdue: FloatArray) -> FloatArray:
+        """Return -log10 of the chance that a heartbeat is overdue by more than that (k,)."""
+        variance = np.maximum(self.variance[slots].astype(np.float64), 1.0)
+        tail: FloatArray = np.log10(1.0 + overdue**2 / variance)
+        return tail
+
     def why(self, slot: int) -> str:  # noqa: D102
         settings = self.settings
         if settings.margin_ns is not None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from beatward.core.detect.base import ByArrival, DetectorSettings, FloatArray, IntArray
 from beatward.core.instants import NEVER, format_duration
-from beatward.core.tails import BINS, bins_of, halved, memory_of, quantile
+from beatward.core.tails import BINS, bins_of, halved, level, memory_of, quantile
 
 MEMORY_MIN = 8
 SCALE = 2  # intervals beyond the promised one, at which the counts end
@@ -66,6 +66,14 @@ class Histogram(ByArrival):
 
     def timeout_ns(self, slots: IntArray) -> IntArray:  # noqa: D102
         return self._held(self.settings.factor * self._quantile(slots), slots)
+
+    def _level(self, slots: IntArray, past: FloatArray) -> FloatArray:
+        scale = np.maximum(SCALE * self.interval_ns[slots], 1)
+        # The deadline lies at the quantile, `factor` times as far away as that was.
+        beyond = self._quantile(slots) - self.interval_ns[slots] + past / self.settings.factor
+        counted = level(self.counts[slots], beyond / scale) + self._missed(slots, past)
+        young = self.learnt_count[slots] < MEMORY_MIN
+        return np.where(young, self._line(slots, past, self.timeout_ns(slots)), counted)
 
     def why(self, slot: int) -> str:  # noqa: D102
         if self.deadline_ns[slot] == NEVER:

@@ -55,6 +55,7 @@ class Phi(ByArrival):
         super().__init__(settings, capacity)
         self.excess = np.zeros(capacity, np.float32)  # ns, mean beyond the promised interval
         self.variance = np.zeros(capacity, np.float32)  # ns^2
+        self.threshold = settings.threshold
         self._deviations = deviations_at(settings.threshold, TAILS[settings.tail])
         self._weight_min = 2.0 / (settings.window + 1.0)
 
@@ -94,6 +95,10 @@ class Phi(ByArrival):
 
     def timeout_ns(self, slots: IntArray) -> IntArray:  # noqa: D102
         return self._held(self._mean(slots) + self._deviations * self._deviation(slots), slots)
+
+    def _level(self, slots: IntArray, past: FloatArray) -> FloatArray:
+        deviations = self._deviations + past / np.maximum(self._deviation(slots), 1.0)
+        return TAILS[self.settings.tail](deviations)
 
     def why(self, slot: int) -> str:  # noqa: D102
         if self.deadline_ns[slot] == NEVER:

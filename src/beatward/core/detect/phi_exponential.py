@@ -38,6 +38,7 @@ class PhiExponential(ByArrival):
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self.excess = np.zeros(capacity, np.float32)  # ns, mean beyond the promised interval
+        self.threshold = settings.threshold
         self._factor = settings.threshold * _LN10
         self._weight_min = 2.0 / (settings.window + 1.0)
 
@@ -59,6 +60,10 @@ class PhiExponential(ByArrival):
 
     def timeout_ns(self, slots: IntArray) -> IntArray:  # noqa: D102
         return self._held(self._factor * self._mean(slots), slots)
+
+    def _level(self, slots: IntArray, past: FloatArray) -> FloatArray:
+        level: FloatArray = self.threshold + past / (_LN10 * np.maximum(self._mean(slots), 1.0))
+        return level
 
     def why(self, slot: int) -> str:  # noqa: D102
         if self.deadline_ns[slot] == NEVER:
