@@ -66,6 +66,13 @@ def test_neighbouring_delays_are_correlated_as_asked(correlation):
     assert np.corrcoef(normal[edge], normal[edge + 1])[0, 1] == pytest.approx(correlation, abs=0.12)
 
 
+def test_correlation_lasts_as_long_as_asked():
+    normal = np.log(Lognormal(1.0, 1.0, correlation=0.7, memory=100.0).draw(rng(), 10 * COUNT))
+    for distance, wanted in ((1, 0.7), (100, 0.7 * np.exp(-0.99)), (1000, 0.0)):
+        found = np.corrcoef(normal[:-distance], normal[distance:])[0, 1]
+        assert found == pytest.approx(wanted, abs=0.03)
+
+
 @pytest.mark.parametrize("correlation", [-0.5, 0.1, 1.0])
 def test_a_correlation_that_cannot_be_computed_is_refused(correlation):
     with pytest.raises(ValueError, match="correlation"):
@@ -219,9 +226,9 @@ def test_every_trace_is_one_of_its_seed(name):
     assert TRACES[name].shows
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_twin_has_the_moments_of_the_week(seed):
-    trace = draw("wan", seed)
+@pytest.mark.parametrize(("name", "seed"), [("wan", 1), ("wan", 2), ("wan_brief", 1)])
+def test_the_twin_has_the_moments_of_the_week(name, seed):
+    trace = draw(name, seed)
     between = np.diff(trace.arrived_ns) / SECOND
     gaps = np.diff(trace.sequence) - 1
     assert trace.sent_count == 5_845_713
@@ -239,7 +246,7 @@ def test_the_twin_has_the_moments_of_the_week(seed):
 
 
 def test_a_shorter_twin_loses_as_large_a_share():
-    trace = wan(rng(), 584_571, correlation=0.0)
+    trace = wan(rng(), 584_571)
     gaps = np.diff(trace.sequence) - 1
     assert (gaps > 0).sum() == 81
     assert gaps.max() == 1093

@@ -20,7 +20,7 @@ IntArray = npt.NDArray[np.int64]
 # than their warm-up: 6 million heartbeats take 2 s.
 PIECES = 512
 _WARM_UP_WINDOWS = 5
-_WARM_UP_MIN = 2_000
+_WARM_UP_MIN = 1_000
 
 
 @dataclass(frozen=True, slots=True)

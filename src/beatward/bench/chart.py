@@ -11,7 +11,11 @@ from xml.sax.saxutils import escape
 
 _WIDTH, _HEIGHT = 400, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 54, 46
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_LEGEND = 22  # height of a row of a legend below
+_COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
+    *("#56b4e9", "#e69f00", "#808080", "#8c6bb1"),
+)
 _TEXT = "#555555"  # readable on white and on a dark page's grey
 _MARKERS = (
     '<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>',
@@ -38,17 +42,34 @@ class Panel:
     lines: Sequence[Line]
 
 
-def draw(panels: Sequence[Panel]) -> str:
-    """Return an SVG with the panels side by side."""
-    width = _WIDTH * len(panels)
+def draw(panels: Sequence[Panel], *, legend_below: bool = False) -> str:
+    """Return an SVG with the panels side by side.
+
+    legend_below  one legend for all panels, whose lines have the same names in the same order;
+                  for more lines than fit beside each other over a panel
+    """
+    width, height = _WIDTH * len(panels), _HEIGHT + _LEGEND * legend_below
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}"',
-        f'width="{width}" height="{_HEIGHT}" font-family="sans-serif" font-size="11"',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
+        f'width="{width}" height="{height}" font-family="sans-serif" font-size="11"',
         f'fill="{_TEXT}">',
     ]
     for index, panel in enumerate(panels):
-        parts += [f'<g transform="translate({index * _WIDTH} 0)">', *_panel(panel), "</g>"]
+        parts += [f'<g transform="translate({index * _WIDTH} 0)">', *_panel(panel)]
+        parts += [] if legend_below else _legend(panel.lines, _LEFT + 4, _WIDTH - _RIGHT, 36)
+        parts += ["</g>"]
+    if legend_below and panels:
+        parts += _legend(panels[0].lines, _LEFT, width - _RIGHT, height - 14)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _legend(lines: Sequence[Line], left: float, right: float, y: float) -> list[str]:
+    parts = []
+    for index, line in enumerate(lines):
+        x = left + index * (right - left) / len(lines)
+        parts.append(_marker(index, x, y, _COLOURS[index % len(_COLOURS)]))
+        parts.append(_words(x + 9, y + 4, "start", line.name))
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +121,6 @@ def _panel(panel: Panel) -> list[str]:
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
         )
         parts += [_marker(index, x, y, colour) for x, y in placed]
-        legend = _LEFT + 4 + index * (_WIDTH - _LEFT - _RIGHT) / len(panel.lines)
-        parts.append(_marker(index, legend, 36, colour))
-        parts.append(_words(legend + 9, 40, "start", line.name))
     return parts
 
 

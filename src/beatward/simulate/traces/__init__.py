@@ -13,7 +13,7 @@ Not here: detectors, and what they make of a trace (`backtest`, `bench`).
 from .catalogue import TRACES, Recipe, draw
 from .models import Bernoulli, Delay, Exponential, GilbertElliott, Lognormal, Loss, Weibull
 from .path import Clock, Path, Trace, Weather, beat, generator
-from .wan import wan
+from .twin import wan
 from .weather import Regime, Regimes, Spells, regimes, spells
 
 __all__ = [

@@ -14,7 +14,7 @@ from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
 
 from .models import Bernoulli, Exponential, GilbertElliott, Lognormal
 from .path import Clock, Path, Trace, Weather, beat, generator
-from .wan import SENT, wan
+from .twin import SENT, wan
 from .weather import Regime, regimes, spells
 
 
@@ -102,6 +102,10 @@ def _drift(rng: np.random.Generator, count: int) -> Trace:
     return beat(rng, path, SECOND, count)
 
 
+def _wan_brief(rng: np.random.Generator, count: int) -> Trace:
+    return wan(rng, count, memory=None)
+
+
 TRACES: dict[str, Recipe] = {
     "iid": Recipe("1 % lost independently, delays exponential", 2_000_000, _iid),
     "lan": Recipe("a quiet network; sender and monitor pause", 2_000_000, _lan),
@@ -110,4 +114,5 @@ TRACES: dict[str, Recipe] = {
     "regime": Recipe("the network changes every ten minutes", 2_000_000, _regime),
     "drift": Recipe("a clock that is slow and is set every six hours", 1_000_000, _drift),
     "wan": Recipe("the twin of a week between Japan and Switzerland", SENT, wan),
+    "wan_brief": Recipe("the same twin, whose jitter is over after three", SENT, _wan_brief),
 }

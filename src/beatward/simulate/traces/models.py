@@ -67,28 +67,46 @@ class Weibull:
 class Lognormal:
     """least_ns and a lognormal part of this mean and standard deviation.
 
-    correlation  of the underlying normal numbers of neighbours (a Gaussian copula): 0, or
-                 0.3 to below 1; queues empty slowly, so one late message is followed by others
+    correlation, memory  of the underlying normal numbers (a Gaussian copula), see `correlated`:
+                         queues empty slowly, so one late message is followed by others
     """
 
     mean_ns: float
     deviation_ns: float
     least_ns: float = 0.0
     correlation: float = 0.0
+    memory: float | None = None
 
     def draw(self, rng: np.random.Generator, count: int) -> FloatArray:  # noqa: D102
         variance = math.log1p((self.deviation_ns / self.mean_ns) ** 2)
         location = math.log(self.mean_ns) - variance / 2.0
-        normal = correlated(rng, count, self.correlation)
+        normal = correlated(rng, count, self.correlation, self.memory)
         return self.least_ns + np.exp(location + math.sqrt(variance) * normal)
 
 
-def correlated(rng: np.random.Generator, count: int, correlation: float) -> FloatArray:
-    """Return standard normal numbers (count,), each correlated with the one before (AR(1))."""
+def correlated(
+    rng: np.random.Generator, count: int, correlation: float, memory: float | None = None
+) -> FloatArray:
+    """Return standard normal numbers (count,) that are correlated.
+
+    correlation  of neighbours: 0, or 0.3 to below 1
+    memory       after so many messages correlation has fallen to 1/e of that; None: it falls by
+                 the same factor from each to the next, AR(1), and is gone after a few
+    """
     if correlation == 0:
         return rng.standard_normal(count)
     if not _CORRELATION_MIN <= correlation < 1:
         raise ValueError(f"a correlation is 0 or from 0.3 to below 1, not {correlation}")
+    if memory is None:
+        return _autoregressive(rng, count, correlation)
+    # A slow part, which neighbours share but for little, and a part that each has for itself.
+    factor = math.exp(-1.0 / memory)
+    share = correlation / factor
+    slow = _autoregressive(rng, count, factor)
+    return math.sqrt(share) * slow + math.sqrt(1.0 - share) * rng.standard_normal(count)
+
+
+def _autoregressive(rng: np.random.Generator, count: int, correlation: float) -> FloatArray:
     rows = -(-count // _BLOCK)
     fresh = rng.standard_normal((rows, _BLOCK)) * math.sqrt(1.0 - correlation**2)
     # x[i] = c^i * (sum of fresh[k] / c^k), within a block; then what the block before left.

@@ -10,9 +10,9 @@ Bursts: 813 lengths l drawn in proportion to l^-1.1994 * exp(-l / 267.9) for l u
 of 1093; both numbers solve for the mean burst and for the deviation of the time between arrivals.
 Delays: half the smallest round trip, and lognormal jitter with half the variance of the round trip,
 cut where the longest round trip lies, had all of it been on this way.
-What no figure says is how jitter of neighbours is correlated. CORRELATION is our choice; a detector
-that trusts the recent past gains or loses by it, so results for other values belong beside those
-for this one.
+What no figure says is how jitter is correlated. CORRELATION of neighbours and MEMORY are ours; what
+a detector gains that trusts the recent past depends on them, so results for a brief memory belong
+beside those for this one.
 """
 
 import numpy as np
@@ -28,6 +28,7 @@ BURST_MAX = 1093
 ARRIVAL_MEAN_S = 0.1039
 ARRIVAL_DEVIATION_S = 0.1041
 CORRELATION = 0.7
+MEMORY = 100.0  # heartbeats, 10 s
 
 _EXPONENT, _CUT = 1.1994, 267.9
 # Of the round trip: least 270.201 ms, mean 283.338, deviation 27.342, longest 717.832 ms.
@@ -38,9 +39,12 @@ _JITTER_MAX_NS = 447_631_000.0
 
 
 def wan(
-    rng: np.random.Generator, sent_count: int = SENT, *, correlation: float = CORRELATION
+    rng: np.random.Generator, sent_count: int = SENT, *, memory: float | None = MEMORY
 ) -> Trace:
-    """Draw the twin, or its first `sent_count` heartbeats' worth of one."""
+    """Draw the twin, or one with `sent_count` heartbeats and as large a share of the losses.
+
+    memory  how long jitter is correlated, in heartbeats; None: three
+    """
     sequence = np.arange(sent_count, dtype=np.int64)
     sent = sequence * INTERVAL_NS
     kept = np.ones(sent_count, np.bool_)
@@ -51,7 +55,7 @@ def wan(
     begins += np.concatenate(([0], np.cumsum(lengths + 1)[:-1]))
     for begin, length in zip(begins.tolist(), lengths.tolist(), strict=True):
         kept[begin : begin + length] = False
-    delay = Lognormal(_JITTER_MEAN_NS, _JITTER_DEVIATION_NS, _LEAST_NS, correlation)
+    delay = Lognormal(_JITTER_MEAN_NS, _JITTER_DEVIATION_NS, _LEAST_NS, CORRELATION, memory)
     drawn = np.minimum(delay.draw(rng, sent_count), _LEAST_NS + _JITTER_MAX_NS)
     arrived = sent + np.rint(drawn).astype(np.int64)
     arrived = np.maximum.accumulate(arrived[kept])

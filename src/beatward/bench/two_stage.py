@@ -1,0 +1,250 @@
+"""The verdict in two stages against the best that only listens, on the same path and budget.
+
+Stage one is the deadline of NFD-E with a short margin. When it passes, nothing is said: the node is
+probed for a window W, a probe every s, and only if neither a fresh heartbeat nor an answer has come
+when W is over is it held to be dead, as `core.membership` does it. An answer proves life for one
+interval and margin from its arrival, as `core.hearing` has it, and says nothing about the schedule.
+
+Probes and answers go through the same path as heartbeats, each way by itself: the same loss, delay
+and outages. A node that is paused answers when its pause is over, if it was not too late by then.
+
+The rival is NFD-E alone. It may send as many messages a second as node and monitor send together
+in two stages (so its interval is shorter), and its margin is set in hindsight so that it makes as
+many mistakes on the same outages and pauses. Both sides run the detector of production.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from beatward.backtest import Arrivals, deadlines, measure
+from beatward.backtest.quality import FloatArray, detection_times, trusted_until
+from beatward.backtest.replay import IntArray, warm_up
+from beatward.core.detect import DetectorSettings
+from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
+from beatward.simulate.traces import (
+    Bernoulli,
+    Lognormal,
+    Path,
+    Spells,
+    Trace,
+    Weather,
+    beat,
+    generator,
+    spells,
+)
+
+NEVER_S = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A path, an interval, and the windows (W, s) that are tried.
+
+    outage_every_ns  None: none; they last 0.8 s in the median and 10 min at most
+    pauses           the sender pauses every 20 min, 100 ms in the median
+    """
+
+    interval_ns: int
+    loss_probability: float
+    outage_every_ns: int | None
+    pauses: bool
+    hours: float
+    windows: tuple[tuple[float, float], ...]
+
+
+# A to D of DETECTION: round numbers of ours, no measurement.
+CHANNELS: dict[str, Channel] = {
+    "A": Channel(SECOND, 0.01, None, False, 1000.0, ((0.5, 0.1), (1.0, 0.2))),  # noqa: FBT003
+    "B": Channel(SECOND, 0.005, 6 * HOUR, True, 2000.0, ((0.25, 0.05), (1.0, 0.2), (2.0, 0.4))),  # noqa: FBT003
+    "C": Channel(5 * SECOND, 0.005, 6 * HOUR, True, 6000.0, ((0.25, 0.05), (1.0, 0.2))),  # noqa: FBT003
+    "D": Channel(10 * SECOND, 0.02, 2 * HOUR, True, 8000.0, ((1.0, 0.2),)),  # noqa: FBT003
+}
+MARGIN_NS = 160 * MILLISECOND
+DELAY = Lognormal(5 * MILLISECOND, 5 * MILLISECOND, 15 * MILLISECOND)
+# Margins of the rival, in intervals: from hardly any to several lost heartbeats.
+_MARGINS = (0.1, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0, 2.5, 3.1, 3.8, 4.7, 6.0, 8.0, 12.0, 20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicions:
+    """What a round of probing led to, for each of k suspicions.
+
+    answered_ns, answer_sent_ns  NEVER-like large where no answer came in the window
+    """
+
+    mistaken: np.ndarray[Any, np.dtype[np.bool_]]
+    answered: np.ndarray[Any, np.dtype[np.bool_]]
+    answered_ns: IntArray
+    answer_sent_ns: IntArray
+    messages: int
+
+
+def weather_of(channel: Channel, rng: np.random.Generator, span_ns: int) -> Weather:
+    """Draw outages and pauses; the same for the two stages and their rival."""
+    outages = pauses = Spells(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if channel.outage_every_ns is not None:
+        outages = spells(
+            rng,
+            span_ns,
+            every_ns=channel.outage_every_ns,
+            median_ns=0.8 * SECOND,
+            sigma=1.2,
+            longest_ns=10 * MINUTE,
+        )
+    if channel.pauses:
+        pauses = spells(
+            rng,
+            span_ns,
+            every_ns=20 * MINUTE,
+            median_ns=0.1 * SECOND,
+            sigma=1.0,
+            longest_ns=MINUTE,
+        )
+    return Weather(outages=outages, sender_pauses=pauses)
+
+
+def measure_channel(name: str, seed: int, share: float) -> Iterator[dict[str, Any]]:
+    """Yield one row for each window of a channel; `share` of its hours."""
+    channel = CHANNELS[name]
+    span_ns = round(channel.hours * share * HOUR)
+    weather = weather_of(channel, generator(seed, f"channel {name} weather"), span_ns)
+    path = Path(DELAY, Bernoulli(channel.loss_probability), weather)
+    for window_s, spacing_s in channel.windows:
+        rng = generator(seed, f"channel {name} window {window_s}")
+        count = span_ns // channel.interval_ns
+        trace = beat(rng, path, channel.interval_ns, count)
+        stages = _two_stages(rng, path, trace, round(window_s * SECOND), round(spacing_s * SECOND))
+        interval_ns = round(channel.interval_ns / (1.0 + stages["extra"]))
+        rival = beat(rng, path, interval_ns, span_ns // interval_ns)
+        yield {
+            "channel": name,
+            "interval_s": channel.interval_ns / SECOND,
+            "window_s": window_s,
+            "spacing_s": spacing_s,
+            **stages,
+            **_rival(rival, stages["mistakes"], stages["mistake_rate"]),
+        }
+
+
+def _arrivals(trace: Trace) -> Arrivals:
+    return Arrivals(trace.interval_ns, trace.sequence, trace.sent_ns, trace.arrived_ns)
+
+
+def _two_stages(
+    rng: np.random.Generator, path: Path, trace: Trace, window_ns: int, spacing_ns: int
+) -> dict[str, Any]:
+    settings = DetectorSettings(kind="chen", margin_ns=MARGIN_NS)
+    whole = _arrivals(trace)
+    skipped = min(warm_up(settings), len(whole) // 4)
+    beats = whole.part(skipped, len(whole))
+    until = trusted_until(beats, deadlines(whole, settings, skipped=skipped))
+    fresh_at = _next_fresh(beats.arrived_ns, until)
+    begins = np.flatnonzero((until < fresh_at) & (until >= beats.arrived_ns))
+    suspected, fresh_ns = until[begins], fresh_at[begins]
+    sent, trusted, mistakes, messages = [beats.sent_ns], [until], 0, 0
+    while len(suspected):
+        found = probe(rng, path, suspected, fresh_ns, window_ns=window_ns, spacing_ns=spacing_ns)
+        mistakes += int(found.mistaken.sum())
+        messages += found.messages
+        alive = found.answered
+        again = found.answered_ns[alive] + trace.interval_ns + MARGIN_NS
+        sent.append(found.answer_sent_ns[alive])
+        trusted.append(again)
+        # Silence may last beyond what the answer proved: a second suspicion, a third ...
+        once_more = again < fresh_ns[alive]
+        suspected, fresh_ns = again[once_more], fresh_ns[alive][once_more]
+    hours = float(beats.arrived_ns[-1] - beats.arrived_ns[0]) / HOUR
+    mean, p99, most = _detection(np.concatenate(sent), np.concatenate(trusted) + window_ns)
+    return {
+        "mistakes": mistakes,
+        "mistake_rate": mistakes / hours,
+        "hours": hours,
+        "extra": messages / int(beats.sequence[-1] - beats.sequence[0] + 1),
+        "detection_mean_s": mean,
+        "detection_p99_s": p99,
+        "detection_max_s": most,
+    }
+
+
+def _next_fresh(arrived_ns: IntArray, until_ns: IntArray) -> IntArray:
+    """Return when the next heartbeat after each arrives that is fresh; the last one's: its own."""
+    fresh = np.where(until_ns > arrived_ns, arrived_ns, np.iinfo(np.int64).max)
+    later = np.minimum.accumulate(fresh[::-1])[::-1]
+    return np.concatenate((later[1:], arrived_ns[-1:]))
+
+
+def probe(
+    rng: np.random.Generator,
+    path: Path,
+    suspected_ns: IntArray,
+    fresh_ns: IntArray,
+    *,
+    window_ns: int,
+    spacing_ns: int,
+) -> Suspicions:
+    """Probe k suspects that are suspected at these instants.
+
+    fresh_ns  (k,) when the next heartbeat comes that refutes by itself
+    """
+    each = np.arange(0, window_ns, spacing_ns, dtype=np.int64)
+    probed = suspected_ns[:, None] + each
+    heard, lost = _way(rng, path, probed)
+    replied = path.weather.sender_pauses.after(heard.reshape(-1)).reshape(heard.shape)
+    back, lost_back = _way(rng, path, replied)
+    never = np.iinfo(np.int64).max
+    back = np.where(lost | lost_back, never, back)
+    first = back.argmin(axis=1)[:, None]
+    answered_ns = np.take_along_axis(back, first, axis=1)[:, 0]
+    end = suspected_ns + window_ns
+    answered = (answered_ns < end) & (answered_ns < fresh_ns)
+    mistaken = ~answered & (fresh_ns > end)
+    # Nobody is probed any more who has been heard.
+    stop = np.minimum(np.minimum(answered_ns, fresh_ns), end)
+    asked = probed < stop[:, None]
+    return Suspicions(
+        mistaken=mistaken,
+        answered=answered,
+        answered_ns=answered_ns,
+        answer_sent_ns=np.take_along_axis(replied, first, axis=1)[:, 0],
+        messages=int(asked.sum() + (asked & ~lost).sum()),
+    )
+
+
+def _way(
+    rng: np.random.Generator, path: Path, sent_ns: IntArray
+) -> tuple[IntArray, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return when messages sent at these instants arrive, and which are lost."""
+    flat = sent_ns.reshape(-1)
+    lost = path.loss.draw(rng, len(flat)) | path.weather.outages.cover(flat)
+    arrived = flat + np.rint(path.delay.draw(rng, len(flat))).astype(np.int64)
+    return arrived.reshape(sent_ns.shape), lost.reshape(sent_ns.shape)
+
+
+def _detection(sent_ns: IntArray, until_ns: IntArray) -> tuple[float, float, float]:
+    """Return mean, p99 and max of detection times; `until_ns` is when each word would end in one.
+
+    Each crash follows the last word sent before it, a heartbeat or an answer.
+    """
+    order = np.argsort(sent_ns, kind="stable")
+    sent, until = sent_ns[order], until_ns[order]
+    longest: FloatArray = (until - sent)[:-1] / SECOND
+    return detection_times(longest, np.diff(sent) / SECOND)
+
+
+def _rival(trace: Trace, mistakes: int, mistake_rate: float) -> dict[str, Any]:
+    def settings_of(margin_ns: float) -> DetectorSettings:
+        return DetectorSettings(kind="chen", margin_ns=round(margin_ns))
+
+    margins: Sequence[float] = [trace.interval_ns * share for share in _MARGINS]
+    curve = measure(_arrivals(trace), margins, settings_of, fewest=max(mistakes, 1))
+    point = curve.at(mistake_rate)
+    if point is None:
+        return {"passive_mean_s": None, "passive_p99_s": None, "passive_max_s": None}
+    return {
+        "passive_mean_s": point.detection_mean_s,
+        "passive_p99_s": point.detection_p99_s,
+        "passive_max_s": point.detection_max_s,
+    }
