@@ -28,7 +28,6 @@ from beatward.simulate.traces import (
     Bernoulli,
     Lognormal,
     Path,
-    Spells,
     Trace,
     Weather,
     beat,
@@ -36,31 +35,28 @@ from beatward.simulate.traces import (
     spells,
 )
 
-NEVER_S = float("inf")
-
 
 @dataclass(frozen=True, slots=True)
 class Channel:
     """A path, an interval, and the windows (W, s) that are tried.
 
-    outage_every_ns  None: none; they last 0.8 s in the median and 10 min at most
-    pauses           the sender pauses every 20 min, 100 ms in the median
+    outage_every_ns  they last 0.8 s in the median, 10 min at most, and the sender pauses every
+                     20 min, 0.1 s in the median, 1 min at most; None: neither
     """
 
     interval_ns: int
     loss_probability: float
     outage_every_ns: int | None
-    pauses: bool
     hours: float
     windows: tuple[tuple[float, float], ...]
 
 
-# A to D of DETECTION: round numbers of ours, no measurement.
+# Round numbers of ours, no measurement.
 CHANNELS: dict[str, Channel] = {
-    "A": Channel(SECOND, 0.01, None, False, 1000.0, ((0.5, 0.1), (1.0, 0.2))),  # noqa: FBT003
-    "B": Channel(SECOND, 0.005, 6 * HOUR, True, 2000.0, ((0.25, 0.05), (1.0, 0.2), (2.0, 0.4))),  # noqa: FBT003
-    "C": Channel(5 * SECOND, 0.005, 6 * HOUR, True, 6000.0, ((0.25, 0.05), (1.0, 0.2))),  # noqa: FBT003
-    "D": Channel(10 * SECOND, 0.02, 2 * HOUR, True, 8000.0, ((1.0, 0.2),)),  # noqa: FBT003
+    "A": Channel(SECOND, 0.01, None, 1000.0, ((0.5, 0.1), (1.0, 0.2))),
+    "B": Channel(SECOND, 0.005, 6 * HOUR, 2000.0, ((0.25, 0.05), (1.0, 0.2), (2.0, 0.4))),
+    "C": Channel(5 * SECOND, 0.005, 6 * HOUR, 6000.0, ((0.25, 0.05), (1.0, 0.2))),
+    "D": Channel(10 * SECOND, 0.02, 2 * HOUR, 8000.0, ((1.0, 0.2),)),
 }
 MARGIN_NS = 160 * MILLISECOND
 DELAY = Lognormal(5 * MILLISECOND, 5 * MILLISECOND, 15 * MILLISECOND)
@@ -72,7 +68,8 @@ _MARGINS = (0.1, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0, 2.5, 3.1, 3.8, 4.7, 6.0, 8.0, 12.
 class Suspicions:
     """What a round of probing led to, for each of k suspicions.
 
-    answered_ns, answer_sent_ns  NEVER-like large where no answer came in the window
+    answered_ns, answer_sent_ns  (k,) of no meaning where no answer came in the window
+    messages                     probes and answers that were sent, lost ones included
     """
 
     mistaken: np.ndarray[Any, np.dtype[np.bool_]]
@@ -84,25 +81,19 @@ class Suspicions:
 
 def weather_of(channel: Channel, rng: np.random.Generator, span_ns: int) -> Weather:
     """Draw outages and pauses; the same for the two stages and their rival."""
-    outages = pauses = Spells(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    if channel.outage_every_ns is not None:
-        outages = spells(
-            rng,
-            span_ns,
-            every_ns=channel.outage_every_ns,
-            median_ns=0.8 * SECOND,
-            sigma=1.2,
-            longest_ns=10 * MINUTE,
-        )
-    if channel.pauses:
-        pauses = spells(
-            rng,
-            span_ns,
-            every_ns=20 * MINUTE,
-            median_ns=0.1 * SECOND,
-            sigma=1.0,
-            longest_ns=MINUTE,
-        )
+    if channel.outage_every_ns is None:
+        return Weather()
+    outages = spells(
+        rng,
+        span_ns,
+        every_ns=channel.outage_every_ns,
+        median_ns=0.8 * SECOND,
+        sigma=1.2,
+        longest_ns=10 * MINUTE,
+    )
+    pauses = spells(
+        rng, span_ns, every_ns=20 * MINUTE, median_ns=0.1 * SECOND, sigma=1.0, longest_ns=MINUTE
+    )
     return Weather(outages=outages, sender_pauses=pauses)
 
 

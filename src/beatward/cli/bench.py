@@ -289,6 +289,7 @@ def _known_traces(
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: one a processor, 8.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def detectors_command(
+    *,
     traces: tuple[str, ...],
     seed: int,
     quick: bool,
