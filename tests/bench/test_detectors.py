@@ -64,6 +64,24 @@ def test_a_legend_below_names_every_line_once():
     assert len(picture.findall("{http://www.w3.org/2000/svg}g")) == 3
 
 
+@pytest.mark.parametrize(
+    ("values", "marks"),
+    [
+        ((0.3, 4.0), ["0.2", "0.5", "1", "2", "5"]),
+        ((1.0, 1.0), ["1", "2"]),
+        ((2_000.0, 2_500.0), ["2k", "5k"]),
+        # Over many powers of ten only these are marked.
+        ((0.03, 4_000.0), ["0.01", "0.1", "1", "10", "100", "1k", "10k"]),
+    ],
+)
+def test_an_axis_has_room_for_its_values_and_not_much_more(values, marks):
+    axis = chart._Axis.of(values, 0.0, 100.0)
+    assert [words for _, words in axis.ticks()] == marks
+    assert all(0.0 <= axis.at(value) <= 100.0 for value in values)
+    assert axis.ticks()[0][0] == 0.0
+    assert axis.ticks()[-1][0] == pytest.approx(100.0)
+
+
 # --- two stages -------------------------------------------------------------------------------
 
 MS = MILLISECOND

@@ -16,7 +16,9 @@ _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7"),
     *("#56b4e9", "#e69f00", "#808080", "#8c6bb1"),
 )
-_TEXT = "#555555"  # readable on white and on a dark page's grey
+_TEXT = "#777777"  # as far from white as from a dark page
+_POWERS_FEW = 2
+_ROUNDING = 1.0 + 1e-9
 _MARKERS = (
     '<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>',
     '<rect x="{left:.1f}" y="{top:.1f}" width="7" height="7" fill="{colour}"/>',
@@ -74,31 +76,36 @@ def _legend(lines: Sequence[Line], left: float, right: float, y: float) -> list[
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Values between whole powers of ten, on a line from `start` to `stop`."""
+    """Values between the first and the last of some marks, on a line from `start` to `stop`."""
 
-    low: int
-    high: int
+    marks: tuple[float, ...]
     start: float
     stop: float
 
     @classmethod
     def of(cls, values: Sequence[float], start: float, stop: float) -> "_Axis":
-        low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-        return cls(low, max(high, low + 1), start, stop)
+        least, most = min(values), max(values)
+        low, high = math.floor(math.log10(least)), math.ceil(math.log10(most))
+        # Over few powers of ten there is room for 2 and 5, and less of the picture stays empty.
+        steps = (1, 2, 5) if high - low <= _POWERS_FEW else (1,)
+        marks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+        first = max(mark for mark in marks if mark <= least * _ROUNDING)
+        last = min(mark for mark in marks if mark * _ROUNDING >= most and mark > first)
+        return cls(tuple(mark for mark in marks if first <= mark <= last), start, stop)
 
     def at(self, value: float) -> float:
-        share = (math.log10(value) - self.low) / (self.high - self.low)
+        share = math.log(value / self.marks[0]) / math.log(self.marks[-1] / self.marks[0])
         return self.start + share * (self.stop - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
-        return [(self.at(10**power), _short(power)) for power in range(self.low, self.high + 1)]
+        return [(self.at(mark), _short(mark)) for mark in self.marks]
 
 
-def _short(power: int) -> str:
-    if power < 0:
-        return f"{10.0**power:g}"
-    digits = 10 ** (power % 3)
-    return f"{digits}{('', 'k', 'M', 'G')[power // 3]}"
+def _short(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size / _ROUNDING:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def _panel(panel: Panel) -> list[str]:
