@@ -21,6 +21,9 @@ IntArray = npt.NDArray[np.int64]
 PIECES = 512
 _WARM_UP_WINDOWS = 5
 _WARM_UP_MIN = 1_000
+# What counts how often heartbeats are late has to have seen some that were (`core.tails`).
+_WARM_UP_LATE, _WARM_UP_MAX = 16, 65_000
+_QUANTILES = ("adaptive", "chen", "two_window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,10 @@ class Arrivals:
 
 def warm_up(settings: DetectorSettings) -> int:
     """Return how many heartbeats a detector gets before its deadlines count."""
-    return max(_WARM_UP_MIN, _WARM_UP_WINDOWS * settings.window)
+    heartbeats = max(_WARM_UP_MIN, _WARM_UP_WINDOWS * settings.window)
+    if settings.kind == "histogram" or (settings.margin_ns is None and settings.kind in _QUANTILES):
+        heartbeats = max(heartbeats, round(_WARM_UP_LATE / settings.late_probability))
+    return min(heartbeats, _WARM_UP_MAX)
 
 
 def deadlines(

@@ -17,9 +17,9 @@ from beatward.bench.report import Promise, Report, Table, Tell
 from beatward.core.detect import DETECTORS
 from beatward.simulate.traces import TRACES, twin
 
-_VALUES, _VALUES_QUICK = 24, 8
+_VALUES, _VALUES_QUICK = 16, 8
 QUICK_TRACES = ("iid", "wan")
-_QUICK_COUNT = 30_000
+_QUICK_COUNT = 15_000
 _QUICK_SHARE = 0.01
 
 
