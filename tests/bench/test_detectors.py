@@ -207,6 +207,23 @@ def test_an_aim_that_was_not_measured_is_not_met():
     assert [(aim["found"], aim["met"]) for aim in aims] == [(None, False)]
 
 
+def test_figures_are_not_believed_where_a_detector_or_the_twin_is_missing():
+    twin = detectors.twin
+    week = {
+        "lost": twin.LOST,
+        "gaps": twin.BURSTS,
+        "arrival_mean_s": twin.ARRIVAL_MEAN_S,
+        "arrival_deviation_s": twin.ARRIVAL_DEVIATION_S,
+    }
+    good = {"wan": {**trace(chen=1.0), **week}}
+    assert all(promise.kept for promise in detectors._promises(good))
+    other = {"wan": {**trace(chen=1.0), **week, "lost": 2 * twin.LOST}}
+    assert [promise.kept for promise in detectors._promises(other)] == [True, False]
+    empty = {"iid": {"detectors": {"chen": {"points": []}}}}
+    (promise,) = detectors._promises(empty)
+    assert (promise.kept, promise.found) == (False, "chen on iid")
+
+
 # --- the command ------------------------------------------------------------------------------
 
 
