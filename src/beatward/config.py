@@ -122,7 +122,7 @@ class MonitorSettings(_Room):
         return self
 
 
-_MARGIN_AUTO = ("margin_min", "late")
+_MARGIN_AUTO = ("margin_from", "margin_min", "late")
 _CHEN_READS = ("window", "margin", *_MARGIN_AUTO)
 # Which settings mean something to which detector.
 DETECTOR_READS: dict[str, tuple[str, ...]] = {
@@ -153,7 +153,10 @@ class DetectorSettings(_Room):
     window_short   two_window, adaptive: heartbeats in the short mean, by default 1 and 8; fewer
               follow a sudden delay sooner, and give a single late heartbeat more trust
     margin    chen, two_window, adaptive: a duration, or "auto": from `late`, between margin_min
-              and half an interval
+              and half an interval (adaptive: two)
+    margin_from   auto: `quantile` of the heartbeats counted, which keeps to `late` and finds the
+              dead soonest; `cantelli` for the one-sided bound, which holds for any distribution
+              and is several times wider. Before 1/late were counted both are the bound
     margin_min   auto, bertier: never less than this; a smaller one finds the dead sooner and
               suspects more nodes when a host or network hiccups
     late      auto, histogram: at most this share of heartbeats may come after the deadline; ten
@@ -186,6 +189,7 @@ class DetectorSettings(_Room):
     window: int = Field(default=128, ge=2, le=65_535)
     window_short: int | None = Field(default=None, ge=1, le=65_534)
     margin: Annotated[int | Literal["auto"], BeforeValidator(_read_margin)] = "auto"
+    margin_from: Literal["quantile", "cantelli"] = "quantile"
     margin_min: Duration = "50ms"  # type: ignore[assignment]
     late: float = Field(default=1e-3, ge=1e-12, lt=0.5, allow_inf_nan=False)
     threshold: float = Field(default=8.0, ge=0.5, le=100, allow_inf_nan=False)

@@ -114,8 +114,11 @@ def test_a_window_follows_a_clock_that_drifts():
         (20, 500),  # 632 ms, held at half an interval
     ],
 )
-def test_the_margin_auto_is_cantellis_bound_between_its_limits(spread_ms, expected_ms):
-    one = One()
+@pytest.mark.parametrize("margin_from", ["cantelli", "quantile"])
+def test_the_margin_auto_begins_with_cantellis_bound_between_its_limits(
+    margin_from, spread_ms, expected_ms
+):
+    one = One(margin_from=margin_from)
     for sequence in range(64):
         sign = 1 if sequence % 2 else -1
         one.hear(sequence, sequence * SECOND + (100 + sign * spread_ms) * MILLISECOND)
@@ -147,7 +150,9 @@ def test_twenty_heartbeats_each_15_s_late_extend_a_life_by_15_s_once():
     # ScyllaDB #8036: where the timeout restarts at each arrival it is 20 times 15 s.
     one = One()
     one.hear_all(range(100))
-    assert one.hear_all(range(100, 120), late_ns=15 * SECOND) == 120 * SECOND + MARGIN + 15 * SECOND
+    deadline = one.hear_all(range(100, 120), late_ns=15 * SECOND)
+    # Two were counted as late, before the third showed that the schedule has moved.
+    assert deadline == 120 * SECOND + 15 * SECOND + SECOND // 2
 
 
 @given(

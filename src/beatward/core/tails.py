@@ -128,10 +128,11 @@ def quantile(counts: CountArray, probability: float) -> tuple[FloatArray, npt.ND
     Infinity where more than that came later than the whole scale. The second result says where
     enough were counted: with m seen, the next is later than all of them with a chance of
     1/(m + 1) (Renyi), and where that is above `probability`, the share is beyond all seen.
-    An edge that K of m passed is passed by the next with a chance of at most (K + 1)/(m + 1);
-    between two edges the logarithm of that chance is taken as a straight line.
+    An edge that K of m passed is passed by the next with a chance between K/(m + 1) and
+    (K + 1)/(m + 1), of which the middle is taken, and 1/(m + 1) where K is 0; between two edges the
+    logarithm of the chance is a straight line.
     """
-    later = _later(counts) + 1
+    later = _passed(counts)
     rows = np.arange(len(later))
     allowed = probability * later[:, 0]
     is_enough = allowed >= 1.0
@@ -154,9 +155,9 @@ def level(counts: CountArray, shares: FloatArray) -> FloatArray:
 
     The inverse of `quantile`: 0 up to 0, a straight line between edges, constant beyond the last.
     """
-    later = _later(counts) + 1
+    later = _passed(counts)
     rows = np.arange(len(later))
-    levels = np.log10(later[:, :1] / later)
+    levels: FloatArray = np.log10(later[:, :1] / later)
     lower = bins_of(shares)
     upper = np.minimum(lower + 1, BINS - 1)
     edge = np.where(lower == 0, 0.0, EDGES[lower])
@@ -165,6 +166,14 @@ def level(counts: CountArray, shares: FloatArray) -> FloatArray:
     # The rounding of a line could step over its own end, by the last bit.
     found: FloatArray = np.minimum(begin + part * (end - begin), end)
     return found
+
+
+def _passed(counts: CountArray) -> FloatArray:
+    """Return (m + 1) times the chance (k, BINS) that the next passes each edge; 1 at the first."""
+    later = _later(counts)
+    passed: FloatArray = np.maximum(later + 0.5, 1.0)
+    passed[:, 0] = later[:, 0] + 1.0
+    return passed
 
 
 def _later(counts: CountArray) -> npt.NDArray[np.int32]:

@@ -17,6 +17,7 @@ def core_settings(settings: config.Settings) -> Settings:
             timeout_ns=detector.timeout,
             window=detector.window,
             margin_ns=None if detector.margin == "auto" else detector.margin,
+            margin_from=detector.margin_from,
             margin_min_ns=detector.margin_min,
             late_probability=detector.late,
             window_short=detector.window_short,

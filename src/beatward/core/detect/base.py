@@ -40,6 +40,7 @@ class DetectorSettings:
     window             how many heartbeats a mean remembers; fixed and histogram have none
     window_short       two_window, adaptive: the same of the short mean; None: 1 and 8
     margin_ns          chen, two_window, adaptive: None means from `late_probability`
+    margin_from        the same: "quantile" of what was counted, or "cantelli" for the bound
     threshold          phi, phi_exponential: the suspicion at which a node is suspect
     deviation_min_ns   phi: None means a tenth of the interval
     pause_ns           phi: None means three intervals
@@ -53,6 +54,7 @@ class DetectorSettings:
     window: int = 128
     window_short: int | None = None
     margin_ns: int | None = None
+    margin_from: str = "quantile"
     margin_min_ns: int = 50 * MILLISECOND
     late_probability: float = 1e-3
     threshold: float = 8.0

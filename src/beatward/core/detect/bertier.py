@@ -15,7 +15,7 @@ When it is wrong: often, on purpose. It was made for LANs and for actions that c
 where jitter has a tail, four mean deviations are passed many times an hour. And whoever was just
 late is given a multiple of that as margin, in the very seconds in which it may have died.
 
-A slot costs 39 bytes.
+A slot costs 45 bytes.
 
 Source: M. Bertier, O. Marin, P. Sens, "Implementation and performance evaluation of an adaptable
 failure detector", Dependable Systems and Networks 2002.
@@ -36,6 +36,8 @@ class Bertier(Chen):
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
+        self._counts = False
+        self.counts = np.zeros((capacity, 0), np.uint16)
         self.delay = np.zeros(capacity, np.float32)  # ns
         self.deviation = np.zeros(capacity, np.float32)  # ns
 

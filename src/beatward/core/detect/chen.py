@@ -13,22 +13,37 @@ all detectors that only listen, this one makes the fewest mistakes for a given d
 (theorem 5 of the paper, for the version with synchronised clocks).
 
 We keep the mean and the variance of the offset with a weight that falls as 1/count down to
-2/(n+1), so a slot costs 31 bytes instead of a ring of n, and follows a drifting clock as the ring
-does. Moving the anchor to each heartbeat keeps every number small: no product of a sequence number
-and an interval is ever formed.
+2/(n+1) instead of a ring of n, which follows a drifting clock as the ring does. Moving the anchor
+to each heartbeat keeps every number small: no product of a sequence number and an interval is ever
+formed.
 
-Margin "auto": by the one-sided inequality (Cantelli), P(lateness > margin) <= V / (V + margin^2),
-so margin = sqrt(V * (1/p - 1)) lets at most a share p of the heartbeats be late whatever their
-distribution. It is held between margin_min and half an interval: beyond that a probe is the
-cheaper question. Until MEMORY_MIN heartbeats were seen, the margin is one whole interval.
+Margin "auto" is the quantile of lateness that a share p of the heartbeats exceeds, from a histogram
+of how late each was against its own expectation (`core.tails`). A lost heartbeat is not a late one:
+no margin below an interval would have waited for it, and a probe is the cheaper question; for the
+same reason the margin is held between margin_min and half an interval. Ageing keeps 8 to 16 late
+ones in memory: the quantile grows with a few dozen late heartbeats where a network gets worse, and
+takes some 16/p to shrink again.
 
-When it is wrong: one long outage inflates V for n heartbeats, and jitter with a heavy tail makes
-the bound generous; the stage that probes before a verdict makes both cost little.
+With m counted, the chance that the next is later than all of them is 1/(m+1) (Renyi), so before
+1/p heartbeats nothing can be counted out. Until then, and always with margin_from = "cantelli",
+the one-sided inequality holds: P(lateness > margin) <= V / (V + margin^2), so that
+margin = sqrt(V * (1/p - 1)) lets at most a share p be late whatever their distribution; and the
+margin lies beyond all that were counted. Until MEMORY_MIN heartbeats of a schedule were seen, it is
+one whole interval.
+
+When it is wrong: where lateness is bunched or ends at once, between two edges of the histogram, the
+margin is too wide by up to a step, half as much again. A network that was bad keeps its margin for
+16/p heartbeats. Losses come in bursts, and no margin helps. Cantelli's bound holds for the worst of
+all distributions, and is far too careful for every other. The stage that probes before a verdict
+makes all of that cost little.
+
+A slot costs 69 bytes: 31 for the schedule, 38 for the histogram and its quantile.
 
 Source: W. Chen, S. Toueg, M. K. Aguilera, "On the Quality of Service of Failure Detectors", IEEE
 Transactions on Computers 51(5), May 2002, sections 6 and 7 (NFD-U and NFD-E).
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -44,20 +59,26 @@ from beatward.core.detect.base import (
     IntArray,
 )
 from beatward.core.instants import NEVER, format_duration
+from beatward.core.tails import BINS, bins_of, halved, level, memory_of, quantile
 
 # Below this many heartbeats a variance says nothing: its relative error is above one half.
 MEMORY_MIN = 8
 # So many heartbeats in a row outside the margin, early or late, are a schedule that has moved (a
 # virtual machine that was paused with its clock), not jitter: the estimate begins anew.
 STRIKES_MAX = 3
+# The quantile is looked up again after a heartbeat later than it, and after so many others: it
+# moves by a few thousandths in between, and looking it up is dearer than all the rest.
+_LOOK_EVERY = 16
 
 
 class Chen(Detector):
     """Expected arrival by exponential mean, margin by setting or by the one-sided bound.
 
-    Those who add to it keep arrays of their own: `_unlearn`, `_learn` and `_margin` are their
+    Those who add to it keep arrays of their own: `_unlearn`, `_learn` and `_bound` are their
     places, and `_early` if they expect an arrival at more than one instant.
     """
+
+    MARGIN_MAX = 0.5  # intervals; also where the histogram ends
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
@@ -66,6 +87,13 @@ class Chen(Detector):
         self.learnt_count = np.zeros(capacity, np.uint16)
         self.strikes = np.zeros(capacity, np.uint8)
         self._weight_min = 2.0 / (settings.window + 1.0)
+        self._counts = settings.margin_ns is None and settings.margin_from == "quantile"
+        self.counts = np.zeros((capacity, BINS if self._counts else 0), np.uint16)
+        self.counted = np.zeros(capacity, np.uint16)
+        self.late_ns = np.zeros(capacity, np.float32)  # the quantile
+        self._memory = memory_of(settings.late_probability)
+        # So many leave a chance of `late_probability` for one later than all of them.
+        self._enough = math.ceil(1.0 / settings.late_probability) - 1
 
     def observe(  # noqa: D102
         self,
@@ -86,6 +114,7 @@ class Chen(Detector):
         begun = (self.interval_ns[slots] != interval) | (jump > INTERVAL_MAX_NS)
         count[begun], variance[begun] = 0, 0.0
         self._unlearn(slots[begun])
+        self._uncount(slots[begun])
         expected = self.expected_ns[slots] + steps * interval
         lateness = np.where(count > 0, arrived_ns - expected, 0)
         margin = self._margin(slots, count, variance, interval)
@@ -98,6 +127,8 @@ class Chen(Detector):
         count[moved], variance[moved], lateness[moved] = 0, 0.0, 0
         self._unlearn(slots[moved])
         if learn:
+            if self._counts:
+                self._count(slots, count > 0, interval, lateness)
             self._learn(slots, count, variance, interval=interval, lateness=lateness)
         else:
             self.strikes[slots[begun | moved]] = 0
@@ -122,6 +153,41 @@ class Chen(Detector):
     def _early(self, slots: IntArray, lateness: IntArray) -> IntArray:  # noqa: ARG002
         """Return how far heartbeats came before any instant at which they were expected (k,)."""
         return -lateness
+
+    def forget(self, slots: IntArray) -> None:  # noqa: D102
+        super().forget(slots)
+        self._uncount(slots)
+
+    def _uncount(self, slots: IntArray) -> None:
+        """Forget the lateness counted; unlike the estimate it outlives a schedule that moves."""
+        self.counts[slots] = 0
+        self.counted[slots] = 0
+        self.late_ns[slots] = 0.0
+
+    def _count(
+        self, slots: IntArray, expected: BoolArray, interval: IntArray, lateness: IntArray
+    ) -> None:
+        """Count how late heartbeats are that were expected, and look the quantile up again."""
+        if not expected.all():
+            slots, interval, lateness = slots[expected], interval[expected], lateness[expected]
+        scale = interval * self.MARGIN_MAX
+        places = slots * BINS + bins_of(lateness / scale)
+        flat = self.counts.reshape(-1)
+        flat[places] += np.uint16(1)
+        counted = self.counted[slots] + np.uint16(1)
+        self.counted[slots] = counted
+        rows = np.flatnonzero((counted % _LOOK_EVERY == 0) | (lateness > self.late_ns[slots]))
+        if not len(rows):
+            return
+        looked = slots[rows]
+        counts = self.counts[looked]
+        full = counted[rows] >= self._memory
+        if full.any():
+            counts[full] = halved(counts[full])
+            self.counts[looked] = counts
+            self.counted[looked] = counts.sum(axis=1, dtype=np.uint16)
+        share, _ = quantile(counts, self.settings.late_probability)
+        self.late_ns[looked] = np.minimum(share, 1.0) * scale[rows]
 
     def _unlearn(self, slots: IntArray) -> None:
         """Forget what hangs on an estimate that begins anew; mean and variance are the caller's."""
@@ -180,13 +246,18 @@ class Chen(Detector):
 
     def _bound(
         self,
-        slots: IntArray,  # noqa: ARG002  for those who learn more than this
+        slots: IntArray,
         variance: npt.NDArray[np.floating[Any]],
         interval: IntArray,
     ) -> FloatArray:
         """Return the margin by what was learnt (k,), before it is held at margin_min."""
         factor = 1.0 / self.settings.late_probability - 1.0
-        return np.minimum(np.sqrt(variance.astype(np.float64) * factor), interval / 2.0)
+        bound = np.sqrt(variance.astype(np.float64) * factor)
+        if self._counts:
+            late = self.late_ns[slots].astype(np.float64)
+            bound = np.where(self.counted[slots] >= self._enough, late, np.maximum(bound, late))
+        held: FloatArray = np.minimum(bound, interval * self.MARGIN_MAX)
+        return held
 
     def _level(self, slots: IntArray, past: FloatArray) -> FloatArray:
         margin = self.margin_ns(slots)
@@ -200,7 +271,11 @@ class Chen(Detector):
         """Return -log10 of the chance that a heartbeat is overdue by more than that (k,)."""
         variance = np.maximum(self.variance[slots].astype(np.float64), 1.0)
         tail: FloatArray = np.log10(1.0 + overdue**2 / variance)
-        return tail
+        if not self._counts:
+            return tail
+        scale = np.maximum(self.interval_ns[slots], 1) * self.MARGIN_MAX
+        counted = level(self.counts[slots], overdue / scale)
+        return np.where(self.counted[slots] >= self._enough, counted, tail)
 
     def why(self, slot: int) -> str:  # noqa: D102
         settings = self.settings
@@ -218,7 +293,18 @@ class Chen(Detector):
 
     def _why(self, slot: int) -> str:
         """Say where a margin that was learnt comes from."""
-        count = int(self.learnt_count[slot])
+        late = self.settings.late_probability
+        once_in = f"1 in {round(1 / late):,}"
+        limit = int(self.interval_ns[slot]) * self.MARGIN_MAX
+        one = np.array([slot])
+        is_most = self._bound(one, self.variance[one], self.interval_ns[one])[0] >= limit
+        counted = int(self.counted[slot])
+        if self._counts and counted >= self._enough:
+            if is_most:
+                return f"the most there is: more than {once_in} of {counted:,} came later"
+            return f"{100 * (1 - late):.12g} % of {counted:,} came earlier"
         spread = format_duration(round(float(np.sqrt(self.variance[slot]))))
-        once_in = round(1 / self.settings.late_probability)
-        return f"at most 1 in {once_in:,} comes later: the last {count} spread by {spread}"
+        count = int(self.learnt_count[slot])
+        if is_most:
+            return f"the most there is: the last {count} spread by {spread}"
+        return f"at most {once_in} comes later: the last {count} spread by {spread}"

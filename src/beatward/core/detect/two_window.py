@@ -5,10 +5,11 @@
 EA is the expected arrival of `chen`, with the same exponential means. The short one follows a
 sudden delay at once, so that a route that became longer raises one suspicion and not a row of them;
 the long one keeps a single early heartbeat from bringing the deadline closer. The margin is that of
-`chen`, from the spread around the long estimate.
+`chen`: the quantile of lateness against the later of the two, or the bound by the spread around the
+long one.
 
 A slot keeps, beside what `chen` keeps, by how much the long estimate lies behind the short one:
-39 bytes.
+77 bytes.
 
 When it is wrong: with the short estimate of one heartbeat, a heartbeat that was late buys trust for
 one more interval; beyond that, see `chen`. On calm networks it is `chen` with a little more delay.
