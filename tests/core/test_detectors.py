@@ -375,3 +375,34 @@ def test_an_outage_is_forgotten_in_sixteen_heartbeats(kind):
     for second in range(501, 517):
         hear(detector, 0, 1, at_ns=second * SECOND)
     assert detector.deadline_ns[0] - 516 * SECOND <= 1.1 * before
+
+
+@pytest.mark.parametrize("announced", [50, 51, 52])
+def test_one_of_three_heartbeats_that_announce_a_longer_interval_is_enough(kind, announced):
+    # DETECTION.md property 15: they come at the old rate, and the other two are lost.
+    detector = new_detector(kind, capacity=1)
+    hear_seconds(detector, 0, range(50))
+    steps = announced - 49
+    hear(detector, 0, steps, at_ns=announced * SECOND, interval_ns=5 * SECOND)
+    assert detector.deadline_ns[0] > 57 * SECOND
+
+
+SCALED = {"margin_min_ns": 50, "margin_ns": 80, "timeout_ns": 1_700}
+
+
+@each_detector
+@given(lateness=st.lists(st.integers(0, 700), min_size=1, max_size=60))
+def test_another_unit_of_time_is_another_unit_of_the_deadline(settings, lateness):
+    # DETECTION.md property 5, with a second of a thousand and of a million units of 1024 ns.
+    found = []
+    for unit in (1024, 1024 * 1000):
+        own = {
+            name: SCALED[name] * unit
+            for name in SCALED.keys() & (settings.keys() | {"margin_min_ns"})
+        }
+        detector = new_detector(capacity=1, **settings | own)
+        for place, late in enumerate(lateness):
+            at_ns = (1_000 * place + late) * unit
+            hear(detector, 0, 1, at_ns=at_ns, interval_ns=1_000 * unit)
+        found.append((detector.deadline_ns[0] - at_ns) / unit)
+    assert found[0] == pytest.approx(found[1], rel=1e-5, abs=0.1)

@@ -16,8 +16,8 @@ When it is wrong: on calm networks with rare pauses. One pause makes detection s
 heartbeats, by up to two intervals, and nothing is won by it. At a very high rate of mistakes the
 short estimate adds noise. `chen` has the better worst case everywhere.
 
-Source: ours; on synthetic traces it finds the dead a fifth sooner than `chen` on average at equal
-mistakes where networks change, and a little later where they do not (docs/detectors.md).
+Source: ours, on the shoulders of 2W-FD; how it fares against the others is in
+docs/detection-quality.md.
 """
 
 from typing import Any
