@@ -7,12 +7,13 @@ began there; what the warm-up says is thrown away. An estimate that weighs heart
 1 - 2/(n+1) each has, five windows n later, less than e^-10 of its weight from before.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.detect import DETECTORS, DetectorSettings
+from beatward.core.detect import DETECTORS, Detector, DetectorSettings
 
 IntArray = npt.NDArray[np.int64]
 
@@ -66,6 +67,35 @@ def deadlines(
 
     skipped  heartbeats of warm-up, at least 1
     """
+    return _replay(arrivals, settings, skipped, pieces, (_deadline,))[0]
+
+
+def deadlines_and_margins(
+    arrivals: Arrivals, settings: DetectorSettings, *, skipped: int
+) -> tuple[IntArray, IntArray]:
+    """Return, as `deadlines` does, deadlines and the margins behind due instants in force."""
+    deadline, margin = _replay(arrivals, settings, skipped, PIECES, (_deadline, _margin))
+    return deadline, margin
+
+
+Read = Callable[[Detector, IntArray], IntArray]
+
+
+def _deadline(detector: Detector, slots: IntArray) -> IntArray:
+    return detector.deadline_ns[slots]
+
+
+def _margin(detector: Detector, slots: IntArray) -> IntArray:
+    return detector.margin_ns(slots)
+
+
+def _replay(
+    arrivals: Arrivals,
+    settings: DetectorSettings,
+    skipped: int,
+    pieces: int,
+    reads: Sequence[Read],
+) -> list[IntArray]:
     count = len(arrivals) - skipped
     pieces = max(1, min(pieces, count // skipped))
     length = -(-count // pieces)
@@ -75,7 +105,7 @@ def deadlines(
     slots = np.arange(pieces)
     detector.forget(slots)
     interval = np.full(pieces, arrivals.interval_ns, np.int64)
-    found = np.empty((pieces, length), np.int64)
+    found = np.empty((len(reads), pieces, length), np.int64)
     before = arrivals.sequence[np.maximum(begins - 1, 0)]
     for step in range(skipped + length):
         sequence = arrivals.sequence[begins + step]
@@ -83,8 +113,14 @@ def deadlines(
         detector.observe(slots, steps, interval, arrivals.arrived_ns[begins + step])
         before = sequence
         if step >= skipped:
-            found[:, step - skipped] = detector.deadline_ns[:pieces]
+            for index, read in enumerate(reads):
+                found[index, :, step - skipped] = read(detector, slots)
+    return [_joined(rows, begins, count) for rows in found]
+
+
+def _joined(rows: IntArray, begins: IntArray, count: int) -> IntArray:
+    """Return what the pieces (pieces, length) say of all `count` heartbeats."""
     whole = np.empty(count, np.int64)
-    for begin, row in zip(begins.tolist(), found, strict=True):
-        whole[begin : begin + length] = row
+    for begin, row in zip(begins.tolist(), rows, strict=True):
+        whole[begin : begin + len(row)] = row
     return whole

@@ -20,7 +20,7 @@ from beatward.simulate.traces import TRACES, twin
 _VALUES, _VALUES_QUICK = 16, 8
 QUICK_TRACES = ("iid", "wan")
 _QUICK_COUNT = 15_000
-_QUICK_SHARE = 0.01
+_QUICK_SHARE = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,9 @@ def _two_stage_aims(channels: Iterable[Mapping[str, Any]]) -> Iterator[dict[str,
         wanted = _TWO_STAGE.get(row["channel"])
         if wanted is None or row["window_s"] > 1.0:
             continue
-        where = f"two stages, T {row['interval_s']:g} s, W {row['window_s']:g} s"
+        where = (
+            f"two stages, margin {row['margin']}, T {row['interval_s']:g}, W {row['window_s']:g} s"
+        )
         for key, words, least in zip(("mean", "max"), ("mean", "longest"), wanted, strict=True):
             yield _aim(f"{where}: {words} shorter by", least, reduction(row, key))
         yield _aim(f"{where}: more messages", _EXTRA_MOST, row["extra"], at_most=True)
@@ -190,7 +192,7 @@ def _aims_table(aims: Iterable[Mapping[str, Any]]) -> Table:
 
 def _channels_table(channels: Iterable[Mapping[str, Any]]) -> Table:
     columns = (
-        *("two stages", "T s", "W s", "mistakes/h", "messages"),
+        *("two stages", "T s", "W s", "margin s", "mistakes/h", "messages"),
         *("mean s", "max s", "listening", "max", "mean by", "max by"),
     )
     return Table(columns, tuple(_channel_row(row) for row in channels))
@@ -208,6 +210,7 @@ def _channel_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["channel"],
         f"{row['interval_s']:g}",
         f"{row['window_s']:g}",
+        f"{row['margin']} {row['margin_s']:.3f}",
         f"{row['mistake_rate']:.3f}",
         f"+{row['extra']:.1%}",
         *(seconds(key) for key in ("detection_mean_s", "detection_max_s")),

@@ -87,7 +87,7 @@ _ROUTES = (
 def _regime(rng: np.random.Generator, count: int) -> Trace:
     interval = 100 * MILLISECOND
     found = regimes(rng, count * interval, _ROUTES, hold_ns=10 * MINUTE)
-    delay = Lognormal(5 * MILLISECOND, 8 * MILLISECOND, 40 * MILLISECOND, correlation=0.7)
+    delay = Lognormal(5 * MILLISECOND, 5 * MILLISECOND, 40 * MILLISECOND, correlation=0.7)
     return beat(rng, Path(delay, weather=Weather(regimes=found)), interval, count)
 
 
