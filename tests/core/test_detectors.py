@@ -206,6 +206,7 @@ LIVES = st.lists(
 SETTINGS = [
     *({"kind": kind} for kind in sorted(DETECTORS)),
     {"kind": "chen", "margin_ns": 80 * MILLISECOND},
+    {"kind": "chen", "margin_from": "cantelli", "late_probability": 0.01},
     {"kind": "phi", "tail": "akka", "pause_ns": 0, "deviation_min_ns": 1},
     {"kind": "phi", "threshold": 0.5, "pause_ns": 0},
     {"kind": "phi_exponential", "threshold": 100.0},
