@@ -7,9 +7,10 @@ import numpy as np
 
 from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MICROSECOND, SECOND
-from beatward.core.intake import PEER_SIZE, Datagrams, Via
+from beatward.core.intake import Datagrams, Via
 from beatward.core.membership import Status
 from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, open_record, seal
 
@@ -107,6 +108,10 @@ class ByHand:
 
     def snapshot(self):
         return self.monitor.snapshot(START + self.now)
+
+    def peer(self):
+        """Return where the first node is to be answered; zeros where nowhere."""
+        return self.monitor._registry.peers.of(np.array([0])).tobytes()
 
     def status(self, name="web-1"):
         snapshot = self.snapshot()

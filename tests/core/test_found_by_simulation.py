@@ -182,4 +182,4 @@ def test_a_new_life_is_told_with_the_status_before_it():
     life, change = output.entries[:2]
     assert (life.event, life.status, life.node_record) == (Event.LIFE, "dead", None)
     assert (change.status, change.node_record.incarnation) == ("recovering", LIFE + 1)
-    assert world.monitor.snapshot(START + later).rooms.registry.peer[0].tobytes() == PEER
+    assert world.peer() == PEER

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.by_hand import MASTER, PEER, START, datagrams, key_of, said
 
-from beatward.core.intake import PEER_SIZE, Datagrams, Intake, Reject, Via
+from beatward.core.intake import Datagrams, Intake, Reject, Via
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import (
     BODY_SIZE,

@@ -50,8 +50,8 @@ def test_every_node_has_the_status_it_had(status):
     assert snapshot.labels == {0: {"zone": "a"}}
     registry = snapshot.rooms.registry
     assert registry.incarnation[0] == LIFE
-    assert registry.interval_ns[0] == SECOND
-    assert registry.peer[0].tobytes() == PEER
+    assert registry.interval_ms[0] == 1000
+    assert hand.peer() == PEER
     assert registry.via[0] == Via.UDP
     assert not registry.proven[0]
 

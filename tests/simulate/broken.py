@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from beatward.core.columns import Words
 from beatward.core.guard import GuardSettings
 from beatward.core.hearing import Hearing
 from beatward.core.instants import SECOND
@@ -25,13 +26,10 @@ FOR_EVER = 10**18
 class _Trusting(Hearing):
     """Believes every life without an echo of this session's number."""
 
-    def _meets_life(self, beats, row, incarnation, now_ns):
-        echo = beats.records["echo"]
-        before = int(echo[row])
-        echo[row] = self._voice.session
-        met = super()._meets_life(beats, row, incarnation, now_ns)
-        echo[row] = before
-        return met
+    def _meet_lives(self, beats, rows, incarnation, now_ns):
+        beats = replace(beats, records=beats.records.copy())
+        beats.records["echo"][rows] = self._voice.session
+        return super()._meet_lives(beats, rows, incarnation, now_ns)
 
 
 class _Forgetful(Hearing):
@@ -45,8 +43,8 @@ class _Forgetful(Hearing):
 class _Credulous(Hearing):
     """Lets a timely heartbeat revive the dead."""
 
-    def _judge(self, slots, timely, answered, now_ns):
-        super()._judge(slots, timely, answered | timely, now_ns)
+    def _stir(self, slots, timely, answered, now_ns):
+        super()._stir(slots, timely, answered | timely, now_ns)
 
 
 class _Deaf(Hearing):
@@ -145,8 +143,9 @@ def _with_settings(change):
 class _Amnesiac(Monitor):
     """Begins every session with all nodes alive."""
 
-    def _restore_node(self, record, now_ns):
-        super()._restore_node(replace(record, status="alive", cause="heard"), now_ns)
+    def _restore_nodes(self, nodes, now_ns):
+        alive, heard = Words.of(["alive"] * len(nodes)), Words.of(["heard"] * len(nodes))
+        super()._restore_nodes(replace(nodes, status=alive, cause=heard), now_ns)
 
 
 class _Careless(Monitor):
@@ -159,8 +158,8 @@ class _Careless(Monitor):
 class _Graceless(Monitor):
     """Gives nobody a grace after its own start."""
 
-    def _grace_ns(self, slot):
-        return 0
+    def _grace_ns(self, slots):
+        return np.zeros(len(slots), np.int64)
 
 
 def _no_window(settings):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beatward.core.intake import PEER_SIZE, Replies, Via
+from beatward.core.intake import Replies, Via
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import DATAGRAM_SIZE_MAX, RECORD_SIZE
 from beatward.errors import ConfigError
 from beatward.transport import DOORS, open_door, peer_row, peer_text

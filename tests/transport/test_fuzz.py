@@ -15,8 +15,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beatward.core.intake import PEER_SIZE, Datagrams, Intake, Reject
+from beatward.core.intake import Datagrams, Intake, Reject
 from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
 from beatward.core.protocol.record import (
     DATAGRAM_SIZE_MAX,
@@ -141,14 +142,16 @@ class Ticking:
 def frozen(monitor):
     """Copy everything that a hostile datagram must not change."""
     registry, membership = monitor._registry, monitor._membership
+    held = {**vars(registry), **vars(registry.peers)}
+    del held["_scratch"]
     arrays = {
-        **{name: array for name, array in vars(registry).items() if isinstance(array, np.ndarray)},
+        **{name: array for name, array in held.items() if isinstance(array, np.ndarray)},
         "status": membership.status,
         "due_ns": membership.due_ns,
         "challenge": membership.challenge,
         "deadline_ns": monitor._detector.deadline_ns,
     }
-    assert {"peer", "proven", "incarnation", "sequence", "secret", "heard_ns"} <= set(arrays)
+    assert {"_head", "proven", "incarnation", "sequence", "secret", "heard_ns"} <= set(arrays)
     return {name: array.copy() for name, array in arrays.items()}
 
 

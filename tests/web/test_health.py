@@ -15,9 +15,10 @@ import pytest
 from beatward.actions.restart.mailbox import Letter
 from beatward.core.entry import Recovered
 from beatward.core.instants import SECOND
-from beatward.core.intake import PEER_SIZE, Datagrams, Via
+from beatward.core.intake import Datagrams, Via
 from beatward.core.monitor import Inputs, Monitor, Settings
 from beatward.core.outbox import Outcome
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
 from beatward.errors import PermanentError, TemporaryError
 from beatward.web.app import create_app

@@ -5,7 +5,7 @@ stable. `NodeRecord` and `ActionRecord` ride on an entry and say how the tables 
 actions look after it; a store writes both in one transaction. Not here: any store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -30,7 +30,7 @@ class NodeRecord:
 
     since_ns  the instant of the last change of status, on the monitor's clock; the store keeps it
               as wall-clock time, because the monitor's clock means nothing after a reboot
-    address   the raw socket address last heard from (`core.intake.PEER_SIZE` bytes) or b""
+    address   the raw socket address last heard from (`core.peers.PEER_SIZE` bytes) or b""
     via       how it reports: `udp`, `http`, `ping` or, never heard, the empty string
     """
 
@@ -88,7 +88,7 @@ class Recovered:
     """What a store hands back at start; instants are on the clock of the asking process."""
 
     sequence: int = 0
-    nodes: tuple[NodeRecord, ...] = ()
+    nodes: Sequence[NodeRecord] = ()
     actions: tuple[ActionRecord, ...] = ()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from beatward.core.detect import Detector
 from beatward.core.guard import Drops, Pauses
-from beatward.core.instants import NEVER, format_duration
+from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.intake import Via
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.protocol.record import exit_code_from_field
@@ -76,7 +76,7 @@ def gather(rooms: Rooms, slot: int, at_ns: int, *, exit_field: int | None = None
     due = int(detector.due_ns(one)[0])
     via = int(registry.via[slot])
     margin = int(detector.margin_ns(one)[0]) if due != NEVER else 0
-    interval = int(registry.interval_ns[slot])
+    interval = int(registry.interval_ms[slot]) * MILLISECOND
     return Facts(
         node=registry.names[slot],
         status=Status(membership.status[slot]),

@@ -20,14 +20,23 @@ from beatward.core.detect import Detector
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
 from beatward.core.membership import Cause, Change, Membership, Status
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind
-from beatward.core.registry import Registry, first_of_each
+from beatward.core.registry import Registry
 from beatward.core.voice import Voice
 
 # One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
 # rounds only its newest is taken, so that nobody can make a turn quadratic.
 ROUNDS_MAX = 4
+# The same for what is rarer: proofs of new lives, answers, goodbyes. What is beyond is refused.
+TURNS_MAX = 16
 _YES = np.ones(1, np.bool_)
 _ONE = np.ones(1, np.int64)
+# As plain numbers: a look into an enumeration takes as long as a step over a hundred rows.
+_ALIVE, _ILL, _ACKNOWLEDGE = int(Status.ALIVE), int(Health.ILL), int(Flag.ACKNOWLEDGE)
+# Who is not expected to speak, and who is asked to.
+_GONE = np.zeros(len(Status), np.bool_)
+_GONE[[Status.DEAD, Status.LEFT]] = True
+_ASKED = _GONE.copy()
+_ASKED[Status.SUSPECT] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Heard:
 
 
 class Hearing:
-    """Takes batches; holds nothing of its own but scratch space and what it found in a batch."""
+    """Takes batches; holds nothing of its own but what it found in a batch."""
 
     def __init__(
         self,
@@ -63,7 +72,7 @@ class Hearing:
         self._lives: list[int] = []
         self._exit_fields: dict[int, int] = {}
         # Slots whose life has proved itself in this batch: they have just echoed the session.
-        self._begun: list[int] = []
+        self._begun: list[IntArray] = []
 
     def take(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> Heard:
         """Take one authenticated batch.
@@ -81,9 +90,11 @@ class Hearing:
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
         beats = beats.take(self._believed(beats, now_ns))
         kind = beats.records["kind"]
-        self._take_heartbeats(beats.take(kind == Kind.HEARTBEAT), now_ns, stale=stale)
-        self._take_replies(beats.take(kind == Kind.PROBE_REPLY), now_ns)
-        self._take_goodbyes(beats.take(kind == Kind.GOODBYE), now_ns)
+        is_heartbeat = kind == Kind.HEARTBEAT
+        self._take_heartbeats(beats.take(is_heartbeat), now_ns, stale=stale)
+        if not is_heartbeat.all():
+            self._take_replies(beats.take(kind == Kind.PROBE_REPLY), now_ns)
+            self._take_goodbyes(beats.take(kind == Kind.GOODBYE), now_ns)
 
     # -- which life speaks -------------------------------------------------------------------
 
@@ -91,52 +102,86 @@ class Hearing:
         """Return which rows come from a life that has proved itself; new lives may do so here."""
         registry = self._registry
         incarnation = beats.records["incarnation"].astype(np.int64)
-        believed = registry.proven[beats.slots] & (incarnation == registry.incarnation[beats.slots])
-        for i in np.flatnonzero(~believed):
-            believed[i] = self._meets_life(beats, int(i), int(incarnation[i]), now_ns)
+        believed: BoolArray = registry.proven[beats.slots]
+        believed &= incarnation == registry.incarnation[beats.slots]
+        if believed.all():
+            return believed
+        # Row after row of each node: one may begin the life that the next belongs to.
+        rounds, rest = self._rounds(beats.slots, np.flatnonzero(~believed))
+        for rows in rounds:
+            believed[rows] = self._meet_lives(beats, rows, incarnation[rows], now_ns)
+        if len(rest):
+            is_old = incarnation[rest] < registry.incarnation[beats.slots[rest]]
+            proves = beats.records["echo"][rest] == self._voice.session
+            believed[rest] = ~is_old & proves & registry.proven[beats.slots[rest]]
+            self._intake.refuse(Reject.OLD_LIFE, int(is_old.sum()))
+            self._intake.refuse(Reject.UNPROVEN, int((~is_old & ~believed[rest]).sum()))
         # A life that proved itself in this batch ends the one before it, also for earlier rows.
         current = incarnation == registry.incarnation[beats.slots]
         self._intake.refuse(Reject.OLD_LIFE, int((believed & ~current).sum()))
         both: BoolArray = believed & current
         return both
 
-    def _meets_life(self, beats: Heartbeats, row: int, incarnation: int, now_ns: int) -> bool:
-        registry = self._registry
-        slot = int(beats.slots[row])
-        said = beats.records[row]
-        known = int(registry.incarnation[slot])
-        if incarnation < known:
-            self._intake.refuse(Reject.OLD_LIFE, 1)
-            if int(said["flags"]) & Flag.ACKNOWLEDGE and beats.via == Via.UDP:
-                # Tells an agent whose clock is behind which incarnation it has to exceed.
-                self._voice.acknowledge(slot, 0, beats.peers[row].tobytes())
-            return False
+    def _rounds(self, slots: IntArray, rows: IntArray) -> tuple[list[IntArray], IntArray]:
+        """Divide rows into rounds in which each slot is at most once, in order; return what does
+        not fit into TURNS_MAX of them too.
+        """
+        rounds: list[IntArray] = []
+        while len(rows) and len(rounds) < TURNS_MAX:
+            first = self._registry.first_of_each(slots[rows])
+            rounds.append(rows[first])
+            rows = rows[~first]
+        return rounds, rows
+
+    def _meet_lives(
+        self, beats: Heartbeats, rows: IntArray, incarnation: IntArray, now_ns: int
+    ) -> BoolArray:
+        """Return which rows (k,) of distinct slots are to be believed, though a life of which
+        nothing is known speaks there.
+        """
+        registry, slots = self._registry, beats.slots[rows]
+        known, echo = registry.incarnation[slots], beats.records["echo"][rows]
+        is_old = incarnation < known
         # A life that proved itself a row before proves no other row of this batch: its sequence is
         # not known yet, so a heartbeat recorded long ago would pass for news (seed 47).
-        proves = int(said["echo"]) == self._voice.session
-        if not proves and not self._answers(beats.slots[[row]], said["echo"], now_ns)[0]:
-            self._intake.refuse(Reject.UNPROVEN, 1)
-            if beats.via == Via.UDP:
-                self._challenge_life(beats, row, incarnation, now_ns)
-            return False
-        if incarnation == known and registry.proven[slot]:
-            return True
-        registry.begin_life(slot, incarnation)
-        self._detector.forget(np.array([slot]))
-        self._begun.append(slot)
-        if incarnation > known:
-            self._lives.append(slot)
-        return True
+        proves = (echo == self._voice.session) | self._answers(slots, echo, now_ns)
+        believed: BoolArray = ~is_old & proves
+        self._intake.refuse(Reject.OLD_LIFE, int(is_old.sum()))
+        unproven = ~is_old & ~proves
+        self._intake.refuse(Reject.UNPROVEN, int(unproven.sum()))
+        if beats.via == Via.UDP:
+            asks = beats.records["flags"][rows] & _ACKNOWLEDGE != 0
+            # Tells agents whose clock is behind which incarnation they have to exceed.
+            self._tell_known_life(beats, rows[is_old & asks])
+            self._challenge_lives(beats, rows[unproven], incarnation[unproven], now_ns)
+        begins = believed & ~((incarnation == known) & registry.proven[slots])
+        self._begin_lives(slots[begins], incarnation[begins], known[begins])
+        return believed
 
-    def _challenge_life(self, beats: Heartbeats, row: int, incarnation: int, now_ns: int) -> None:
+    def _tell_known_life(self, beats: Heartbeats, rows: IntArray) -> None:
+        if len(rows):
+            nothing = np.zeros(len(rows), np.int64)
+            self._voice.acknowledge(beats.slots[rows], nothing, beats.peers[rows])
+
+    def _begin_lives(self, slots: IntArray, incarnation: IntArray, known: IntArray) -> None:
+        if not len(slots):
+            return
+        self._registry.begin_lives(slots, incarnation)
+        self._detector.forget(slots)
+        self._begun.append(slots)
+        self._lives.extend(slots[incarnation > known].tolist())
+
+    def _challenge_lives(
+        self, beats: Heartbeats, rows: IntArray, incarnation: IntArray, now_ns: int
+    ) -> None:
         # The probe has to name the life it asks; the registry still holds the one before.
-        slot = int(beats.slots[row])
-        known = self._registry.incarnation[slot]
-        gone = self._membership.status[slot] in (Status.DEAD, Status.LEFT)
-        number = self._number(slot, now_ns) if gone else self._voice.session
-        self._registry.incarnation[slot] = incarnation
-        self._voice.probe(slot, number, peer=beats.peers[row].tobytes())
-        self._registry.incarnation[slot] = known
+        if not len(rows):
+            return
+        slots = beats.slots[rows]
+        numbers = np.full(len(slots), self._voice.session, np.int64)
+        gone = _GONE[self._membership.status[slots]]
+        numbers[gone] = self._numbers(slots[gone], now_ns)
+        self._voice.probe_lives(slots, numbers, incarnation, beats.peers[rows])
 
     # -- heartbeats --------------------------------------------------------------------------
 
@@ -145,15 +190,14 @@ class Hearing:
         while len(beats.slots):
             sequence = beats.records["sequence"].astype(np.int64)
             fresh = sequence > self._registry.sequence[beats.slots]
+            if rounds == ROUNDS_MAX:
+                fresh &= _newest_of_each(beats)
             self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
             beats = beats.take(fresh)
-            if rounds == ROUNDS_MAX:
-                newest = _newest_of_each(beats)
-                self._intake.refuse(Reject.REPLAY, int(len(newest) - newest.sum()))
-                beats = beats.take(newest)
-            scratch = np.empty(self._registry.count, np.int64)
-            first = first_of_each(beats.slots, scratch)
+            first = self._registry.first_of_each(beats.slots)
             self._observe(beats.take(first), now_ns, learn=not stale)
+            if first.all():
+                return
             beats = beats.take(~first)
             rounds += 1
 
@@ -165,45 +209,39 @@ class Hearing:
         sequence = said["sequence"].astype(np.int64)
         steps = sequence - self._registry.sequence[slots]
         self._note(beats, sequence)
-        self._note_gauges(beats)
         self._detector.observe(slots, steps, interval_ns(said), beats.arrived_ns, learn=learn)
-        self._acknowledge(beats)
         timely = self._detector.deadline_ns[slots] > now_ns
-        answered = self._answers(slots, said["echo"], now_ns)
-        if beats.via != Via.UDP:
-            # It cannot be probed, so its word counts; its schedule is taken anew from here.
-            late = slots[~timely]
-            self._detector.reanchor(late)
-            self._detector.extend(late, now_ns + self._detector.timeout_ns(late))
-            timely[:] = answered[:] = True
-        self._judge(slots, timely, answered, now_ns)
+        if beats.via == Via.UDP:
+            self._acknowledge(beats)
+            self._judge(beats, timely, None, now_ns)
+            return
+        # It cannot be probed, so its word counts; its schedule is taken anew from here.
+        late = slots[~timely]
+        self._detector.reanchor(late)
+        self._detector.extend(late, now_ns + self._detector.timeout_ns(late))
+        everyone = np.ones(len(slots), np.bool_)
+        self._judge(beats, everyone, everyone, now_ns)
 
     def _note(self, beats: Heartbeats, sequence: IntArray) -> None:
         registry, slots, said = self._registry, beats.slots, beats.records
         self.accepted_count += len(slots)
         registry.sequence[slots] = sequence
-        registry.interval_ns[slots] = interval_ns(said)
+        registry.interval_ms[slots] = said["interval_ms"]
         registry.heard_ns[slots] = beats.arrived_ns
         registry.via[slots] = beats.via
+        registry.condition[slots] = said["condition"]
+        registry.gauges[slots] = said["gauges"]
         if beats.via == Via.UDP:
-            registry.note_peers(slots, beats.peers)
+            registry.peers.note(slots, beats.peers)
         else:
             # An HTTP heartbeat has no address for datagrams, so nothing is sent to it.
-            registry.forget_peers(slots)
-
-    def _note_gauges(self, beats: Heartbeats) -> None:
-        registry, slots, said = self._registry, beats.slots, beats.records
-        registry.health[slots] = said["status"]
-        registry.cpu[slots] = said["cpu"]
-        registry.memory[slots] = said["memory"]
-        registry.load[slots] = said["load"]
+            registry.peers.clear(slots)
 
     def _acknowledge(self, beats: Heartbeats) -> None:
-        if beats.via != Via.UDP:
-            return
-        for i in np.flatnonzero(beats.records["flags"] & Flag.ACKNOWLEDGE):
-            sequence = int(beats.records["sequence"][i])
-            self._voice.acknowledge(int(beats.slots[i]), sequence, beats.peers[i].tobytes())
+        asks = beats.records["flags"] & _ACKNOWLEDGE != 0
+        if asks.any():
+            beats = beats.take(asks)
+            self._voice.acknowledge(beats.slots, beats.records["sequence"], beats.peers)
 
     def _answers(self, slots: IntArray, echo: npt.NDArray[np.uint32], now_ns: int) -> BoolArray:
         """Return which echoes (k,) are the number that their node is asked for now."""
@@ -213,15 +251,36 @@ class Hearing:
         in_time: BoolArray = now_ns < membership.answer_by_ns[slots]
         return right & in_time
 
-    def _judge(self, slots: IntArray, timely: BoolArray, answered: BoolArray, now_ns: int) -> None:
-        """Let fresh news change statuses, and probe the dead who seem to speak."""
+    def _judge(
+        self, beats: Heartbeats, timely: BoolArray, answered: BoolArray | None, now_ns: int
+    ) -> None:
+        """Let fresh news (k,) of distinct slots change statuses, and probe the dead who speak.
+
+        answered   None: as the echoes say
+        """
+        slots, membership = beats.slots, self._membership
+        status = membership.status[slots]
+        well = beats.records["status"] != _ILL
+        # To who is alive and well, nothing happens; so it is for nearly everybody nearly always.
+        stirred = (status != _ALIVE) | ~well
+        if stirred.any():
+            if answered is None:
+                echo = beats.records["echo"][stirred]
+                answers = self._answers(slots[stirred], echo, now_ns)
+            else:
+                answers = answered[stirred]
+            self._stir(slots[stirred], timely[stirred], answers, now_ns)
+        membership.watch(slots, self._detector.deadline_ns[slots])
+
+    def _stir(self, slots: IntArray, timely: BoolArray, answered: BoolArray, now_ns: int) -> None:
         membership = self._membership
         status = membership.status[slots]
-        gone = (status == Status.DEAD) | (status == Status.LEFT)
+        gone = _GONE[status]
         self._change(slots[(status == Status.NEW) | (gone & answered)], Cause.HEARD, now_ns)
         self._change(slots[(status == Status.SUSPECT) & timely], Cause.REFUTED, now_ns)
-        for slot in slots[gone & ~answered]:
-            self._voice.probe(int(slot), self._number(int(slot), now_ns))
+        silent = slots[gone & ~answered]
+        if len(silent):
+            self._voice.probe(silent, self._numbers(silent, now_ns))
         steady = slots[(status == Status.RECOVERING) & timely]
         self._change(membership.steady(steady), Cause.STEADY, now_ns)
         # Asked again: a node whose very first word is that it is ill is ALIVE only since just now.
@@ -229,17 +288,17 @@ class Hearing:
         well = self._registry.health[slots] != Health.ILL
         self._change(slots[(status == Status.ALIVE) & ~well], Cause.ILL, now_ns)
         self._change(slots[(status == Status.FAILING) & well], Cause.WELL, now_ns)
-        membership.watch(slots, self._detector.deadline_ns[slots])
 
-    def _number(self, slot: int, now_ns: int) -> int:
-        """Return the number to ask one who is gone; one that can still be answered stays.
+    def _numbers(self, slots: IntArray, now_ns: int) -> IntArray:
+        """Return the numbers (k,) to ask those who are gone; ones that can be answered stay.
 
         The interval may be shorter than the way there and back.
         """
         membership = self._membership
-        if membership.challenge[slot] == 0 or now_ns >= membership.answer_by_ns[slot]:
-            membership.ask(np.array([slot]), np.array([self._voice.challenge()]), now_ns)
-        return int(membership.challenge[slot])
+        ended = (membership.challenge[slots] == 0) | (now_ns >= membership.answer_by_ns[slots])
+        asked = slots[ended]
+        membership.ask(asked, self._voice.challenges(len(asked)), now_ns)
+        return membership.challenge[slots].astype(np.int64)
 
     def _change(self, slots: IntArray, cause: Cause, now_ns: int) -> None:
         if len(slots):
@@ -248,62 +307,65 @@ class Hearing:
     # -- answers to probes -------------------------------------------------------------------
 
     def _take_replies(self, beats: Heartbeats, now_ns: int) -> None:
-        for i in range(len(beats.slots)):
-            slot = int(beats.slots[i])
-            self._take_reply(slot, beats.take(np.array([i])), now_ns)
+        rounds, rest = self._rounds(beats.slots, np.arange(len(beats.slots)))
+        for rows in rounds:
+            self._take_distinct_replies(beats.at(rows), now_ns)
+        self._intake.refuse(Reject.LATE_REPLY, len(rest))
 
-    def _take_reply(self, slot: int, reply: Heartbeats, now_ns: int) -> None:
-        """Believe an answer that echoes the number asked of this node now, and no other.
+    def _take_distinct_replies(self, replies: Heartbeats, now_ns: int) -> None:
+        """Believe answers that echo the number asked of their node now, and no others.
 
-        It is not a heartbeat: it says nothing about the schedule, and leaves its place in the
+        They are no heartbeats: they say nothing about the schedule, and leave their place in the
         sequence to the heartbeat that may still be under way.
         """
-        registry, membership = self._registry, self._membership
-        status = Status(membership.status[slot])
-        sequence = int(reply.records["sequence"][0])
-        slots = np.array([slot])
-        answered = self._answers(slots, reply.records["echo"], now_ns)
-        asked = status in (Status.SUSPECT, Status.DEAD, Status.LEFT) and answered[0]
-        proves_life = slot in self._begun
-        if not (asked or proves_life) or sequence < registry.sequence[slot]:
-            self._intake.refuse(Reject.LATE_REPLY, 1)
-            return
-        if answered[0]:
-            membership.challenge[slot] = 0
+        registry, slots = self._registry, replies.slots
+        sequence = replies.records["sequence"].astype(np.int64)
+        answered = self._answers(slots, replies.records["echo"], now_ns)
+        believed = _ASKED[self._membership.status[slots]] & answered
+        for begun in self._begun:
+            believed |= np.isin(slots, begun)
+        believed &= sequence >= registry.sequence[slots]
+        self._intake.refuse(Reject.LATE_REPLY, int(len(slots) - believed.sum()))
+        replies, sequence, answered = replies.take(believed), sequence[believed], answered[believed]
+        slots = replies.slots
+        self._membership.challenge[slots[answered]] = 0
         # The heartbeat of this very slot may still come, so the reply stands one before it.
-        heard = np.array([max(sequence - 1, int(registry.sequence[slot]))], np.int64)
-        steps = heard - registry.sequence[slots]
-        self._note(reply, heard)
-        self._note_gauges(reply)
-        if answered[0]:
-            registry.settle_peer(slot)
+        before = registry.sequence[slots]
+        heard = np.maximum(sequence - 1, before)
+        self._note(replies, heard)
+        registry.peers.settle(slots[answered])
         self._detector.observe(
-            slots, steps, interval_ns(reply.records), reply.arrived_ns, learn=False
+            slots, heard - before, interval_ns(replies.records), replies.arrived_ns, learn=False
         )
-        self._judge(slots, _YES, answered, now_ns)
+        self._judge(replies, np.ones(len(slots), np.bool_), answered, now_ns)
 
     # -- goodbyes ----------------------------------------------------------------------------
 
     def _take_goodbyes(self, beats: Heartbeats, now_ns: int) -> None:
-        for i in range(len(beats.slots)):
-            slot, said = int(beats.slots[i]), beats.records[i]
-            if int(said["sequence"]) < self._registry.sequence[slot]:
-                self._intake.refuse(Reject.REPLAY, 1)
-                continue
-            self.accepted_count += 1
-            self._registry.sequence[slot] = int(said["sequence"])
-            if beats.via == Via.UDP and int(said["flags"]) & Flag.ACKNOWLEDGE:
-                peer = beats.peers[i].tobytes()
-                self._voice.acknowledge(slot, int(said["sequence"]), peer)
-            exited = int(said["status"]) == Farewell.EXITED
-            if exited:
-                self._exit_fields[slot] = int(said["cpu"])
-            # Its schedule ends here, and what it says later is no place on it.
-            self._detector.reanchor(np.array([slot]))
-            # An answer of before the goodbye may still be under way; it must not undo this.
-            self._membership.challenge[slot] = 0
-            cause = Cause.EXITED if exited else Cause.GOODBYE
-            self._change(np.array([slot]), cause, now_ns)
+        rounds, rest = self._rounds(beats.slots, np.arange(len(beats.slots)))
+        for rows in rounds:
+            self._take_distinct_goodbyes(beats.at(rows), now_ns)
+        self._intake.refuse(Reject.REPLAY, len(rest))
+
+    def _take_distinct_goodbyes(self, beats: Heartbeats, now_ns: int) -> None:
+        sequence = beats.records["sequence"].astype(np.int64)
+        fresh = sequence >= self._registry.sequence[beats.slots]
+        self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
+        beats, sequence = beats.take(fresh), sequence[fresh]
+        slots = beats.slots
+        self.accepted_count += len(slots)
+        self._registry.sequence[slots] = sequence
+        if beats.via == Via.UDP:
+            self._acknowledge(beats)
+        # Their schedules end here, and what they say later is no place on them.
+        self._detector.reanchor(slots)
+        # An answer of before the goodbye may still be under way; it must not undo this.
+        self._membership.challenge[slots] = 0
+        exited = beats.records["status"] == Farewell.EXITED
+        codes = beats.records["cpu"][exited].tolist()
+        self._exit_fields.update(zip(slots[exited].tolist(), codes, strict=True))
+        self._change(slots[exited], Cause.EXITED, now_ns)
+        self._change(slots[~exited], Cause.GOODBYE, now_ns)
 
     # -- the bare URL ------------------------------------------------------------------------
 
@@ -312,15 +374,13 @@ class Hearing:
 
         It has no life and proves none: a datagram of a life of the same name still has to.
         """
-        for i in range(len(beats.slots)):
-            one = beats.take(np.array([i]))
-            sequence = self._registry.sequence[one.slots] + 1
-            self._note(one, sequence)
-            self._note_gauges(one)
+        for row in range(len(beats.slots)):
+            one = beats.at(np.array([row]))
+            self._note(one, self._registry.sequence[one.slots] + 1)
             self._detector.observe(
                 one.slots, _ONE, interval_ns(one.records), one.arrived_ns, learn=False
             )
-            self._judge(one.slots, _YES, _YES, now_ns)
+            self._judge(one, _YES, _YES, now_ns)
 
 
 def _newest_of_each(beats: Heartbeats) -> BoolArray:

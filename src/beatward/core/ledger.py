@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord
 from beatward.core.explanation import VIA_WORDS, Rooms, gather, numbers, sentence
 from beatward.core.instants import MILLISECOND, format_duration
@@ -142,8 +144,8 @@ class Ledger:
             cause=Cause(membership.cause[slot]).word,
             since_ns=int(membership.since_ns[slot]),
             incarnation=int(registry.incarnation[slot]),
-            interval_ns=int(registry.interval_ns[slot]),
-            address=registry.peer[slot].tobytes() if via == "udp" else b"",
+            interval_ns=int(registry.interval_ms[slot]) * MILLISECOND,
+            address=registry.peers.of(np.array([slot])).tobytes() if via == "udp" else b"",
             via=via,
             labels=dict(registry.labels.get(slot, {})),
         )

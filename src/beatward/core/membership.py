@@ -27,6 +27,7 @@ from beatward.core.registry import grown
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+CodeArray = npt.NDArray[np.uint8]
 
 
 class Status(IntEnum):
@@ -156,9 +157,11 @@ class Membership:
         self.status = np.zeros(capacity, np.uint8)
         self.cause = np.zeros(capacity, np.uint8)
         self.since_ns: IntArray = np.zeros(capacity, np.int64)
-        self.due_ns: IntArray = np.full(capacity, NEVER, np.int64)
-        self.window_ends_ns: IntArray = np.full(capacity, NEVER, np.int64)
-        self.probes_sent: IntArray = np.zeros(capacity, np.int64)
+        self.due_ns: IntArray = np.zeros(capacity, np.int64)
+        # What only suspects, the dead and the returning have; a healthy fleet never writes it, and
+        # pages that nobody wrote take no memory.
+        self.window_ends_ns: IntArray = np.zeros(capacity, np.int64)
+        self.probes_sent = np.zeros(capacity, np.uint32)
         self.challenge = np.zeros(capacity, np.uint32)
         self.answer_by_ns: IntArray = np.zeros(capacity, np.int64)
         self.good_count = np.zeros(capacity, np.uint8)
@@ -167,19 +170,24 @@ class Membership:
         """Make room for more slots."""
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
-                never = name in ("due_ns", "window_ends_ns")
-                setattr(self, name, grown(value, capacity, NEVER if never else 0))
+                setattr(self, name, grown(value, capacity))
 
-    def place(self, slot: int, status: Status, cause: Cause, *, since_ns: int, due_ns: int) -> None:
-        """Put a slot into a status without a transition: enrolment and restart only."""
-        self.status[slot] = status
-        self.cause[slot] = cause
-        self.since_ns[slot] = since_ns
-        self.due_ns[slot] = due_ns
-        self.window_ends_ns[slot] = NEVER
-        self.probes_sent[slot] = 0
-        self.challenge[slot] = 0
-        self.good_count[slot] = 0
+    def place(
+        self,
+        slots: IntArray,
+        status: CodeArray | int,
+        cause: CodeArray | int,
+        *,
+        since_ns: IntArray | int,
+        due_ns: IntArray | int,
+    ) -> None:
+        """Put slots (k,) into statuses without a transition: enrolment and restart only."""
+        self.status[slots] = status
+        self.cause[slots] = cause
+        self.since_ns[slots] = since_ns
+        self.due_ns[slots] = due_ns
+        for array in (self.window_ends_ns, self.probes_sent, self.challenge, self.good_count):
+            array[slots[array[slots] != 0]] = 0
 
     def apply(self, slots: IntArray, cause: Cause, at_ns: int) -> list[Change]:
         """Change the status of distinct slots for a cause; where the table is silent, nothing.
@@ -196,9 +204,9 @@ class Membership:
         self.status[changed] = after[moved]
         self.cause[changed] = cause
         self.since_ns[changed] = at_ns
-        self.good_count[changed] = 0
+        self.good_count[changed[self.good_count[changed] != 0]] = 0
         if cause != Cause.OVERDUE:
-            self.window_ends_ns[changed] = NEVER
+            self.window_ends_ns[changed[self.window_ends_ns[changed] != 0]] = 0
             self.due_ns[changed[~WATCHED[after[moved]]]] = NEVER
         return changes
 
@@ -222,7 +230,7 @@ class Membership:
         ended = suspect & (self.window_ends_ns[rung] <= now_ns)
         return Due(rung[~suspect], rung[suspect & ~ended], rung[ended])
 
-    def suspect(self, slots: IntArray, challenges: npt.NDArray[np.uint32], now_ns: int) -> None:
+    def suspect(self, slots: IntArray, challenges: IntArray, now_ns: IntArray | int) -> None:
         """Open the probing window of slots that have just become SUSPECT."""
         self.window_ends_ns[slots] = now_ns + self.settings.window_ns
         self.probes_sent[slots] = 0
@@ -233,7 +241,7 @@ class Membership:
         self.window_ends_ns[slots] = now_ns + self.settings.window_ns
         self.answer_by_ns[slots] = now_ns + 2 * self.settings.window_ns
 
-    def ask(self, slots: IntArray, challenges: npt.NDArray[np.uint32], now_ns: int) -> None:
+    def ask(self, slots: IntArray, challenges: IntArray, now_ns: IntArray | int) -> None:
         """Note the number that slots are asked for from now on, and until when it may be answered.
 
         One window longer than it is asked: the answer to its last probe is under way then. Not

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from beatward.core.columns import NodeColumns
 from beatward.core.detect import DETECTORS, DetectorSettings
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Recovered
+from beatward.core.entry import ActionRecord, Entry, Event, Recovered
 from beatward.core.explanation import VIA_CODES, Rooms
 from beatward.core.guard import DOUBTS_MAX, Guard, GuardSettings
 from beatward.core.hearing import Hearing
-from beatward.core.instants import NEVER, SECOND, format_duration
+from beatward.core.instants import MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.intake import (
     BoolArray,
     Datagrams,
@@ -134,36 +135,36 @@ class Monitor:
         """
         self._ledger.sequence = self._journaled = recovered.sequence
         self._ledger.rooms = replace(self._ledger.rooms, started_ns=now_ns)
-        for record in recovered.nodes:
-            self._restore_node(record, now_ns)
+        self._restore_nodes(NodeColumns.of(recovered.nodes), now_ns)
         self._ledger.record(
             Event.STARTED,
             now_ns,
-            explanation=f"the monitor began a session with {len(recovered.nodes)} known nodes",
-            detail={"nodes": len(recovered.nodes), "actions": len(recovered.actions)},
+            explanation=f"the monitor began a session with {len(self._registry)} known nodes",
+            detail={"nodes": len(self._registry), "actions": len(recovered.actions)},
         )
         for action in recovered.actions:
             self._restore_action(action, now_ns)
 
-    def _restore_node(self, record: NodeRecord, now_ns: int) -> None:
-        slot = self._enrol(record.name, record.labels)
+    def _restore_nodes(self, nodes: NodeColumns, now_ns: int) -> None:
+        if not len(nodes):
+            return
         registry, membership = self._registry, self._membership
-        registry.incarnation[slot] = record.incarnation
-        registry.interval_ns[slot] = record.interval_ns
-        if record.address:
-            registry.peer[slot] = np.frombuffer(record.address, np.uint8)
-        registry.via[slot] = VIA_CODES.get(record.via, NO_VIA)
-        status = Status[record.status.upper()]
-        grace_ns = now_ns + self._grace_ns(slot)
-        membership.place(
-            slot,
-            status,
-            Cause[record.cause.upper()],
-            since_ns=record.since_ns,
-            due_ns=grace_ns if WATCHED[status] else NEVER,
-        )
-        if status == Status.SUSPECT:
-            self._open_window(np.array([slot]), grace_ns)
+        slots = registry.enrol_new(nodes.names, nodes.node)
+        self._make_room()
+        self._detector.forget(slots)
+        registry.labels.update({int(slots[row]): said for row, said in nodes.labels.items()})
+        registry.incarnation[slots] = nodes.incarnation
+        registry.interval_ms[slots] = nodes.interval_ns // MILLISECOND
+        registry.via[slots] = nodes.via.numbered({**VIA_CODES, "": NO_VIA})
+        there = nodes.address.any(axis=1)
+        registry.peers.note(slots[there], nodes.address[there])
+        status = nodes.status.numbered({one.word: int(one) for one in Status})
+        cause = nodes.cause.numbered({one.word: int(one) for one in Cause})
+        grace_ns = now_ns + self._grace_ns(slots)
+        due_ns = np.where(WATCHED[status], grace_ns, NEVER)
+        membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
+        suspect = status == Status.SUSPECT
+        self._open_window(slots[suspect], grace_ns[suspect])
 
     def _restore_action(self, record: ActionRecord, now_ns: int) -> None:
         settings = self._outbox.settings(record.name)
@@ -309,14 +310,12 @@ class Monitor:
         )
 
     def _probe(self, slots: IntArray, now_ns: int) -> None:
-        sent = np.zeros(len(slots), np.bool_)
-        for i, slot in enumerate(slots):
-            sent[i] = self._voice.probe(int(slot), int(self._membership.challenge[slot]))
-        self._membership.probe(slots, now_ns, sent=sent)
+        if len(slots):
+            sent = self._voice.probe(slots, self._membership.challenge[slots].astype(np.int64))
+            self._membership.probe(slots, now_ns, sent=sent)
 
-    def _open_window(self, slots: IntArray, now_ns: int) -> None:
-        challenges = np.array([self._voice.challenge() for _ in slots], np.uint32)
-        self._membership.suspect(slots, challenges, now_ns)
+    def _open_window(self, slots: IntArray, now_ns: IntArray | int) -> None:
+        self._membership.suspect(slots, self._voice.challenges(len(slots)), now_ns)
         self._membership.due_ns[slots] = now_ns
 
     def _begin_deadlines_anew(self, pause_ns: int, now_ns: int) -> None:
@@ -365,7 +364,7 @@ class Monitor:
             case "forget":
                 self._forget(slot, now_ns)
             case "mail":
-                self._voice.probe(slot, self._voice.session, mail=True)
+                self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
 
     def _join(self, order: Order, now_ns: int) -> None:
         known = self._registry.slot_of(order.name) >= 0
@@ -379,22 +378,25 @@ class Monitor:
         if known:
             return
         self._membership.place(
-            slot,
+            np.array([slot]),
             Status.NEW,
             Cause.ENROLLED,
             since_ns=now_ns,
-            due_ns=now_ns + self._grace_ns(slot),
+            due_ns=now_ns + self.settings.start_grace_ns,
         )
         self._ledger.record_node(Event.JOINED, slot, now_ns, f"{order.name} was enrolled")
 
     def _resume(self, slot: int, now_ns: int) -> None:
         self._order_change(slot, Cause.RESUME, now_ns)
         if self._membership.status[slot] == Status.NEW:
-            self._membership.due_ns[slot] = now_ns + self._grace_ns(slot)
+            slots = np.array([slot])
+            self._membership.due_ns[slots] = now_ns + self._grace_ns(slots)
 
     def _forget(self, slot: int, now_ns: int) -> None:
         name = self._registry.names[slot]
-        self._membership.place(slot, Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER)
+        self._membership.place(
+            np.array([slot]), Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER
+        )
         self._detector.forget(np.array([slot]))
         self._registry.forget(slot)
         for settled in self._outbox.withdraw(name, f"{name} was removed on request"):
@@ -409,13 +411,16 @@ class Monitor:
 
     def _enrol(self, name: str, labels: Mapping[str, str]) -> int:
         slot, new = self._registry.enrol(name, labels)
-        if self._membership.status.shape[0] < self._registry.capacity:
-            self._membership.grow(self._registry.capacity)
-            self._detector.grow(self._registry.capacity)
+        self._make_room()
         if new:
             self._detector.forget(np.array([slot]))
         return slot
 
-    def _grace_ns(self, slot: int) -> int:
+    def _make_room(self) -> None:
+        if self._membership.status.shape[0] < self._registry.capacity:
+            self._membership.grow(self._registry.capacity)
+            self._detector.grow(self._registry.capacity)
+
+    def _grace_ns(self, slots: IntArray) -> IntArray:
         # Twice a long interval, or else a node that beats once an hour would never make it.
-        return max(self.settings.start_grace_ns, 2 * int(self._registry.interval_ns[slot]))
+        return np.maximum(self.settings.start_grace_ns, 2 * self._registry.interval_ns(slots))

@@ -1,29 +1,43 @@
 """Identity -> slot: a dense index into every array of the monitor, and the life of each node.
 
-A node is a row: identity, the secret of its tags, current incarnation and whether it has proved
-itself in this session, highest sequence heard, last address. Slots of forgotten nodes are used
-again. Arrays double when they are full. Not here: what a status is (`core.membership`) and
-deadlines (`detect`).
+A node is a row: identity, name, the secret of its tags, current incarnation and whether it has
+proved itself in this session, highest sequence heard, what it said of itself. Slots of forgotten
+nodes are used again. Not here: what a status is (`core.membership`) and deadlines (`detect`).
+
+Arrays begin as zeros and are written when a slot is taken, because zeros that nobody wrote cost no
+memory: so the room for four million nodes can be kept as soon as a fleet is large, and from then
+on the wheel never stops to copy. Until there it doubles, which takes 8 ms at the most.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.index import SlotIndex
+from beatward.core.instants import MILLISECOND
+from beatward.core.peers import Peers
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import NO_GAUGE
 from beatward.core.tags import FASTEST, Tags
 
-_PEER_SIZE = 28
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+NodeArray = npt.NDArray[np.uint64]
 
-# Numpy allocates these lazily; below a thousand nodes the size is of no account.
 _CAPACITY_MIN = 1024
+_LEAP = 65_536
+_CAPACITY_LARGE = 1 << 22
 NO_VIA = 255  # never heard
 # How many forgotten nodes are remembered, for at most 16 MB; see `Registry.forget`.
 PAST_MAX = 65_536
+
+# The words of a record that hold several fields at once, see `core.intake.RECORD`.
+_CONDITION = np.dtype([("status", "u1"), ("flags", "u1"), ("cpu", "<u2")])
+_GAUGES = np.dtype([("memory", "<u2"), ("load", "<u2")])
+_NO_CONDITION = int.from_bytes(bytes(2) + NO_GAUGE.to_bytes(2, "little"), "little")
+_NO_GAUGES = int.from_bytes(2 * NO_GAUGE.to_bytes(2, "little"), "little")
 
 
 class Registry:
@@ -33,35 +47,65 @@ class Registry:
         self._master = master
         self.tags = tags
         self._past_max = past_max
-        self.capacity = _CAPACITY_MIN
+        self.capacity = capacity = _CAPACITY_MIN
         self.count = 0  # slots ever used; free ones lie below it
-        self.names: list[str] = []
         self.labels: dict[int, Mapping[str, str]] = {}
-        self._slots: dict[int, int] = {}
+        self._index = SlotIndex()
         self._free: list[int] = []
         self._past: dict[int, tuple[int, int, bool]] = {}
-        self.node = np.zeros(self.capacity, np.uint64)
-        self.incarnation = np.zeros(self.capacity, np.int64)
-        self.proven = np.zeros(self.capacity, np.bool_)
-        self.sequence = np.full(self.capacity, -1, np.int64)
-        self.interval_ns = np.zeros(self.capacity, np.int64)
-        self.heard_ns = np.zeros(self.capacity, np.int64)
-        self.health = np.zeros(self.capacity, np.uint8)
-        self.via = np.full(self.capacity, NO_VIA, np.uint8)
-        self.cpu = np.full(self.capacity, NO_GAUGE, np.uint16)
-        self.memory = np.full(self.capacity, NO_GAUGE, np.uint16)
-        self.load = np.full(self.capacity, NO_GAUGE, np.uint16)
+        self.node = np.zeros(capacity, np.uint64)
+        self.incarnation = np.zeros(capacity, np.int64)
+        self.proven = np.zeros(capacity, np.bool_)
+        self.sequence = np.zeros(capacity, np.int64)
+        self.interval_ms = np.zeros(capacity, np.uint32)
+        self.heard_ns = np.zeros(capacity, np.int64)
+        self.via = np.zeros(capacity, np.uint8)
+        self.condition = np.zeros(capacity, "<u4")
+        self.gauges = np.zeros(capacity, "<u4")
         # What `tags` made of each key; the keys themselves can be derived again and are not kept.
-        self.secret = np.zeros((self.capacity, tags.secret_size), np.uint8)
-        self.peer = np.zeros((self.capacity, _PEER_SIZE), np.uint8)
-        self.peer_before = np.zeros((self.capacity, _PEER_SIZE), np.uint8)
+        self.secret = np.zeros((capacity, tags.secret_size), np.uint8)
+        self.peers = Peers(capacity)
+        self._scratch = np.zeros(capacity, np.uint32)
+        # All names one after the other. It is only ever added to, so snapshots may share it.
+        self._text = bytearray()
+        self._text_start = np.zeros(capacity, np.uint32)
+        self._text_size = np.zeros(capacity, np.uint8)
+
+    @property
+    def names(self) -> "Names":
+        """The name in each slot; empty where it is free."""
+        return Names(self._text, self._text_start, self._text_size, self.count)
+
+    @property
+    def health(self) -> npt.NDArray[np.uint8]:
+        """What each node says of itself, `record.Health`."""
+        return self.condition.view(_CONDITION)["status"]
+
+    @property
+    def cpu(self) -> npt.NDArray[np.uint16]:
+        """Hundredths of a percent, or NO_GAUGE."""
+        return self.condition.view(_CONDITION)["cpu"]
+
+    @property
+    def memory(self) -> npt.NDArray[np.uint16]:
+        """Hundredths of a percent, or NO_GAUGE."""
+        return self.gauges.view(_GAUGES)["memory"]
+
+    @property
+    def load(self) -> npt.NDArray[np.uint16]:
+        """Hundredths, or NO_GAUGE."""
+        return self.gauges.view(_GAUGES)["load"]
+
+    def interval_ns(self, slots: IntArray) -> IntArray:
+        """Return what slots (k,) promised last; 0 where nothing was heard."""
+        return self.interval_ms[slots].astype(np.int64) * MILLISECOND
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return self.count - len(self._free)
 
     def slot_of(self, name: str) -> int:
         """Return the slot of a name, or -1."""
-        slot = self._slots.get(node_id(name), -1)
+        slot = self._slot_of_node(node_id(name))
         return slot if slot >= 0 and self.names[slot] == name else -1
 
     def name(self, slot: int) -> str:
@@ -79,26 +123,32 @@ class Registry:
         Raises ValueError when another name has the same identity (see `keys.node_id`).
         """
         node = node_id(name)
-        slot = self._slots.get(node)
-        if slot is not None:
-            if self.names[slot] != name:
-                message = f"{name!r} has the identity of {self.names[slot]!r}; choose another name"
-                raise ValueError(message)
-            if labels:
-                self.labels[slot] = dict(labels)
-            return slot, False
-        slot = self._take_slot(name)
-        self._slots[node] = slot
+        slot = self._slot_of_node(node)
+        is_new = slot < 0
+        if is_new:
+            slot = int(self.enrol_new([name], np.array([node], np.uint64))[0])
+        elif self.names[slot] != name:
+            message = f"{name!r} has the identity of {self.names[slot]!r}; choose another name"
+            raise ValueError(message)
         if labels:
             self.labels[slot] = dict(labels)
-        self.node[slot] = node
-        key = np.frombuffer(node_key(self._master, node), np.uint8)
-        self.secret[slot] = self.tags.prepare(key.reshape(1, -1))[0]
-        self._clear_life(slot)
-        if node in self._past:
-            past = self._past.pop(node)
-            self.incarnation[slot], self.sequence[slot], self.proven[slot] = past
-        return slot, True
+        return slot, is_new
+
+    def enrol_new(self, names: Sequence[str], nodes: NodeArray) -> IntArray:
+        """Give slots (k,) to names that have none, all different, whose identities are `nodes`."""
+        slots = self._take_slots(len(names))
+        self.node[slots] = nodes
+        self._index.add(slots, self.node, live_count=len(self))
+        for slot, name in zip(slots.tolist(), names, strict=True):
+            self._text_start[slot], self._text_size[slot] = len(self._text), len(name)
+            self._text += name.encode("ascii")
+        keys = b"".join([node_key(self._master, node) for node in nodes.tolist()])
+        made = np.frombuffer(keys, np.uint8).reshape(len(slots), -1)
+        self.secret[slots] = self.tags.prepare(made)
+        self._clear(slots)
+        if self._past:
+            self._remember(slots.tolist())
+        return slots
 
     def forget(self, slot: int) -> None:
         """Free a slot; its key opens nothing until the name is enrolled again.
@@ -107,7 +157,6 @@ class Registry:
         number, so whoever recorded that life could play it again and have it believed.
         """
         node = int(self.node[slot])
-        del self._slots[node]
         self._past[node] = (
             int(self.incarnation[slot]),
             int(self.sequence[slot]),
@@ -116,114 +165,124 @@ class Registry:
         if len(self._past) > self._past_max:
             del self._past[next(iter(self._past))]
         self.labels.pop(slot, None)
-        self.names[slot] = ""
+        self._text_size[slot] = 0
         self.node[slot] = 0
         self.secret[slot] = 0
-        self._clear_life(slot)
+        self._clear(np.array([slot]))
         self._free.append(slot)
 
-    def note_peers(self, slots: IntArray, peers: npt.NDArray[np.uint8]) -> None:
-        """Take the addresses (k, 28) that slots spoke from, and remember another before it.
-
-        Somebody may record a heartbeat that the network lost and say it from his own address; the
-        true one is then the one before, and probes go to both (seed 49).
-        """
-        moved = (self.peer[slots] != peers).any(axis=1)
-        self.peer_before[slots[moved]] = self.peer[slots[moved]]
-        self.peer[slots] = peers
-
-    def settle_peer(self, slot: int) -> None:
-        """Forget the address before: the node has just answered from the one it has now."""
-        self.peer_before[slot] = 0
-
-    def forget_peers(self, slots: IntArray) -> None:
-        """Forget where slots can be reached."""
-        self.peer[slots] = 0
-        self.peer_before[slots] = 0
-
-    def find(self, hints: npt.NDArray[np.uint32], nodes: npt.NDArray[np.uint64]) -> IntArray:
+    def find(self, hints: npt.NDArray[np.uint32], nodes: NodeArray) -> IntArray:
         """Return the slots (m,) of identities; -1 where unknown.
 
-        The hint costs 14 ns and is right for every node that was ever acknowledged; the
-        dictionary is asked for the rest only.
+        The hint costs 14 ns and is right for every node that was ever acknowledged; the index is
+        asked for the rest only.
         """
         slots = hints.astype(np.int64)
-        slots[slots >= self.count] = -1
-        guessed = np.maximum(slots, 0)
-        slots[(self.node[guessed] != nodes) | (nodes == 0)] = -1
-        for i in np.flatnonzero(slots < 0):
-            slots[i] = self._slots.get(int(nodes[i]), -1)
+        # Beyond `count` every identity is 0, and so is none that counts.
+        slots[slots >= self.capacity] = 0
+        wrong = (self.node[slots] != nodes) | (nodes == 0)
+        if wrong.any():
+            rows = np.flatnonzero(wrong)
+            slots[rows] = self._index.find(nodes[rows], self.node)
+            slots[nodes == 0] = -1
         return slots
 
-    def begin_life(self, slot: int, incarnation: int) -> None:
-        """Accept a life that has proved itself; its sequence begins anew."""
-        self._clear_life(slot)
-        self.incarnation[slot] = incarnation
-        self.proven[slot] = True
+    def first_of_each(self, slots: IntArray) -> BoolArray:
+        """Return which rows (m,) are the first of their slot in a batch.
 
-    def _clear_life(self, slot: int) -> None:
-        self.incarnation[slot] = 0
-        self.proven[slot] = False
-        self.sequence[slot] = -1
-        self.health[slot] = 0
+        Written backwards, the last write to a slot is its first row: two scatters instead of a
+        sort, 10 to 12 ns a row against 70 for np.unique.
+        """
+        order = np.arange(len(slots), dtype=np.uint32)
+        self._scratch[slots[::-1]] = order[::-1]
+        first: BoolArray = self._scratch[slots] == order
+        return first
 
-    def _take_slot(self, name: str) -> int:
-        if self._free:
-            slot = self._free.pop()
-            self.names[slot] = name
-            self.heard_ns[slot] = 0
-            self.interval_ns[slot] = 0
-            self.via[slot] = NO_VIA
-            self.peer[slot] = 0
-            self.peer_before[slot] = 0
-            self.cpu[slot] = self.memory[slot] = self.load[slot] = NO_GAUGE
-            return slot
-        if self.count == self.capacity:
+    def begin_lives(self, slots: IntArray, incarnation: IntArray) -> None:
+        """Accept lives (k,) that have proved themselves; their sequences begin anew."""
+        self.sequence[slots] = -1
+        self.condition[slots] = self.condition[slots] & ~np.uint32(0xFF)
+        self.incarnation[slots] = incarnation
+        self.proven[slots] = True
+
+    def _slot_of_node(self, node: int) -> int:
+        return int(self._index.find(np.array([node], np.uint64), self.node)[0])
+
+    def _remember(self, slots: list[int]) -> None:
+        for slot in slots:
+            past = self._past.pop(int(self.node[slot]), None)
+            if past is not None:
+                self.incarnation[slot], self.sequence[slot], self.proven[slot] = past
+
+    def _clear(self, slots: IntArray) -> None:
+        self.incarnation[slots] = 0
+        self.proven[slots] = False
+        self.sequence[slots] = -1
+        self.interval_ms[slots] = 0
+        self.heard_ns[slots] = 0
+        self.via[slots] = NO_VIA
+        self.condition[slots] = _NO_CONDITION
+        self.gauges[slots] = _NO_GAUGES
+        self.peers.clear(slots)
+
+    def _take_slots(self, count: int) -> IntArray:
+        reused = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        fresh = count - len(reused)
+        while self.count + fresh > self.capacity:
             self._grow()
-        slot = self.count
-        self.count += 1
-        self.names.append(name)
-        return slot
+        begin, self.count = self.count, self.count + fresh
+        return np.array([*reused, *range(begin, self.count)], np.int64)
 
     def _grow(self) -> None:
-        for name in _ARRAYS:
-            setattr(self, name, grown(getattr(self, name), 2 * self.capacity, _FILLS.get(name, 0)))
-        self.capacity *= 2
+        large = _CAPACITY_LARGE if self.capacity == _LEAP else 2 * self.capacity
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(self, name, grown(value, large))
+        self.peers.grow(large)
+        self.capacity = large
 
 
-_ARRAYS = (
-    "node",
-    "incarnation",
-    "proven",
-    "sequence",
-    "interval_ns",
-    "heard_ns",
-    "health",
-    "via",
-    "cpu",
-    "memory",
-    "load",
-    "secret",
-    "peer",
-    "peer_before",
-)
-_FILLS = {"sequence": -1, "via": NO_VIA, "cpu": NO_GAUGE, "memory": NO_GAUGE, "load": NO_GAUGE}
+class Names(Sequence[str]):
+    """The names of all slots, read where they lie; as cheap to make as it is to ask."""
+
+    def __init__(
+        self,
+        text: bytearray,
+        start: npt.NDArray[np.uint32],
+        size: npt.NDArray[np.uint8],
+        count: int,
+    ) -> None:
+        self._text, self._start, self._size, self._count = text, start, size, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return one name or several; empty where a slot is free."""
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        row = index % self._count
+        start = int(self._start[row])
+        return self._text[start : start + int(self._size[row])].decode("ascii")
+
+    def __iter__(self) -> Iterator[str]:
+        text = self._text
+        pairs = zip(
+            self._start[: self._count].tolist(), self._size[: self._count].tolist(), strict=True
+        )
+        return (text[start : start + size].decode("ascii") for start, size in pairs)
 
 
-def grown(array: npt.NDArray[np.generic], capacity: int, fill: int = 0) -> npt.NDArray[np.generic]:
-    """Return a longer copy of an array, new rows filled; the old one is left to its readers."""
-    larger = np.full((capacity, *array.shape[1:]), fill, array.dtype)
+def grown(array: npt.NDArray[np.generic], capacity: int) -> npt.NDArray[np.generic]:
+    """Return a longer copy of an array, new rows zero; the old one is left to its readers."""
+    larger = np.zeros((capacity, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
-
-
-def first_of_each(slots: IntArray, scratch: IntArray) -> BoolArray:
-    """Return which rows (m,) are the first of their slot in a batch.
-
-    scratch  (capacity,) is overwritten. Written backwards, the last write to a slot is its first
-    row: two scatters instead of a sort, 10 to 12 ns a row against 70 for np.unique.
-    """
-    order = np.arange(len(slots))
-    scratch[slots[::-1]] = order[::-1]
-    first: BoolArray = scratch[slots] == order
-    return first

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.explanation import Rooms, gather, numbers, sentence
+from beatward.core.index import SlotIndex
+from beatward.core.peers import Peers
 
 IntArray = npt.NDArray[np.int64]
 Room = TypeVar("Room")
@@ -87,7 +89,7 @@ def freeze(rooms: Rooms) -> Rooms:
     """Copy the rooms as they are, without secrets; costs about 200 bytes a node to copy."""
     count = rooms.registry.count
     return Rooms(
-        _cut(rooms.registry, count, without=("_master", "secret")),
+        _cut(rooms.registry, count, without=("_master", "secret", "_scratch")),
         _cut(rooms.membership, count),
         _cut(rooms.detector, count),
         rooms.pauses,
@@ -103,6 +105,10 @@ def _cut(room: Room, count: int, *, without: tuple[str, ...] = ()) -> Room:
             setattr(twin, name, value[:0])
         elif isinstance(value, np.ndarray):
             setattr(twin, name, value[:count].copy())
+        elif isinstance(value, SlotIndex):
+            setattr(twin, name, value.copy())
+        elif isinstance(value, Peers):
+            setattr(twin, name, Peers(0))
         elif isinstance(value, dict | list):
             setattr(twin, name, value.copy())
     return twin

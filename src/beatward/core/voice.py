@@ -6,10 +6,10 @@ so that nobody can use a monitor to shout at a third party. Not here: sending (`
 
 import numpy as np
 
-from beatward.core.instants import MILLISECOND
-from beatward.core.intake import PEER_SIZE, Replies
+from beatward.core.intake import RECORD, BoolArray, ByteArray, IntArray, Replies
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import record
-from beatward.core.protocol.record import Flag, Kind, Record
+from beatward.core.protocol.record import Flag, Kind
 from beatward.core.registry import Registry
 
 EMPTY = Replies(
@@ -25,66 +25,87 @@ class Voice:
         assert 0 < session <= record.SESSION_MAX
         self._registry = registry
         self.session = session
-        self._challenge = session
-        self._bodies: list[bytes] = []
-        self._secrets: list[bytes] = []
-        self._peers: list[bytes] = []
+        self._asked_count = session
+        self._rows: list[ByteArray] = []
+        self._peers: list[ByteArray] = []
 
-    def challenge(self) -> int:
-        """Return a number not asked for before in this session, above those of sessions."""
-        self._challenge = (self._challenge + 1) & record.SESSION_MAX
-        return self._challenge + record.SESSION_MAX + 1
+    def challenges(self, count: int) -> IntArray:
+        """Return numbers (count,) not asked for before in this session, above those of sessions."""
+        numbers = (self._asked_count + 1 + np.arange(count)) & record.SESSION_MAX
+        self._asked_count = (self._asked_count + count) & record.SESSION_MAX
+        return numbers + record.SESSION_MAX + 1
 
-    def acknowledge(self, slot: int, sequence: int, peer: bytes) -> None:
-        """Answer a heartbeat or goodbye that asked for it."""
-        self._say(slot, Kind.ACKNOWLEDGEMENT, sequence=sequence, echo=self.session, peer=peer)
+    def acknowledge(self, slots: IntArray, sequence: IntArray, peers: ByteArray) -> None:
+        """Answer heartbeats or goodbyes (k,) that asked for it, where they came from."""
+        said = self._said(slots, Kind.ACKNOWLEDGEMENT)
+        said["sequence"], said["echo"] = sequence, self.session
+        self._say(slots, said, peers)
 
-    def probe(self, slot: int, echo: int, *, peer: bytes | None = None, mail: bool = False) -> bool:
-        """Ask a node whether it lives; returns False where there is no address to ask at."""
-        peers = [peer] if peer is not None else self._addresses(slot)
-        flags = Flag.MAIL if mail else Flag(0)
-        for one in peers:
-            self._say(slot, Kind.PROBE, sequence=0, echo=echo, peer=one, flags=flags)
-        return bool(peers)
+    def probe(self, slots: IntArray, echo: IntArray, *, mail: bool = False) -> BoolArray:
+        """Ask nodes (k,) whether they live; returns which of them have an address to ask at.
 
-    def _addresses(self, slot: int) -> list[bytes]:
-        rows = (self._registry.peer[slot], self._registry.peer_before[slot])
-        return [row.tobytes() for row in rows if row.any()]
+        echo   (k,) the number that each has to answer with
+        """
+        sent = np.zeros(len(slots), np.bool_)
+        registry = self._registry
+        for peers in (registry.peers.of(slots), registry.peers.before(slots)):
+            there = peers.any(axis=1)
+            if there.any():
+                self._probe_at(slots[there], echo[there], peers[there], mail=mail)
+                sent |= there
+        return sent
+
+    def probe_lives(
+        self, slots: IntArray, echo: IntArray, incarnation: IntArray, peers: ByteArray
+    ) -> None:
+        """Ask lives (k,) that the registry does not know yet, where they spoke from."""
+        self._probe_at(slots, echo, peers, incarnation=incarnation)
 
     def take(self) -> Replies:
         """Hand over what was said since the last call."""
-        count = len(self._bodies)
-        if not count:
+        if not self._rows:
             return EMPTY
-        bodies = np.frombuffer(b"".join(self._bodies), np.uint8).reshape(count, -1)
-        secrets = np.frombuffer(b"".join(self._secrets), np.uint8).reshape(count, -1)
-        tags = self._registry.tags.seal(bodies, np.arange(count), secrets)
-        peers = np.frombuffer(b"".join(self._peers), np.uint8).reshape(count, -1)
-        self._bodies, self._secrets, self._peers = [], [], []
-        return Replies(np.hstack((bodies, tags)), peers)
+        replies = Replies(np.concatenate(self._rows), np.concatenate(self._peers))
+        self._rows, self._peers = [], []
+        return replies
+
+    def _probe_at(
+        self,
+        slots: IntArray,
+        echo: IntArray,
+        peers: ByteArray,
+        *,
+        incarnation: IntArray | None = None,
+        mail: bool = False,
+    ) -> None:
+        said = self._said(slots, Kind.PROBE)
+        said["echo"], said["flags"] = echo, Flag.MAIL if mail else 0
+        if incarnation is not None:
+            said["incarnation"] = incarnation
+        self._say(slots, said, peers)
+
+    def _said(self, slots: IntArray, kind: Kind) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+        registry = self._registry
+        said = np.zeros(len(slots), RECORD)
+        said["head"] = _HEADS[kind]
+        said["slot"] = slots
+        said["interval_ms"] = registry.interval_ms[slots]
+        said["cpu"] = said["memory"] = said["load"] = record.NO_GAUGE
+        said["node"] = registry.node[slots]
+        said["incarnation"] = registry.incarnation[slots]
+        return said
 
     def _say(
-        self,
-        slot: int,
-        kind: Kind,
-        *,
-        sequence: int,
-        echo: int,
-        peer: bytes,
-        flags: Flag = Flag(0),  # noqa: B008  a constant
+        self, slots: IntArray, said: "np.ndarray[tuple[int], np.dtype[np.void]]", peers: ByteArray
     ) -> None:
-        registry = self._registry
-        said = Record(
-            kind=kind,
-            node=int(registry.node[slot]),
-            incarnation=int(registry.incarnation[slot]),
-            sequence=sequence,
-            interval_ms=int(registry.interval_ns[slot]) // MILLISECOND,
-            slot=slot,
-            flags=flags,
-            echo=echo,
-        )
-        self._bodies.append(record.pack(said))
-        # Taken now: when the turn ends, somebody else may have the slot.
-        self._secrets.append(registry.secret[slot].tobytes())
-        self._peers.append(peer)
+        # Sealed now: when the turn ends, somebody else may have the slot.
+        rows = said.view(np.uint8).reshape(-1, record.RECORD_SIZE)
+        bodies = rows[:, : record.BODY_SIZE]
+        rows[:, record.BODY_SIZE :] = self._registry.tags.seal(bodies, slots, self._registry.secret)
+        self._rows.append(rows)
+        self._peers.append(peers)
+
+
+_HEADS = {
+    kind: int.from_bytes(record.MAGIC + bytes((record.VERSION, kind)), "little") for kind in Kind
+}

@@ -9,18 +9,18 @@ HTTP last, so who can reach the API finds a monitor that works.
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
 from beatward.config import Settings, split_address
-from beatward.core.entry import Recovered
 from beatward.core.monitor import Monitor, Order
 from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import SESSION_MAX
@@ -67,8 +67,12 @@ class _Opened:
     store: SqliteStore
     doors: Doors
     listener: socket.socket
-    recovered: Recovered
-    session: int = field(default_factory=lambda: 1 + secrets.randbelow(SESSION_MAX))
+    machine: Monitor
+    session: int
+    # Of what the journal knew. The machine has taken it up, and nobody holds a million rows twice.
+    sequence: int
+    known_count: int
+    action_keys: tuple[str, ...]
 
 
 async def serve(
@@ -111,8 +115,28 @@ def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
         stack.callback(doors.close)
         listener = _listen(monitor.http, file)
         stack.callback(listener.close)
+        session = 1 + secrets.randbelow(SESSION_MAX)
+        machine = Monitor(core_settings(settings), master=master, session=session)
         recovered = store.load(wall_offset_ns=clock.wall_ns() - clock.now_ns())
-        yield _Opened(clock, master, store, doors, listener, recovered)
+        machine.restore(recovered, clock.now_ns())
+        sequence, known_count = recovered.sequence, len(recovered.nodes)
+        action_keys = tuple(action.key for action in recovered.actions)
+        del recovered
+        # What is there now stays for good; looking through it for garbage would stop the wheel.
+        gc.collect()
+        gc.freeze()
+        yield _Opened(
+            clock=clock,
+            master=master,
+            store=store,
+            doors=doors,
+            listener=listener,
+            machine=machine,
+            session=session,
+            sequence=sequence,
+            known_count=known_count,
+            action_keys=action_keys,
+        )
 
 
 async def _serve(
@@ -133,19 +157,17 @@ async def _serve(
 
     drivers = _drivers(settings, opened.clock, inbox)
     dispatcher = Dispatcher(settings.action, inbox.put_outcome, drivers=drivers)
-    await dispatcher.retain([action.key for action in opened.recovered.actions])
+    await dispatcher.retain(opened.action_keys)
     receipts = Receipts(
         receive=inbox.put_receipt,
         publish=lambda sequence: _tell(loop, bulletin, sequence),
         forget=dispatcher.forget,
     )
+    clock = opened.clock
     writer = JournalWriter(
-        opened.store,
-        receipts.written,
-        now_ns=opened.clock.now_ns,
-        written=opened.recovered.sequence,
+        opened.store, receipts.written, now_ns=clock.now_ns, written=opened.sequence
     )
-    cycle = _cycle(settings, opened, inbox, Noted(writer, receipts), dispatcher)
+    cycle = _cycle(opened, inbox, Noted(writer, receipts), dispatcher)
     decorate, tick_ns = decorator(opened.doors, inbox), settings.monitor.tick
     wheel = Wheel(cycle, opened.clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
@@ -167,13 +189,9 @@ async def _serve(
         raise broken[0]
 
 
-def _cycle(
-    settings: Settings, opened: _Opened, inbox: Inbox, journal: Noted, dispatcher: Dispatcher
-) -> Cycle:
-    monitor = Monitor(core_settings(settings), master=opened.master, session=opened.session)
-    monitor.restore(opened.recovered, opened.clock.now_ns())
+def _cycle(opened: _Opened, inbox: Inbox, journal: Noted, dispatcher: Dispatcher) -> Cycle:
     return Cycle(
-        monitor,
+        opened.machine,
         clock=opened.clock,
         inbox=inbox,
         journal=journal,
@@ -263,7 +281,7 @@ def _standing(settings: Settings, opened: _Opened) -> Standing:
         udp=settings.monitor.advertise or opened.doors.address,
         http=f"{shown}:{port}",
         data=settings.data_folder().absolute(),
-        known_count=len(opened.recovered.nodes),
+        known_count=opened.known_count,
     )
 
 

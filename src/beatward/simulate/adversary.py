@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from beatward.core.instants import SECOND
-from beatward.core.intake import PEER_SIZE
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import MAGIC, RECORD_SIZE, RECORDS_MAX, VERSION, Kind
 
 from .agenda import Agenda

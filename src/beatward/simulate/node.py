@@ -17,7 +17,7 @@ from typing import Protocol
 
 from beatward.agent.pulse import Pulse, Report
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
-from beatward.core.intake import PEER_SIZE
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import Farewell, Health
 
 from .agenda import Agenda

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from beatward.core.intake import PEER_SIZE, ByteArray
+from beatward.core.intake import ByteArray
+from beatward.core.peers import PEER_SIZE
 
 # Linux's numbers on every system, see above.
 FAMILY_V4 = 2

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.intake import PEER_SIZE, ByteArray, IntArray
+from beatward.core.intake import ByteArray, IntArray
+from beatward.core.peers import PEER_SIZE
 
 from .homes import Homes, homes_of
 from .peer import FAMILY_V6, V4_SIZE

@@ -185,7 +185,7 @@ def _single_nodes(snapshot: Snapshot) -> Iterator[Metric]:
             heard,
             (snapshot.taken_ns - registry.heard_ns[heard]) / SECOND,
         ),
-        ("interval_seconds", "What it promised.", heard, registry.interval_ns[heard] / SECOND),
+        ("interval_seconds", "What it promised.", heard, registry.interval_ms[heard] / 1000),
         ("margin_seconds", "How late it may come.", heard, margins_ns / SECOND),
     )
     for name, text, of_rows, values in series:

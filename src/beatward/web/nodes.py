@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from beatward.config import StatusWord
 from beatward.core.explanation import VIA_WORDS
-from beatward.core.instants import NEVER, format_duration
+from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.membership import WATCHED, Cause, Status
 from beatward.core.monitor import Order
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
@@ -62,7 +62,7 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
         "silent": None if silent_ns is None else format_duration(silent_ns),
         "deadline": timestamp(deadline_ns + offset_ns) if is_watched else None,
         "deadline_in_ns": deadline_ns - at_ns if is_watched else None,
-        "interval_ns": int(registry.interval_ns[row]) or None,
+        "interval_ns": int(registry.interval_ms[row]) * MILLISECOND or None,
         "margin_ns": margin_ns if heard_ns else None,
         "via": VIA_WORDS.get(int(registry.via[row])),
         "incarnation": int(registry.incarnation[row]),

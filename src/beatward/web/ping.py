@@ -79,7 +79,7 @@ class PingDoor:
         """Return what the node promised before: a URL with /exit/$? need not repeat it."""
         snapshot = self._machine.snapshot()
         row = snapshot.find(name)
-        known = 0 if row < 0 else int(snapshot.rooms.registry.interval_ns[row])
+        known = 0 if row < 0 else int(snapshot.rooms.registry.interval_ms[row]) * MILLISECOND
         return known or INTERVAL_NS
 
 

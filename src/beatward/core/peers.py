@@ -1,0 +1,81 @@
+"""Where each node speaks from: its address, and the one it had before.
+
+Somebody may record a heartbeat that the network lost and say it from his own address; the true one
+is then the one before, and probes go to both (seed 49).
+
+An address is the raw bytes the kernel gives. The first eight say all of an IPv4 address, so only
+they are compared and kept for most fleets: rows that nobody writes take no memory.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
+
+# A raw socket address as the kernel writes it: sockaddr_in6 is the largest we meet, 28 bytes.
+PEER_SIZE = 28
+_HEAD_SIZE = 8
+
+
+class Peers:
+    """Two addresses a slot; all zeros is none."""
+
+    def __init__(self, capacity: int) -> None:
+        self._head = np.zeros(capacity, np.uint64)
+        self._tail = np.zeros((capacity, PEER_SIZE - _HEAD_SIZE), np.uint8)
+        self._head_before = np.zeros(capacity, np.uint64)
+        self._tail_before = np.zeros((capacity, PEER_SIZE - _HEAD_SIZE), np.uint8)
+        self._has_tails = False
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more slots."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                larger = np.zeros((capacity, *value.shape[1:]), value.dtype)
+                larger[: len(value)] = value
+                setattr(self, name, larger)
+
+    def of(self, slots: IntArray) -> ByteArray:
+        """Return the addresses (k, PEER_SIZE) that slots spoke from last."""
+        return _joined(self._head[slots], self._tail[slots])
+
+    def before(self, slots: IntArray) -> ByteArray:
+        """Return the addresses (k, PEER_SIZE) before those."""
+        return _joined(self._head_before[slots], self._tail_before[slots])
+
+    def note(self, slots: IntArray, peers: ByteArray) -> None:
+        """Take the addresses (k, PEER_SIZE) that slots spoke from."""
+        head = np.ascontiguousarray(peers[:, :_HEAD_SIZE]).view(np.uint64)[:, 0]
+        tail = peers[:, _HEAD_SIZE:]
+        self._has_tails = self._has_tails or bool(tail.any())
+        moved = self._head[slots] != head
+        if self._has_tails:
+            moved |= (self._tail[slots] != tail).any(axis=1)
+        if not moved.any():
+            return
+        changed = slots[moved]
+        was_known = self._head[changed] != 0
+        known = changed[was_known]
+        self._head_before[known] = self._head[known]
+        self._head[changed] = head[moved]
+        if self._has_tails:
+            self._tail_before[known] = self._tail[known]
+            self._tail[changed] = tail[moved]
+
+    def settle(self, slots: IntArray) -> None:
+        """Forget the addresses before: these nodes have just answered from those they have now."""
+        held = slots[self._head_before[slots] != 0]
+        self._head_before[held] = 0
+        self._tail_before[held] = 0
+
+    def clear(self, slots: IntArray) -> None:
+        """Forget where slots can be reached."""
+        held = slots[self._head[slots] != 0]
+        self._head[held] = 0
+        self._tail[held] = 0
+        self.settle(slots)
+
+
+def _joined(head: npt.NDArray[np.uint64], tail: ByteArray) -> ByteArray:
+    return np.hstack((head.reshape(-1, 1).view(np.uint8), tail))
