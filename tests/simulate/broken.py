@@ -207,7 +207,7 @@ BROKEN = {
     ),
     "filters no replays": _broken(_with("_hearing", _Forgetful), "replay completeness", 17, 14, 13),
     "lets a heartbeat revive the dead": _broken(
-        _with("_hearing", _Credulous), "replay completeness", 54, 39
+        _with("_hearing", _Credulous), "replay completeness", 277, 284
     ),
     "does not hear answers": _broken(_with("_hearing", _Deaf), "verdict liveness", 3),
     "verifies no tags": _broken(_Unchecked, "replay", 2, 4),
