@@ -6,6 +6,7 @@
     ├── MalformedRecord      one datagram or record is not ours: count it
     ├── JoinRefused          the monitor said no to an enrolment: stop, a retry will not help
     ├── TemporaryError       try the deed again, not before `retry_after_ns`
+    │   └── Busy             a turn of the monitor takes longer than a reader should wait
     ├── PermanentError       the deed will never succeed as it is: record it and stop trying
     └── InvariantBroken      our own bug: crash, the journal brings us back
 
@@ -47,6 +48,10 @@ class TemporaryError(BeatwardError):
     def __init__(self, message: str, *, retry_after_ns: int = 0) -> None:
         self.retry_after_ns = retry_after_ns
         super().__init__(message)
+
+
+class Busy(TemporaryError):
+    """The monitor's machine is in the middle of a long turn, and has nothing to show yet."""
 
 
 class PermanentError(BeatwardError):

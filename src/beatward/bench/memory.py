@@ -14,12 +14,15 @@ from beatward.bench import machine, subject
 from beatward.bench.report import Promise, Report, Table, Tell, number
 
 _AIM_BYTES = 250
+# A monitor that nobody asks lets its last snapshot go after five seconds.
+_UNTIL_IDLE = 7.0
 
 
 def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> Report:
     """Measure each count of nodes, and an empty monitor before them.
 
-    seconds   between the last heartbeat and the look; snapshots of all nodes belong to the price
+    seconds   between the last heartbeat and the looks. The first is taken while somebody asks the
+              API, so a snapshot of all nodes belongs to the price; the second when nobody does
     """
     rows: list[dict[str, Any]] = []
     alone = 0
@@ -32,19 +35,22 @@ def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> 
             alone = row["resident_bytes"]
             continue
         per_node = (row["resident_bytes"] - alone) / count
-        rows.append({**row, "bytes_per_node": round(per_node, 1)})
+        asked = (row["resident_asked_bytes"] - alone) / count
+        more = {"bytes_per_node": round(per_node, 1), "asked_bytes_per_node": round(asked, 1)}
+        rows.append({**row, **more})
     figures = {"alone_bytes": alone, "aim_bytes_per_node": _AIM_BYTES, "counts": rows}
     known = all(row["alive"] == row["nodes"] for row in rows)
     table = Table(
-        ("nodes", "resident MB", "at most MB", "bytes a node", "ready after s"),
+        ("nodes", "resident MB", "at most MB", "bytes a node", "while asked", "ready after s"),
         (
-            ("none", number(alone / 1e6, 1), "", "", ""),
+            ("none", number(alone / 1e6, 1), "", "", "", ""),
             *(
                 (
                     number(row["nodes"]),
                     number(row["resident_bytes"] / 1e6, 1),
                     number(row["resident_max_bytes"] / 1e6, 1),
                     number(row["bytes_per_node"]),
+                    number(row["asked_bytes_per_node"]),
                     number(row["ready_s"], 1),
                 )
                 for row in rows
@@ -60,11 +66,15 @@ def _one(count: int, folder: Path, seconds: float) -> dict[str, Any]:
     with subject.scene(folder, count) as scene:
         scene.wake(count)
         time.sleep(seconds)
+        alive = scene.subject.counts().alive
+        asked, _ = machine.memory_bytes(scene.subject.process_id)
+        time.sleep(_UNTIL_IDLE)
         resident, most = machine.memory_bytes(scene.subject.process_id)
         return {
             "nodes": count,
-            "alive": scene.subject.counts().alive,
+            "alive": alive,
             "resident_bytes": resident,
+            "resident_asked_bytes": asked,
             "resident_max_bytes": most,
             "ready_s": round(scene.ready_s, 3),
         }

@@ -24,7 +24,7 @@ class Machine:
 
     def snapshot(self) -> Snapshot:
         """Return the newest snapshot."""
-        return self._wheel.snapshot
+        return self._wheel.latest()
 
     def now_ns(self) -> int:
         """Return the instant on the snapshot's clock."""

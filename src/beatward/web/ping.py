@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from beatward.core.instants import DAY, MILLISECOND, MINUTE, parse_duration
 from beatward.core.intake import Via
 from beatward.core.protocol.record import Health, Kind, Record, seal
+from beatward.errors import Busy
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
 from beatward.web.enrolment import enrol_if_unknown
@@ -42,7 +43,10 @@ class PingDoor:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request whose path begins with /ping/; its body is not read."""
-        response = self._answer(scope)
+        try:
+            response = self._answer(scope)
+        except Busy as error:
+            response = _text(503, f"not now: {error}", {"Retry-After": "1"})
         self.counts["taken" if response.status_code == 200 else "refused"] += 1
         await response(scope, receive, send)
 

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from beatward.errors import PermanentError, TemporaryError
+from beatward.errors import Busy, PermanentError, TemporaryError
 
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
@@ -94,6 +94,7 @@ def install(app: FastAPI) -> None:
     """Make an application answer every error in this form."""
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_wrong_request)
+    app.add_exception_handler(Busy, _on_busy)
     app.add_exception_handler(TemporaryError, _on_unreadable_journal)
     app.add_exception_handler(PermanentError, _on_unreadable_journal)
     app.add_exception_handler(Exception, _on_our_mistake)
@@ -147,6 +148,12 @@ async def _on_unreadable_journal(request: Request, error: Exception) -> Response
     headers = {"Retry-After": "1"} if isinstance(error, TemporaryError) else None
     detail = f"the journal cannot be read: {error}"
     return Problem(503, "journal-unreadable", detail, headers=headers).response()
+
+
+async def _on_busy(request: Request, error: Exception) -> Response:
+    del request
+    detail = f"the monitor cannot answer just now: {error}. Heartbeats are not touched by this"
+    return Problem(503, "busy", detail, headers={"Retry-After": "1"}).response()
 
 
 async def _on_our_mistake(request: Request, error: Exception) -> Response:
