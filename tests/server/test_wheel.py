@@ -71,7 +71,7 @@ def turns(made, count=3):
     deadline = time.monotonic() + 20
     while made.turns_count < until:
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.001)  # the wheel is a real thread
 
 
 def test_who_asks_gets_a_snapshot_that_stays_fresh(wheel_of, doors):
@@ -101,7 +101,7 @@ def test_a_reader_is_told_when_a_turn_takes_too_long(wheel_of, doors):
     doors.leap_ns += wheel.IDLE_NS + SECOND
     turns(wheel_of)
     doors.gate.clear()
-    time.sleep(0.02)
+    time.sleep(0.02)  # long enough for a turn to have reached the gate
     with pytest.raises(Busy, match="longer than a second"):
         wheel_of.latest()
     doors.gate.set()
