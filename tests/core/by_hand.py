@@ -9,7 +9,8 @@ from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MICROSECOND, SECOND
 from beatward.core.intake import Datagrams, Via
 from beatward.core.membership import Status
-from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.orders import Order
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, open_record, seal

@@ -5,7 +5,8 @@ from tests.core.by_hand import LIFE, START, ByHand
 
 from beatward.core.entry import Event, public
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Order, Settings
+from beatward.core.monitor import Settings
+from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 

@@ -5,7 +5,7 @@ from tests.core.by_hand import LIFE, SESSION, ByHand, changes, heard, said
 
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Order
+from beatward.core.orders import Order
 from beatward.core.protocol.record import Farewell, Flag, Kind, exit_code_field
 
 

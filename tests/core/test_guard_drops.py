@@ -9,7 +9,8 @@ from beatward.core.entry import Event
 from beatward.core.guard import DOUBTS_MAX, Drops, Guard, GuardSettings
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Order, Settings
+from beatward.core.monitor import Settings
+from beatward.core.orders import Order
 from beatward.core.protocol.record import Kind
 
 TICK = 5 * MILLISECOND

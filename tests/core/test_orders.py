@@ -6,7 +6,7 @@ from tests.core.by_hand import LIFE, SESSION, ByHand, changes, heard, said
 from beatward.core.entry import Event
 from beatward.core.instants import SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Order
+from beatward.core.orders import Order
 from beatward.core.protocol.record import Flag, Kind
 
 

@@ -9,7 +9,8 @@ from beatward.core.entry import Event
 from beatward.core.guard import GuardSettings
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.membership import Status
-from beatward.core.monitor import Order, Settings
+from beatward.core.monitor import Settings
+from beatward.core.orders import Order
 from beatward.core.protocol.record import Kind
 
 NAMES = tuple(f"n{number}" for number in range(50))

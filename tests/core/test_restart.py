@@ -7,7 +7,8 @@ from beatward.core.entry import ActionRecord, Event, NodeRecord, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.membership import WATCHED, Status
-from beatward.core.monitor import Order, Settings
+from beatward.core.monitor import Settings
+from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.keys import node_id

@@ -5,7 +5,7 @@ from tests.core.by_hand import LIFE, MASTER, SESSION, START, ByHand, key_of, sai
 
 from beatward.core.instants import SECOND
 from beatward.core.membership import Status
-from beatward.core.monitor import Order
+from beatward.core.orders import Order
 
 
 def test_a_snapshot_shows_what_was_held_to_be_true():

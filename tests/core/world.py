@@ -11,7 +11,8 @@ from tests.core.by_hand import LIFE, MASTER, SESSION, START, datagrams, key_of
 from beatward.agent.pulse import Pulse, Report
 from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
-from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.record import Farewell, Health
 

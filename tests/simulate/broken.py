@@ -15,6 +15,7 @@ from beatward.core.instants import SECOND
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Membership, Status
 from beatward.core.monitor import Monitor
+from beatward.core.orders import Orders
 from beatward.core.outbox import Outbox
 from beatward.simulate import Scenario, draw
 from beatward.simulate.faults import Fault, Kind
@@ -155,10 +156,10 @@ class _Careless(Monitor):
         pass
 
 
-class _Graceless(Monitor):
-    """Gives nobody a grace after its own start."""
+class _Graceless(Orders):
+    """Gives nobody a grace after the monitor's start."""
 
-    def _grace_ns(self, slots):
+    def grace_ns(self, slots):
         return np.zeros(len(slots), np.int64)
 
 
@@ -214,7 +215,7 @@ BROKEN = {
     "does not notice its own pause": _broken(
         _with_settings(_blind_to_itself), "verdict", 2, 4, 8, 11, world=often_paused
     ),
-    "gives no grace after its start": _broken(_Graceless, "verdict", 2, 4),
+    "gives no grace after its start": _broken(_with("_orders", _Graceless), "verdict", 2, 4),
     "convicts without a probing window": _broken(_with_settings(_no_window), "verdict", 3),
     "convicts at the first stage": _broken(_with("_membership", _Hasty), "table", 4, 2),
     "never finds silence": _broken(_with("_membership", _Blind), "completeness", 4, 2),

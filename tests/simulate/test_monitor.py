@@ -6,7 +6,8 @@ import pytest
 
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Monitor, Order, Settings
+from beatward.core.monitor import Monitor, Settings
+from beatward.core.orders import Order
 from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock

@@ -9,7 +9,8 @@ import pytest
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.membership import MembershipSettings
-from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.orders import Order
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Kind, Record, seal
 from beatward.transport.wire import BATCH_SIZE

@@ -16,7 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beatward.core.intake import Datagrams, Intake, Reject
-from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.orders import Order
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
 from beatward.core.protocol.record import (

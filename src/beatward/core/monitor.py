@@ -37,6 +37,7 @@ from beatward.core.membership import (
     MembershipSettings,
     Status,
 )
+from beatward.core.orders import Order, Orders
 from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.registry import NO_VIA, Registry
@@ -54,19 +55,6 @@ class Settings:
     start_grace_ns: int = 10 * SECOND
     rules: tuple[Rule, ...] = ()
     actions: Mapping[str, ActionSettings] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What an operator, the API or a driver asks of the machine.
-
-    kind    `join` (enrol or enrol again), `pause`, `resume`, `forget`, or `mail` (tell an agent
-            that an action waits for it)
-    """
-
-    kind: str
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +110,13 @@ class Monitor:
         self._outbox = Outbox(settings.actions)
         self._ledger = Ledger(rooms, self._outbox, settings.rules)
         self._journaled = 0
+        self._orders = Orders(
+            self._ledger,
+            self._outbox,
+            voice=self._voice,
+            start_grace_ns=settings.start_grace_ns,
+        )
         self._turns = 0
-        self._refused_count = 0
 
     # -- beginning ---------------------------------------------------------------------------
 
@@ -150,7 +143,7 @@ class Monitor:
             return
         registry, membership = self._registry, self._membership
         slots = registry.enrol_new(nodes.names, nodes.node)
-        self._make_room()
+        self._orders.make_room()
         self._detector.forget(slots)
         registry.labels.update({int(slots[row]): said for row, said in nodes.labels.items()})
         registry.incarnation[slots] = nodes.incarnation
@@ -160,7 +153,7 @@ class Monitor:
         registry.peers.note(slots[there], nodes.address[there])
         status = nodes.status.numbered({one.word: int(one) for one in Status})
         cause = nodes.cause.numbered({one.word: int(one) for one in Cause})
-        grace_ns = now_ns + self._grace_ns(slots)
+        grace_ns = now_ns + self._orders.grace_ns(slots)
         due_ns = np.where(WATCHED[status], grace_ns, NEVER)
         membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
         suspect = status == Status.SUSPECT
@@ -189,7 +182,7 @@ class Monitor:
         for outcome in inputs.outcomes:
             self._ledger.record_outcome(outcome, now_ns)
         for order in inputs.orders:
-            self._obey(order, now_ns)
+            self._orders.obey(order, now_ns)
         stale = self._guard.is_stale(inputs.drained_ns)
         pause_ns = self._guard.turn(now_ns)
         self._guard.note_drops(inputs.dropped, now_ns)
@@ -222,7 +215,7 @@ class Monitor:
             counters={
                 "records": self._intake.records_count,
                 "accepted": self._hearing.accepted_count,
-                "joins_refused": self._refused_count,
+                "joins_refused": self._orders.refused_count,
             },
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
             outbox=self._outbox.counts(),
@@ -346,81 +339,3 @@ class Monitor:
             f"the deadlines of {begun} nodes begin anew",
             detail={"pause_ns": pause_ns, "nodes": begun},
         )
-
-    # -- orders ------------------------------------------------------------------------------
-
-    def _obey(self, order: Order, now_ns: int) -> None:
-        if order.kind == "join":
-            self._join(order, now_ns)
-            return
-        slot = self._registry.slot_of(order.name)
-        if slot < 0:
-            return  # forgotten since it was asked: the API has said 404 to whoever asked later
-        match order.kind:
-            case "pause":
-                self._order_change(slot, Cause.PAUSE, now_ns)
-            case "resume":
-                self._resume(slot, now_ns)
-            case "forget":
-                self._forget(slot, now_ns)
-            case "mail":
-                self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
-
-    def _join(self, order: Order, now_ns: int) -> None:
-        known = self._registry.slot_of(order.name) >= 0
-        try:
-            slot = self._enrol(order.name, order.labels)
-        except ValueError:
-            # Two names of one identity: by chance never, by somebody's effort perhaps. It must
-            # not end the monitor; the second name stays unknown.
-            self._refused_count += 1
-            return
-        if known:
-            return
-        self._membership.place(
-            np.array([slot]),
-            Status.NEW,
-            Cause.ENROLLED,
-            since_ns=now_ns,
-            due_ns=now_ns + self.settings.start_grace_ns,
-        )
-        self._ledger.record_node(Event.JOINED, slot, now_ns, f"{order.name} was enrolled")
-
-    def _resume(self, slot: int, now_ns: int) -> None:
-        self._order_change(slot, Cause.RESUME, now_ns)
-        if self._membership.status[slot] == Status.NEW:
-            slots = np.array([slot])
-            self._membership.due_ns[slots] = now_ns + self._grace_ns(slots)
-
-    def _forget(self, slot: int, now_ns: int) -> None:
-        name = self._registry.names[slot]
-        self._membership.place(
-            np.array([slot]), Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER
-        )
-        self._detector.forget(np.array([slot]))
-        self._registry.forget(slot)
-        for settled in self._outbox.withdraw(name, f"{name} was removed on request"):
-            self._ledger.record_settled(settled, now_ns)
-        self._ledger.record(
-            Event.FORGOTTEN, now_ns, node=name, explanation=f"{name} was removed on request"
-        )
-
-    def _order_change(self, slot: int, cause: Cause, now_ns: int) -> None:
-        for change in self._membership.apply(np.array([slot]), cause, now_ns):
-            self._ledger.record_change(change)
-
-    def _enrol(self, name: str, labels: Mapping[str, str]) -> int:
-        slot, new = self._registry.enrol(name, labels)
-        self._make_room()
-        if new:
-            self._detector.forget(np.array([slot]))
-        return slot
-
-    def _make_room(self) -> None:
-        if self._membership.status.shape[0] < self._registry.capacity:
-            self._membership.grow(self._registry.capacity)
-            self._detector.grow(self._registry.capacity)
-
-    def _grace_ns(self, slots: IntArray) -> IntArray:
-        # Twice a long interval, or else a node that beats once an hour would never make it.
-        return np.maximum(self.settings.start_grace_ns, 2 * self._registry.interval_ns(slots))

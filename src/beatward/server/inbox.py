@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 
 from beatward.core.intake import Datagrams, Via
-from beatward.core.monitor import Inputs, Order
+from beatward.core.monitor import Inputs
+from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import RECORD_SIZE

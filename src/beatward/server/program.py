@@ -22,7 +22,8 @@ from pathlib import Path
 
 from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
 from beatward.config import Settings, split_address
-from beatward.core.monitor import Monitor, Order
+from beatward.core.monitor import Monitor
+from beatward.core.orders import Order
 from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from beatward.core.intake import Via
-from beatward.core.monitor import Order
+from beatward.core.orders import Order
 from beatward.core.snapshot import Snapshot
 from beatward.server.clock import SystemClock
 from beatward.server.inbox import Inbox

@@ -12,7 +12,8 @@ from functools import partial
 
 from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, SECOND, format_duration
-from beatward.core.monitor import Monitor, Order
+from beatward.core.monitor import Monitor
+from beatward.core.orders import Order
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Farewell
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from beatward.actions.restart.mailbox import Letter
 from beatward.core.intake import Via
-from beatward.core.monitor import Order
+from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.snapshot import Snapshot
 from beatward.web.bulletin import Bulletin

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from beatward.core.instants import SECOND
-from beatward.core.monitor import Order
+from beatward.core.orders import Order
 from beatward.core.protocol import join
 from beatward.errors import JoinRefused
 from beatward.web.access import Served

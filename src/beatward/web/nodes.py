@@ -14,7 +14,7 @@ from beatward.config import StatusWord
 from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.membership import WATCHED, Cause, Status
-from beatward.core.monitor import Order
+from beatward.core.orders import Order
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.record import NO_GAUGE, Health
 from beatward.core.snapshot import Snapshot
