@@ -16,23 +16,20 @@ from beatward.core.columns import NodeColumns
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.entry import ActionRecord, Entry, Event, Recovered
 from beatward.core.explanation import VIA_CODES, Rooms
-from beatward.core.guard import DOUBTS_MAX, Guard, GuardSettings
+from beatward.core.guard import Guard, GuardSettings
 from beatward.core.hearing import Hearing
-from beatward.core.instants import MILLISECOND, NEVER, SECOND, format_duration
+from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.intake import (
-    BoolArray,
     Datagrams,
     Intake,
-    IntArray,
     Reject,
     Replies,
-    Via,
 )
+from beatward.core.judging import Judging
 from beatward.core.ledger import Ledger
 from beatward.core.membership import (
     WATCHED,
     Cause,
-    Due,
     Membership,
     MembershipSettings,
     Status,
@@ -116,6 +113,12 @@ class Monitor:
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
+        self._judging = Judging(
+            self._ledger,
+            self._guard,
+            voice=self._voice,
+            start_grace_ns=settings.start_grace_ns,
+        )
         self._turns = 0
 
     # -- beginning ---------------------------------------------------------------------------
@@ -157,7 +160,7 @@ class Monitor:
         due_ns = np.where(WATCHED[status], grace_ns, NEVER)
         membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
         suspect = status == Status.SUSPECT
-        self._open_window(slots[suspect], grace_ns[suspect])
+        self._judging.open_window(slots[suspect], grace_ns[suspect])
 
     def _restore_action(self, record: ActionRecord, now_ns: int) -> None:
         settings = self._outbox.settings(record.name)
@@ -193,8 +196,8 @@ class Monitor:
         for datagrams in inputs.datagrams:
             self._hear(datagrams, now_ns, stale=stale or pause_ns > 0)
         if pause_ns:
-            self._begin_deadlines_anew(pause_ns, now_ns)
-        self._judge_silence(now_ns)
+            self._judging.begin_anew(pause_ns, now_ns)
+        self._judging.judge(now_ns)
         actions = self._outbox.release(self._journaled, now_ns)
         wake_ns = min(
             self._membership.earliest_ns(self._registry.count),
@@ -231,111 +234,3 @@ class Monitor:
         for change in heard.changes:
             exit_field = heard.exit_fields.get(change.slot)
             self._ledger.record_change(change, exit_field=exit_field)
-
-    def _judge_silence(self, now_ns: int) -> None:
-        due = self._membership.sweep(self._registry.count, now_ns)
-        if self._guard.drops.count:
-            due = self._spare(due, now_ns)
-        for change in self._membership.apply(due.silent, Cause.SILENT, now_ns):
-            self._ledger.record_change(change)
-        changes = self._membership.apply(due.overdue, Cause.OVERDUE, now_ns)
-        if changes:
-            self._open_window(due.overdue, now_ns)
-        self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
-        for change in changes:
-            self._ledger.record_change(change)
-
-    def _spare(self, due: Due, now_ns: int) -> Due:
-        """Give those more time whose silence our own drops may explain; return the others."""
-        spared, asked = self._spare_overdue(due.overdue, now_ns), self._spare_silent(due, now_ns)
-        self._record_doubt(now_ns)
-        return Due(
-            due.overdue[~np.isin(due.overdue, spared)],
-            np.concatenate((due.probed, asked)),
-            due.silent[~np.isin(due.silent, asked)],
-        )
-
-    def _spare_overdue(self, overdue: IntArray, now_ns: int) -> IntArray:
-        membership, detector = self._membership, self._detector
-        # Who has not been heard since its enrolment, its resumption or our start has no schedule
-        # by which to tell whose drop it was. It has a long grace instead, and a window after it.
-        scheduled = detector.deadline_ns[overdue] != NEVER
-        scheduled &= membership.status[overdue] != Status.NEW
-        slots = overdue[scheduled & self._by_datagram(overdue)]
-        due_ns, margin_ns = detector.due_ns(slots), detector.margin_ns(slots)
-        timeout_ns = detector.timeout_ns(slots)
-        # Its heartbeat comes no earlier than a margin before it is due. Once it has got more
-        # time, another drop has to explain that another heartbeat is missing.
-        since_ns = np.maximum(due_ns - margin_ns, detector.deadline_ns[slots] - timeout_ns)
-        late_ns = now_ns - due_ns - margin_ns
-        spared: IntArray = slots[self._guard.doubts(since_ns, late_ns, timeout_ns)]
-        detector.extend(spared, now_ns + detector.timeout_ns(spared))
-        membership.watch(spared, detector.deadline_ns[spared])
-        return spared
-
-    def _spare_silent(self, due: Due, now_ns: int) -> IntArray:
-        membership = self._membership
-        slots = due.silent[self._by_datagram(due.silent)]
-        window_ns = np.full(len(slots), membership.settings.window_ns)
-        begun_ns = membership.window_ends_ns[slots] - window_ns
-        late_ns = now_ns - membership.since_ns[slots] - window_ns
-        asked: IntArray = slots[self._guard.doubts(begun_ns, late_ns, window_ns)]
-        membership.prolong(asked, now_ns)
-        return asked
-
-    def _by_datagram(self, slots: IntArray) -> BoolArray:
-        # What comes over HTTP is not what the datagrams' socket drops.
-        found: BoolArray = self._registry.via[slots] == Via.UDP
-        return found
-
-    def _record_doubt(self, now_ns: int) -> None:
-        doubt = self._guard.take_doubt(now_ns)
-        if doubt is None:
-            return
-        self._ledger.record(
-            Event.GUARD,
-            now_ns,
-            cause="own_drops",
-            explanation=f"{doubt.dropped:,} datagrams were dropped before the monitor could read "
-            f"them; {doubt.spared} times a silent node got more time, {doubt.judged} times one "
-            f"was judged all the same, after {DOUBTS_MAX} timeouts",
-            detail={"dropped": doubt.dropped, "spared": doubt.spared, "judged": doubt.judged},
-        )
-
-    def _probe(self, slots: IntArray, now_ns: int) -> None:
-        if len(slots):
-            sent = self._voice.probe(slots, self._membership.challenge[slots].astype(np.int64))
-            self._membership.probe(slots, now_ns, sent=sent)
-
-    def _open_window(self, slots: IntArray, now_ns: IntArray | int) -> None:
-        self._membership.suspect(slots, self._voice.challenges(len(slots)), now_ns)
-        self._membership.due_ns[slots] = now_ns
-
-    def _begin_deadlines_anew(self, pause_ns: int, now_ns: int) -> None:
-        membership, detector = self._membership, self._detector
-        status = membership.status[: self._registry.count]
-        in_use = self._registry.in_use()
-        watched = np.flatnonzero(WATCHED[status] & in_use)
-        heard = watched[detector.deadline_ns[watched] != NEVER]
-        detector.extend(heard, now_ns + detector.timeout_ns(heard))
-        # Never closer: who was just resumed has a grace that is longer than its timeout.
-        due_ns = np.maximum(membership.due_ns[heard], detector.deadline_ns[heard])
-        membership.watch(heard, due_ns)
-        unheard = watched[detector.deadline_ns[watched] == NEVER]
-        grace_ns = now_ns + self.settings.start_grace_ns
-        membership.due_ns[unheard] = np.maximum(membership.due_ns[unheard], grace_ns)
-        # The window of a suspect known from before a restart lies behind its grace, and stays.
-        window_ns = self.settings.membership.window_ns
-        is_open = membership.window_ends_ns[: len(status)] <= now_ns + window_ns
-        suspects = np.flatnonzero((status == Status.SUSPECT) & in_use & is_open)
-        self._open_window(suspects, now_ns)
-        begun = len(watched) + len(suspects)
-        length = format_duration(pause_ns)
-        self._ledger.record(
-            Event.GUARD,
-            now_ns,
-            cause="own_pause",
-            explanation=f"the monitor itself paused for {length}; "
-            f"the deadlines of {begun} nodes begin anew",
-            detail={"pause_ns": pause_ns, "nodes": begun},
-        )

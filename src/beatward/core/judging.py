@@ -1,0 +1,140 @@
+"""What is not heard: alarm clocks that have rung -> suspicions, probes, verdicts.
+
+The counterpart of `core.hearing`, in the same turn and after it. Before anybody is accused, the
+guards are asked whether the silence may be ours (`core.guard`). Not here: when a deadline lies
+(`core.detect`), and what a status leads to (`core.ledger`).
+"""
+
+import numpy as np
+
+from beatward.core.entry import Event
+from beatward.core.guard import DOUBTS_MAX, Guard
+from beatward.core.instants import NEVER, format_duration
+from beatward.core.intake import BoolArray, IntArray, Via
+from beatward.core.ledger import Ledger
+from beatward.core.membership import WATCHED, Cause, Due, Status
+from beatward.core.voice import Voice
+
+
+class Judging:
+    """Judges silence at the watermark of a turn; holds nothing but what it was made with."""
+
+    def __init__(self, ledger: Ledger, guard: Guard, *, voice: Voice, start_grace_ns: int) -> None:
+        self._registry = ledger.rooms.registry
+        self._membership = ledger.rooms.membership
+        self._detector = ledger.rooms.detector
+        self._ledger = ledger
+        self._guard = guard
+        self._voice = voice
+        self._start_grace_ns = start_grace_ns
+
+    def judge(self, now_ns: int) -> None:
+        """Suspect, probe and judge whoever's alarm clock has rung."""
+        due = self._membership.sweep(self._registry.count, now_ns)
+        if self._guard.drops.count:
+            due = self._spare(due, now_ns)
+        for change in self._membership.apply(due.silent, Cause.SILENT, now_ns):
+            self._ledger.record_change(change)
+        changes = self._membership.apply(due.overdue, Cause.OVERDUE, now_ns)
+        if changes:
+            self.open_window(due.overdue, now_ns)
+        self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
+        for change in changes:
+            self._ledger.record_change(change)
+
+    def _spare(self, due: Due, now_ns: int) -> Due:
+        """Give those more time whose silence our own drops may explain; return the others."""
+        spared, asked = self._spare_overdue(due.overdue, now_ns), self._spare_silent(due, now_ns)
+        self._record_doubt(now_ns)
+        return Due(
+            due.overdue[~np.isin(due.overdue, spared)],
+            np.concatenate((due.probed, asked)),
+            due.silent[~np.isin(due.silent, asked)],
+        )
+
+    def _spare_overdue(self, overdue: IntArray, now_ns: int) -> IntArray:
+        membership, detector = self._membership, self._detector
+        # Who has not been heard since its enrolment, its resumption or our start has no schedule
+        # by which to tell whose drop it was. It has a long grace instead, and a window after it.
+        scheduled = detector.deadline_ns[overdue] != NEVER
+        scheduled &= membership.status[overdue] != Status.NEW
+        slots = overdue[scheduled & self._by_datagram(overdue)]
+        due_ns, margin_ns = detector.due_ns(slots), detector.margin_ns(slots)
+        timeout_ns = detector.timeout_ns(slots)
+        # Its heartbeat comes no earlier than a margin before it is due. Once it has got more
+        # time, another drop has to explain that another heartbeat is missing.
+        since_ns = np.maximum(due_ns - margin_ns, detector.deadline_ns[slots] - timeout_ns)
+        late_ns = now_ns - due_ns - margin_ns
+        spared: IntArray = slots[self._guard.doubts(since_ns, late_ns, timeout_ns)]
+        detector.extend(spared, now_ns + detector.timeout_ns(spared))
+        membership.watch(spared, detector.deadline_ns[spared])
+        return spared
+
+    def _spare_silent(self, due: Due, now_ns: int) -> IntArray:
+        membership = self._membership
+        slots = due.silent[self._by_datagram(due.silent)]
+        window_ns = np.full(len(slots), membership.settings.window_ns)
+        begun_ns = membership.window_ends_ns[slots] - window_ns
+        late_ns = now_ns - membership.since_ns[slots] - window_ns
+        asked: IntArray = slots[self._guard.doubts(begun_ns, late_ns, window_ns)]
+        membership.prolong(asked, now_ns)
+        return asked
+
+    def _by_datagram(self, slots: IntArray) -> BoolArray:
+        # What comes over HTTP is not what the datagrams' socket drops.
+        found: BoolArray = self._registry.via[slots] == Via.UDP
+        return found
+
+    def _record_doubt(self, now_ns: int) -> None:
+        doubt = self._guard.take_doubt(now_ns)
+        if doubt is None:
+            return
+        self._ledger.record(
+            Event.GUARD,
+            now_ns,
+            cause="own_drops",
+            explanation=f"{doubt.dropped:,} datagrams were dropped before the monitor could read "
+            f"them; {doubt.spared} times a silent node got more time, {doubt.judged} times one "
+            f"was judged all the same, after {DOUBTS_MAX} timeouts",
+            detail={"dropped": doubt.dropped, "spared": doubt.spared, "judged": doubt.judged},
+        )
+
+    def _probe(self, slots: IntArray, now_ns: int) -> None:
+        if len(slots):
+            sent = self._voice.probe(slots, self._membership.challenge[slots].astype(np.int64))
+            self._membership.probe(slots, now_ns, sent=sent)
+
+    def open_window(self, slots: IntArray, now_ns: IntArray | int) -> None:
+        """Begin the probing of suspects; they are asked in the same turn."""
+        self._membership.suspect(slots, self._voice.challenges(len(slots)), now_ns)
+        self._membership.due_ns[slots] = now_ns
+
+    def begin_anew(self, pause_ns: int, now_ns: int) -> None:
+        """Let every deadline begin anew after a pause of our own."""
+        membership, detector = self._membership, self._detector
+        status = membership.status[: self._registry.count]
+        in_use = self._registry.in_use()
+        watched = np.flatnonzero(WATCHED[status] & in_use)
+        heard = watched[detector.deadline_ns[watched] != NEVER]
+        detector.extend(heard, now_ns + detector.timeout_ns(heard))
+        # Never closer: who was just resumed has a grace that is longer than its timeout.
+        due_ns = np.maximum(membership.due_ns[heard], detector.deadline_ns[heard])
+        membership.watch(heard, due_ns)
+        unheard = watched[detector.deadline_ns[watched] == NEVER]
+        grace_ns = now_ns + self._start_grace_ns
+        membership.due_ns[unheard] = np.maximum(membership.due_ns[unheard], grace_ns)
+        # The window of a suspect known from before a restart lies behind its grace, and stays.
+        window_ns = membership.settings.window_ns
+        is_open = membership.window_ends_ns[: len(status)] <= now_ns + window_ns
+        suspects = np.flatnonzero((status == Status.SUSPECT) & in_use & is_open)
+        self.open_window(suspects, now_ns)
+        begun = len(watched) + len(suspects)
+        length = format_duration(pause_ns)
+        self._ledger.record(
+            Event.GUARD,
+            now_ns,
+            cause="own_pause",
+            explanation=f"the monitor itself paused for {length}; "
+            f"the deadlines of {begun} nodes begin anew",
+            detail={"pause_ns": pause_ns, "nodes": begun},
+        )
