@@ -1,7 +1,6 @@
 """The sentence behind every status, literally; the same words go to journal, API and messages."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -131,12 +130,12 @@ NEVER_HEARD = {"heard_ns": None, "due_ns": None, "sequence": None}
     ],
 )
 def test_every_cause_has_its_sentence(changed, words):
-    assert sentence(replace(FACTS, **changed)) == f"web-3 {words}"
+    assert sentence(FACTS._replace(**changed)) == f"web-3 {words}"
 
 
 def test_no_cause_is_without_a_sentence():
     for cause in Cause:
-        assert sentence(replace(FACTS, cause=cause)).startswith("web-3 ")
+        assert sentence(FACTS._replace(cause=cause)).startswith("web-3 ")
 
 
 @pytest.mark.parametrize(
@@ -156,11 +155,11 @@ def test_no_cause_is_without_a_sentence():
     ],
 )
 def test_it_says_what_would_change_the_verdict(changed, words):
-    assert numbers(replace(FACTS, **changed))["would_change"] == words
+    assert numbers(FACTS._replace(**changed))["would_change"] == words
 
 
 def test_the_numbers_behind_the_words():
-    assert numbers(replace(FACTS, **DEAD, pauses=PAUSED)) == {
+    assert numbers(FACTS._replace(**DEAD, pauses=PAUSED)) == {
         "silent_ns": 2_310 * MILLISECOND,
         "sequence_heard": 4710,
         "sequence_due": 4711,
@@ -183,6 +182,6 @@ def test_the_numbers_behind_the_words():
 
 @pytest.mark.parametrize("status", Status)
 def test_the_numbers_are_json_also_where_nothing_was_heard(status):
-    facts = replace(FACTS, status=status, deadline_ns=None, **NEVER_HEARD)
+    facts = FACTS._replace(status=status, deadline_ns=None, **NEVER_HEARD)
     shown = json.loads(json.dumps(numbers(facts)))
     assert shown["silent_ns"] is shown["sequence_heard"] is shown["overdue_ns"] is None

@@ -202,3 +202,21 @@ def test_the_first_of_each_agrees_with_the_plain_way(slots):
     expected = [not (slot in met or met.add(slot)) for slot in slots]
     registry = Registry(MASTER)
     assert registry.first_of_each(np.array(slots, np.int64)).tolist() == expected
+
+
+def test_names_enrolled_together_are_new_once_and_keep_their_order():
+    registry = Registry(MASTER)
+    registry.enrol("b", {})
+    slots, is_new = registry.enrol_all(["a", "b", "c", "a"])
+    assert slots.tolist() == [1, 0, 2, 1]
+    assert is_new.tolist() == [True, False, True, False]
+    assert list(registry.names) == ["b", "a", "c"]
+
+
+def test_of_names_enrolled_together_only_the_one_that_is_taken_is_refused():
+    registry = Registry(MASTER)
+    registry.enrol("a", {})
+    registry._text[:] = b"b"  # as if the slot had been given to a name of the same hash
+    slots, is_new = registry.enrol_all(["c", "a", "d"])
+    assert slots.tolist() == [1, -1, 2]
+    assert is_new.tolist() == [True, False, True]

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from beatward.core.intake import Via
+from beatward.core.monitor import Order
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, seal
-from beatward.server.inbox import RECORDS_MAX, Inbox
+from beatward.server.inbox import ORDERS_TURN, RECORDS_MAX, Inbox
 from beatward.transport import open_doors
 
 FULL = bytes(1024 * RECORD_SIZE)
@@ -110,3 +111,12 @@ def test_many_threads_may_put_while_one_drains(inbox):
     assert found == threads * rounds * 3
     fill(inbox)  # and so the count of what waits is exactly 0 again
     assert not inbox.put_records(of(1), Via.HTTP)
+
+
+def test_a_join_storm_is_taken_in_order_and_some_a_turn(inbox):
+    names = [f"web-{number}" for number in range(2 * ORDERS_TURN + 1)]
+    for name in names:
+        assert inbox.put_order(Order("join", name))
+    turns = [[order.name for order in inbox.drain().orders] for _ in range(4)]
+    assert [len(turn) for turn in turns] == [ORDERS_TURN, ORDERS_TURN, 1, 0]
+    assert [name for turn in turns for name in turn] == names

@@ -5,20 +5,24 @@ gathered from the rooms' arrays, live or in a snapshot, so a verdict of last nig
 this second are explained by the same code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from beatward.core.detect import Detector
 from beatward.core.guard import Drops, Pauses
-from beatward.core.instants import MILLISECOND, NEVER, format_duration
+from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import Via
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.protocol.record import exit_code_from_field
 from beatward.core.registry import Registry
 
+IntArray = npt.NDArray[np.int64]
+
+_STATUSES, _CAUSES = tuple(Status), tuple(Cause)
 # How a node reports, in words; a slot never heard from has none.
 VIA_WORDS: dict[int, str] = {Via.UDP: "udp", Via.HTTP: "http", Via.PING: "ping"}
 _NO_DROPS = Drops()
@@ -37,8 +41,7 @@ class Rooms:
     drops: Drops = _NO_DROPS
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of one node at one instant. Instants that never were are None.
 
     bound_ns   the promised detection time: from its last moment to the verdict, at worst, beyond
@@ -67,38 +70,58 @@ class Facts:
     drops: Drops = _NO_DROPS
 
 
-def gather(rooms: Rooms, slot: int, at_ns: int, *, exit_field: int | None = None) -> Facts:
-    """Collect the facts of a slot. `exit_field` is the exit code of a goodbye, as on the wire."""
+def gather(
+    rooms: Rooms, slots: IntArray, at_ns: int, *, exit_fields: Mapping[int, int] | None = None
+) -> list[Facts]:
+    """Collect the facts of slots (k,), all at once: many change their status in one turn.
+
+    exit_fields   of those slots that said goodbye with an exit code, as on the wire
+    """
     registry, membership, detector = rooms.registry, rooms.membership, rooms.detector
-    one = np.array([slot], np.int64)  # detectors speak arrays; one node is an array of one
-    heard = int(registry.heard_ns[slot])
-    deadline = int(detector.deadline_ns[slot])
-    due = int(detector.due_ns(one)[0])
-    via = int(registry.via[slot])
-    margin = int(detector.margin_ns(one)[0]) if due != NEVER else 0
-    interval = int(registry.interval_ms[slot]) * MILLISECOND
-    return Facts(
-        node=registry.names[slot],
-        status=Status(membership.status[slot]),
-        cause=Cause(membership.cause[slot]),
-        at_ns=at_ns,
-        since_ns=int(membership.since_ns[slot]),
-        heard_ns=heard or None,
-        sequence=int(registry.sequence[slot]) if registry.sequence[slot] >= 0 else None,
-        interval_ns=interval,
-        due_ns=None if due == NEVER else due,
-        deadline_ns=None if deadline == NEVER else deadline,
-        margin_ns=margin,
-        margin_from=detector.why(slot),
-        via=VIA_WORDS.get(via, ""),
-        probes_sent=int(membership.probes_sent[slot]),
-        window_ns=membership.settings.window_ns,
-        bound_ns=interval + margin + membership.settings.window_ns,
-        pauses=rooms.pauses,
-        started_ns=rooms.started_ns,
-        exit_code=None if exit_field is None else exit_code_from_field(exit_field),
-        drops=rooms.drops,
+    due_ns, interval_ns = detector.due_ns(slots), registry.interval_ns(slots)
+    margin_ns = np.where(due_ns == NEVER, 0, detector.margin_ns(slots))
+    names, why, exits = registry.names, detector.why, exit_fields or {}
+    window_ns = membership.settings.window_ns
+    rows = zip(
+        slots.tolist(),
+        membership.status[slots].tolist(),
+        membership.cause[slots].tolist(),
+        membership.since_ns[slots].tolist(),
+        registry.heard_ns[slots].tolist(),
+        registry.sequence[slots].tolist(),
+        interval_ns.tolist(),
+        due_ns.tolist(),
+        detector.deadline_ns[slots].tolist(),
+        margin_ns.tolist(),
+        registry.via[slots].tolist(),
+        membership.probes_sent[slots].tolist(),
+        strict=True,
     )
+    return [
+        Facts(
+            node=names[slot],
+            status=_STATUSES[status],
+            cause=_CAUSES[cause],
+            at_ns=at_ns,
+            since_ns=since,
+            heard_ns=heard or None,
+            sequence=said if said >= 0 else None,
+            interval_ns=every,
+            due_ns=None if due == NEVER else due,
+            deadline_ns=None if until == NEVER else until,
+            margin_ns=margin,
+            margin_from=why(slot),
+            via=VIA_WORDS.get(via, ""),
+            probes_sent=probes,
+            window_ns=window_ns,
+            bound_ns=every + margin + window_ns,
+            pauses=rooms.pauses,
+            started_ns=rooms.started_ns,
+            exit_code=exit_code_from_field(exits[slot]) if slot in exits else None,
+            drops=rooms.drops,
+        )
+        for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in rows
+    ]
 
 
 def numbers(facts: Facts) -> dict[str, Any]:

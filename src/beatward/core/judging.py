@@ -33,14 +33,12 @@ class Judging:
         due = self._membership.sweep(self._registry.count, now_ns)
         if self._guard.drops.count:
             due = self._spare(due, now_ns)
-        for change in self._membership.apply(due.silent, Cause.SILENT, now_ns):
-            self._ledger.record_change(change)
+        self._ledger.record_changes(self._membership.apply(due.silent, Cause.SILENT, now_ns))
         changes = self._membership.apply(due.overdue, Cause.OVERDUE, now_ns)
         if changes:
             self.open_window(due.overdue, now_ns)
         self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
-        for change in changes:
-            self._ledger.record_change(change)
+        self._ledger.record_changes(changes)
 
     def _spare(self, due: Due, now_ns: int) -> Due:
         """Give those more time whose silence our own drops may explain; return the others."""

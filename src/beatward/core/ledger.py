@@ -4,19 +4,26 @@ Route: `Change -> transition entry -> policy -> action entries -> outbox`, and `
 entry`. Numbers go on from what the journal holds. Not here: writing them down (`store`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord
-from beatward.core.explanation import VIA_WORDS, Rooms, gather, numbers, sentence
+from beatward.core.explanation import VIA_WORDS, Facts, Rooms, gather, numbers, sentence
 from beatward.core.instants import MILLISECOND, format_duration
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
+from beatward.core.peers import PEER_SIZE
 from beatward.core.policy import Rule, decide
 
+IntArray = npt.NDArray[np.int64]
+
+_NONE: Mapping[str, str] = {}
+_STATUS_WORDS = tuple(status.word for status in Status)
+_CAUSE_WORDS = tuple(cause.word for cause in Cause)
 # A node that is in one of these is not in need of revival any more.
 _REVIVED = (Status.ALIVE, Status.RECOVERING, Status.LEFT, Status.PAUSED)
 
@@ -44,62 +51,82 @@ class Ledger:
         self._entries.append(entry)
         return entry
 
-    def record_change(self, change: Change, *, exit_field: int | None = None) -> None:
-        """Record a transition and the actions that the rules ask for."""
-        facts = gather(self.rooms, change.slot, change.at_ns, exit_field=exit_field)
-        # One batch may hold several changes of one node; each is told as it was, not as it ended.
-        facts = replace(facts, status=change.after, cause=change.cause, since_ns=change.at_ns)
+    def record_changes(
+        self, changes: Sequence[Change], *, exit_fields: Mapping[int, int] | None = None
+    ) -> None:
+        """Record transitions of one instant, and the actions that the rules ask for.
+
+        exit_fields   of slots that said goodbye with an exit code, as on the wire
+        """
+        if not changes:
+            return
+        slots = np.array([change.slot for change in changes])
+        at_ns = changes[0].at_ns
+        known = gather(self.rooms, slots, at_ns, exit_fields=exit_fields)
+        rows = self.node_records(slots)
+        for change, facts, row in zip(changes, known, rows, strict=True):
+            after, cause = change.after, change.cause
+            if (facts.status, facts.cause) == (after, cause):
+                self._record_change(change, facts, row)
+                continue
+            # One batch may hold several changes of a node; each is told as it was when it came.
+            self._record_change(
+                change,
+                facts._replace(status=after, cause=cause),
+                replace(row, status=after.word, cause=cause.word),
+            )
+
+    def _record_change(self, change: Change, facts: Facts, row: NodeRecord) -> None:
         node = facts.node
         entry = self.record(
             Event.TRANSITION,
             change.at_ns,
             node=node,
-            status=change.after.word,
-            cause=change.cause.word,
+            status=row.status,
+            cause=row.cause,
             explanation=sentence(facts),
             detail={"before": change.before.word, **numbers(facts)},
-            node_record=replace(
-                self.node_record(change.slot),
-                status=change.after.word,
-                cause=change.cause.word,
-                since_ns=change.at_ns,
-            ),
+            node_record=row,
         )
         if change.after in _REVIVED:
             message = f"{node} is {change.after.word} without it"
             for settled in self._outbox.withdraw(node, message):
                 self.record_settled(settled, change.at_ns)
-        for name in decide(self._rules, node, change.after.word):
+        for name in decide(self._rules, node, row.status):
             self._decide(entry, name)
 
-    def record_node(self, event: Event, slot: int, at_ns: int, explanation: str) -> None:
-        """Record a fact about a node that is no change of status."""
-        membership = self.rooms.membership
-        self.record(
-            event,
-            at_ns,
-            node=self.rooms.registry.names[slot],
-            status=Status(membership.status[slot]).word,
-            cause=Cause(membership.cause[slot]).word,
-            explanation=explanation,
-            detail={"incarnation": int(self.rooms.registry.incarnation[slot])},
-            node_record=self.node_record(slot),
-        )
+    def record_joined(self, slots: IntArray, at_ns: int) -> None:
+        """Record that nodes were enrolled."""
+        for row in self.node_records(slots):
+            self.record(
+                Event.JOINED,
+                at_ns,
+                node=row.name,
+                status=row.status,
+                cause=row.cause,
+                explanation=f"{row.name} was enrolled",
+                detail={"incarnation": row.incarnation},
+                node_record=row,
+            )
 
-    def record_life(self, slot: int, at_ns: int, change: Change | None) -> None:
-        """Record that a new life proved itself; `change` is the first that it led to, if any.
+    def record_lives(self, slots: IntArray, at_ns: int, changes: Mapping[int, Change]) -> None:
+        """Record that new lives proved themselves; `changes` holds the first that each led to.
 
         The row then comes with the change: were it written here, with the status after the change,
         a crash between two writes would keep the status and lose the transition and its actions.
         """
-        node = self.rooms.registry.names[slot]
-        words = f"{node} began a new life"
-        if change is None:
-            self.record_node(Event.LIFE, slot, at_ns, words)
-            return
-        detail = {"incarnation": int(self.rooms.registry.incarnation[slot])}
-        status = change.before.word
-        self.record(Event.LIFE, at_ns, node=node, status=status, explanation=words, detail=detail)
+        for slot, row in zip(slots.tolist(), self.node_records(slots), strict=True):
+            change = changes.get(slot)
+            self.record(
+                Event.LIFE,
+                at_ns,
+                node=row.name,
+                status=row.status if change is None else change.before.word,
+                cause=row.cause if change is None else None,
+                explanation=f"{row.name} began a new life",
+                detail={"incarnation": row.incarnation},
+                node_record=row if change is None else None,
+            )
 
     def record_outcome(self, outcome: Outcome, at_ns: int) -> None:
         """Record what became of an attempt; an outcome nobody waits for is no fact."""
@@ -133,22 +160,42 @@ class Ledger:
             action_record=record,
         )
 
-    def node_record(self, slot: int) -> NodeRecord:
-        """Return the row of a node as it is now."""
+    def node_records(self, slots: IntArray) -> list[NodeRecord]:
+        """Return the rows of nodes (k,) as they are now."""
         registry, membership = self.rooms.registry, self.rooms.membership
-        via = VIA_WORDS.get(int(registry.via[slot]), "")
-        return NodeRecord(
-            name=registry.names[slot],
-            node=int(registry.node[slot]),
-            status=Status(membership.status[slot]).word,
-            cause=Cause(membership.cause[slot]).word,
-            since_ns=int(membership.since_ns[slot]),
-            incarnation=int(registry.incarnation[slot]),
-            interval_ns=int(registry.interval_ms[slot]) * MILLISECOND,
-            address=registry.peers.of(np.array([slot])).tobytes() if via == "udp" else b"",
-            via=via,
-            labels=dict(registry.labels.get(slot, {})),
+        names, labels = registry.names, registry.labels
+        columns = (
+            slots,
+            registry.node[slots],
+            membership.status[slots],
+            membership.cause[slots],
+            membership.since_ns[slots],
+            registry.incarnation[slots],
+            registry.interval_ns(slots),
+            registry.via[slots],
         )
+        address = registry.peers.of(slots).tobytes()
+        rows = []
+        for number, (slot, node, status, cause, since, life, interval, code) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True)
+        ):
+            via = VIA_WORDS.get(code, "")
+            begin = number * PEER_SIZE
+            rows.append(
+                NodeRecord(
+                    name=names[slot],
+                    node=node,
+                    status=_STATUS_WORDS[status],
+                    cause=_CAUSE_WORDS[cause],
+                    since_ns=since,
+                    incarnation=life,
+                    interval_ns=interval,
+                    address=address[begin : begin + PEER_SIZE] if via == "udp" else b"",
+                    via=via,
+                    labels=dict(labels.get(slot, _NONE)),
+                )
+            )
+        return rows
 
     def _decide(self, cause: Entry, name: str) -> None:
         settings = self._outbox.settings(name)

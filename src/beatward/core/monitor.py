@@ -184,8 +184,7 @@ class Monitor:
         self._ledger.wall_offset_ns = wall_offset_ns
         for outcome in inputs.outcomes:
             self._ledger.record_outcome(outcome, now_ns)
-        for order in inputs.orders:
-            self._orders.obey(order, now_ns)
+        self._orders.obey(inputs.orders, now_ns)
         stale = self._guard.is_stale(inputs.drained_ns)
         pause_ns = self._guard.turn(now_ns)
         self._guard.note_drops(inputs.dropped, now_ns)
@@ -229,8 +228,5 @@ class Monitor:
     def _hear(self, datagrams: Datagrams, now_ns: int, *, stale: bool) -> None:
         heard = self._hearing.take(self._intake.open(datagrams), now_ns, stale=stale)
         changed = {change.slot: change for change in reversed(heard.changes)}
-        for slot in heard.lives:
-            self._ledger.record_life(slot, now_ns, changed.get(slot))
-        for change in heard.changes:
-            exit_field = heard.exit_fields.get(change.slot)
-            self._ledger.record_change(change, exit_field=exit_field)
+        self._ledger.record_lives(np.array(heard.lives, np.int64), now_ns, changed)
+        self._ledger.record_changes(heard.changes, exit_fields=heard.exit_fields)

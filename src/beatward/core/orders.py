@@ -6,8 +6,9 @@ An order for somebody who is not there does nothing: whoever asked was told so b
 was forgotten in the moment between. Not here: who may order (`web.access`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -48,11 +49,16 @@ class Orders:
         self._start_grace_ns = start_grace_ns
         self.refused_count = 0
 
-    def obey(self, order: Order, now_ns: int) -> None:
+    def obey(self, orders: Sequence[Order], now_ns: int) -> None:
         """Do what is asked, and write it down; an order of no known kind does nothing."""
-        if order.kind == "join":
-            self._join(order, now_ns)
-            return
+        for is_join, together in groupby(orders, key=_is_join):
+            if is_join:
+                self._join(tuple(together), now_ns)
+                continue
+            for order in together:
+                self._obey(order, now_ns)
+
+    def _obey(self, order: Order, now_ns: int) -> None:
         slot = self._registry.slot_of(order.name)
         if slot < 0:
             return  # forgotten since it was asked: the API has said 404 to whoever asked later
@@ -77,25 +83,20 @@ class Orders:
         # Twice a long interval, or else a node that beats once an hour would never make it.
         return np.maximum(self._start_grace_ns, 2 * self._registry.interval_ns(slots))
 
-    def _join(self, order: Order, now_ns: int) -> None:
-        known = self._registry.slot_of(order.name) >= 0
-        try:
-            slot = self._enrol(order.name, order.labels)
-        except ValueError:
-            # Two names of one identity: by chance never, by somebody's effort perhaps. It must
-            # not end the monitor; the second name stays unknown.
-            self.refused_count += 1
-            return
-        if known:
-            return
-        self._membership.place(
-            np.array([slot]),
-            Status.NEW,
-            Cause.ENROLLED,
-            since_ns=now_ns,
-            due_ns=now_ns + self._start_grace_ns,
-        )
-        self._ledger.record_node(Event.JOINED, slot, now_ns, f"{order.name} was enrolled")
+    def _join(self, orders: Sequence[Order], now_ns: int) -> None:
+        slots, is_new = self._registry.enrol_all([order.name for order in orders])
+        # Two names of one identity: by chance never, by somebody's effort perhaps. It must not end
+        # the monitor; the second name stays unknown.
+        self.refused_count += int(np.count_nonzero(slots < 0))
+        self.make_room()
+        for slot, order in zip(slots.tolist(), orders, strict=True):
+            if slot >= 0 and order.labels:
+                self._registry.labels[slot] = dict(order.labels)
+        new = slots[is_new]
+        self._detector.forget(new)
+        due_ns = now_ns + self._start_grace_ns
+        self._membership.place(new, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=due_ns)
+        self._ledger.record_joined(new, now_ns)
 
     def _resume(self, slot: int, now_ns: int) -> None:
         self._change(slot, Cause.RESUME, now_ns)
@@ -117,12 +118,8 @@ class Orders:
         )
 
     def _change(self, slot: int, cause: Cause, now_ns: int) -> None:
-        for change in self._membership.apply(np.array([slot]), cause, now_ns):
-            self._ledger.record_change(change)
+        self._ledger.record_changes(self._membership.apply(np.array([slot]), cause, now_ns))
 
-    def _enrol(self, name: str, labels: Mapping[str, str]) -> int:
-        slot, new = self._registry.enrol(name, labels)
-        self.make_room()
-        if new:
-            self._detector.forget(np.array([slot]))
-        return slot
+
+def _is_join(order: Order) -> bool:
+    return order.kind == "join"

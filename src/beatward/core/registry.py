@@ -122,17 +122,35 @@ class Registry:
 
         Raises ValueError when another name has the same identity (see `keys.node_id`).
         """
-        node = node_id(name)
-        slot = self._slot_of_node(node)
-        is_new = slot < 0
-        if is_new:
-            slot = int(self.enrol_new([name], np.array([node], np.uint64))[0])
-        elif self.names[slot] != name:
-            message = f"{name!r} has the identity of {self.names[slot]!r}; choose another name"
+        slots, is_new = self.enrol_all([name])
+        slot = int(slots[0])
+        if slot < 0:
+            other = self.names[self._slot_of_node(node_id(name))]
+            message = f"{name!r} has the identity of {other!r}; choose another name"
             raise ValueError(message)
         if labels:
             self.labels[slot] = dict(labels)
-        return slot, is_new
+        return slot, bool(is_new[0])
+
+    def enrol_all(self, names: Sequence[str]) -> tuple[IntArray, BoolArray]:
+        """Give names slots, or find those they have; returns (slots, whether they are new).
+
+        A name said twice is new once. The slot is -1 where another name has the same identity.
+        """
+        nodes = np.array([node_id(name) for name in names], np.uint64)
+        slots = self._index.find(nodes, self.node)
+        unknown = np.flatnonzero(slots < 0)
+        _, first = np.unique(nodes[unknown], return_index=True)
+        fresh = unknown[np.sort(first)]
+        if len(fresh):
+            self.enrol_new([names[row] for row in fresh.tolist()], nodes[fresh])
+            slots = self._index.find(nodes, self.node)
+        known = self.names
+        other = [known[slot] != name for slot, name in zip(slots.tolist(), names, strict=True)]
+        slots[other] = -1
+        is_new = np.zeros(len(names), np.bool_)
+        is_new[fresh] = True
+        return slots, is_new
 
     def enrol_new(self, names: Sequence[str], nodes: NodeArray) -> IntArray:
         """Give slots (k,) to names that have none, all different, whose identities are `nodes`."""

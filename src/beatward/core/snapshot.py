@@ -81,7 +81,7 @@ class Snapshot:
 
     def explain(self, row: int) -> tuple[str, dict[str, Any]]:
         """Return the sentence and the numbers behind a row's status, as of this snapshot."""
-        facts = gather(self.rooms, row, self.taken_ns)
+        (facts,) = gather(self.rooms, np.array([row]), self.taken_ns)
         return sentence(facts), numbers(facts)
 
 

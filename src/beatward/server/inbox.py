@@ -4,6 +4,7 @@ Web handlers put sealed records and orders, drivers outcomes, the journal receip
 bounded; what does not fit is refused to whoever brought it and counted. The wheel drains.
 """
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +27,8 @@ Item = TypeVar("Item")
 RECORDS_MAX = 65_536
 # A join storm of a whole large fleet fits; an order is about 200 bytes.
 ORDERS_MAX = 200_000
+# So many of them a turn take 30 ms; the others wait for the next, and heartbeats do not wait.
+ORDERS_TURN = 1000
 
 
 class Inbox:
@@ -84,7 +87,7 @@ class Inbox:
         """Take what is there; the watermark is the doors'."""
         # Others first: an order that enrols a node is then known before its first heartbeat.
         outcomes = _take_all(self._outcomes)
-        orders = _take_all(self._orders)
+        orders = _take_all(self._orders, ORDERS_TURN)
         records = _take_all(self._records)
         self._taken_count += sum(len(together) for together, _, _ in records) // RECORD_SIZE
         journaled = self._journaled
@@ -100,8 +103,8 @@ class Inbox:
         )
 
 
-def _take_all(items: "deque[Item]") -> tuple[Item, ...]:
-    return tuple(items.popleft() for _ in range(len(items)))
+def _take_all(items: "deque[Item]", at_most: int = sys.maxsize) -> tuple[Item, ...]:
+    return tuple(items.popleft() for _ in range(min(len(items), at_most)))
 
 
 def _batches(records: tuple[tuple[bytes, Via, int], ...]) -> list[Datagrams]:
