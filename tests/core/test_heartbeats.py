@@ -14,13 +14,15 @@ from tests.core.by_hand import (
     changes,
     datagrams,
     heard,
+    key_of,
     said,
 )
 
 from beatward.core.hearing import ROUNDS_MAX
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.protocol.record import NO_GAUGE, Flag, Health, Kind
+from beatward.core.protocol.keys import node_id
+from beatward.core.protocol.record import NO_GAUGE, Flag, Health, Kind, open_record
 
 
 def registry(hand):
@@ -260,3 +262,16 @@ def test_a_returning_node_may_be_ill_and_is_failing_once_it_is_steady():
         ("web-1", "alive", "steady"),
         ("web-1", "failing", "ill"),
     ]
+
+
+def test_what_was_asked_in_one_datagram_is_answered_in_one():
+    names = ("web-1", "web-2", "web-3", "web-4")
+    hand = ByHand(nodes=names)
+    asking = [said(name, flags=Flag.ACKNOWLEDGE) for name in names]
+    output = hand.step(SECOND, asking[0] + asking[1], asking[2], asking[3])
+    nodes = [
+        open_record(row.tobytes(), key_of(name)).node
+        for row, name in zip(output.replies.rows, names, strict=True)
+    ]
+    assert nodes == [node_id(name) for name in names]
+    assert output.replies.begins.tolist() == [True, False, True, True]

@@ -4,6 +4,7 @@ import socket
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from beatward.core.entry import Event
@@ -109,6 +110,7 @@ def test_errors_that_others_answer_to_our_replies_are_no_reads(line):
         gone.sendto(b"a" * 64, line.to)
         peers = line.door.drain().batches[0].peers.copy()
     # Nobody is there any more; the answer comes back as an error of the network.
-    line.door._wire.write(peers.repeat(3, axis=0)[:, :28].copy(), peers.repeat(3, axis=0))
+    wanted = peers.repeat(3, axis=0)
+    line.door._wire.write(wanted[:, :28].copy(), wanted, np.arange(3))
     line.say(b"b" * 64)
     assert line.collect(1).datagrams == [b"b" * 64]

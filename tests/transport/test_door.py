@@ -19,11 +19,12 @@ from beatward.transport.wire import BATCH_SIZE, ROW_SIZE
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's own")
 
 
-def replies(rows, peers):
-    """Make replies of byte strings."""
+def replies(rows, peers, begins=None):
+    """Make replies of byte strings, each a datagram of its own unless `begins` says otherwise."""
     return Replies(
         np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), RECORD_SIZE),
         np.frombuffer(b"".join(peers), np.uint8).reshape(len(peers), PEER_SIZE),
+        np.ones(len(rows), np.bool_) if begins is None else np.array(begins, np.bool_),
     )
 
 
@@ -157,8 +158,18 @@ def test_replies_without_an_address_are_left_out_and_not_counted(line):
     line.door.send(replies(records(3), [bytes(PEER_SIZE), mine, bytes(PEER_SIZE)]))
     assert line.hear(1) == records(3)[1:2]
     line.door.send(replies(records(1), [bytes(PEER_SIZE)]))
-    line.door.send(Replies(np.zeros((0, 64), np.uint8), np.zeros((0, PEER_SIZE), np.uint8)))
+    line.door.send(replies([], []))
     assert (line.door.sent_count, line.door.refused_count) == (1, 0)
+
+
+def test_records_of_one_datagram_go_out_together(line):
+    line.say(b"hello")
+    mine, rows = line.collect(1).peers[0], records(6)
+    nowhere = bytes(PEER_SIZE)
+    peers = [mine, mine, nowhere, nowhere, mine, mine]
+    line.door.send(replies(rows, peers, [True, False, True, False, True, True]))
+    assert line.hear(3) == [rows[0] + rows[1], rows[4], rows[5]]
+    assert (line.door.sent_count, line.door.refused_count) == (3, 0)
 
 
 def test_what_the_system_refuses_is_counted_and_the_rest_still_goes(line):

@@ -225,7 +225,8 @@ def test_replies_of_several_doors_come_from_their_address():
         until = time.monotonic() + PATIENCE_S
         while not (batches := group.doors.drain().batches) and time.monotonic() < until:
             pass
-        group.doors.send(Replies(batches[0].rows[:, :64].copy(), batches[0].peers.copy()))
+        rows, peers = batches[0].rows[:, :64].copy(), batches[0].peers.copy()
+        group.doors.send(Replies(rows, peers, np.ones(len(rows), np.bool_)))
         assert group.sender.recvfrom(100) == (beat(1), group.to)
         assert (group.doors.sent_count, group.doors.refused_count) == (1, 0)
         assert group.doors.errors_count == 0

@@ -82,8 +82,8 @@ class StruckWire:
     def new_batch(self):
         return StruckBatch(self._wire.new_batch(), self._world)
 
-    def write(self, rows, peers):
-        return self._wire.write(rows, peers)
+    def write(self, rows, peers, starts):
+        return self._wire.write(rows, peers, starts)
 
 
 @pytest.fixture(scope="module", params=sorted(WIRES))

@@ -199,7 +199,8 @@ class Cannon:
         if not rows.size:
             return 0
         peers = np.broadcast_to(self._peer, (len(rows), len(self._peer)))
-        return (len(rows) - self._wire.write(rows, np.ascontiguousarray(peers))) * width
+        sent = self._wire.write(rows, np.ascontiguousarray(peers), np.arange(len(rows)))
+        return (len(rows) - sent) * width
 
     def hear(self) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
         """Return the records (k,) that have come, at most a batch, never waiting."""

@@ -127,6 +127,14 @@ class Subject:
                 return counts
             time.sleep(0.1)
 
+    def wait_until_written(self, seconds: float) -> None:
+        """Wait until the journal holds all that has happened so far."""
+        until = time.monotonic() + seconds
+        while waiting := self.get("/healthz")["journal"]["waiting"]:
+            if time.monotonic() > until:
+                raise BenchFailed(f"{waiting} entries still wait for the journal")
+            time.sleep(0.1)
+
     def wheel(self) -> tuple[int, float]:
         """Return (turns, seconds spent in them) so far, as /metrics has them."""
         rows = dict(
@@ -158,6 +166,8 @@ class Scene:
         counts = self.subject.wait_for(sent.records, nodes / 10_000 + 30)
         if counts.alive < nodes or counts.accepted < nodes:
             raise BenchFailed(f"of {nodes} nodes not all came alive: {counts}")
+        # That they came alive is written down, a fact each; it would be measured with the rest.
+        self.subject.wait_until_written(nodes / 2_000 + 30)
 
 
 @contextmanager

@@ -160,8 +160,7 @@ class Hearing:
 
     def _tell_known_life(self, beats: Heartbeats, rows: IntArray) -> None:
         if len(rows):
-            nothing = np.zeros(len(rows), np.int64)
-            self._voice.acknowledge(beats.slots[rows], nothing, beats.peers[rows])
+            self._voice.acknowledge(beats.at(rows), np.zeros(len(rows), np.int64))
 
     def _begin_lives(self, slots: IntArray, incarnation: IntArray, known: IntArray) -> None:
         if not len(slots):
@@ -241,7 +240,7 @@ class Hearing:
         asks = beats.records["flags"] & _ACKNOWLEDGE != 0
         if asks.any():
             beats = beats.take(asks)
-            self._voice.acknowledge(beats.slots, beats.records["sequence"], beats.peers)
+            self._voice.acknowledge(beats, beats.records["sequence"])
 
     def _answers(self, slots: IntArray, echo: npt.NDArray[np.uint32], now_ns: int) -> BoolArray:
         """Return which echoes (k,) are the number that their node is asked for now."""

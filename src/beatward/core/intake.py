@@ -96,12 +96,16 @@ class Datagrams:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeats:
-    """Authenticated records as arrays, in order of arrival; (m,) each, peers (m, PEER_SIZE)."""
+    """Authenticated records as arrays, in order of arrival; (m,) each, peers (m, PEER_SIZE).
+
+    source   which datagram of the batch each came in
+    """
 
     slots: IntArray
     records: npt.NDArray[np.void]
     peers: ByteArray
     arrived_ns: IntArray
+    source: IntArray
     via: Via
 
     def take(self, mask: BoolArray) -> "Heartbeats":
@@ -115,16 +119,21 @@ class Heartbeats:
             self.records[index],
             self.peers[index],
             self.arrived_ns[index],
+            self.source[index],
             self.via,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """Sealed records to send, one datagram each, and where: (k, 64) and (k, PEER_SIZE) uint8."""
+    """Sealed records to send, and where: (k, 64) and (k, PEER_SIZE) uint8.
+
+    begins   (k,) whether a record begins a datagram; it is in that of the one before otherwise
+    """
 
     rows: ByteArray
     peers: ByteArray
+    begins: BoolArray
 
 
 class Intake:
@@ -157,7 +166,7 @@ class Intake:
             self.refuse(Reject.TAG, int(len(slots) - genuine.sum()))
             records, source, slots = records[genuine], source[genuine], slots[genuine]
         peers, arrived_ns = datagrams.peers[source], datagrams.arrived_ns[source]
-        return Heartbeats(slots, records, peers, arrived_ns, datagrams.via)
+        return Heartbeats(slots, records, peers, arrived_ns, source, datagrams.via)
 
     def _split(self, datagrams: Datagrams) -> tuple[npt.NDArray[np.void], IntArray]:
         """Return all records (m,) of well-shaped datagrams and the row each came from (m,)."""

@@ -6,7 +6,7 @@ so that nobody can use a monitor to shout at a third party. Not here: sending (`
 
 import numpy as np
 
-from beatward.core.intake import RECORD, BoolArray, ByteArray, IntArray, Replies
+from beatward.core.intake import RECORD, BoolArray, ByteArray, Heartbeats, IntArray, Replies
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import record
 from beatward.core.protocol.record import Flag, Kind
@@ -15,6 +15,7 @@ from beatward.core.registry import Registry
 EMPTY = Replies(
     np.zeros((0, record.RECORD_SIZE), np.uint8),
     np.zeros((0, PEER_SIZE), np.uint8),
+    np.zeros(0, np.bool_),
 )
 
 
@@ -28,6 +29,7 @@ class Voice:
         self._asked_count = session
         self._rows: list[ByteArray] = []
         self._peers: list[ByteArray] = []
+        self._begins: list[BoolArray] = []
 
     def challenges(self, count: int) -> IntArray:
         """Return numbers (count,) not asked for before in this session, above those of sessions."""
@@ -35,11 +37,17 @@ class Voice:
         self._asked_count = (self._asked_count + count) & record.SESSION_MAX
         return numbers + record.SESSION_MAX + 1
 
-    def acknowledge(self, slots: IntArray, sequence: IntArray, peers: ByteArray) -> None:
-        """Answer heartbeats or goodbyes (k,) that asked for it, where they came from."""
-        said = self._said(slots, Kind.ACKNOWLEDGEMENT)
+    def acknowledge(self, beats: Heartbeats, sequence: IntArray) -> None:
+        """Answer heartbeats or goodbyes (k,) that asked for it, where they came from.
+
+        What came in one datagram is answered in one: a relay's hundred thousand nodes would cost
+        as much to answer as to hear otherwise.
+        """
+        said = self._said(beats.slots, Kind.ACKNOWLEDGEMENT)
         said["sequence"], said["echo"] = sequence, self.session
-        self._say(slots, said, peers)
+        begins = np.ones(len(said), np.bool_)
+        begins[1:] = beats.source[1:] != beats.source[:-1]
+        self._say(beats.slots, said, beats.peers, begins)
 
     def probe(self, slots: IntArray, echo: IntArray, *, mail: bool = False) -> BoolArray:
         """Ask nodes (k,) whether they live; returns which of them have an address to ask at.
@@ -65,8 +73,10 @@ class Voice:
         """Hand over what was said since the last call."""
         if not self._rows:
             return EMPTY
-        replies = Replies(np.concatenate(self._rows), np.concatenate(self._peers))
-        self._rows, self._peers = [], []
+        replies = Replies(
+            np.concatenate(self._rows), np.concatenate(self._peers), np.concatenate(self._begins)
+        )
+        self._rows, self._peers, self._begins = [], [], []
         return replies
 
     def _probe_at(
@@ -82,7 +92,7 @@ class Voice:
         said["echo"], said["flags"] = echo, Flag.MAIL if mail else 0
         if incarnation is not None:
             said["incarnation"] = incarnation
-        self._say(slots, said, peers)
+        self._say(slots, said, peers, np.ones(len(said), np.bool_))
 
     def _said(self, slots: IntArray, kind: Kind) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
         registry = self._registry
@@ -96,7 +106,11 @@ class Voice:
         return said
 
     def _say(
-        self, slots: IntArray, said: "np.ndarray[tuple[int], np.dtype[np.void]]", peers: ByteArray
+        self,
+        slots: IntArray,
+        said: "np.ndarray[tuple[int], np.dtype[np.void]]",
+        peers: ByteArray,
+        begins: BoolArray,
     ) -> None:
         # Sealed now: when the turn ends, somebody else may have the slot.
         rows = said.view(np.uint8).reshape(-1, record.RECORD_SIZE)
@@ -104,6 +118,7 @@ class Voice:
         rows[:, record.BODY_SIZE :] = self._registry.tags.seal(bodies, slots, self._registry.secret)
         self._rows.append(rows)
         self._peers.append(peers)
+        self._begins.append(begins)
 
 
 _HEADS = {

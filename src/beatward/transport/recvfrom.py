@@ -68,15 +68,16 @@ class RecvfromWire:
         """Make room for one more batch."""
         return RecvfromBatch(self._listener)
 
-    def write(self, rows: ByteArray, peers: ByteArray) -> int:
-        """Send each row to its peer and return how many the system took; see `wire.Wire`."""
+    def write(self, rows: ByteArray, peers: ByteArray, starts: IntArray) -> int:
+        """Send datagrams to their peers and return how many were taken; see `wire.Wire`."""
         taken = 0
-        for row, peer in zip(rows, peers, strict=True):
+        stops = [*starts[1:].tolist(), len(rows)]
+        for start, stop, peer in zip(starts.tolist(), stops, peers, strict=True):
             address = socket_address(peer, self._listener.family)
             if address is None:
                 continue
             try:
-                self._listener.sendto(row, address)
+                self._listener.sendto(rows[start:stop].tobytes(), address)
             except OSError as error:
                 if error.errno in _FULL:
                     break

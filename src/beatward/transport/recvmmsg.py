@@ -198,29 +198,32 @@ class RecvmmsgWire:
         """Make room for one more batch."""
         return RecvmmsgBatch(self._descriptor, self._receive, self._homes, self._stamps)
 
-    def write(self, rows: ByteArray, peers: ByteArray) -> int:
-        """Send each row to its peer and return how many the system took; see `wire.Wire`."""
-        taken = 0
-        for start in range(0, len(rows), BATCH_SIZE):
-            stop = start + BATCH_SIZE
-            done, is_full = self._write_some(rows[start:stop], peers[start:stop])
+    def write(self, rows: ByteArray, peers: ByteArray, starts: IntArray) -> int:
+        """Send datagrams to their peers and return how many were taken; see `wire.Wire`."""
+        places, taken = _places(rows)[starts], 0
+        sizes = np.diff(starts, append=len(rows)) * rows.shape[1]
+        for start in range(0, len(starts), BATCH_SIZE):
+            some = slice(start, start + BATCH_SIZE)
+            done, is_full = self._write_some(places[some], sizes[some], peers[some])
             taken += done
             if is_full:
                 break
         return taken
 
-    def _write_some(self, rows: ByteArray, peers: ByteArray) -> tuple[int, bool]:
-        count = len(rows)
+    def _write_some(
+        self, places: npt.NDArray[np.uintp], sizes: IntArray, peers: ByteArray
+    ) -> tuple[int, bool]:
+        count = len(places)
         family = peers[:, :2].copy().view(np.uint16)[:, 0]
-        self._vectors["base"][:count] = _places(rows)
-        self._vectors["size"][:count] = rows.shape[1]
+        self._vectors["base"][:count] = places
+        self._vectors["size"][:count] = sizes
         self._messages["peer"][:count] = _places(peers)
         self._messages["peer_size"][:count] = np.where(family == FAMILY_V6, PEER_SIZE, V4_SIZE)
         if self._homes is None:
             return self._send_messages(count)
-        controls, sizes = self._homes.controls(peers)
+        controls, control_sizes = self._homes.controls(peers)
         self._messages["control"][:count] = _places(controls)
-        self._messages["control_size"][:count] = sizes
+        self._messages["control_size"][:count] = control_sizes
         # `controls` must live until the kernel has read it, so it is sent from here.
         return self._send_messages(count)
 

@@ -172,18 +172,20 @@ class UdpDoor:
         return Drain(tuple(taken), self._watermark_ns, emptied=False, dropped=self._dropped())
 
     def send(self, replies: Replies) -> None:
-        """Send each reply that has an address; what the system refuses is counted and lost.
+        """Send each datagram that has an address; what the system refuses is counted and lost.
 
         A lost acknowledgement is asked for again and a lost probe is one of several, so nothing
         here is worth waiting for.
         """
+        # All records of one datagram go to one peer, so none of them begins in another's.
         has_address = replies.peers.any(axis=1)
-        count = int(has_address.sum())
+        starts = np.flatnonzero(replies.begins[has_address])
+        count = len(starts)
         if count == 0:
             return
         rows = np.ascontiguousarray(replies.rows[has_address])
-        peers = np.ascontiguousarray(replies.peers[has_address])
-        sent = self._wire.write(rows, peers)
+        peers = np.ascontiguousarray(replies.peers[has_address][starts])
+        sent = self._wire.write(rows, peers, starts)
         self.sent_count += sent
         self.refused_count += count - sent
 

@@ -66,12 +66,13 @@ class Wire(Protocol):
     def new_batch(self) -> Batch:
         """Make room for one more batch."""
 
-    def write(self, rows: ByteArray, peers: ByteArray) -> int:
-        """Send each row to its peer and return how many the system took.
+    def write(self, rows: ByteArray, peers: ByteArray, starts: IntArray) -> int:
+        """Send datagrams to their peers and return how many the system took.
 
         rows    (k, size) uint8, contiguous
-        peers   (k, PEER_SIZE) uint8, contiguous
-        A row that is refused is skipped. When the system's own queue is full the rest is not
+        peers   (d, PEER_SIZE) uint8, contiguous
+        starts  (d,) rising, from 0: at which row each datagram begins; it ends where the next does
+        One that is refused is skipped. When the system's own queue is full the rest is not
         tried, because it would meet the same and the wheel must turn.
         """
 
