@@ -263,7 +263,7 @@ def test_an_unanswered_ask_is_repeated_and_the_third_asks_for_a_new_socket():
         wanted.append(pulse.wants_reconnect)
     # Asked at 10 s; at 11, 12 and 13 s nobody has answered.
     assert wanted == [False] * 12 + [True] * 3
-    pulse.reconnected()
+    pulse.reconnected(START)
     assert not pulse.wants_reconnect
     assert asks(pulse, range(16, 19)) == [16, 17, 18]
     assert pulse.wants_reconnect

@@ -42,6 +42,23 @@ SAID = {
     "acknowledgement": Record(
         Kind.ACKNOWLEDGEMENT, sequence=41, slot=7, flags=Flag.MAIL, echo=0xBEA70001, **LIFE
     ),
+    "acknowledgement, wish": Record(
+        Kind.ACKNOWLEDGEMENT,
+        sequence=42,
+        slot=7,
+        memory=100_000 & 0xFFFF,
+        load=100_000 >> 16,
+        echo=0xBEA70001,
+        **LIFE,
+    ),
+    "heartbeat, slowing": Record(
+        Kind.HEARTBEAT,
+        sequence=43,
+        slot=7,
+        flags=Flag.ACKNOWLEDGE | Flag.SLOWING,
+        echo=0xBEA70001,
+        **{**LIFE, "interval_ms": 2000},
+    ),
     "probe": Record(Kind.PROBE, sequence=0, slot=7, echo=0xBEA70002, **LIFE),
     "probe reply": Record(
         Kind.PROBE_REPLY, sequence=43, slot=7, status=1, cpu=1250, echo=0xBEA70002, **LIFE

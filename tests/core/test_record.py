@@ -181,7 +181,11 @@ def test_the_numbers_on_the_wire_never_change():
         ("PROBE_REPLY", 4),
         ("GOODBYE", 5),
     ]
-    assert [(flag.name, flag.value) for flag in Flag] == [("ACKNOWLEDGE", 1), ("MAIL", 2)]
+    assert [(flag.name, flag.value) for flag in Flag] == [
+        ("ACKNOWLEDGE", 1),
+        ("MAIL", 2),
+        ("SLOWING", 8),
+    ]
     assert [(farewell.name, farewell.value) for farewell in Farewell] == [
         ("LEFT", 0),
         ("EXITED", 1),

@@ -25,6 +25,7 @@ from .enrol import Found, Identity, find, resolve
 from .link import Forget, HttpLink, Link, UdpLink
 from .pulse import Pulse, Report
 from .state import StateFile
+from .stride import Bounds
 
 # The first steps are short, because a monitor and its nodes often start together; the last one
 # bounds what 100,000 nodes ask of a monitor that is back: 5,000 enrolments a second at most.
@@ -73,6 +74,7 @@ class Conversation:
     """One life of a node; a new life is a new conversation.
 
     wake      called from another thread when a turn is wanted
+    bounds    what the monitor may wish the interval to be; None: no other one
     forget    called with a file descriptor before it is closed
     on_mail   called when the monitor says that an action waits, which it repeats until somebody
               fetches it; must not block
@@ -87,6 +89,7 @@ class Conversation:
         interval_ns: int,
         transport: str,
         wake: Callable[[], None],
+        bounds: Bounds | None = None,
         forget: Forget = lambda _: None,
         on_mail: Callable[[], None] = lambda: None,
     ) -> None:
@@ -95,6 +98,7 @@ class Conversation:
         self.incarnation = file.next_incarnation(clock.wall_us())
         self._file = file
         self._interval_ns = interval_ns
+        self._bounds = bounds
         self._wants_udp = transport == "udp"
         self._wake = wake
         self._forget = forget
@@ -254,7 +258,7 @@ class Conversation:
         self._last_trouble = ""
 
     def _reconnect(self, pulse: Pulse, link: Link, now_ns: int) -> None:
-        pulse.reconnected()
+        pulse.reconnected(now_ns)
         link.reopen()
         if not self._is_silent:
             log.warning("%s does not answer; heartbeats go on, and it is looked for", self._monitor)
@@ -336,6 +340,7 @@ class Conversation:
                 incarnation=self.incarnation,
                 interval_ns=self._interval_ns,
                 start_ns=now_ns,
+                bounds=self._bounds,
             )
             self._heard_count = 0
         self._take_link(found, is_new=is_new)

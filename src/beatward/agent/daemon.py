@@ -39,6 +39,8 @@ class Daemon:
             self._heart = Heart(
                 settings.name,
                 interval=settings.interval or "1s",
+                interval_min=settings.interval_min,
+                interval_max=settings.interval_max,
                 monitor=settings.monitor,
                 token=settings.token,
                 labels=settings.labels,
@@ -48,7 +50,11 @@ class Daemon:
                 on_mail=self._take_mail,
             )
         except ValueError as error:
-            # All that was said is checked already; what is left is the machine's own name.
+            # All that was said is checked already but for two bounds that contradict each other;
+            # what is left is the machine's own name.
+            if "interval_min" in str(error):
+                found = settings.interval or "1s"
+                raise ConfigError("the settings", "interval", found, str(error)) from error
             raise ConfigError("this machine", "name", socket.gethostname(), str(error)) from error
         self._hands = Hands(self._heart.name, settings.deeds, self._heart.state_file, self._access)
 

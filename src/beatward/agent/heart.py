@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from beatward.core.instants import MILLISECOND, SECOND, parse_duration
+from beatward.core.instants import MILLISECOND, SECOND, format_duration, parse_duration
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.record import Farewell, Health
 
@@ -36,10 +36,14 @@ from .conversation import Conversation
 from .enrol import identify
 from .pulse import INTERVAL_MAX_NS, Report
 from .state import StateFile
+from .stride import Bounds
 
 # Ten heartbeats a second find a dead process in a quarter of a second; faster than 10 ms a
 # Python process cannot keep its own promise while the collector runs.
 INTERVAL_MIN_NS = 10 * MILLISECOND
+# What the monitor may wish, unless the settings say otherwise: enough for a fleet to become ten
+# times cheaper, and no more than a decade away from what somebody chose for this node.
+BOUNDS_FACTOR = 10
 # Waits end at least this often: the kernel's timers stand still while a machine is suspended and
 # would make the first heartbeat after it late by what was left of the wait.
 WAIT_MAX_NS = 5 * SECOND
@@ -62,6 +66,8 @@ class _Vitals:
         name: str | None = None,
         *,
         interval: str = "1s",
+        interval_min: str | None = None,
+        interval_max: str | None = None,
         monitor: str | None = None,
         token: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -74,6 +80,8 @@ class _Vitals:
 
         name        default: BEATWARD_NAME, or the machine's own
         interval    a heartbeat each; shorter finds a death sooner, and costs as much more
+        interval_min, interval_max   what the monitor may wish it to be, see docs/pace.md;
+                    default: from a tenth to ten times as long
         monitor     `http://host:port`; default: BEATWARD_MONITOR, or this machine's
         token       from `beatward token new`; default: BEATWARD_TOKEN, or this machine's
         labels      words about the node, such as its zone
@@ -86,6 +94,7 @@ class _Vitals:
         self.identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
         self.name = self.identity.name
         self._interval_ns = check_interval(interval)
+        self._bounds = check_bounds(self._interval_ns, interval_min, interval_max)
         self._transport = check_transport(transport)
         self._measure = measure
         self._may_warn_of_measure = True
@@ -170,6 +179,7 @@ class _Vitals:
             self.identity,
             self.state_file,
             interval_ns=self._interval_ns,
+            bounds=self._bounds,
             transport=self._transport,
             wake=wake,
             forget=forget,
@@ -417,6 +427,21 @@ def check_interval(interval: str) -> int:
             f"expected an interval of whole milliseconds, 10ms to 49d, found {interval!r}"
         )
     return interval_ns
+
+
+def check_bounds(interval_ns: int, interval_min: str | None, interval_max: str | None) -> Bounds:
+    """Return what the monitor may wish an interval to be, or raise ValueError."""
+    tenth_ns = max(interval_ns // BOUNDS_FACTOR // MILLISECOND * MILLISECOND, INTERVAL_MIN_NS)
+    min_ns = tenth_ns if interval_min is None else check_interval(interval_min)
+    most_ns = min(BOUNDS_FACTOR * interval_ns, INTERVAL_MAX_NS)
+    max_ns = most_ns if interval_max is None else check_interval(interval_max)
+    if not min_ns <= interval_ns <= max_ns:
+        own = format_duration(interval_ns)
+        bounds = f"{format_duration(min_ns)} to {format_duration(max_ns)}"
+        raise ValueError(
+            f"expected interval_min <= interval <= interval_max, found {own} and {bounds}"
+        )
+    return Bounds(min_ns, max_ns)
 
 
 def _check_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

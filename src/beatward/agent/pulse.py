@@ -5,6 +5,9 @@ number *is* its slot on the grid and the monitor can tell a late heartbeat from 
 without comparing clocks (Chen's NFD-E stands on this). After a stall or a suspended machine the
 missed slots are skipped, never caught up: one heartbeat goes out with the current index.
 
+The monitor may wish for another interval in its acknowledgements; what then happens to the grid is
+in `stride`.
+
 There is no jitter on the grid. Each heartbeat that is shifted on purpose widens the margin that
 the monitor must allow for, so 5 % of jitter costs 5 % of an interval of detection time for every
 node, always. What jitter is for, nodes in lockstep, comes from starting together, and grids that
@@ -25,7 +28,7 @@ How to drive it (the simulator and `heart` do just this):
         wait for a datagram until pulse.next_due_ns
         for reply in pulse.receive(datagram, now_ns): send(reply)
         if now_ns >= pulse.next_due_ns: send(pulse.beat(now_ns, report))
-        if pulse.wants_reconnect: reopen the socket; pulse.reconnected()
+        if pulse.wants_reconnect: reopen the socket; pulse.reconnected(now_ns)
 
 `now_ns` is handed in and should count suspended time (CLOCK_BOOTTIME). Not here: clocks, sockets,
 chance, and the choice of an incarnation.
@@ -51,6 +54,8 @@ from beatward.core.protocol.record import (
     seal,
 )
 from beatward.errors import MalformedRecord
+
+from .stride import Bounds, Stride
 
 INTERVAL_MIN_NS = MILLISECOND
 INTERVAL_MAX_NS = INTERVAL_MS_MAX * MILLISECOND
@@ -81,8 +86,9 @@ class Pulse:
     """One node's side of the conversation with one monitor.
 
     incarnation          this life's number; larger than that of every earlier life of the name
-    interval_ns          whole milliseconds
+    interval_ns          whole milliseconds; the one to begin with
     start_ns             the grid's origin: heartbeat 0 is due then
+    bounds               what the monitor may wish; None: no other interval
     mail_waits           the monitor said that an action waits; reset by `take_mail`
     acknowledged_count   how often the monitor has acknowledged something in this life
     rival_incarnation    the life that another process leads under this name; None: none was seen
@@ -90,13 +96,19 @@ class Pulse:
     """
 
     def __init__(
-        self, name: str, key: bytes, *, incarnation: int, interval_ns: int, start_ns: int
+        self,
+        name: str,
+        key: bytes,
+        *,
+        incarnation: int,
+        interval_ns: int,
+        start_ns: int,
+        bounds: Bounds | None = None,
     ) -> None:
         assert INTERVAL_MIN_NS <= interval_ns <= INTERVAL_MAX_NS
         assert interval_ns % MILLISECOND == 0
         assert 0 <= incarnation <= INCARNATION_MAX
         self.name = name
-        self.interval_ns = interval_ns
         self.incarnation = incarnation
         self.mail_waits = False
         self.acknowledged_count = 0
@@ -104,6 +116,7 @@ class Pulse:
         self.round_trip_ns: int | None = None
         self._node = node_id(name)
         self._key = key
+        self._stride = Stride(interval_ns, start_ns, bounds)
         self._start_ns = start_ns
         self._due_ns = start_ns
         self._sequence = -1
@@ -120,6 +133,16 @@ class Pulse:
     def next_due_ns(self) -> int:
         """The instant of the next `beat`; NEVER after a goodbye that was heard or given up."""
         return self._due_ns
+
+    @property
+    def interval_ns(self) -> int:
+        """The interval in force: whole milliseconds."""
+        return self._stride.interval_ns
+
+    @property
+    def promise_ns(self) -> int:
+        """What is promised now: the interval in force, or the longer one that is announced."""
+        return self._stride.promise_ns
 
     @property
     def is_acknowledged(self) -> bool:
@@ -150,9 +173,10 @@ class Pulse:
         assert now_ns >= self._due_ns, "this slot's heartbeat was sent already"
         if self._goodbye is not None:
             return self._repeat_goodbye(now_ns)
-        sequence = self._slot_index(now_ns)
+        sequence = self._stride.slot(now_ns)
         is_repeated = sequence == self._sequence
         self._sequence = sequence
+        self._stride.sent(sequence)
         self._report = report
         self._due_ns = self._next_slot_ns()
         if self._introduces():
@@ -192,17 +216,23 @@ class Pulse:
             kind=Kind.GOODBYE,
             node=self._node,
             incarnation=self.incarnation,
-            sequence=max(self._slot_index(now_ns), self._sequence + 1),
-            interval_ms=self.interval_ns // MILLISECOND,
+            sequence=max(self._stride.slot(now_ns), self._sequence + 1),
+            interval_ms=self.promise_ns // MILLISECOND,
             status=farewell,
             flags=Flag.ACKNOWLEDGE,
             cpu=NO_GAUGE if exit_code is None else exit_code_field(exit_code),
         )
         return self._repeat_goodbye(now_ns)
 
-    def reconnected(self) -> None:
-        """Note that the socket is fresh: so many asks may go unanswered again."""
+    def reconnected(self, now_ns: int) -> None:
+        """Note that the socket is fresh: so many asks may go unanswered again.
+
+        The monitor that may have slowed this node down is gone, or another one by now.
+        """
         self._unanswered_count = 0
+        if self._goodbye is None and self._sequence >= 0:
+            self._stride.forget_wish(now_ns)
+            self._due_ns = min(self._due_ns, self._next_slot_ns())
 
     def introduce(self, now_ns: int) -> None:
         """Speak at once: the monitor has just enrolled this name, and may have lost what it knew.
@@ -227,9 +257,6 @@ class Pulse:
         waits, self.mail_waits = self.mail_waits, False
         return waits
 
-    def _slot_index(self, now_ns: int) -> int:
-        return (now_ns - self._start_ns) // self.interval_ns
-
     def _introduces(self) -> bool:
         """Decide whether this heartbeat is said again in a second."""
         if self._is_known:
@@ -238,7 +265,7 @@ class Pulse:
         return self._echo == 0 or self._introduction_count < INTRODUCTION_COUNT_MAX
 
     def _next_slot_ns(self) -> int:
-        return self._start_ns + (self._sequence + 1) * self.interval_ns
+        return self._stride.due_ns(self._sequence + 1)
 
     def _seal(
         self, kind: Kind, sequence: int, report: Report, *, flags: int = 0, echo: int | None = None
@@ -248,10 +275,10 @@ class Pulse:
             node=self._node,
             incarnation=self.incarnation,
             sequence=sequence,
-            interval_ms=self.interval_ns // MILLISECOND,
+            interval_ms=self.promise_ns // MILLISECOND,
             slot=self._slot,
             status=report.health,
-            flags=flags,
+            flags=flags | (Flag.SLOWING if self._stride.is_slowing else 0),
             cpu=gauge(report.cpu),
             memory=gauge(report.memory),
             load=gauge(report.load),
@@ -286,9 +313,10 @@ class Pulse:
             self._counted_ns = now_ns
             return True
         if self._is_asking:
-            # A new life asks with every heartbeat, so that a short interval is proven fast.
-            return not self.is_acknowledged
-        if now_ns < self._next_ask_ns:
+            # A new life asks with every heartbeat, so that a short interval is proven fast; and so
+            # does who announces a longer one, because only the newest announcement counts.
+            return self._stride.is_slowing or not self.is_acknowledged
+        if now_ns < self._next_ask_ns and not self._stride.is_slowing:
             return False
         self._is_asking = True
         self._counted_ns = now_ns
@@ -311,12 +339,20 @@ class Pulse:
         self._unanswered_count = 0
         self._next_ask_ns = now_ns + ASK_SPACING_NS
         self.acknowledged_count += 1
-        if not self._is_known and self._goodbye is None:
-            self._due_ns = self._next_slot_ns()
+        if self._goodbye is None:
+            self._take_wish(heard, now_ns)
         self._is_known = True
         self._remember(heard)
         if self.goodbye_is_acknowledged:
             self._due_ns = NEVER
+
+    def _take_wish(self, heard: Record, now_ns: int) -> None:
+        due_ns = self._next_slot_ns()
+        wish_ms = heard.wish_ms
+        self._stride.heard(heard.sequence, heard.interval_ms * MILLISECOND, now_ns)
+        self._stride.wish(None if wish_ms is None else wish_ms * MILLISECOND, now_ns)
+        if not self._is_known or self._next_slot_ns() != due_ns:
+            self._due_ns = self._next_slot_ns()
 
     def _meet_a_newer_life(self, heard: Record, now_ns: int) -> None:
         if self.is_acknowledged or heard.incarnation >= INCARNATION_MAX:
@@ -341,7 +377,9 @@ class Pulse:
             return [] if self._due_ns == NEVER else [self._repeat_goodbye(now_ns)]
         if self._sequence < 0:
             return []  # We have not said a word yet; the first heartbeat will carry the echo.
-        sequence = self._slot_index(now_ns)
+        # It was missed, so the monitor may wish for another interval: ask soon.
+        self.doubt()
+        sequence = self._stride.slot(now_ns)
         return [self._seal(Kind.PROBE_REPLY, sequence, self._report, echo=heard.echo)]
 
     def _remember(self, heard: Record) -> None:

@@ -4,6 +4,8 @@
     monitor = "http://monitor.example:7227"   # default: this machine's
     token_file = "/etc/beatward/token"        # or: token = "bwj1..."
     interval = "1s"
+    interval_min = "100ms"                    # what the monitor may wish it to be
+    interval_max = "10s"
     transport = "udp"                         # or "http", for nodes behind proxies
     data = "/var/lib/beatward"
     labels = { zone = "a" }
@@ -35,6 +37,8 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "monitor": check_url,
     "token": check_token,
     "interval": check_interval,
+    "interval_min": check_interval,
+    "interval_max": check_interval,
     "transport": check_transport,
     "data": Path,
 }
@@ -58,6 +62,8 @@ class AgentSettings:
     monitor: str | None = None
     token: str | None = None
     interval: str | None = None
+    interval_min: str | None = None
+    interval_max: str | None = None
     transport: str | None = None
     data: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -13,6 +13,8 @@ import click
 @click.option("--monitor", help="http://host:port. Default: BEATWARD_MONITOR, or this machine's.")
 @click.option("--token", help="From `beatward token new`; better in BEATWARD_TOKEN or the file.")
 @click.option("--interval", help="Time between two heartbeats, as 250ms or 2s. Default: 1s.")
+@click.option("--interval-min", help="The monitor may wish no shorter one. Default: a tenth.")
+@click.option("--interval-max", help="The monitor may wish no longer one. Default: ten times.")
 @click.option("--transport", help="udp, or http for nodes behind proxies. Default: udp.")
 @click.option("--data", help="Folder of the agent's state. Default: as the monitor's.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be repeated.")

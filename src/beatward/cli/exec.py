@@ -51,6 +51,8 @@ def _read_duration(_: click.Context, option: click.Parameter, text: str) -> int:
     help="What happens to the command when this wrapper itself is killed.",
 )
 @click.option("--interval", help="Time between two heartbeats, as 250ms or 2s. Default: 1s.")
+@click.option("--interval-min", help="The monitor may wish no shorter one. Default: a tenth.")
+@click.option("--interval-max", help="The monitor may wish no longer one. Default: ten times.")
 @click.option("--monitor", help="http://host:port. Default: BEATWARD_MONITOR, or this machine's.")
 @click.option("--token", help="From `beatward token new`; better in BEATWARD_TOKEN.")
 @click.option("--transport", help="udp, or http for nodes behind proxies. Default: udp.")
@@ -95,6 +97,8 @@ def exec_command(
         heart = Heart(
             chosen.name,
             interval=chosen.interval or "1s",
+            interval_min=chosen.interval_min,
+            interval_max=chosen.interval_max,
             monitor=chosen.monitor,
             token=chosen.token,
             labels=chosen.labels,

@@ -32,6 +32,7 @@ _YES = np.ones(1, np.bool_)
 _ONE = np.ones(1, np.int64)
 # As plain numbers: a look into an enumeration takes as long as a step over a hundred rows.
 _ALIVE, _ILL, _ACKNOWLEDGE = int(Status.ALIVE), int(Health.ILL), int(Flag.ACKNOWLEDGE)
+_SLOWING = int(Flag.SLOWING)
 # Who is not expected to speak, and who is asked to.
 _GONE = np.zeros(len(Status), np.bool_)
 _GONE[[Status.DEAD, Status.LEFT]] = True
@@ -208,7 +209,7 @@ class Hearing:
         sequence = said["sequence"].astype(np.int64)
         steps = sequence - self._registry.sequence[slots]
         self._note(beats, sequence)
-        self._detector.observe(slots, steps, interval_ns(said), beats.arrived_ns, learn=learn)
+        self._take_schedule(beats, steps, learn=learn)
         timely = self._detector.deadline_ns[slots] > now_ns
         if beats.via == Via.UDP:
             self._acknowledge(beats)
@@ -220,6 +221,23 @@ class Hearing:
         self._detector.extend(late, now_ns + self._detector.timeout_ns(late))
         everyone = np.ones(len(slots), np.bool_)
         self._judge(beats, everyone, everyone, now_ns)
+
+    def _take_schedule(self, beats: Heartbeats, steps: IntArray, *, learn: bool) -> None:
+        """Let the detector learn; who announces a longer interval still beats on the old grid."""
+        slots, detector = beats.slots, self._detector
+        promised = interval_ns(beats.records)
+        slowing = beats.records["flags"] & _SLOWING != 0
+        if not slowing.any():
+            detector.observe(slots, steps, promised, beats.arrived_ns, learn=learn)
+            return
+        known = detector.interval_ns[slots]
+        on_grid = slowing & (known > 0) & (known < promised)
+        grid = np.where(on_grid, known, promised)
+        detector.observe(slots, steps, grid, beats.arrived_ns, learn=learn)
+        # We have heard only announcements of it so far, and do not know by which grid they come.
+        detector.reanchor(slots[slowing & ~on_grid])
+        longer, more_ns = slots[on_grid], (promised - grid)[on_grid]
+        detector.extend(longer, detector.deadline_ns[longer] + more_ns)
 
     def _note(self, beats: Heartbeats, sequence: IntArray) -> None:
         registry, slots, said = self._registry, beats.slots, beats.records
@@ -333,9 +351,7 @@ class Hearing:
         heard = np.maximum(sequence - 1, before)
         self._note(replies, heard)
         registry.peers.settle(slots[answered])
-        self._detector.observe(
-            slots, heard - before, interval_ns(replies.records), replies.arrived_ns, learn=False
-        )
+        self._take_schedule(replies, heard - before, learn=False)
         self._judge(replies, np.ones(len(slots), np.bool_), answered, now_ns)
 
     # -- goodbyes ----------------------------------------------------------------------------

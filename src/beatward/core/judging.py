@@ -58,13 +58,13 @@ class Judging:
         scheduled &= membership.status[overdue] != Status.NEW
         slots = overdue[scheduled & self._by_datagram(overdue)]
         due_ns, margin_ns = detector.due_ns(slots), detector.margin_ns(slots)
-        timeout_ns = detector.timeout_ns(slots)
+        timeout_ns = self._timeout_ns(slots)
         # Its heartbeat comes no earlier than a margin before it is due. Once it has got more
         # time, another drop has to explain that another heartbeat is missing.
         since_ns = np.maximum(due_ns - margin_ns, detector.deadline_ns[slots] - timeout_ns)
         late_ns = now_ns - due_ns - margin_ns
         spared: IntArray = slots[self._guard.doubts(since_ns, late_ns, timeout_ns)]
-        detector.extend(spared, now_ns + detector.timeout_ns(spared))
+        detector.extend(spared, now_ns + self._timeout_ns(spared))
         membership.watch(spared, detector.deadline_ns[spared])
         return spared
 
@@ -77,6 +77,12 @@ class Judging:
         asked: IntArray = slots[self._guard.doubts(begun_ns, late_ns, window_ns)]
         membership.prolong(asked, now_ns)
         return asked
+
+    def _timeout_ns(self, slots: IntArray) -> IntArray:
+        # Who announces a longer interval may have gone over to it since it was heard.
+        announced_ns = self._registry.interval_ns(slots) - self._detector.interval_ns[slots]
+        timeout_ns: IntArray = self._detector.timeout_ns(slots) + np.maximum(announced_ns, 0)
+        return timeout_ns
 
     def _by_datagram(self, slots: IntArray) -> BoolArray:
         # What comes over HTTP is not what the datagrams' socket drops.
@@ -114,7 +120,7 @@ class Judging:
         in_use = self._registry.in_use()
         watched = np.flatnonzero(WATCHED[status] & in_use)
         heard = watched[detector.deadline_ns[watched] != NEVER]
-        detector.extend(heard, now_ns + detector.timeout_ns(heard))
+        detector.extend(heard, now_ns + self._timeout_ns(heard))
         # Never closer: who was just resumed has a grace that is longer than its timeout.
         due_ns = np.maximum(membership.due_ns[heard], detector.deadline_ns[heard])
         membership.watch(heard, due_ns)

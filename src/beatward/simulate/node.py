@@ -238,7 +238,7 @@ class Node:
         self._last_incarnation = max(self._last_incarnation, self.pulse.incarnation)
         if self.pulse.wants_reconnect:
             self._open_socket()
-            self.pulse.reconnected()
+            self.pulse.reconnected(now_ns)
             self._ask_to_join(self._process)
         self._arm()
 

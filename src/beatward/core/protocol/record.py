@@ -18,6 +18,7 @@ exactly one block after the key's block, so a tag costs two compressions with a 
     32     8    sequence     index of this heartbeat on the sender's schedule; below 2^62
     40     2    memory       hundredths of a percent, 0xFFFF: not measured
     42     2    load         hundredths of a runnable process, 0xFFFF: not measured
+    40     4    wish         acknowledgement: see `wish_ms`
     44     4    echo         what the last acknowledgement or probe carried here; 0: none yet
     48     16   tag          HMAC-SHA256 of bytes 0..47 under the node's key, first 16 bytes
 
@@ -47,6 +48,8 @@ NO_GAUGE = 0xFFFF
 INCARNATION_MAX = 2**63 - 1
 SEQUENCE_MAX = 2**62 - 1
 INTERVAL_MS_MAX = 2**32 - 1
+# In the place of memory and load: "not measured" of both, as monitors without wishes have it.
+NO_WISH = 0xFFFFFFFF
 # Sessions have numbers up to here and what suspects are asked for lies above, so that no recorded
 # answer to a probe can ever pass for the proof of a life in a later session.
 SESSION_MAX = 2**31 - 1
@@ -84,6 +87,8 @@ class Flag(IntFlag):
 
     ACKNOWLEDGE = 1  # agent to monitor: please acknowledge
     MAIL = 2  # monitor to agent: an action waits for you, fetch it over HTTP
+    SLOWING = 8  # agent to monitor: what I promise here is longer than what is in force (bit 2
+    # is *relayed*, see web.records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,12 @@ class Record:
     memory: int = NO_GAUGE
     load: int = NO_GAUGE
     echo: int = 0
+
+    @property
+    def wish_ms(self) -> int | None:
+        """The interval that the sender of an acknowledgement wishes for; None: no other one."""
+        wish = self.memory | self.load << 16
+        return None if wish in (0, NO_WISH) else wish
 
 
 def tag(key: bytes, body: bytes) -> bytes:
