@@ -426,7 +426,7 @@ def test_the_example_can_be_loaded_and_says_what_it_shows():
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
-        ('nam = "x"', "nam", "one of action, data, interval, labels"),
+        ('nam = "x"', "nam", "one of action, data, interval, interval_max, "),
         ("interval = 1", "interval", "a text in quotes"),
         ('interval = "9ms"', "interval", "an interval of whole milliseconds, 10ms to 49d"),
         ('interval = "soon"', "interval", "an interval as 250ms or 2s"),
