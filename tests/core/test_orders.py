@@ -50,12 +50,30 @@ def test_a_node_that_joins_and_never_speaks_is_suspected_after_its_grace():
     )
 
 
-def test_joining_again_changes_nothing_but_labels():
+def test_joining_again_changes_nothing_but_labels_and_those_are_written_down():
     hand = ByHand()
     hand.beat(0, 1, 2)
-    assert events(ordered(hand, "join", zone="b")) == []
+    (entry,) = ordered(hand, "join", zone="b").entries
+    assert (entry.event, entry.node, entry.status) == (Event.LABELLED, "web-1", "alive")
+    assert entry.explanation == "web-1 was enrolled again, with other labels"
+    assert entry.node_record.labels == {"zone": "b"}
     assert hand.status() == "alive"
     assert hand.snapshot().labels == {0: {"zone": "b"}}
+
+
+def test_joining_again_with_the_same_labels_or_none_is_no_news():
+    hand = ByHand()
+    ordered(hand, "join", zone="b")
+    assert events(ordered(hand, "join", zone="b")) == []
+    assert events(ordered(hand, "join")) == []
+    assert hand.snapshot().labels == {0: {"zone": "b"}}
+
+
+def test_of_two_joins_in_one_turn_the_last_labels_count_and_are_in_the_row():
+    hand = ByHand(nodes=())
+    orders = tuple(Order("join", "web-1", {"zone": zone}) for zone in "ab")
+    rows = [entry.node_record for entry in hand.step(0, orders=orders).entries]
+    assert [row.labels for row in rows] == [{"zone": "b"}]
 
 
 def test_two_names_of_one_identity_do_not_end_the_monitor():

@@ -60,11 +60,11 @@ def test_nothing_runs_before_its_time():
 
 def test_a_released_action_is_released_once():
     outbox = box(decided())
-    assert outbox.counts() == {"waiting": 1, "running": 0}
+    assert outbox.counts() == {"waiting": 1, "running": 0, "held": 0}
     assert len(outbox.release(2, now_ns=0)) == 1
     assert outbox.release(2, now_ns=10**18) == ()
     assert outbox.next_ns(2) == NEVER
-    assert outbox.counts() == {"waiting": 0, "running": 1}
+    assert outbox.counts() == {"waiting": 0, "running": 1, "held": 0}
 
 
 def test_actions_run_in_the_order_they_were_decided():
@@ -130,7 +130,7 @@ def test_the_last_attempt_says_that_it_was_the_last():
 def test_an_outcome_nobody_waits_for_changes_nothing(early):
     outbox = box(decided())
     assert outbox.settle(early, 0) is None
-    assert outbox.counts() == {"waiting": 1, "running": 0}
+    assert outbox.counts() == {"waiting": 1, "running": 0, "held": 0}
 
 
 def test_an_outcome_said_twice_is_not_that_of_the_next_attempt():
@@ -139,7 +139,7 @@ def test_an_outcome_said_twice_is_not_that_of_the_next_attempt():
     outbox.settle(outcome("temporary"), 0)
     outbox.release(2, now_ns=SECOND)
     assert outbox.settle(outcome("temporary"), SECOND) is None
-    assert outbox.counts() == {"waiting": 0, "running": 1}
+    assert outbox.counts() == {"waiting": 0, "running": 1, "held": 0}
 
 
 # --- taking back ---

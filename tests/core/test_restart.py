@@ -35,7 +35,7 @@ def decided(name="restart", attempt=0):
 
 
 def test_numbers_go_on_from_what_the_journal_holds():
-    hand = started(row(), actions=[decided()], settings=RULES)
+    hand = started(row("dead"), actions=[decided()], settings=RULES)
     (entry,) = hand.entries
     assert (entry.sequence, entry.event) == (42, Event.STARTED)
     assert entry.explanation == "the monitor began a session with 1 known nodes"
@@ -186,7 +186,7 @@ def test_an_outcome_after_the_restart_ends_the_action():
     done = Outcome("40-restart", 1, "success", "nginx runs again")
     hand.step(10 * SECOND + MILLISECOND, outcomes=(done,))
     assert hand.entries[-1].outcome == "success"
-    assert hand.snapshot().outbox == {"waiting": 0, "running": 0}
+    assert hand.snapshot().outbox == {"waiting": 0, "running": 0, "held": 0}
 
 
 def test_a_second_restart_knows_what_the_first_one_knew():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.core.world import World
 
-from beatward.core.instants import parse_duration
+from beatward.core.instants import NEVER, parse_duration
 from beatward.core.membership import Status
 from beatward.core.monitor import Settings
 from beatward.core.policy import ActionSettings, Rule
@@ -91,8 +91,33 @@ class Stage:
     def do_replay(self):
         self.world.replay()
 
-    def do_pause(self, name):
-        self.world.order("pause", name)
+    def do_pause(self, name, duration="", *words):
+        for_ns = parse_duration(duration) if duration else NEVER
+        self.world.order("pause", name, for_ns=for_ns, words=" ".join(words))
+
+    def do_acknowledge(self, name, by, *words):
+        self.world.order("acknowledge", name, by=by, words=" ".join(words))
+
+    def do_unacknowledge(self, name, by):
+        self.world.order("unacknowledge", name, by=by)
+
+    def do_silence(self, called, pattern, duration, *words):
+        actions = words[:1] == ("actions",)
+        self.world.order_for_all(
+            "silence",
+            id=called,
+            name=pattern,
+            for_ns=parse_duration(duration),
+            words=" ".join(words[actions:]),
+            actions=actions,
+        )
+
+    def do_unsilence(self, called, by):
+        self.world.order_for_all("unsilence", id=called, by=by)
+
+    def do_explain(self, name):
+        snapshot = self.world.monitor.snapshot(self.world.now_ns)
+        self.world.lines.append(f"{'':9}  {'=':<10}  {snapshot.explain(snapshot.find(name))[0]}")
 
     def do_resume(self, name):
         self.world.order("resume", name)
@@ -162,6 +187,9 @@ def test_the_scenes_are_there():
         "a_node_dies_and_returns",
         "a_process_exits",
         "a_replay_changes_nothing",
+        "a_silence_holds_notifications",
+        "an_alarm_is_acknowledged",
         "maintenance",
+        "maintenance_with_a_planned_end",
         "the_monitor_freezes",
     }

@@ -25,10 +25,10 @@ def test_a_snapshot_shows_what_was_held_to_be_true():
     assert snapshot.session == SESSION
     assert snapshot.tags in ("sha-ni", "scalar", "python")
     assert snapshot.turns == 2
-    assert snapshot.sequence == hand.entries[-1].sequence == 5
+    assert snapshot.sequence == hand.entries[-1].sequence == 6
     assert snapshot.counters["records"] == snapshot.counters["accepted"] == 1
     assert not any(snapshot.rejects.values())
-    assert snapshot.outbox == {"waiting": 0, "running": 0}
+    assert snapshot.outbox == {"waiting": 0, "running": 0, "held": 0}
 
 
 def test_it_explains_what_it_shows():

@@ -94,7 +94,7 @@ class World:
         self._session_begins(self._recovered())
 
     def _recovered(self):
-        nodes, actions = {}, {}
+        nodes, actions, silences = {}, {}, {}
         for entry in self.entries:
             if entry.event == Event.FORGOTTEN:
                 nodes.pop(entry.node, None)
@@ -102,9 +102,13 @@ class World:
                 nodes[entry.node] = entry.node_record
             if entry.action_record is not None:
                 actions[entry.action_record.key] = entry.action_record
+            if entry.event == Event.SILENCED:
+                silences[entry.silence.id] = entry.silence
+            if entry.event == Event.UNSILENCED:
+                del silences[entry.silence.id]
         waiting = [row for row in actions.values() if row.state == "decided"]
         sequence = self.entries[-1].sequence if self.entries else 0
-        return Recovered(sequence, tuple(nodes.values()), tuple(waiting))
+        return Recovered(sequence, tuple(nodes.values()), tuple(waiting), tuple(silences.values()))
 
     # -- nodes and the network ------------------------------------------------------------------
 
@@ -132,9 +136,13 @@ class World:
         """Say again all that was ever said, from where it came, in the next turn."""
         self._under_way += [(self.now_ns, data, peer) for data, peer in list(self.recorded)]
 
-    def order(self, kind, name):
+    def order(self, kind, name, **terms):
         self.node(name)
-        self._orders.append(Order(kind, name))
+        self._orders.append(Order(kind, name, **terms))
+
+    def order_for_all(self, kind, **terms):
+        """Order what is about no single node."""
+        self._orders.append(Order(kind, **terms))
 
     def report_outcome(self, action_name, result, message):
         action = self.running.pop(action_name)

@@ -2,7 +2,17 @@
 
 import pytest
 
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Recovered
+from beatward.core.entry import (
+    Acknowledgement,
+    ActionRecord,
+    Entry,
+    Event,
+    Maintenance,
+    NodeRecord,
+    Recovered,
+    Silence,
+)
+from beatward.core.instants import NEVER
 
 WEB_1 = NodeRecord("web-1", 11, "alive", "heartbeat", since_ns=500)
 
@@ -171,6 +181,72 @@ def test_what_cannot_be_written_as_it_is_does_not_stop_the_journal(engine):
     engine.append([odd, transition(2, node("b"))], wall_offset_ns=0)
     assert engine.load(wall_offset_ns=0).sequence == 2
     assert names(engine) == ["a", "b"]
+
+
+SILENCE = Silence("s1", 100, 900, "web-*", {"zone": "ü"}, actions=True, by="ann", reason="why")
+
+
+def silenced(sequence, silence=SILENCE):
+    return Entry(sequence, Event.SILENCED, 1000, silence=silence)
+
+
+def unsilenced(sequence, silence=SILENCE):
+    return Entry(sequence, Event.UNSILENCED, 1000, silence=silence)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"maintenance": Maintenance(900, "ann", "kernel")},
+        {"maintenance": Maintenance()},
+        {"acknowledgement": Acknowledgement(700, "dead", "ann", "disk")},
+    ],
+    ids=["planned", "open", "acknowledged"],
+)
+def test_what_was_said_of_a_node_comes_back_with_it(engine, said):
+    record = NodeRecord("web-1", 11, "paused", "pause", 500, **said)
+    engine.append([transition(1, record), transition(2, node("a"))], wall_offset_ns=0)
+    assert engine.load(wall_offset_ns=0).nodes == (node("a"), record)
+    engine.append([transition(3, node("web-1"))], wall_offset_ns=0)
+    assert engine.load(wall_offset_ns=0).nodes == (node("a"), node("web-1"))
+
+
+def test_what_was_said_comes_back_on_the_clock_of_the_one_who_asks(engine):
+    record = NodeRecord(
+        "web-1",
+        11,
+        "paused",
+        "pause",
+        500,
+        maintenance=Maintenance(900),
+        acknowledgement=Acknowledgement(700, "dead"),
+    )
+    forever = NodeRecord("web-2", 12, "paused", "pause", 500, maintenance=Maintenance())
+    batch = [transition(1, record), transition(2, forever), silenced(3)]
+    engine.append(batch, wall_offset_ns=10_000)
+    recovered = engine.load(wall_offset_ns=12_000)
+    first, second = recovered.nodes
+    assert first.maintenance.until_ns == -1100
+    assert first.acknowledgement.at_ns == -1300
+    assert second.maintenance.until_ns == NEVER
+    (silence,) = recovered.silences
+    assert (silence.at_ns, silence.until_ns) == (-1900, -1100)
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_silence_stays_until_it_has_ended(engine, batches):
+    other = Silence("s0", 1, NEVER)
+    entries = [silenced(1), silenced(2, other), unsilenced(3)]
+    for batch in [entries] if batches == 1 else [entries[:2], entries[2:]]:
+        engine.append(batch, wall_offset_ns=0)
+    assert engine.load(wall_offset_ns=0).silences == (other,)
+    engine.append([silenced(4)], wall_offset_ns=0)
+    assert engine.load(wall_offset_ns=0).silences == (other, SILENCE)
+
+
+def test_words_that_are_no_text_do_not_stop_the_journal(engine):
+    engine.append([silenced(1, Silence("s1", 1, 2, reason="said \udcff"))], wall_offset_ns=0)
+    assert [one.id for one in engine.load(wall_offset_ns=0).silences] == ["s1"]
 
 
 def test_closing_twice_does_nothing(engine):

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from beatward.core.entry import Entry, Event, Recovered
+from beatward.core.entry import Entry, Event, NodeRecord, Recovered
 from beatward.errors import PermanentError, TemporaryError
 from beatward.store import schema, sqlite, tables
 from beatward.store.sqlite import SqliteStore
@@ -105,15 +105,17 @@ def test_after_closing_the_one_file_is_all_even_beside_a_reader(store, path, rea
     copied.close()
 
 
-@pytest.mark.parametrize("version", ["0002", "9999", "abc"])
+@pytest.mark.parametrize("version", ["0099", "9999", "abc"])
 def test_a_newer_journal_is_refused_and_not_touched(old, path, version):
     old(f"UPDATE alembic_version SET version_num = '{version}'")
     before = digest(path)
-    with pytest.raises(PermanentError, match=rf"newer beatward \(schema {version}, .*0001\)"):
+    with pytest.raises(
+        PermanentError, match=rf"newer beatward \(schema {version}, .*{tables.SCHEMA_VERSION}\)"
+    ):
         SqliteStore(path)
     assert digest(path) == before
     # Nor does the attempt keep the folder locked.
-    old("UPDATE alembic_version SET version_num = '0001'")
+    old(f"UPDATE alembic_version SET version_num = '{tables.SCHEMA_VERSION}'")
     SqliteStore(path).close()
 
 
@@ -165,26 +167,38 @@ def test_a_migration_that_fails_half_way_leaves_nothing(path, monkeypatch):
     SqliteStore(path).close()
 
 
-def test_an_older_journal_is_brought_up_to_date(old, path, monkeypatch):
-    # There is only one schema yet, so tomorrow's is made up here.
+@pytest.fixture
+def first(path, monkeypatch):
+    """A journal as the first version made it, with one node."""
     versions = path.parent / "migrations" / "versions"
     versions.mkdir(parents=True)
     (versions.parent / "env.py").write_text((schema.MIGRATIONS / "env.py").read_text())
-    first = schema.MIGRATIONS / "versions" / "0001_journal.py"
-    (versions / "0001_journal.py").write_text(first.read_text())
-    (versions / "0002_more.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
-        "def upgrade():\n    op.add_column('nodes', sa.Column('more', sa.Text))\n"
-    )
-    monkeypatch.setattr(schema, "MIGRATIONS", versions.parent)
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", "0002")
+    journal = schema.MIGRATIONS / "versions" / "0001_journal.py"
+    (versions / journal.name).write_text(journal.read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", versions.parent)
+        SqliteStore(path).close()
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(
+            "INSERT INTO nodes VALUES ('web-1', 1, 11, 'paused', 'pause', 500, 0, 0, X'', '', '{}')"
+        )
+        connection.execute(
+            "INSERT INTO entries (sequence, event, at, detail) VALUES (1, 'joined', 0, '{}')"
+        )
+    connection.close()
+
+
+def test_an_older_journal_is_brought_up_to_date(first, path):
     store = SqliteStore(path)
-    assert store.load(wall_offset_ns=0).sequence == 1
+    recovered = store.load(wall_offset_ns=0)
+    assert recovered.sequence == 1
+    assert recovered.silences == ()
+    assert list(recovered.nodes) == [NodeRecord("web-1", 11, "paused", "pause", 500)]
     store.close()
     connection = sqlite3.connect(path)
     columns = [row[1] for row in connection.execute("PRAGMA table_info(nodes)")]
-    assert "more" in columns
+    assert "maintenance" in columns
     connection.close()
     SqliteStore(path).close()  # now current
 

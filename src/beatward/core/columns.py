@@ -5,16 +5,17 @@ everybody else `NodeColumns` is what it stands for, a sequence of `NodeRecord`s.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, field
+from typing import TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.entry import NodeRecord
+from beatward.core.entry import Acknowledgement, Maintenance, NodeRecord
 from beatward.core.peers import PEER_SIZE
 
 IntArray = npt.NDArray[np.int64]
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class NodeColumns(Sequence[NodeRecord]):
     """Row i of every column is one node; see `entry.NodeRecord` for what the fields are.
 
     address   (n, PEER_SIZE), zeros where there is none
-    labels    of the rows that have any
+    labels    of the rows that have any; so are `maintenance` and `known`, the acknowledgements
     """
 
     names: Sequence[str]
@@ -67,6 +68,8 @@ class NodeColumns(Sequence[NodeRecord]):
     address: npt.NDArray[np.uint8]
     via: Words
     labels: Mapping[int, Mapping[str, str]]
+    maintenance: Mapping[int, Maintenance] = field(default_factory=dict)
+    known: Mapping[int, Acknowledgement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[NodeRecord]) -> "NodeColumns":
@@ -86,6 +89,14 @@ class NodeColumns(Sequence[NodeRecord]):
             address=np.frombuffer(address, np.uint8).reshape(-1, PEER_SIZE),
             via=Words.of(record.via for record in records),
             labels={row: record.labels for row, record in enumerate(records) if record.labels},
+            maintenance={
+                row: record.maintenance for row, record in enumerate(records) if record.maintenance
+            },
+            known={
+                row: record.acknowledgement
+                for row, record in enumerate(records)
+                if record.acknowledgement
+            },
         )
 
     @classmethod
@@ -103,11 +114,9 @@ class NodeColumns(Sequence[NodeRecord]):
             interval_ns=np.concatenate([part.interval_ns for part in parts]),
             address=np.concatenate([part.address for part in parts]),
             via=Words.joined([part.via for part in parts]),
-            labels={
-                begin + row: said
-                for begin, part in zip(begins, parts, strict=False)
-                for row, said in part.labels.items()
-            },
+            labels=_below(begins, [part.labels for part in parts]),
+            maintenance=_below(begins, [part.maintenance for part in parts]),
+            known=_below(begins, [part.known for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -136,6 +145,8 @@ class NodeColumns(Sequence[NodeRecord]):
             address=address.tobytes() if address.any() else b"",
             via=self.via[row],
             labels=self.labels.get(row, {}),
+            maintenance=self.maintenance.get(row),
+            acknowledgement=self.known.get(row),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -143,3 +154,12 @@ class NodeColumns(Sequence[NodeRecord]):
 
     def __hash__(self) -> int:
         return len(self)
+
+
+def _below(begins: Sequence[int], parts: Sequence[Mapping[int, Said]]) -> dict[int, Said]:
+    """Return what is said of single rows, of columns that are put one below the other."""
+    return {
+        begin + row: said
+        for begin, part in zip(begins, parts, strict=False)
+        for row, said in part.items()
+    }

@@ -1,14 +1,16 @@
 """What is written down: one entry a fact, in one order, and the rows a restart begins from.
 
 An `Entry` is at once the journal's line, the API's event and the demo's output, so its keys are
-stable. `NodeRecord` and `ActionRecord` ride on an entry and say how the tables of nodes and
-actions look after it; a store writes both in one transaction. Not here: any store.
+stable. `NodeRecord`, `ActionRecord` and `Silence` ride on an entry and say how the tables of nodes,
+actions and silences look after it; a store writes both in one transaction. Not here: any store.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+
+from beatward.core.instants import NEVER
 
 
 class Event(StrEnum):
@@ -22,6 +24,66 @@ class Event(StrEnum):
     GUARD = "guard"  # the monitor doubted itself
     ACTION = "action"  # an action was decided
     OUTCOME = "outcome"  # an action succeeded, failed, or will be tried again
+    LABELLED = "labelled"  # a node was enrolled again, with other labels
+    MAINTENANCE = "maintenance"  # the maintenance of a paused node was planned anew
+    ACKNOWLEDGED = "acknowledged"  # somebody knows of a node's alarm
+    UNACKNOWLEDGED = "unacknowledged"  # that was taken back
+    SILENCED = "silenced"  # notifications are held from now on
+    UNSILENCED = "unsilenced"  # they are not any more
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Why a node is paused, and until when; NEVER: until somebody ends it."""
+
+    until_ns: int = NEVER
+    by: str = ""
+    reason: str = ""
+
+    def moved(self, by_ns: int) -> "Maintenance":
+        """Return the same on a clock that shows so much more."""
+        return replace(self, until_ns=_moved(self.until_ns, by_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Who knows of a node's alarm; `status` is the one that the node had then."""
+
+    at_ns: int
+    status: str
+    by: str = ""
+    note: str = ""
+
+    def moved(self, by_ns: int) -> "Acknowledgement":
+        """Return the same on a clock that shows so much more."""
+        return replace(self, at_ns=self.at_ns + by_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Notifications that are held, and until when.
+
+    nodes     a pattern of names; `labels` that a node must have as well, all of them
+    actions   repairs are held too
+    """
+
+    id: str
+    at_ns: int
+    until_ns: int
+    nodes: str = "*"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    actions: bool = False
+    by: str = ""
+    reason: str = ""
+
+    def moved(self, by_ns: int) -> "Silence":
+        """Return the same on a clock that shows so much more."""
+        until_ns = _moved(self.until_ns, by_ns)
+        return replace(self, at_ns=self.at_ns + by_ns, until_ns=until_ns)
+
+
+def _moved(instant_ns: int, by_ns: int) -> int:
+    return instant_ns if instant_ns == NEVER else instant_ns + by_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +106,17 @@ class NodeRecord:
     address: bytes = b""
     via: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    maintenance: Maintenance | None = None
+    acknowledgement: Acknowledgement | None = None
+
+    def moved(self, by_ns: int) -> "NodeRecord":
+        """Return the same with its instants on a clock that shows so much more."""
+        return replace(
+            self,
+            since_ns=self.since_ns + by_ns,
+            maintenance=self.maintenance and self.maintenance.moved(by_ns),
+            acknowledgement=self.acknowledgement and self.acknowledgement.moved(by_ns),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +140,7 @@ class Entry:
     at_ns        on the monitor's clock; turned into wall-clock time where it is written
     explanation  one sentence for people; `detail` holds the numbers behind it
     node_record, action_record   the rows after this entry, where it changes them
+    silence      the one that begins or ends with it
     """
 
     sequence: int
@@ -81,6 +155,7 @@ class Entry:
     detail: Mapping[str, Any] = field(default_factory=dict)
     node_record: NodeRecord | None = None
     action_record: ActionRecord | None = None
+    silence: Silence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +165,7 @@ class Recovered:
     sequence: int = 0
     nodes: Sequence[NodeRecord] = ()
     actions: tuple[ActionRecord, ...] = ()
+    silences: tuple[Silence, ...] = ()
 
 
 def public(entry: Entry, at: str) -> dict[str, Any]:

@@ -6,19 +6,21 @@ this second are explained by the same code.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from beatward.core.detect import Detector
+from beatward.core.entry import Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import Via
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.protocol.record import exit_code_from_field
 from beatward.core.registry import Registry
+from beatward.core.upkeep import NOTHING_SAID, Said, Upkeep
 
 IntArray = npt.NDArray[np.int64]
 
@@ -39,6 +41,7 @@ class Rooms:
     pauses: Pauses
     started_ns: int
     drops: Drops = _NO_DROPS
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
 
 class Facts(NamedTuple):
@@ -68,6 +71,7 @@ class Facts(NamedTuple):
     started_ns: int
     exit_code: int | None
     drops: Drops = _NO_DROPS
+    said: Said = NOTHING_SAID
 
 
 def gather(
@@ -80,8 +84,8 @@ def gather(
     registry, membership, detector = rooms.registry, rooms.membership, rooms.detector
     due_ns, interval_ns = detector.due_ns(slots), registry.interval_ns(slots)
     margin_ns = np.where(due_ns == NEVER, 0, detector.margin_ns(slots))
-    names, why, exits = registry.names, detector.why, exit_fields or {}
-    window_ns = membership.settings.window_ns
+    names, labels, why, exits = registry.names, registry.labels, detector.why, exit_fields or {}
+    window_ns, upkeep = membership.settings.window_ns, rooms.upkeep
     rows = zip(
         slots.tolist(),
         membership.status[slots].tolist(),
@@ -119,6 +123,7 @@ def gather(
             started_ns=rooms.started_ns,
             exit_code=exit_code_from_field(exits[slot]) if slot in exits else None,
             drops=rooms.drops,
+            said=upkeep.said(slot, names[slot], labels.get(slot)),
         )
         for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in rows
     ]
@@ -144,12 +149,68 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "monitor_drops": facts.drops.count,
         "monitor_running_ns": facts.at_ns - facts.started_ns,
         "would_change": _would_change(facts),
+        **_said_numbers(facts),
     }
 
 
 def sentence(facts: Facts) -> str:
     """Say in one sentence why the node has the status it has."""
-    return f"{facts.node} {_SENTENCES[facts.cause](facts)}"
+    return f"{facts.node} {_SENTENCES[facts.cause](facts)}{_said(facts)}"
+
+
+def _said_numbers(facts: Facts) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if (pause := facts.said.maintenance) is not None:
+        left_ns = None if pause.until_ns == NEVER else pause.until_ns - facts.at_ns
+        found["maintenance_left_ns"] = left_ns
+        found |= {"maintenance_by": pause.by, "maintenance_reason": pause.reason}
+    if (known := facts.said.acknowledgement) is not None:
+        found["acknowledged_ago_ns"] = facts.at_ns - known.at_ns
+        found |= {"acknowledged_by": known.by, "acknowledged_note": known.note}
+    if (silence := facts.said.silence) is not None:
+        found["silence"] = silence.id
+        found["silence_left_ns"] = silence.until_ns - facts.at_ns
+        found |= {"silence_by": silence.by, "silence_reason": silence.reason}
+    return found
+
+
+def _said(facts: Facts) -> str:
+    """Say what people have said of it, beyond its status."""
+    if facts.said is NOTHING_SAID:
+        return ""
+    words = ""
+    if (known := facts.said.acknowledgement) is not None:
+        ago = format_duration(facts.at_ns - known.at_ns)
+        words += f"; acknowledged {ago} ago{credit(known.by, known.note)}"
+    if (silence := facts.said.silence) is not None:
+        words += f"; notifications are held for another {held_for(silence, facts.at_ns)}"
+    return words
+
+
+def held_for(silence: Silence, at_ns: int) -> str:
+    """Say how long a silence still holds, and whose it is."""
+    left = format_duration(silence.until_ns - at_ns)
+    return f"{left} by silence {silence.id}{credit(silence.by, silence.reason)}"
+
+
+def credit(by: str, words: str) -> str:
+    """Say who said something and what, as far as it is known; begins with a blank or is empty."""
+    return (f" by {by}" if by else "") + (f" ({words})" if words else "")
+
+
+def _paused(facts: Facts) -> str:
+    pause = facts.said.maintenance or Maintenance()
+    planned = pause.until_ns != NEVER
+    left = f" for another {format_duration(pause.until_ns - facts.at_ns)}" if planned else ""
+    who = credit(pause.by, pause.reason)
+    return f"is paused{left}: maintenance was announced{who}, silence does not count"
+
+
+def _resumed(facts: Facts) -> str:
+    pause = facts.said.maintenance
+    if pause is not None and pause.until_ns <= facts.at_ns:
+        return "is watched again: the planned end of its maintenance has come"
+    return "is watched again: maintenance is over"
 
 
 def _silence(facts: Facts) -> str:
@@ -227,8 +288,8 @@ _SENTENCES: dict[Cause, Callable[[Facts], str]] = {
     Cause.SILENT: lambda f: f"dead: {_silence(f)}; {_probes(f)}; {_self(f)}",
     Cause.EXITED: _exited,
     Cause.GOODBYE: lambda _: "left: it said goodbye",
-    Cause.PAUSE: lambda _: "is paused: maintenance was announced, silence does not count",
-    Cause.RESUME: lambda _: "is watched again: maintenance is over",
+    Cause.PAUSE: _paused,
+    Cause.RESUME: _resumed,
     Cause.ILL: lambda _: "is failing: its heartbeats arrive and say that it is not well",
     Cause.WELL: lambda _: "is alive: it says that it is well again",
     Cause.STEADY: lambda _: "is alive: it was steady for long enough after its return",
@@ -257,7 +318,11 @@ def _would_change(facts: Facts) -> str:
         case Status.LEFT:
             return "a heartbeat"
         case Status.PAUSED:
-            return "the end of the maintenance (resume)"
+            pause = facts.said.maintenance
+            if pause is None or pause.until_ns == NEVER:
+                return "the end of the maintenance (resume)"
+            left = format_duration(pause.until_ns - facts.at_ns)
+            return f"the end of the maintenance, in {left} or by resume"
         case _ if facts.deadline_ns is not None:
             left = format_duration(max(facts.deadline_ns - facts.at_ns, 0))
             return f"silence for another {left} would make it suspect"

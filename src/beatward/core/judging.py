@@ -28,8 +28,11 @@ class Judging:
         self._voice = voice
         self._start_grace_ns = start_grace_ns
 
-    def judge(self, now_ns: int) -> None:
-        """Suspect, probe and judge whoever's alarm clock has rung."""
+    def judge(self, now_ns: int) -> IntArray:
+        """Suspect, probe and judge whoever's alarm clock has rung.
+
+        Returns the paused slots (k,) whose maintenance was planned to end by now.
+        """
         due = self._membership.sweep(self._registry.count, now_ns)
         if self._guard.drops.count:
             due = self._spare(due, now_ns)
@@ -39,6 +42,7 @@ class Judging:
             self.open_window(due.overdue, now_ns)
         self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
         self._ledger.record_changes(changes)
+        return due.over
 
     def _spare(self, due: Due, now_ns: int) -> Due:
         """Give those more time whose silence our own drops may explain; return the others."""
@@ -48,6 +52,7 @@ class Judging:
             due.overdue[~np.isin(due.overdue, spared)],
             np.concatenate((due.probed, asked)),
             due.silent[~np.isin(due.silent, asked)],
+            due.over,
         )
 
     def _spare_overdue(self, overdue: IntArray, now_ns: int) -> IntArray:

@@ -1,7 +1,9 @@
 """The turn's entries: every change of status, decision and outcome gets its number and its words.
 
 Route: `Change -> transition entry -> policy -> action entries -> outbox`, and `Outcome -> outcome
-entry`. Numbers go on from what the journal holds. Not here: writing them down (`store`).
+entry`. A notification that a silence holds is decided and waits; one about an alarm that somebody
+has acknowledged is sent to nobody. Numbers go on from what the journal holds. Not here: writing
+them down (`store`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +13,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord
-from beatward.core.explanation import VIA_WORDS, Facts, Rooms, gather, numbers, sentence
+from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Silence
+from beatward.core.explanation import (
+    VIA_WORDS,
+    Facts,
+    Rooms,
+    credit,
+    gather,
+    held_for,
+    numbers,
+    sentence,
+)
 from beatward.core.instants import MILLISECOND, format_duration
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
 from beatward.core.peers import PEER_SIZE
-from beatward.core.policy import Rule, decide
+from beatward.core.policy import ActionSettings, Rule, decide
 
 IntArray = npt.NDArray[np.int64]
 
@@ -63,6 +74,7 @@ class Ledger:
         slots = np.array([change.slot for change in changes])
         at_ns = changes[0].at_ns
         known = gather(self.rooms, slots, at_ns, exit_fields=exit_fields)
+        self.rooms.upkeep.follow(slots, self.rooms.membership.status)
         rows = self.node_records(slots)
         for change, facts, row in zip(changes, known, rows, strict=True):
             after, cause = change.after, change.cause
@@ -88,12 +100,25 @@ class Ledger:
             detail={"before": change.before.word, **numbers(facts)},
             node_record=row,
         )
-        if change.after in _REVIVED:
-            message = f"{node} is {change.after.word} without it"
-            for settled in self._outbox.withdraw(node, message):
-                self.record_settled(settled, change.at_ns)
+        self._withdraw(node, change.after, change.at_ns)
+        for settled in self._outbox.drop_held(node, f"{node} is {row.status} by now"):
+            self.record_settled(settled, change.at_ns)
         for name in decide(self._rules, node, row.status):
-            self._decide(entry, name)
+            self._decide(entry, name, change.slot)
+
+    def record_node(self, event: Event, slot: int, at_ns: int, explanation: str) -> None:
+        """Record a fact about a node that is no change of status."""
+        (row,) = self.node_records(np.array([slot]))
+        self.record(
+            event,
+            at_ns,
+            node=row.name,
+            status=row.status,
+            cause=row.cause,
+            explanation=explanation,
+            detail={"incarnation": row.incarnation},
+            node_record=row,
+        )
 
     def record_joined(self, slots: IntArray, at_ns: int) -> None:
         """Record that nodes were enrolled."""
@@ -131,8 +156,44 @@ class Ledger:
     def record_outcome(self, outcome: Outcome, at_ns: int) -> None:
         """Record what became of an attempt; an outcome nobody waits for is no fact."""
         settled = self._outbox.settle(outcome, at_ns)
-        if settled is not None:
-            self.record_settled(settled, at_ns)
+        if settled is None:
+            return
+        self.record_settled(settled, at_ns)
+        if settled.again_in_ns is not None:
+            self.withdraw_needless(settled.record.node, at_ns)
+
+    def withdraw_needless(self, node: str, at_ns: int) -> None:
+        """Take back repairs of a node that needs none by now."""
+        slot = self.rooms.registry.slot_of(node)
+        if slot >= 0:
+            self._withdraw(node, Status(self.rooms.membership.status[slot]), at_ns)
+
+    def drop_known(self, slot: int, at_ns: int) -> None:
+        """Take back notifications that silences hold, of what somebody knows by now."""
+        node, status = self.rooms.registry.names[slot], Status(self.rooms.membership.status[slot])
+        if self.rooms.upkeep.knows(slot, status.word) is not None:
+            for settled in self._outbox.drop_held(node, "it was acknowledged", repairs=False):
+                self.record_settled(settled, at_ns)
+
+    def review(self, node: str, at_ns: int) -> None:
+        """Let go what was held of a node by silences that have ended."""
+        slot = self.rooms.registry.slot_of(node)
+        for record in self._outbox.held(node):
+            if self._silence(slot, record.name) is not None:
+                continue
+            entry = self.record(
+                Event.OUTCOME,
+                at_ns,
+                node=node,
+                status=record.event.get("status"),
+                cause=record.event.get("cause"),
+                explanation=f"{record.name} for {node}: no silence holds it any more",
+                action=record.name,
+                outcome="unsilenced",
+                detail={"key": record.key},
+                action_record=record,
+            )
+            self._outbox.let_go(record.key, sequence=entry.sequence, now_ns=at_ns)
 
     def record_settled(self, settled: Settled, at_ns: int) -> None:
         """Record an action's new state."""
@@ -163,7 +224,7 @@ class Ledger:
     def node_records(self, slots: IntArray) -> list[NodeRecord]:
         """Return the rows of nodes (k,) as they are now."""
         registry, membership = self.rooms.registry, self.rooms.membership
-        names, labels = registry.names, registry.labels
+        names, labels, upkeep = registry.names, registry.labels, self.rooms.upkeep
         columns = (
             slots,
             registry.node[slots],
@@ -193,13 +254,44 @@ class Ledger:
                     address=address[begin : begin + PEER_SIZE] if via == "udp" else b"",
                     via=via,
                     labels=dict(labels.get(slot, _NONE)),
+                    maintenance=upkeep.maintenance.get(slot),
+                    acknowledgement=upkeep.acknowledged.get(slot),
                 )
             )
         return rows
 
-    def _decide(self, cause: Entry, name: str) -> None:
+    def take_up(self, record: ActionRecord, not_before_ns: int) -> None:
+        """Take up an action that was decided before a restart; what a silence holds waits for it.
+
+        What has been tried is not held any more: half of it may have been told.
+        """
+        slot = self.rooms.registry.slot_of(record.node)
+        if record.attempt == 0 and self._silence(slot, record.name) is not None:
+            self._outbox.hold(record)
+        else:
+            self._outbox.add(record, sequence=0, not_before_ns=not_before_ns)
+
+    def _withdraw(self, node: str, status: Status, at_ns: int) -> None:
+        if status in _REVIVED:
+            for settled in self._outbox.withdraw(node, f"{node} is {status.word} without it"):
+                self.record_settled(settled, at_ns)
+
+    def _silence(self, slot: int, action: str) -> Silence | None:
+        settings = self._outbox.settings(action)
+        registry, upkeep = self.rooms.registry, self.rooms.upkeep
+        if slot < 0 or settings is None or not upkeep.silences:
+            return None
+        labels = registry.labels.get(slot)
+        return upkeep.silence(registry.names[slot], labels, revives=settings.revives)
+
+    def _decide(self, cause: Entry, name: str, slot: int) -> None:
         settings = self._outbox.settings(name)
         assert settings is not None, f"config.Settings checks that rules name actions: {name}"
+        known = self.rooms.upkeep.knows(slot, str(cause.status))
+        if known is not None and not settings.revives:
+            words = f"nobody is told, it was acknowledged{credit(known.by, known.note)}"
+            self._record_action(cause, settings, words=words, outcome="acknowledged")
+            return
         # The transition's number makes the key, and its wall-clock time, because receivers and
         # agents remember keys for longer than a journal may live: a new one begins at 1 again.
         wall_ms = (cause.at_ns + self.wall_offset_ns) // MILLISECOND
@@ -207,18 +299,41 @@ class Ledger:
         record = ActionRecord(
             key, name, settings.kind, str(cause.node), "decided", 0, self._event(cause)
         )
-        entry = self.record(
+        silence = self._silence(slot, name)
+        if silence is not None:
+            words = f"held for another {held_for(silence, cause.at_ns)}"
+            self._record_action(cause, settings, record, words=words, outcome="silenced")
+            self._outbox.hold(record)
+            return
+        entry = self._record_action(cause, settings, record)
+        self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
+
+    def _record_action(
+        self,
+        cause: Entry,
+        settings: ActionSettings,
+        record: ActionRecord | None = None,
+        *,
+        words: str = "",
+        outcome: str | None = None,
+    ) -> Entry:
+        because = f"{settings.name} for {cause.node}, because it is {cause.status}"
+        return self.record(
             Event.ACTION,
             cause.at_ns,
             node=cause.node,
             status=cause.status,
             cause=cause.cause,
-            explanation=f"{name} for {cause.node}, because it is {cause.status}",
-            action=name,
-            detail={"key": key, "kind": settings.kind, "because_of": cause.sequence},
+            explanation=f"{because}: {words}" if words else because,
+            action=settings.name,
+            outcome=outcome,
+            detail={
+                "key": record and record.key,
+                "kind": settings.kind,
+                "because_of": cause.sequence,
+            },
             action_record=record,
         )
-        self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
 
     def _event(self, entry: Entry) -> Mapping[str, Any]:
         return {

@@ -11,7 +11,8 @@ process exit or a goodbye is direct evidence and skips the window.
 
 The table is a dict literal and the only place where a status changes; what is not in it does not
 happen. A slot has one alarm clock, `due_ns`: the deadline while it is watched, the next probe or
-the end of the window while it is suspect, NEVER otherwise; the sweep is one comparison.
+the end of the window while it is suspect, the planned end of its maintenance while it is paused,
+NEVER otherwise; the sweep is one comparison.
 Not here: when a deadline lies (`core.detect`), and what a change of status leads to
 (`core.policy`).
 """
@@ -114,6 +115,9 @@ for (_before, _cause), _after in TABLE.items():
 # So many alarms are dealt with in one turn, the rest in the next: words and entries for a status
 # take about 50 us, and a turn that took seconds would itself be a pause of the monitor.
 RUNG_MAX = 1000
+# Nobody waits for the end of a maintenance by the millisecond, so a large one leaves the turn to
+# those whose silence counts.
+OVER_MAX = 200
 
 # Silence counts for these; the others are not expected to speak.
 WATCHED = np.zeros(len(Status), np.bool_)
@@ -142,11 +146,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What the sweep found: slots newly suspect, to be probed (again), and silent to the end."""
+    """What the sweep found: slots newly suspect, to be probed (again), and silent to the end; and
+    those whose maintenance is over as planned.
+    """
 
     overdue: IntArray
     probed: IntArray
     silent: IntArray
+    over: IntArray
 
 
 class Membership:
@@ -215,6 +222,10 @@ class Membership:
         watched = WATCHED[self.status[slots]]
         self.due_ns[slots[watched]] = deadline_ns[watched]
 
+    def plan(self, slots: IntArray, until_ns: IntArray | int) -> None:
+        """Set alarm clocks (k,) to the end of a maintenance, or of the grace after it."""
+        self.due_ns[slots] = until_ns
+
     def steady(self, slots: IntArray) -> IntArray:
         """Count one good heartbeat for recovering slots; return those that have had enough."""
         recovering = slots[self.status[slots] == Status.RECOVERING]
@@ -225,10 +236,12 @@ class Membership:
 
     def sweep(self, count: int, now_ns: int) -> Due:
         """Find whose alarm clock has rung among the first `count` slots, at most RUNG_MAX."""
-        rung = np.flatnonzero(self.due_ns[:count] <= now_ns)[:RUNG_MAX]
+        rung = np.flatnonzero(self.due_ns[:count] <= now_ns)
+        paused = self.status[rung] == Status.PAUSED
+        over, rung = rung[paused][:OVER_MAX], rung[~paused][:RUNG_MAX]
         suspect = self.status[rung] == Status.SUSPECT
         ended = suspect & (self.window_ends_ns[rung] <= now_ns)
-        return Due(rung[~suspect], rung[suspect & ~ended], rung[ended])
+        return Due(rung[~suspect], rung[suspect & ~ended], rung[ended], over)
 
     def suspect(self, slots: IntArray, challenges: IntArray, now_ns: IntArray | int) -> None:
         """Open the probing window of slots that have just become SUSPECT."""

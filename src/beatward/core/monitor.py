@@ -138,6 +138,7 @@ class Monitor:
             explanation=f"the monitor began a session with {len(self._registry)} known nodes",
             detail={"nodes": len(self._registry), "actions": len(recovered.actions)},
         )
+        self._ledger.rooms.upkeep.silences.update({one.id: one for one in recovered.silences})
         for action in recovered.actions:
             self._restore_action(action, now_ns)
 
@@ -161,15 +162,25 @@ class Monitor:
         membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
         suspect = status == Status.SUSPECT
         self._judging.open_window(slots[suspect], grace_ns[suspect])
+        upkeep = self._ledger.rooms.upkeep
+        upkeep.maintenance.update(
+            {int(slots[row]): said for row, said in nodes.maintenance.items()}
+        )
+        upkeep.acknowledged.update({int(slots[row]): said for row, said in nodes.known.items()})
+        paused = np.array(list(upkeep.maintenance), np.int64)
+        until_ns = [said.until_ns for said in upkeep.maintenance.values()]
+        membership.plan(paused, np.array(until_ns, np.int64))
 
     def _restore_action(self, record: ActionRecord, now_ns: int) -> None:
         settings = self._outbox.settings(record.name)
         # A repair waits until the node could be heard: it may have come back by itself.
         grace_ns = self.settings.start_grace_ns if settings is not None and settings.revives else 0
-        self._outbox.add(record, sequence=0, not_before_ns=now_ns + grace_ns)
+        self._ledger.take_up(record, now_ns + grace_ns)
         if settings is None:
             message = "the settings no longer name this action"
             self._ledger.record_settled(self._outbox.drop(record.key, message), now_ns)
+            return
+        self._ledger.withdraw_needless(record.node, now_ns)
 
     # -- one turn ----------------------------------------------------------------------------
 
@@ -196,11 +207,12 @@ class Monitor:
             self._hear(datagrams, now_ns, stale=stale or pause_ns > 0)
         if pause_ns:
             self._judging.begin_anew(pause_ns, now_ns)
-        self._judging.judge(now_ns)
+        self._orders.end_maintenance(self._judging.judge(now_ns), now_ns)
         actions = self._outbox.release(self._journaled, now_ns)
         wake_ns = min(
             self._membership.earliest_ns(self._registry.count),
             self._outbox.next_ns(self._journaled),
+            self._orders.next_ns(),
         )
         return Output(self._ledger.take(), self._voice.take(), actions, wake_ns)
 

@@ -1,41 +1,71 @@
 """What operators, the API and drivers ask of the machine, one order after the other.
 
-    Order -> registry, membership, detector -> entries of the ledger
+    Order -> registry, membership, detector, upkeep -> entries of the ledger
 
 An order for somebody who is not there does nothing: whoever asked was told so by the API, or it
-was forgotten in the moment between. Not here: who may order (`web.access`).
+was forgotten in the moment between. What concerns many nodes is done by and by, BULK_MAX of them a
+turn, because words and entries take time and heartbeats do not wait; of pauses and resumptions the
+order is kept. Not here: who may order (`web.access`).
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 
-from beatward.core.entry import Event
-from beatward.core.instants import NEVER
+from beatward.core.entry import Acknowledgement, Event, Maintenance, Silence
+from beatward.core.explanation import credit
+from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import IntArray
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
+from beatward.core.upkeep import ALARMED, SILENCES_MAX
 from beatward.core.voice import Voice
+
+# A pause takes about 50 us with its words and its entry.
+BULK_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What an operator, the API or a driver asks of the machine.
 
-    kind    `join` (enrol or enrol again), `pause`, `resume`, `forget`, or `mail` (tell an agent
-            that an action waits for it)
+    kind     `join` (enrol or enrol again), `forget`, `mail` (tell an agent that an action waits
+             for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`, `unsilence`
+    name     of the node; silence: a pattern of names
+    names    pause and resume: of many nodes, in place of `name`
+    labels   join: of the node; silence: those that a node must have
+    for_ns   pause and silence: how long from now on
+    id       silence and unsilence: what it is called
+    by, words   who asks, and why
+    actions  silence: repairs are held too
     """
 
     kind: str
-    name: str
+    name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    for_ns: int = NEVER
+    id: str = ""
+    by: str = ""
+    words: str = ""
+    actions: bool = False
+
+
+@dataclass(slots=True)
+class _Bulk:
+    """Pauses or resumptions under way; `maintenance` is None for the latter."""
+
+    names: tuple[str, ...]
+    maintenance: Maintenance | None
+    done_count: int = 0
 
 
 class Orders:
-    """Obeys; holds nothing but what it was made with and a count."""
+    """Obeys; keeps what cannot be done in one turn."""
 
     def __init__(
         self, ledger: Ledger, outbox: Outbox, *, voice: Voice, start_grace_ns: int
@@ -43,34 +73,91 @@ class Orders:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
         self._detector = ledger.rooms.detector
+        self._upkeep = ledger.rooms.upkeep
         self._ledger = ledger
         self._outbox = outbox
         self._voice = voice
         self._start_grace_ns = start_grace_ns
+        self._bulks: deque[_Bulk] = deque()
+        self._reviewed: deque[str] = deque()  # nodes of which something may be let go
         self.refused_count = 0
 
     def obey(self, orders: Sequence[Order], now_ns: int) -> None:
-        """Do what is asked, and write it down; an order of no known kind does nothing."""
+        """Do what is asked, and a turn's share of what is under way; call it every turn.
+
+        An order of no known kind does nothing.
+        """
         for is_join, together in groupby(orders, key=_is_join):
             if is_join:
                 self._join(tuple(together), now_ns)
                 continue
             for order in together:
                 self._obey(order, now_ns)
+        self._go_on(now_ns)
+        self._end_silences(now_ns)
+        for _ in range(min(len(self._reviewed), BULK_MAX)):
+            self._ledger.review(self._reviewed.popleft(), now_ns)
+
+    def next_ns(self) -> int:
+        """Return when there is something to do without an order, or NEVER; 0: at once."""
+        return 0 if self._bulks or self._reviewed else self._upkeep.next_end_ns()
+
+    def end_maintenance(self, slots: IntArray, now_ns: int) -> None:
+        """Watch paused slots (k,) again; each has a whole grace from now."""
+        changes = self._membership.apply(slots, Cause.RESUME, now_ns)
+        watched = np.array([change.slot for change in changes], np.int64)
+        self._membership.plan(watched, now_ns + self.grace_ns(watched))
+        self._ledger.record_changes(changes)
 
     def _obey(self, order: Order, now_ns: int) -> None:
-        slot = self._registry.slot_of(order.name)
-        if slot < 0:
-            return  # forgotten since it was asked: the API has said 404 to whoever asked later
         match order.kind:
-            case "pause":
-                self._change(slot, Cause.PAUSE, now_ns)
-            case "resume":
-                self._resume(slot, now_ns)
+            case "pause" | "resume":
+                until_ns = NEVER if order.for_ns == NEVER else now_ns + order.for_ns
+                planned = Maintenance(until_ns, order.by, order.words)
+                maintenance = planned if order.kind == "pause" else None
+                self._bulks.append(_Bulk(order.names or (order.name,), maintenance))
+            case "silence":
+                self._silence(order, now_ns)
+            case "unsilence":
+                words = f"was ended{credit(order.by, order.words)}"
+                self._unsilence(order.id, words, now_ns)
+            case _:
+                slot = self._registry.slot_of(order.name)
+                if slot >= 0:  # else it was forgotten since it was asked
+                    self._obey_for_one(order, slot, now_ns)
+
+    def _obey_for_one(self, order: Order, slot: int, now_ns: int) -> None:
+        match order.kind:
             case "forget":
                 self._forget(slot, now_ns)
             case "mail":
                 self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
+            case "acknowledge":
+                self._acknowledge(order, slot, now_ns)
+            case "unacknowledge":
+                self._unacknowledge(order, slot, now_ns)
+
+    def _go_on(self, now_ns: int) -> None:
+        rest = BULK_MAX
+        while self._bulks and rest > 0:
+            bulk = self._bulks[0]
+            share = bulk.names[bulk.done_count : bulk.done_count + rest]
+            slots = np.unique([self._registry.slot_of(name) for name in share])
+            slots = slots[slots >= 0]
+            if bulk.maintenance is None:
+                self.end_maintenance(slots, now_ns)
+            else:
+                self._pause(slots, bulk.maintenance, now_ns)
+            bulk.done_count += len(share)
+            rest -= len(share)
+            if bulk.done_count == len(bulk.names):
+                self._bulks.popleft()
+
+    def _end_silences(self, now_ns: int) -> None:
+        if self._upkeep.next_end_ns() <= now_ns:
+            ended = [one for one in self._upkeep.silences.values() if one.until_ns <= now_ns]
+            for one in ended:
+                self._unsilence(one.id, "has ended: its time is over", now_ns)
 
     def make_room(self) -> None:
         """Let every array have the registry's capacity."""
@@ -89,20 +176,90 @@ class Orders:
         # the monitor; the second name stays unknown.
         self.refused_count += int(np.count_nonzero(slots < 0))
         self.make_room()
-        for slot, order in zip(slots.tolist(), orders, strict=True):
-            if slot >= 0 and order.labels:
-                self._registry.labels[slot] = dict(order.labels)
         new = slots[is_new]
+        labelled = []
+        for slot, order in zip(slots.tolist(), orders, strict=True):
+            if slot >= 0 and order.labels and self._registry.labels.get(slot) != order.labels:
+                self._registry.labels[slot] = dict(order.labels)
+                labelled.append(slot)
         self._detector.forget(new)
         due_ns = now_ns + self._start_grace_ns
         self._membership.place(new, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=due_ns)
         self._ledger.record_joined(new, now_ns)
+        for slot in np.setdiff1d(np.array(labelled, np.int64), new).tolist():
+            words = f"{self._registry.names[slot]} was enrolled again, with other labels"
+            self._ledger.record_node(Event.LABELLED, slot, now_ns, words)
 
-    def _resume(self, slot: int, now_ns: int) -> None:
-        self._change(slot, Cause.RESUME, now_ns)
-        if self._membership.status[slot] == Status.NEW:
-            slots = np.array([slot])
-            self._membership.due_ns[slots] = now_ns + self.grace_ns(slots)
+    def _pause(self, slots: IntArray, maintenance: Maintenance, now_ns: int) -> None:
+        already = slots[self._membership.status[slots] == Status.PAUSED]
+        self._upkeep.maintenance.update(dict.fromkeys(slots.tolist(), maintenance))
+        changes = self._membership.apply(slots, Cause.PAUSE, now_ns)
+        self._membership.plan(slots, maintenance.until_ns)
+        self._ledger.record_changes(changes)
+        left = "until somebody ends it"
+        if maintenance.until_ns != NEVER:
+            left = f"for another {format_duration(maintenance.until_ns - now_ns)}"
+        who = credit(maintenance.by, maintenance.reason)
+        for slot in already.tolist():
+            words = f"{self._registry.names[slot]} stays paused {left}{who}"
+            self._ledger.record_node(Event.MAINTENANCE, slot, now_ns, words)
+
+    def _acknowledge(self, order: Order, slot: int, now_ns: int) -> None:
+        status = Status(self._membership.status[slot])
+        if status not in ALARMED:
+            return  # it is over by now
+        known = Acknowledgement(now_ns, status.word, order.by, order.words)
+        self._upkeep.acknowledged[slot] = known
+        who = credit(known.by, known.note)
+        words = f"the alarm of {order.name}, which is {status.word}, was acknowledged{who}"
+        self._ledger.record_node(Event.ACKNOWLEDGED, slot, now_ns, words)
+        self._ledger.drop_known(slot, now_ns)
+
+    def _unacknowledge(self, order: Order, slot: int, now_ns: int) -> None:
+        if self._upkeep.acknowledged.pop(slot, None) is not None:
+            who = credit(order.by, order.words)
+            words = f"the alarm of {order.name} is not acknowledged any more{who}"
+            self._ledger.record_node(Event.UNACKNOWLEDGED, slot, now_ns, words)
+
+    def _silence(self, order: Order, now_ns: int) -> None:
+        silences = self._upkeep.silences
+        if order.id in silences or len(silences) >= SILENCES_MAX:
+            self.refused_count += 1
+            return
+        until_ns = now_ns + order.for_ns
+        silence = Silence(
+            order.id,
+            now_ns,
+            until_ns,
+            order.name,
+            dict(order.labels),
+            order.actions,
+            order.by,
+            order.words,
+        )
+        silences[order.id] = silence
+        what = "notifications and repairs" if order.actions else "notifications"
+        self._ledger.record(
+            Event.SILENCED,
+            now_ns,
+            explanation=f"silence {order.id}: {what} about {described(silence)} are held for "
+            f"{format_duration(order.for_ns)}{credit(order.by, order.words)}",
+            detail={"silence": order.id, "for_ns": order.for_ns, "actions": order.actions},
+            silence=silence,
+        )
+
+    def _unsilence(self, name: str, words: str, now_ns: int) -> None:
+        silence = self._upkeep.silences.pop(name, None)
+        if silence is None:
+            return
+        self._ledger.record(
+            Event.UNSILENCED,
+            now_ns,
+            explanation=f"silence {name} about {described(silence)} {words}",
+            detail={"silence": name},
+            silence=silence,
+        )
+        self._reviewed.extend(self._outbox.held_nodes())
 
     def _forget(self, slot: int, now_ns: int) -> None:
         name = self._registry.names[slot]
@@ -110,16 +267,23 @@ class Orders:
             np.array([slot]), Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER
         )
         self._detector.forget(np.array([slot]))
+        self._upkeep.forget(slot)
         self._registry.forget(slot)
-        for settled in self._outbox.withdraw(name, f"{name} was removed on request"):
+        words = f"{name} was removed on request"
+        for settled in self._outbox.withdraw(name, words) + self._outbox.drop_held(name, words):
             self._ledger.record_settled(settled, now_ns)
         self._ledger.record(
             Event.FORGOTTEN, now_ns, node=name, explanation=f"{name} was removed on request"
         )
 
-    def _change(self, slot: int, cause: Cause, now_ns: int) -> None:
-        self._ledger.record_changes(self._membership.apply(np.array([slot]), cause, now_ns))
-
 
 def _is_join(order: Order) -> bool:
     return order.kind == "join"
+
+
+def described(silence: Silence) -> str:
+    """Say whom a silence is about: `web-*`, `all nodes with zone=a`, `everything`."""
+    labels = " ".join(f"{key}={value}" for key, value in sorted(silence.labels.items()))
+    if silence.nodes == "*":
+        return f"all nodes with {labels}" if labels else "everything"
+    return f"{silence.nodes} with {labels}" if labels else silence.nodes

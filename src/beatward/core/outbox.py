@@ -1,8 +1,8 @@
 """Decided actions, waiting for the journal's receipt, their time, or their outcome.
 
     decided --receipt--> ready --not_before--> running --success--> done
-                           ^                      |---permanent---> failed
-                           +------- temporary ----+   (attempts are bounded)
+         |                 ^                      |---permanent---> failed
+         +--silence--> held+------- temporary ----+   (attempts are bounded)
 
 The promise: nothing runs before its decision is on disk; what was decided and has no final
 outcome on disk runs again after a crash, under the same key; what succeeded never runs again.
@@ -64,6 +64,7 @@ class Settled:
 class _Waiting:
     record: ActionRecord
     running: bool = False
+    held: bool = False
 
 
 class Outbox:
@@ -81,15 +82,17 @@ class Outbox:
         self._timed: list[tuple[int, int, str]] = []  # (not_before_ns, order, key), a heap
         self._order = 0
         self._revivals: dict[str, set[str]] = {}  # node -> keys of what would repair it
+        self._held: dict[str, list[str]] = {}  # node -> keys of what a silence holds, in order
         self._running_count = 0
+        self._held_count = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def counts(self) -> dict[str, int]:
-        """Return how many actions wait and how many are running."""
-        waiting = len(self._waiting) - self._running_count
-        return {"waiting": waiting, "running": self._running_count}
+        """Return how many actions wait, are running, and are held by a silence."""
+        waiting = len(self._waiting) - self._running_count - self._held_count
+        return {"waiting": waiting, "running": self._running_count, "held": self._held_count}
 
     def settings(self, name: str) -> ActionSettings | None:
         """Return the settings of an action, or None when they no longer name it."""
@@ -100,11 +103,28 @@ class Outbox:
 
         sequence  not below that of the call before
         """
-        self._waiting[record.key] = _Waiting(record)
+        self._keep(_Waiting(record))
         self._unwritten.append((sequence, not_before_ns, record.key))
-        settings = self._settings.get(record.name)
-        if settings is not None and settings.revives:
-            self._revivals.setdefault(record.node, set()).add(record.key)
+
+    def hold(self, record: ActionRecord) -> None:
+        """Take a decided action that a silence holds; it waits for `let_go`."""
+        self._keep(_Waiting(record, held=True))
+        self._held.setdefault(record.node, []).append(record.key)
+        self._held_count += 1
+
+    def held(self, node: str) -> list[ActionRecord]:
+        """Return what silences hold of a node, in the order it was decided."""
+        return [self._waiting[key].record for key in self._held.get(node, ())]
+
+    def held_nodes(self) -> list[str]:
+        """Return the names of the nodes of which something is held."""
+        return list(self._held)
+
+    def let_go(self, key: str, *, sequence: int, now_ns: int) -> None:
+        """Let a held action run once the journal holds `sequence`."""
+        waiting = self._waiting[key]
+        self._unhold(waiting)
+        self._unwritten.append((sequence, now_ns, key))
 
     def release(self, journaled: int, now_ns: int) -> tuple[Action, ...]:
         """Return the actions that may run now, in the order they were decided; each once."""
@@ -150,6 +170,15 @@ class Outbox:
         keys = sorted(key for key in mine if not self._waiting[key].running)
         return [self._end(key, "withdrawn", "withdrawn", message) for key in keys]
 
+    def drop_held(self, node: str, message: str, *, repairs: bool = True) -> list[Settled]:
+        """Take back what silences hold of a node: it is not wanted any more.
+
+        repairs   False: but what would repair the node stays
+        """
+        kept = () if repairs else self._revivals.get(node, ())
+        keys = [record.key for record in self.held(node) if record.key not in kept]
+        return [self._end(key, "withdrawn", "withdrawn", message) for key in keys]
+
     def drop(self, key: str, message: str) -> Settled:
         """End an action that can no longer run, such as one the settings no longer name."""
         return self._end(key, "failed", "failed", message)
@@ -164,6 +193,21 @@ class Outbox:
             _, not_before_ns, key = self._unwritten.popleft()
             self._push(not_before_ns, key)
 
+    def _keep(self, waiting: _Waiting) -> None:
+        record = waiting.record
+        self._waiting[record.key] = waiting
+        settings = self._settings.get(record.name)
+        if settings is not None and settings.revives:
+            self._revivals.setdefault(record.node, set()).add(record.key)
+
+    def _unhold(self, waiting: _Waiting) -> None:
+        waiting.held = False
+        self._held_count -= 1
+        mine = self._held[waiting.record.node]
+        mine.remove(waiting.record.key)
+        if not mine:
+            del self._held[waiting.record.node]
+
     def _push(self, not_before_ns: int, key: str) -> None:
         self._order += 1
         heappush(self._timed, (not_before_ns, self._order, key))
@@ -171,6 +215,8 @@ class Outbox:
     def _end(self, key: str, state: str, outcome: str, message: str) -> Settled:
         waiting = self._waiting.pop(key)
         self._running_count -= waiting.running
+        if waiting.held:
+            self._unhold(waiting)
         record = waiting.record
         mine = self._revivals.get(record.node)
         if mine is not None:

@@ -95,6 +95,7 @@ def freeze(rooms: Rooms) -> Rooms:
         rooms.pauses,
         rooms.started_ns,
         rooms.drops,
+        _cut(rooms.upkeep, count),
     )
 
 

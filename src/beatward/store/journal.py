@@ -27,7 +27,7 @@ from beatward.core.entry import Entry
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.errors import BeatwardError
 from beatward.ports import Store
-from beatward.store.projection import changed_action, changed_node
+from beatward.store.projection import changed_action, changed_node, changed_silence
 
 # 930 bytes each, so a million are about a gigabyte (benchmarks/journal.py, November 2026).
 WAITING_MAX = 1_000_000
@@ -97,7 +97,7 @@ class JournalWriter:
         self._retry = threading.Condition(lock)
         # Shared, under the lock.
         self._queue: deque[_Batch] = deque()
-        self._surplus: dict[tuple[str | None, str | None], _Batch] = {}
+        self._surplus: dict[tuple[str | None, ...], _Batch] = {}
         self._written = written
         self._waiting_count = 0
         self._left_out_count = 0
@@ -157,8 +157,8 @@ class JournalWriter:
 
     def _take_news(self, entries: Sequence[Entry], wall_offset_ns: int) -> None:
         for entry in entries:
-            subject = (changed_node(entry), changed_action(entry))
-            if subject == (None, None):
+            subject = (changed_node(entry), changed_action(entry), changed_silence(entry))
+            if subject == (None, None, None):
                 self._left_out_count += 1
                 continue
             # Taken out first: the dict's order is then the order of sequences.

@@ -5,9 +5,8 @@ no clock, so it may be used where those are forbidden.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from beatward.core.entry import ActionRecord, Entry, NodeRecord, Recovered
+from beatward.core.entry import ActionRecord, Entry, NodeRecord, Recovered, Silence
 from beatward.store.projection import project
 
 
@@ -16,7 +15,9 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._entries: list[tuple[Entry, int]] = []
-        self._nodes: dict[str, NodeRecord] = {}  # since_ns is wall-clock time in here
+        # Their instants are wall-clock time in here.
+        self._nodes: dict[str, NodeRecord] = {}
+        self._silences: dict[str, Silence] = {}
         self._actions: dict[str, ActionRecord] = {}
 
     @property
@@ -34,8 +35,11 @@ class MemoryStore:
         nodes = (self._nodes[name] for name in sorted(self._nodes))
         return Recovered(
             sequence=self._last(),
-            nodes=tuple(_moved(record, -wall_offset_ns) for record in nodes),
+            nodes=tuple(record.moved(-wall_offset_ns) for record in nodes),
             actions=tuple(record for record in self._actions.values() if record.state == "decided"),
+            silences=tuple(
+                self._silences[name].moved(-wall_offset_ns) for name in sorted(self._silences)
+            ),
         )
 
     def append(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
@@ -48,17 +52,18 @@ class MemoryStore:
             if node.record is None:
                 self._nodes.pop(name, None)
             else:
-                self._nodes[name] = _moved(node.record, wall_offset_ns)
+                self._nodes[name] = node.record.moved(wall_offset_ns)
         for key, action in changes.actions.items():
             self._actions.pop(key, None)
             self._actions[key] = action.record
+        for name, change in changes.silences.items():
+            if change.silence is None:
+                self._silences.pop(name, None)
+            else:
+                self._silences[name] = change.silence.moved(wall_offset_ns)
 
     def close(self) -> None:
         """Do nothing: there is no file to release, and what was written may still be read."""
 
     def _last(self) -> int:
         return self._entries[-1][0].sequence if self._entries else 0
-
-
-def _moved(record: NodeRecord, offset_ns: int) -> NodeRecord:
-    return replace(record, since_ns=record.since_ns + offset_ns)

@@ -1,4 +1,4 @@
-"""What the tables of nodes and actions look like after a batch of entries; pure.
+"""What the tables of nodes, actions and silences look like after a batch of entries; pure.
 
 Every engine asks here, so they cannot differ in it. Only the last word on a node or an action is
 kept: a batch in which a node flaps a hundred times costs one row.
@@ -7,7 +7,7 @@ kept: a batch in which a node flaps a hundred times costs one row.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord
+from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,20 @@ class ActionChange:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceChange:
+    """A silence's row after an entry; None where it has ended."""
+
+    sequence: int
+    silence: Silence | None
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
-    """The last change of every node by name, and of every action by key."""
+    """The last change of every node by name, of every action by key, of every silence by id."""
 
     nodes: dict[str, NodeChange] = field(default_factory=dict)
     actions: dict[str, ActionChange] = field(default_factory=dict)
+    silences: dict[str, SilenceChange] = field(default_factory=dict)
 
 
 def changed_node(entry: Entry) -> str | None:
@@ -45,6 +54,11 @@ def changed_node(entry: Entry) -> str | None:
 def changed_action(entry: Entry) -> str | None:
     """Return the key of the action whose row an entry changes."""
     return None if entry.action_record is None else entry.action_record.key
+
+
+def changed_silence(entry: Entry) -> str | None:
+    """Return the id of the silence whose row an entry makes or removes."""
+    return None if entry.silence is None else entry.silence.id
 
 
 def project(entries: Iterable[Entry]) -> Changes:
@@ -62,4 +76,8 @@ def project(entries: Iterable[Entry]) -> Changes:
             key = entry.action_record.key
             changes.actions.pop(key, None)
             changes.actions[key] = ActionChange(entry.sequence, entry.at_ns, entry.action_record)
+        if entry.silence is not None:
+            ended = entry.event == Event.UNSILENCED
+            left = None if ended else entry.silence
+            changes.silences[entry.silence.id] = SilenceChange(entry.sequence, left)
     return changes

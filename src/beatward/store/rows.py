@@ -14,15 +14,24 @@ import msgspec
 import numpy as np
 
 from beatward.core.columns import NodeColumns, Words
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, public
+from beatward.core.entry import (
+    Acknowledgement,
+    ActionRecord,
+    Entry,
+    Event,
+    Maintenance,
+    NodeRecord,
+    Silence,
+    public,
+)
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.peers import PEER_SIZE
-from beatward.store.projection import ActionChange
+from beatward.store.projection import ActionChange, SilenceChange
 
 Row = dict[str, Any]
 NODE_COLUMNS = (
     *("name", "node", "status", "cause", "since", "incarnation", "interval_ns", "address", "via"),
-    "labels",
+    *("labels", "maintenance", "acknowledgement"),
 )
 _NO_LABELS = "{}"
 _PART = 20_000
@@ -76,6 +85,8 @@ def node_row(record: NodeRecord, sequence: int, wall_offset_ns: int) -> Row:
         "address": record.address,
         "via": record.via,
         "labels": _json(record.labels),
+        "maintenance": _said(record.maintenance, wall_offset_ns),
+        "acknowledgement": _said(record.acknowledgement, wall_offset_ns),
     }
 
 
@@ -94,7 +105,8 @@ def node_columns(rows: Iterable[Sequence[Any]], wall_offset_ns: int) -> NodeColu
 
 def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
     columns = zip(*rows, strict=True)
-    names, nodes, status, cause, since, incarnation, interval, address, via, labels = columns
+    names, nodes, status, cause, since, incarnation, interval, address, via, *rest = columns
+    labels, maintenance, known = rest
     no_address = bytes(PEER_SIZE)
     addresses = b"".join([one or no_address for one in address])
     return NodeColumns(
@@ -109,6 +121,16 @@ def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
         via=Words.of(via),
         labels={
             row: msgspec.json.decode(text) for row, text in enumerate(labels) if text != _NO_LABELS
+        },
+        maintenance={
+            row: msgspec.json.decode(text, type=Maintenance).moved(-wall_offset_ns)
+            for row, text in enumerate(maintenance)
+            if text is not None
+        },
+        known={
+            row: msgspec.json.decode(text, type=Acknowledgement).moved(-wall_offset_ns)
+            for row, text in enumerate(known)
+            if text is not None
         },
     )
 
@@ -142,6 +164,20 @@ def action_record(row: Stored) -> ActionRecord:
     )
 
 
+def silence_row(name: str, change: SilenceChange, wall_offset_ns: int) -> Row:
+    """Return the row of a silence that begins."""
+    return {
+        "id": name,
+        "sequence": change.sequence,
+        "said": _said(change.silence, wall_offset_ns),
+    }
+
+
+def silence_of(text: str, wall_offset_ns: int) -> Silence:
+    """Return a silence as it was written down, on the clock of the one who asks."""
+    return msgspec.json.decode(text, type=Silence).moved(-wall_offset_ns)
+
+
 def action_object(row: Stored) -> dict[str, Any]:
     """Return an action for the API; `id` and `at` are those of the entry that changed it last."""
     return {
@@ -162,6 +198,16 @@ def timestamp(wall_ns: int) -> str:
     seconds, rest_ns = divmod(wall_ns, SECOND)
     whole = datetime.fromtimestamp(seconds, UTC)
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest_ns // MILLISECOND:03d}Z"
+
+
+def _said(value: Maintenance | Acknowledgement | Silence | None, wall_offset_ns: int) -> str | None:
+    if value is None:
+        return None
+    words = msgspec.to_builtins(value.moved(wall_offset_ns))
+    # A lone surrogate, as in `_text`: what people say comes from terminals too.
+    return _json(
+        {key: _text(said) if isinstance(said, str) else said for key, said in words.items()}
+    )
 
 
 def _signed(node: int) -> int:

@@ -34,6 +34,8 @@ from beatward.store.rows import (
     entry_row,
     node_columns,
     node_row,
+    silence_of,
+    silence_row,
 )
 
 # How long one attempt waits for somebody else's lock; the journal tries again anyway.
@@ -45,6 +47,7 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={64 * 10
 
 _LAST = select(func.coalesce(func.max(tables.entries.c.sequence), 0))
 _KNOWN = str(select(*(tables.nodes.c[name] for name in NODE_COLUMNS)).order_by(tables.nodes.c.name))
+_SILENCES = select(tables.silences.c.said).order_by(tables.silences.c.id)
 _DECIDED = (
     select(tables.actions)
     .where(tables.actions.c.state == "decided")
@@ -88,6 +91,10 @@ class SqliteStore:
                 sequence=connection.execute(_LAST).scalar_one(),
                 nodes=node_columns(known, wall_offset_ns),
                 actions=tuple(action_record(row) for row in decided),
+                silences=tuple(
+                    silence_of(said, wall_offset_ns)
+                    for said in connection.execute(_SILENCES).scalars()
+                ),
             )
 
     def append(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
@@ -199,6 +206,13 @@ def _write_changes(connection: Connection, changes: Changes, wall_offset_ns: int
     # One by one: they are few, and a list in one statement has a limit of its own.
     for name in forgotten:
         connection.execute(delete(tables.nodes).where(tables.nodes.c.name == name))
+    begun = []
+    for name, change in changes.silences.items():
+        if change.silence is None:
+            connection.execute(delete(tables.silences).where(tables.silences.c.id == name))
+        else:
+            begun.append(silence_row(name, change, wall_offset_ns))
+    _insert(connection, tables.silences, begun)
     acts = [action_row(action, wall_offset_ns) for action in changes.actions.values()]
     _insert(connection, tables.actions, acts)
 
@@ -224,6 +238,7 @@ _SQL = {
     "entries": _compiled(tables.entries, ""),
     "nodes": _compiled(tables.nodes, "OR REPLACE"),
     "actions": _compiled(tables.actions, "OR REPLACE"),
+    "silences": _compiled(tables.silences, "OR REPLACE"),
 }
 
 

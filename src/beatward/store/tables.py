@@ -3,16 +3,17 @@
     entries   the journal itself, one line a fact, never changed
     nodes     what the last entry said of each node: a restart begins here
     actions   what the last entry said of each action; those `decided` are taken up again
+    silences  those that have not ended
 
-`nodes` and `actions` could be replayed from the journal, but a restart should not have to read
-years of history to know a thousand nodes. All instants are nanoseconds since 1970 UTC: the
+These three could be replayed from the journal, but a restart should not have to read years of
+history to know a thousand nodes. All instants are nanoseconds since 1970 UTC: the
 monitor's own clock means nothing after a reboot. Not here: how rows become entries (`rows`).
 """
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 # The newest file in migrations/versions; tests/store/test_schema.py holds the two together.
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 metadata = MetaData()
 
@@ -49,6 +50,9 @@ nodes = Table(
     Column("address", LargeBinary, nullable=False),
     Column("via", Text, nullable=False),
     Column("labels", Text, nullable=False),
+    # JSON of the few nodes of which somebody said something, with wall-clock instants.
+    Column("maintenance", Text),
+    Column("acknowledgement", Text),
     sqlite_with_rowid=False,
 )
 
@@ -67,5 +71,14 @@ actions = Table(
     Index("actions_by_sequence", "sequence"),
     # The few that are open, among all that ever were.
     Index("actions_decided", "sequence", sqlite_where=text("state = 'decided'")),
+    sqlite_with_rowid=False,
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("said", Text, nullable=False),
     sqlite_with_rowid=False,
 )

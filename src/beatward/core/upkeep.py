@@ -1,0 +1,106 @@
+"""What people have said of nodes: paused for maintenance, an alarm acknowledged, silences.
+
+    pause        the node: nobody judges it, whatever it does
+    acknowledge  one alarm: somebody knows, so nobody has to be told again before it is over
+    silence      the messages: nodes are judged as ever, and notifications wait
+
+Only what was said is kept, so a large fleet costs nothing here. The planned end of a maintenance is
+the node's alarm clock (`core.membership`). Not here: the orders (`core.orders`).
+"""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from beatward.core.entry import Acknowledgement, Maintenance, Silence
+from beatward.core.instants import NEVER
+from beatward.core.membership import CodeArray, IntArray, Status
+
+# Every notification is compared with every silence.
+SILENCES_MAX = 256
+_NO_LABELS: Mapping[str, str] = {}
+
+# What can be acknowledged: an alarm is over when the node is none of these any more.
+ALARMED = frozenset((Status.SUSPECT, Status.DEAD, Status.FAILING, Status.RECOVERING))
+# The words of those that notifications are about; who returns is good news.
+_BAD_NEWS = frozenset(("suspect", "dead", "failing"))
+# Acknowledged as one of these, a death is still news.
+_LESS_THAN_DEAD = frozenset(("suspect", "failing"))
+
+
+class Said(NamedTuple):
+    """What has been said of one node; `silence` is the one that holds its notifications longest."""
+
+    maintenance: Maintenance | None = None
+    acknowledgement: Acknowledgement | None = None
+    silence: Silence | None = None
+
+
+NOTHING_SAID = Said()
+
+
+class Upkeep:
+    """By slot, and silences by their ids. Public dicts are read by every room."""
+
+    def __init__(self) -> None:
+        self.maintenance: dict[int, Maintenance] = {}
+        self.acknowledged: dict[int, Acknowledgement] = {}
+        self.silences: dict[str, Silence] = {}
+
+    def follow(self, slots: IntArray, status: CodeArray) -> None:
+        """Drop what has ended of slots (k,) whose status has changed; `status` is all nodes'."""
+        if not self.maintenance and not self.acknowledged:
+            return
+        for slot, code in zip(slots.tolist(), status[slots].tolist(), strict=True):
+            if code != Status.PAUSED:
+                self.maintenance.pop(slot, None)
+            if code not in ALARMED:
+                self.acknowledged.pop(slot, None)
+
+    def forget(self, slot: int) -> None:
+        """Drop all that was said of a node."""
+        self.maintenance.pop(slot, None)
+        self.acknowledged.pop(slot, None)
+
+    def said(self, slot: int, name: str, labels: Mapping[str, str] | None) -> Said:
+        """Return all that has been said of a node."""
+        silence = self.silence(name, labels) if self.silences else None
+        found = Said(self.maintenance.get(slot), self.acknowledged.get(slot), silence)
+        return NOTHING_SAID if found == NOTHING_SAID else found
+
+    def knows(self, slot: int, status: str) -> Acknowledgement | None:
+        """Return by what somebody already knows that a node is in a status, if so."""
+        known = self.acknowledged.get(slot)
+        if known is None or status not in _BAD_NEWS:
+            return None
+        return None if status == "dead" and known.status in _LESS_THAN_DEAD else known
+
+    def silence(
+        self, name: str, labels: Mapping[str, str] | None, *, revives: bool = False
+    ) -> Silence | None:
+        """Return the silence that holds notifications of a node for longest, if any.
+
+        revives   such a one only that holds repairs too
+        """
+        longest = None
+        for one in self.silences.values():
+            if revives and not one.actions:
+                continue
+            is_longer = longest is None or one.until_ns > longest.until_ns
+            if is_longer and covers(one, name, labels or _NO_LABELS):
+                longest = one
+        return longest
+
+    def next_end_ns(self) -> int:
+        """Return when the next silence ends, or NEVER."""
+        return min((one.until_ns for one in self.silences.values()), default=NEVER)
+
+
+def covers(silence: Silence, name: str, labels: Mapping[str, str]) -> bool:
+    """Tell whether a silence is about a node."""
+    return fnmatchcase(name, silence.nodes) and has_labels(labels, silence.labels)
+
+
+def has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Tell whether a node with these labels has all that are wanted."""
+    return all(labels.get(key) == value for key, value in wanted.items())
