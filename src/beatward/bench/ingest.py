@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from beatward.bench import bare, machine, sender, subject
-from beatward.bench.report import Promise, Report, Table, Tell, number
+from beatward.bench.report import BenchFailed, Promise, Report, Table, Tell, number
 from beatward.core.instants import SECOND
 
 # The first heartbeats of a new interval have more work than the later ones.
 _SETTLE_SECONDS = 0.7
+_FRESH_SECONDS = 30.0
 # What an agent does: see `agent.pulse.ASK_SPACING_NS`.
 ASK_NS = 10 * SECOND
 # What was taken may lie behind what was offered by this share, and by a breath of the sender's.
@@ -212,11 +213,11 @@ def step_of(
 ) -> Step:
     """Measure the pace that has just begun, for so many seconds after it has settled."""
     time.sleep(_SETTLE_SECONDS)
-    before, meter = look(), machine.Meter((receiver, hands.process_id), time.monotonic())
+    before, meter = _look_anew(look), machine.Meter((receiver, hands.process_id), time.monotonic())
     sent = hands.look()
     time.sleep(seconds)
     used = meter.look(time.monotonic())
-    after, later = look(), hands.look()
+    after, later = _look_anew(look), hands.look()
     window_s = after.at_s - before.at_s
     rate = (after.records - before.records) / window_s
     return Step(
@@ -232,6 +233,19 @@ def step_of(
         later.late_max_ns / 1e6,
         later.skipped - sent.skipped,
     )
+
+
+def _look_anew(look: Callable[[], Seen]) -> Seen:
+    """Look at counters that were taken after this call began.
+
+    Of a million nodes the monitor takes a new snapshot every few seconds only.
+    """
+    old, until = look(), time.monotonic() + _FRESH_SECONDS
+    while (seen := look()).at_s == old.at_s:
+        if time.monotonic() > until:
+            raise BenchFailed(f"the monitor has shown nothing new for {_FRESH_SECONDS:g} s")
+        time.sleep(0.05)
+    return seen
 
 
 def _row(step: Step, alone: Sequence[Step]) -> dict[str, Any]:
