@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint format simulate bench fuzz lock clean
+.PHONY: help setup setup-dev run test lint format simulate bench regression fuzz lock clean
 
 help: ## say what can be asked for
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +47,9 @@ bench: setup ## measure this machine, in some minutes (ARGS="ingest --rate 30000
 		for what in ingest lateness memory api http agent growth; do measure $$what; done; \
 	fi; \
 	[ -z "$$failed" ]
+
+regression: setup-dev ## does the core cost more than before? Ratios of one run, in 10 s
+	@$(PYTHON) benchmarks/regression.py $(ARGS)
 
 fuzz: setup-dev ## a million hostile datagrams, and hypothesis looks much longer
 	@BEATWARD_FUZZ=$${BEATWARD_FUZZ:-1000000} scripts/test.sh \

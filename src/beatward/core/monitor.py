@@ -182,6 +182,11 @@ class Monitor:
             return
         self._ledger.withdraw_needless(record.node, now_ns)
 
+    @property
+    def rooms(self) -> Rooms:
+        """The rooms as they are, for whoever measures them; readers take a `snapshot`."""
+        return self._ledger.rooms
+
     # -- one turn ----------------------------------------------------------------------------
 
     def step(self, inputs: Inputs, *, wall_offset_ns: int = 0) -> Output:
