@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from beatward.core.instants import parse_duration
+from beatward.core.instants import format_duration, parse_duration
 from beatward.errors import ConfigError
 
 PORT = 7227
@@ -237,6 +237,47 @@ class ProbeSettings(_Room):
         return self
 
 
+def _read_rate(value: object) -> object:
+    if value is None:
+        return None
+    if isinstance(value, str) and value.endswith("/s"):
+        with contextlib.suppress(ValueError):
+            return float(value.removesuffix("/s"))
+    message = "a rate such as 20000/s, in quotes"
+    raise ValueError(message)
+
+
+Rate = Annotated[float, BeforeValidator(_read_rate), Field(gt=0, le=1e9, allow_inf_nan=False)]
+_WeightText = Annotated[str, Field(min_length=1, max_length=256)]
+_Weight = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
+
+
+class PaceSettings(_Room):
+    """[pace] how often nodes beat, if the monitor may ask them; docs/pace.md.
+
+    budget    so many heartbeats a second in all, such as "20000/s", divided so that deaths are
+              found as soon as possible; without it every node keeps its own interval. More is
+              quicker and costs the network and the monitor
+    min       nobody is asked to beat more often; shorter watches troublesome nodes more closely
+    max       nobody is asked to beat more seldom; longer saves more, and finds a death later. After
+              the monitor's own start, silence counts after two of these
+    weights   how much sooner a death should be found: a pattern of names, or "label=pattern", and
+              a number; the first that fits counts, all others have 1. Four is twice as often
+    """
+
+    budget: Rate | None = None
+    min: Duration = "1s"  # type: ignore[assignment]
+    max: Duration = "10s"  # type: ignore[assignment]
+    weights: Annotated[dict[_WeightText, _Weight], Field(max_length=250)] | None = None
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> "PaceSettings":
+        if not 10_000_000 <= self.min <= self.max <= 3_600_000_000_000:
+            message = "min no longer than max, both from 10ms to 1h"
+            raise ValueError(message)
+        return self
+
+
 class RecoverySettings(_Room):
     """[recovery] the way back.
 
@@ -319,6 +360,7 @@ class Settings(_Room):
     monitor: MonitorSettings = MonitorSettings()
     detector: DetectorSettings = DetectorSettings()
     probe: ProbeSettings = ProbeSettings()
+    pace: PaceSettings = PaceSettings()
     recovery: RecoverySettings = RecoverySettings()
     action: dict[str, ActionSettings] = Field(default_factory=dict)
     rule: tuple[RuleSettings, ...] = ()
@@ -357,6 +399,10 @@ def parse(data: dict[str, Any], file: str) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _explained(first, file) from error
+    timeout = settings.detector.timeout
+    if settings.pace.budget is not None and timeout is not None and timeout <= settings.pace.max:
+        expected = "less than detector.timeout, or whoever beats so seldom is always suspect"
+        raise ConfigError(file, "pace.max", format_duration(settings.pace.max), expected)
     for index, rule in enumerate(settings.rule):
         for name in rule.actions:
             if name not in settings.action:

@@ -36,6 +36,7 @@ from beatward.core.membership import (
 )
 from beatward.core.orders import Order, Orders
 from beatward.core.outbox import Action, Outbox, Outcome
+from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.registry import NO_VIA, Registry
 from beatward.core.snapshot import Snapshot, freeze
@@ -49,6 +50,7 @@ class Settings:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     membership: MembershipSettings = field(default_factory=MembershipSettings)
     guard: GuardSettings = field(default_factory=GuardSettings)
+    pace: PaceSettings = field(default_factory=PaceSettings)
     start_grace_ns: int = 10 * SECOND
     rules: tuple[Rule, ...] = ()
     actions: Mapping[str, ActionSettings] = field(default_factory=dict)
@@ -119,6 +121,10 @@ class Monitor:
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
+        self._pace: Pace | None = None
+        if settings.pace.budget is not None:
+            self._pace = Pace(settings.pace, self._registry, self._membership)
+            self._voice.is_pacing = True
         self._turns = 0
 
     # -- beginning ---------------------------------------------------------------------------
@@ -158,6 +164,9 @@ class Monitor:
         status = nodes.status.numbered({one.word: int(one) for one in Status})
         cause = nodes.cause.numbered({one.word: int(one) for one in Cause})
         grace_ns = now_ns + self._orders.grace_ns(slots)
+        if self._pace is not None:
+            # The journal knows the interval of its last change of status, not that of today.
+            grace_ns = np.maximum(grace_ns, now_ns + 2 * self.settings.pace.max_ns)
         due_ns = np.where(WATCHED[status], grace_ns, NEVER)
         membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
         suspect = status == Status.SUSPECT
@@ -213,6 +222,8 @@ class Monitor:
         if pause_ns:
             self._judging.begin_anew(pause_ns, now_ns)
         self._orders.end_maintenance(self._judging.judge(now_ns), now_ns)
+        if self._pace is not None:
+            self._pace.turn(now_ns)
         actions = self._outbox.release(self._journaled, now_ns)
         wake_ns = min(
             self._membership.earliest_ns(self._registry.count),
@@ -238,6 +249,7 @@ class Monitor:
             },
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
             outbox=self._outbox.counts(),
+            pace=None if self._pace is None else self._pace.report,
         )
 
     # -- its parts ---------------------------------------------------------------------------

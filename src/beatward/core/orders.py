@@ -180,7 +180,7 @@ class Orders:
         labelled = []
         for slot, order in zip(slots.tolist(), orders, strict=True):
             if slot >= 0 and order.labels and self._registry.labels.get(slot) != order.labels:
-                self._registry.labels[slot] = dict(order.labels)
+                self._registry.label(slot, order.labels)
                 labelled.append(slot)
         self._detector.forget(new)
         due_ns = now_ns + self._start_grace_ns

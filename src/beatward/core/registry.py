@@ -62,6 +62,9 @@ class Registry:
         self.via = np.zeros(capacity, np.uint8)
         self.condition = np.zeros(capacity, "<u4")
         self.gauges = np.zeros(capacity, "<u4")
+        # What `pace` asks of a node and takes it for; zero where nobody is asked.
+        self.wish_ms = np.zeros(capacity, np.uint32)
+        self.pace_class = np.zeros(capacity, np.uint8)
         # What `tags` made of each key; the keys themselves can be derived again and are not kept.
         self.secret = np.zeros((capacity, tags.secret_size), np.uint8)
         self.peers = Peers(capacity)
@@ -129,7 +132,7 @@ class Registry:
             message = f"{name!r} has the identity of {other!r}; choose another name"
             raise ValueError(message)
         if labels:
-            self.labels[slot] = dict(labels)
+            self.label(slot, labels)
         return slot, bool(is_new[0])
 
     def enrol_all(self, names: Sequence[str]) -> tuple[IntArray, BoolArray]:
@@ -167,6 +170,11 @@ class Registry:
         if self._past:
             self._remember(slots.tolist())
         return slots
+
+    def label(self, slot: int, labels: Mapping[str, str]) -> None:
+        """Put labels in the place of those that a node has."""
+        self.labels[slot] = dict(labels)
+        self.pace_class[slot] = 0
 
     def forget(self, slot: int) -> None:
         """Free a slot; its key opens nothing until the name is enrolled again.
@@ -241,6 +249,8 @@ class Registry:
         self.via[slots] = NO_VIA
         self.condition[slots] = _NO_CONDITION
         self.gauges[slots] = _NO_GAUGES
+        for array in (self.wish_ms, self.pace_class):
+            array[slots[array[slots] != 0]] = 0
         self.peers.clear(slots)
 
     def _take_slots(self, count: int) -> IntArray:

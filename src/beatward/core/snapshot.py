@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from beatward.core.explanation import Rooms, gather, numbers, sentence
 from beatward.core.index import SlotIndex
+from beatward.core.pace import PaceReport
 from beatward.core.peers import Peers
 
 IntArray = npt.NDArray[np.int64]
@@ -28,6 +29,7 @@ class Snapshot:
     taken_ns   the watermark it stands for, on the monitor's clock
     wall_offset_ns   add it to an instant to get nanoseconds since 1970 UTC
     counters   what was counted since the session began; `rejects` by reason
+    pace       None where nobody is asked for another interval
     """
 
     rooms: Rooms
@@ -40,6 +42,7 @@ class Snapshot:
     counters: Mapping[str, int]
     rejects: Mapping[str, int]
     outbox: Mapping[str, int]
+    pace: PaceReport | None = None
 
     @property
     def names(self) -> Sequence[str]:

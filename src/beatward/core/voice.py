@@ -26,6 +26,7 @@ class Voice:
         assert 0 < session <= record.SESSION_MAX
         self._registry = registry
         self.session = session
+        self.is_pacing = False  # whether acknowledgements carry wishes
         self._asked_count = session
         self._rows: list[ByteArray] = []
         self._peers: list[ByteArray] = []
@@ -45,6 +46,11 @@ class Voice:
         """
         said = self._said(beats.slots, Kind.ACKNOWLEDGEMENT)
         said["sequence"], said["echo"] = sequence, self.session
+        if self.is_pacing:
+            # No wish would mean that the node's own interval holds; so who was not thought about
+            # yet is asked to stay as it is. It may have been slowed down in an earlier session.
+            wish_ms = self._registry.wish_ms[beats.slots]
+            said["gauges"] = np.where(wish_ms > 0, wish_ms, said["interval_ms"])
         begins = np.ones(len(said), np.bool_)
         begins[1:] = beats.source[1:] != beats.source[:-1]
         self._say(beats.slots, said, beats.peers, begins)

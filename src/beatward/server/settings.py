@@ -5,6 +5,7 @@ from beatward.core.detect import DetectorSettings
 from beatward.core.guard import GuardSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Settings
+from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.policy import ActionSettings, Rule
 
 
@@ -34,6 +35,12 @@ def core_settings(settings: config.Settings) -> Settings:
             window_ns=settings.probe.window,
             spacing_ns=settings.probe.spacing,
             recovery_heartbeats=settings.recovery.heartbeats,
+        ),
+        pace=PaceSettings(
+            budget=settings.pace.budget,
+            min_ns=settings.pace.min,
+            max_ns=settings.pace.max,
+            weights=read_weights(list((settings.pace.weights or {}).items())),
         ),
         guard=GuardSettings(pause_limit_ns=settings.monitor.pause_limit),
         start_grace_ns=settings.monitor.start_grace,
