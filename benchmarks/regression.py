@@ -143,9 +143,7 @@ def measure():
 def main():
     """Measure, compare, and say so."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument(
-        "--write", action="store_true", help="take these for the next time"
-    )
+    options.add_argument("--write", action="store_true", help="take these for the next time")
     wish = options.parse_args()
     found = measure()
     known = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
