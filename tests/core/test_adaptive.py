@@ -73,3 +73,13 @@ def test_it_says_where_its_margin_comes_from(count, words):
     one = OneSlot("adaptive")
     one.hear_all([0] * count)
     assert one.why.startswith(words)
+
+
+def test_to_a_margin_from_the_settings_the_largest_lateness_is_added():
+    one = OneSlot("adaptive", margin_ns=100 * MILLISECOND)
+    one.hear_all([0] * 300)
+    assert one.margin_ns == 100 * MILLISECOND
+    one.hear(300, 700 * MILLISECOND)
+    assert one.margin_ns == pytest.approx(800 * MILLISECOND, rel=1e-6)
+    one.hear_all([0] * 256)
+    assert one.margin_ns < 101 * MILLISECOND

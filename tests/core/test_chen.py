@@ -349,3 +349,15 @@ def test_it_says_where_its_margin_comes_from(settings, count, words):
     one = One(**settings)
     one.hear_all(range(count))
     assert one.chen.why(0) == words
+
+
+def test_one_heartbeat_seconds_late_does_not_begin_the_estimate_anew():
+    one = One()
+    one.hear_all(range(3000))
+    known = int(one.chen.learnt_count[0])
+    # A 64th of 4 s is more than the margin of 50 ms: the next ones would seem early, and three of
+    # them a schedule that has moved.
+    one.hear(3000, 3004 * SECOND)
+    deadline = one.hear_all(range(3005, 3010))
+    assert int(one.chen.learnt_count[0]) == known
+    assert deadline <= 3010 * SECOND + 2 * MARGIN

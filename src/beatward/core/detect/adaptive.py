@@ -7,7 +7,7 @@ The margin is the quantile of what comes later than M allows, so it is small whe
 Lateness is measured from where its own heartbeat was expected, so a lost heartbeat is none, and
 loss makes nobody slower. Where routes change and hosts pause, the next late heartbeat is much like
 the last; M takes its size from it and forgets it for good. Margin and M together are held between
-margin_min and two intervals.
+margin_min and two intervals; to a margin from the settings M is added as it is.
 
 Instead of a ring of 256 a slot keeps the largest of each of four blocks of 64 heartbeats, so M
 looks back over 193 to 256; all in all 94 bytes.
@@ -65,6 +65,7 @@ class Adaptive(TwoWindow):
         *,
         interval: IntArray,
         lateness: IntArray,
+        pull: IntArray,
     ) -> None:
         place = self.place[slots]
         block = place >> _BLOCK_BITS
@@ -73,11 +74,23 @@ class Adaptive(TwoWindow):
         late = np.clip(lateness, 0, LATENESS_MAX * interval).astype(np.float32)
         self.largest[slots, block] = np.maximum(before, late)
         self.place[slots] = place + np.uint8(1)
-        super()._learn(slots, count, variance, interval=interval, lateness=lateness)
+        super()._learn(slots, count, variance, interval=interval, lateness=lateness, pull=pull)
 
     def _largest(self, slots: IntArray) -> FloatArray:
         largest: FloatArray = self.largest[slots].max(axis=1, initial=0.0).astype(np.float64)
         return largest
+
+    def _margin(
+        self,
+        slots: IntArray,
+        count: npt.NDArray[np.integer[Any]],
+        variance: npt.NDArray[np.floating[Any]],
+        interval: IntArray,
+    ) -> IntArray:
+        margin = super()._margin(slots, count, variance, interval)
+        if self.settings.margin_ns is None:
+            return margin
+        return margin + self._largest(slots).astype(np.int64)
 
     def _bound(
         self,

@@ -54,6 +54,7 @@ class Bertier(Chen):
         *,
         interval: IntArray,
         lateness: IntArray,
+        pull: IntArray,
     ) -> None:
         bound = DEVIATION_MAX * interval
         delay = self.delay[slots].astype(np.float64)
@@ -62,7 +63,7 @@ class Bertier(Chen):
         gain = self.settings.gain
         self.delay[slots] = delay + gain * error
         self.deviation[slots] = deviation + gain * (np.abs(error) - deviation)
-        super()._learn(slots, count, variance, interval=interval, lateness=lateness)
+        super()._learn(slots, count, variance, interval=interval, lateness=lateness, pull=pull)
 
     def _bound(
         self,

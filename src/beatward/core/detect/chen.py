@@ -129,7 +129,8 @@ class Chen(Detector):
         if learn:
             if self._counts:
                 self._count(slots, count > 0, interval, lateness)
-            self._learn(slots, count, variance, interval=interval, lateness=lateness)
+            pull = margin if self.settings.margin_ns is None else DEVIATION_MAX * interval
+            self._learn(slots, count, variance, interval=interval, lateness=lateness, pull=pull)
         else:
             self.strikes[slots[begun | moved]] = 0
         rounded = variance.astype(np.float32)
@@ -200,8 +201,12 @@ class Chen(Detector):
         *,
         interval: IntArray,
         lateness: IntArray,
+        pull: IntArray,
     ) -> None:
         """Move mean and variance by one heartbeat; `count`, `variance`, `lateness` are changed.
+
+        pull   (k,) the mean moves as if no heartbeat were further from it than that: one that came
+               seconds late must not let the next ones seem early beyond the margin
 
         What remains of the lateness is measured from the new expectation.
         """
@@ -213,7 +218,7 @@ class Chen(Detector):
         # The first sample has weight 1 and deviation 0: no branch is needed for it.
         variance += weight * deviation**2
         variance *= 1.0 - weight
-        lateness -= np.rint(weight * deviation).astype(np.int64)
+        lateness -= np.rint(weight * np.clip(deviation, -pull, pull)).astype(np.int64)
 
     def reanchor(self, slots: IntArray) -> None:  # noqa: D102
         self.learnt_count[slots] = 0

@@ -50,11 +50,12 @@ class TwoWindow(Chen):
         *,
         interval: IntArray,
         lateness: IntArray,
+        pull: IntArray,
     ) -> None:
         gap = self.gap_ns[slots]
         behind_long = lateness - np.minimum(gap, 0)
         behind_short = lateness + np.maximum(gap, 0)
-        super()._learn(slots, count, variance, interval=interval, lateness=behind_long)
+        super()._learn(slots, count, variance, interval=interval, lateness=behind_long, pull=pull)
         weight = np.maximum(1.0 / count, self._weight_short_min)
         bound = DEVIATION_MAX * interval
         deviation = np.clip(behind_short, -bound, bound).astype(np.float64)
