@@ -21,6 +21,26 @@ def events(output):
 # --- join ---
 
 
+def test_a_hundred_thousand_may_join_while_others_live_and_one_dies():
+    hand = ByHand(nodes=("web-1", "web-2"))
+    hand.step(0, said(sequence=0), said("web-2", sequence=0))
+    found = []
+    for turn in range(100):  # 6 s, through every doubling of the arrays
+        if turn % 16 == 0:
+            hand.step(turn * 60_000_000, said(sequence=turn // 16, interval_ms=960))
+        names = range(1000 * turn, 1000 * turn + 1000)
+        storm = tuple(Order("join", f"new-{number}") for number in names)
+        found += changes(hand.step(turn * 60_000_000 + 1, orders=storm))
+    assert [change for change in found if change[0] == "web-2"] == [
+        ("web-2", "suspect", "overdue"),
+        ("web-2", "dead", "silent"),
+    ]
+    assert {node for node, _, _ in found} == {"web-2"}
+    snapshot = hand.snapshot()
+    assert len(snapshot.rows()) == 100_002
+    assert snapshot.find("new-99999") == 100_001
+
+
 def test_a_joined_node_is_new_and_written_down():
     hand = ByHand(nodes=())
     (entry,) = ordered(hand, "join", zone="a").entries
