@@ -1,10 +1,12 @@
 """What the simulated world found: each seed is told again as a short scene with a name."""
 
+from dataclasses import replace
+
 import pytest
 from tests.core.by_hand import LIFE, PEER, SESSION, START, ByHand, changes, datagrams, heard, said
 
 from beatward.core.detect import DetectorSettings
-from beatward.core.entry import Event
+from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Inputs, Settings
 from beatward.core.protocol.record import Health, Kind
@@ -183,3 +185,29 @@ def test_a_new_life_is_told_with_the_status_before_it():
     assert (life.event, life.status, life.node_record) == (Event.LIFE, "dead", None)
     assert (change.status, change.node_record.incarnation) == ("recovering", LIFE + 1)
     assert world.peer() == PEER
+
+
+def test_a_pause_of_the_monitor_does_not_use_up_the_windows_that_its_drops_are_worth():
+    """Seed 7: suspected long before the pause, so it was judged in spite of the drop after it."""
+    world = ByHand()
+    world.beat(*range(10))
+    world.walk(10 * SECOND + 100 * MILLISECOND)
+    assert world.status() == "suspect"
+    back = 20 * SECOND
+    world.step(back)  # the monitor itself was away for ten seconds
+    world.walk(back + WINDOW - 1, dropped=1)
+    assert world.walk(back + 2 * WINDOW - 1) == []
+    assert world.walk(back + 2 * WINDOW + 100 * MILLISECOND) == [("web-1", "dead", "silent")]
+
+
+def test_nor_does_the_time_before_its_own_restart():
+    world = ByHand()
+    world.beat(*range(10))
+    world.walk(10 * SECOND + 100 * MILLISECOND)
+    row = replace(world.entries[-1].node_record, since_ns=START - 20 * SECOND)
+    later = ByHand(nodes=(), session=SESSION + 1, recovered=Recovered(9, (row,)))
+    assert later.status() == "suspect"
+    grace = Settings().start_grace_ns
+    later.walk(grace + WINDOW - 1, dropped=1)
+    assert later.walk(grace + 2 * WINDOW - 1) == []
+    assert later.walk(grace + 2 * WINDOW + 100 * MILLISECOND) == [("web-1", "dead", "silent")]

@@ -78,10 +78,23 @@ class Judging:
         slots = due.silent[self._by_datagram(due.silent)]
         window_ns = np.full(len(slots), membership.settings.window_ns)
         begun_ns = membership.window_ends_ns[slots] - window_ns
-        late_ns = now_ns - membership.since_ns[slots] - window_ns
+        late_ns = now_ns - self._first_asked_ns(slots) - window_ns
         asked: IntArray = slots[self._guard.doubts(begun_ns, late_ns, window_ns)]
         membership.prolong(asked, now_ns)
         return asked
+
+    def _first_asked_ns(self, slots: IntArray) -> IntArray:
+        """Return when the first window of suspects (k,) began that drops alone made longer.
+
+        Who was a suspect before our own start, or before a pause of ours, was asked anew after it
+        (seed 7: it was judged at once, as if its three windows had passed while we were away).
+        """
+        rooms = self._ledger.rooms
+        since_ns = self._membership.since_ns[slots]
+        restored = since_ns < rooms.started_ns
+        grace_ns = np.maximum(self._start_grace_ns, 2 * self._registry.interval_ns(slots))
+        since_ns[restored] = rooms.started_ns + grace_ns[restored]
+        return np.maximum(since_ns, rooms.pauses.last_ns)
 
     def _timeout_ns(self, slots: IntArray) -> IntArray:
         # Who announces a longer interval may have gone over to it since it was heard.
