@@ -5,22 +5,21 @@ from tests.simulate.broken import BROKEN, often_paused
 
 from beatward.simulate import play
 
+# The world of a seed is another one after each change of the drawing. So many are tried before a
+# rule counts as broken unseen; then a world that asks for it (`world`) is better than more seeds.
+SEEDS_MAX = 30
+
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_monitor_with_one_broken_rule_is_caught(name):
+    """And the same world holds with the right monitor, or else it would prove nothing."""
     broken = BROKEN[name]
-    for seed in broken.seeds:
+    for seed in dict.fromkeys((*broken.seeds, *range(1, SEEDS_MAX + 1))):
         found = {one.rule for one in play(broken.world(seed), build=broken.build).violations}
         if found & broken.rules:
+            assert play(broken.world(seed)).violations == ()
             return
-    pytest.fail(f"a monitor that {name} goes unnoticed in worlds {broken.seeds}")
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_the_same_world_holds_with_the_right_monitor(name):
-    """Or else the test above would prove nothing."""
-    broken = BROKEN[name]
-    assert play(broken.world(broken.seeds[0])).violations == ()
+    pytest.fail(f"a monitor that {name} goes unnoticed in worlds 1 to {SEEDS_MAX}")
 
 
 @pytest.mark.parametrize("seed", [4, 8, 9, 11])

@@ -151,5 +151,6 @@ def test_the_chance_to_miss_puts_all_causes_together():
         delay_ns=0,
         jitter_ns=0,
     )
-    assert wire.network.missed_probability(1) == pytest.approx(1 - 0.9 * 0.8)
-    assert wire.network.missed_probability(0) == 1.0
+    path = wire.network.to_monitor["a"]
+    assert wire.network.missed_probability(path, 1) == pytest.approx(1 - 0.9 * 0.8)
+    assert wire.network.missed_probability(path, 0) == 1.0

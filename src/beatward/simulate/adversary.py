@@ -22,7 +22,7 @@ from .network import MONITOR, Datagram, Network, flipped
 # by chance, so that old ones survive for long.
 MEMORY_MAX = 64
 BURST_SIZE = 30
-_COUNTS = ("replayed", "released", "forged", "invented", "mangled", "played back")
+TRICKS = ("replayed", "released", "forged", "invented", "mangled", "played back")
 _OWN_ADDRESS = bytes((2, 0, 0x1A, 0x0B, 10, 99, 99, 99)).ljust(PEER_SIZE, b"\0")
 
 
@@ -49,7 +49,7 @@ class Adversary:
         self._memory: dict[str, list[Datagram]] = {}
         self._withheld: dict[str, Datagram] = {}  # what he swallowed last of each node
         self._is_stopped = False
-        self.counts = dict.fromkeys(_COUNTS, 0)
+        self.counts = dict.fromkeys(TRICKS, 0)
         network.watch = self._watch
 
     def begin(self) -> None:

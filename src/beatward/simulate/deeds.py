@@ -19,6 +19,7 @@ class Deeds:
         self._checkers = checkers
         self._states: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
+        self._decided_ns: dict[str, int] = {}
         self._done: set[str] = set()
 
     def written(self, entry: Entry) -> None:
@@ -30,6 +31,7 @@ class Deeds:
             message = f"{record.key} has succeeded on disk and was never done"
             self._checkers.violate("action", record.node, message)
         self._states[record.key] = record.state
+        self._decided_ns.setdefault(record.key, self._checkers.now_ns)
         self._nodes[record.key] = record.node
 
     def begun(self, action: Action) -> None:
@@ -52,12 +54,13 @@ class Deeds:
         """Forget all with the lost disk."""
         self._states.clear()
         self._nodes.clear()
+        self._decided_ns.clear()
         self._done.clear()
 
-    def finish(self) -> None:
-        """Check that every decided action has its end on disk."""
+    def finish(self, before_ns: int) -> None:
+        """Check that every action that was decided before an instant has its end on disk."""
         for key, state in self._states.items():
-            if state == "decided":
+            if state == "decided" and self._decided_ns[key] < before_ns:
                 message = f"{key} was decided and has no final outcome"
                 self._checkers.violate("liveness", self._nodes[key], message)
             elif state == "done":

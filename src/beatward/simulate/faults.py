@@ -6,12 +6,14 @@ monitor, and ends after a while; at heal all that still lasts is ended. Not here
 done (`world`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
 
 from .chance import duration_ns, exponential_ns, split
+from .traces import Spells
 
 
 class Kind(StrEnum):
@@ -21,6 +23,7 @@ class Kind(StrEnum):
     FREEZE = "freeze"  # SIGSTOP of a node
     HICCUP = "hiccup"  # a node's host is busy for a moment
     SUSPEND = "suspend"  # a node's machine sleeps
+    MIGRATION = "migration"  # the same for a moment, as when a virtual machine moves
     CLOCK = "clock"  # a node's wall clock is set
     LEAVE = "leave"  # a node says goodbye and is started again later
     EXIT = "exit"  # the wrapped command ends; the wrapper says how
@@ -29,10 +32,12 @@ class Kind(StrEnum):
     CUT_DOWN = "cut-down"  # nothing from the monitor reaches a node
     CUT = "cut"  # both
     PARTITION = "partition"  # both, for many nodes at once
+    OUTAGE = "outage"  # what the link's own model says, one way or both
     MONITOR_CRASH = "monitor-crash"
     MONITOR_FREEZE = "monitor-freeze"
     MONITOR_HICCUP = "monitor-hiccup"  # shorter than a pause that the monitor would notice
     MONITOR_CLOCK = "monitor-clock"  # its wall clock is set
+    FLOOD = "flood"  # junk fills its socket, and the kernel drops a share of all datagrams
     DISK = "disk"  # the monitor's disk refuses writes
     STORE = "store"  # the monitor crashes and comes back without its disk
     HANDS = "hands"  # every deed fails for a while
@@ -57,6 +62,7 @@ HABITS: dict[Kind, Habit] = {
     Kind.FREEZE: Habit(6 * _M, 6 * _S, 60 * _S),
     Kind.HICCUP: Habit(1 * _M, 80 * MILLISECOND, 900 * MILLISECOND),
     Kind.SUSPEND: Habit(15 * _M, 20 * _S, 120 * _S),
+    Kind.MIGRATION: Habit(3 * _M, 400 * MILLISECOND, 5 * _S),
     Kind.CLOCK: Habit(10 * _M, 1, 1),
     Kind.LEAVE: Habit(12 * _M, 20 * _S, 60 * _S),
     Kind.EXIT: Habit(12 * _M, 5 * _S, 30 * _S),
@@ -69,6 +75,7 @@ HABITS: dict[Kind, Habit] = {
     Kind.MONITOR_FREEZE: Habit(100 * _S, 3 * _S, 60 * _S, per_node=False),
     Kind.MONITOR_HICCUP: Habit(20 * _S, 60 * MILLISECOND, 200 * MILLISECOND, per_node=False),
     Kind.MONITOR_CLOCK: Habit(5 * _M, 1, 1, per_node=False),
+    Kind.FLOOD: Habit(2 * _M, 5 * _S, 30 * _S, per_node=False),
     Kind.DISK: Habit(2 * _M, 10 * _S, 60 * _S, per_node=False),
     Kind.STORE: Habit(10 * _M, 2 * _S, 30 * _S, per_node=False),
     Kind.HANDS: Habit(2 * _M, 10 * _S, 30 * _S, per_node=False),
@@ -76,8 +83,10 @@ HABITS: dict[Kind, Habit] = {
     Kind.FORGET: Habit(40 * _M, 1, 1),
 }
 # A swarm: each world has some kinds switched off, or they would hide one another (A. Groce et al.,
-# "Swarm Testing", ISSTA 2012).
-_SWITCHED_ON = 0.6
+# "Swarm Testing", ISSTA 2012). How many, and how often each of the others comes, differs as well:
+# what only shows where hardly anything else goes wrong is met too.
+_SHARES_ON = (0.2, 0.5, 0.5, 0.8)
+_RATE_MOST = 3.0
 # Losing the disk voids every promise about actions; so it is rare, that the promise is tested.
 _STORE_ON = 0.1
 STAYS_DOWN_PROBABILITY = 0.15
@@ -100,24 +109,28 @@ class Fault:
 def draw_kinds(seed: int, *, without: frozenset[str] = frozenset()) -> tuple[Kind, ...]:
     """Draw which kinds of fault this world knows."""
     rng = split(seed, "kinds")
+    share_on = rng.choice(_SHARES_ON)
     # Drawn for every kind, so that leaving one out changes nothing else.
     drawn = [(kind, rng.random()) for kind in Kind]
     return tuple(
         kind
         for kind, draw in drawn
-        if draw < (_STORE_ON if kind == Kind.STORE else _SWITCHED_ON) and kind not in without
+        if draw < (_STORE_ON if kind == Kind.STORE else share_on) and kind not in without
     )
 
 
 def draw_faults(
     seed: int, kinds: tuple[Kind, ...], *, nodes_count: int, begin_ns: int, end_ns: int
 ) -> tuple[Fault, ...]:
-    """Draw all faults of a world in order of time."""
+    """Draw the faults of a world in order of time; those of the links are not among them."""
     faults: list[Fault] = []
     for kind in kinds:
+        if kind == Kind.OUTAGE:
+            continue
         rng = split(seed, f"fault {kind}")
         habit = HABITS[kind]
-        spacing_ns = habit.spacing_ns // (nodes_count if habit.per_node else 1)
+        rate = _RATE_MOST ** rng.uniform(-1.0, 1.0)
+        spacing_ns = habit.spacing_ns / rate / (nodes_count if habit.per_node else 1)
         at_ns = begin_ns + exponential_ns(rng, spacing_ns)
         while at_ns < end_ns:
             targets: tuple[int, ...] = ()
@@ -129,4 +142,31 @@ def draw_faults(
             lasts_ns = duration_ns(rng, habit.median_ns, most_ns=habit.most_ns)
             faults.append(Fault(at_ns, kind, targets, lasts_ns, rng.random()))
             at_ns += exponential_ns(rng, spacing_ns)
+    return in_order(faults)
+
+
+def outages(seed: int, number: int, spells: Spells, *, begin_ns: int, end_ns: int) -> list[Fault]:
+    """Make faults of the outages of a node's link."""
+    rng = split(seed, f"outages of {number}")
+    found = zip(spells.start_ns.tolist(), spells.end_ns.tolist(), strict=True)
+    drawn = [(start, end, rng.random()) for start, end in found]
+    return [
+        Fault(start, Kind.OUTAGE, (number,), end - start, draw)
+        for start, end, draw in drawn
+        if begin_ns <= start < end_ns
+    ]
+
+
+def among(faults: Iterable[Fault], nodes: frozenset[int]) -> tuple[Fault, ...]:
+    """Return the faults that touch the monitor or one of these nodes, and them alone."""
+    kept = []
+    for fault in faults:
+        targets = tuple(target for target in fault.targets if target in nodes)
+        if targets or not fault.targets:
+            kept.append(replace(fault, targets=targets))
+    return tuple(kept)
+
+
+def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Return faults in order of time."""
     return tuple(sorted(faults, key=lambda fault: (fault.at_ns, fault.kind, fault.targets)))

@@ -25,6 +25,7 @@ from beatward.core.protocol.record import RECORD_SIZE
 from beatward.cycle import Cycle
 
 from .agenda import Agenda
+from .chance import happens
 from .clock import HostClock
 from .disk import FlakyStore, Writer
 from .hands import Hands, Skill
@@ -62,12 +63,14 @@ class MonitorHost:
     tick_ns      the grid of turns
     drain_max    datagrams that one drain takes
     latency_ns   mean time of one write
+    buffer       datagrams that wait in the kernel before it drops what comes
     """
 
     settings: Settings
     tick_ns: int = 5 * MILLISECOND
     drain_max: int = 8192
     latency_ns: int = 2 * MILLISECOND
+    buffer: int = RECEIVE_BUFFER
     build: Callable[..., Monitor] = Monitor
 
 
@@ -91,7 +94,9 @@ class MonitorProcess:
         self._skill = Skill()
         self.monitor: Monitor | None = None
         self.turns_count = 0
-        self.dropped_count = 0
+        self.drops_ns: list[int] = []  # true instants at which the kernel dropped a datagram
+        self.drop_probability = 0.0  # by a flood of junk that nobody has to play
+        self._untold = 0
         self._agenda = agenda
         self._network = network
         self._rng = rng
@@ -175,6 +180,7 @@ class MonitorProcess:
         self._turn_at_ns = NEVER
         self._held = None
         self._kernel.clear()
+        self._untold = 0
         self._outcomes.clear()
         self._orders.clear()
         self.history.begin(Trouble.DOWN, self._agenda.now_ns)
@@ -206,7 +212,8 @@ class MonitorProcess:
             taken = list(self._kernel) if place == "judging" else None
             if taken is not None:
                 self._kernel.clear()
-            self._held = _Held(self.now_ns(), taken, self.now_ns())
+            dropped = 0 if taken is None else self._take_drops()
+            self._held = _Held(self.now_ns(), taken, self.now_ns(), dropped)
         return True
 
     def thaw(self) -> None:
@@ -242,8 +249,9 @@ class MonitorProcess:
             now_ns = held.watermark_ns
             drained_ns = held.drained_ns if held.taken is not None else drained_ns
         if held is not None and held.taken is not None:
-            taken, emptied = held.taken, True
+            taken, emptied, dropped = held.taken, True, held.dropped
         else:
+            dropped = self._take_drops()
             count = min(len(self._kernel), self.host.drain_max)
             taken = [self._kernel.popleft() for _ in range(count)]
             emptied = not self._kernel
@@ -258,6 +266,7 @@ class MonitorProcess:
             journaled=self._journaled,
             outcomes=outcomes,
             orders=orders,
+            dropped=dropped,
         )
 
     def submit(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
@@ -301,12 +310,20 @@ class MonitorProcess:
     def _deliver(self, datagram: Datagram) -> bool:
         if not self.is_up:
             return False
-        if len(self._kernel) >= RECEIVE_BUFFER:
-            self.dropped_count += 1
+        is_full = len(self._kernel) >= self.host.buffer
+        if is_full or happens(self._rng, self.drop_probability):
+            self.drops_ns.append(self._agenda.now_ns)
+            self._untold += 1
+            self._want_turn(self._agenda.now_ns)
             return False
         self._kernel.append(datagram)
         self._want_turn(self._agenda.now_ns)
         return True
+
+    def _take_drops(self) -> int:
+        """Return how many were dropped since this was asked last."""
+        untold, self._untold = self._untold, 0
+        return untold
 
     def _receipt(self, sequence: int) -> None:
         self._journaled = sequence
@@ -324,6 +341,7 @@ class _Held:
     watermark_ns: int
     taken: list[Datagram] | None
     drained_ns: int
+    dropped: int
 
 
 def _packed(taken: list[Datagram], arrived_ns: int) -> Datagrams:

@@ -2,22 +2,25 @@
 
 The model (DETECTION.md 5.1): each datagram is lost with a fixed probability and otherwise delayed
 by a fixed part and a random part, exponential or lognormal; independent delays overtake each
-other unless the path is FIFO. Outages are time and not chance: a cut swallows everything in its
-direction while it lasts. Each path keeps a short memory of what became of every datagram, because
-a checker must know whether a silence was chance, an outage, or no silence at all.
+other unless the path is FIFO. A path may have the delays and losses of a trace model of its own
+instead (`links`); what is doubled, damaged and swallowed comes on top. Outages are time and not
+chance: a cut swallows everything in its direction while it lasts. Each path keeps a short memory of
+what became of every datagram, because a checker must know whether a silence was chance, an outage,
+or no silence at all.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
-from beatward.core.instants import NEVER
+from beatward.core.instants import MILLISECOND, NEVER
 
 from .agenda import Agenda
 from .chance import exponential_ns, happens
+from .links import Ahead
 
 MONITOR = "monitor"
 # Fewer than the probes of the shortest window that the swarm draws would be a short outage; a few
@@ -66,6 +69,13 @@ class Weather:
             return 0.5 * math.erfc((math.log(ratio) + 0.5) / math.sqrt(2.0))
         return math.exp(-min(ratio, 700.0))
 
+    def longest_delay_ns(self) -> int:
+        """Return a delay that one datagram in a million exceeds."""
+        limit_ns = self.delay_ns + self.jitter_ns
+        while self.late_probability(limit_ns) > 1e-6:
+            limit_ns += max(self.jitter_ns, MILLISECOND)
+        return limit_ns
+
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
@@ -104,9 +114,15 @@ class Fate:
 
 
 class Path:
-    """One direction between one node and the monitor."""
+    """One direction between one node and the monitor.
 
-    def __init__(self) -> None:
+    rng     chance of this direction alone: what others say leaves it as it was
+    ahead   delays and losses of a trace model; None: those of the weather
+    """
+
+    def __init__(self, rng: Random, ahead: Ahead | None = None) -> None:
+        self.rng = rng
+        self.ahead = ahead
         self.cuts_count = 0
         self.swallow_count = 0  # how many more the adversary is going to swallow
         self.fates: deque[Fate] = deque(maxlen=FATES_MAX)
@@ -121,12 +137,14 @@ class Network:
 
     watch    the adversary's ear: datagram, node, and whether he swallowed it
     refuse   called with a node whose datagram arrived at the monitor's machine and was not taken
+    lay      makes a path for a node; `up` leads to the monitor
     """
 
     def __init__(self, agenda: Agenda, rng: Random, weather: Weather) -> None:
         self._agenda = agenda
-        self._rng = rng
         self.weather = weather
+        self.is_healed = False
+        self.lay: Callable[[str, bool], Path] = lambda _node, _up: Path(rng)
         self.to_monitor: dict[str, Path] = {}
         self.to_node: dict[str, Path] = {}
         self.counts = dict.fromkeys(_COUNTS, 0)
@@ -138,8 +156,8 @@ class Network:
 
     def add_node(self, name: str) -> None:
         """Lay the two paths of a node."""
-        self.to_monitor[name] = Path()
-        self.to_node[name] = Path()
+        self.to_monitor[name] = self.lay(name, True)  # noqa: FBT003
+        self.to_node[name] = self.lay(name, False)  # noqa: FBT003
 
     def open_socket(self, address: bytes, owner: str, deliver: Callable[[Datagram], bool]) -> None:
         """Let datagrams to an address reach a node's process; `deliver` says if it was taken."""
@@ -175,18 +193,38 @@ class Network:
         """Let the adversary's datagram arrive now, past all weather."""
         self._hand_over(datagram)
 
-    def missed_probability(self, limit_ns: int) -> float:
-        """Return the probability that chance keeps a datagram from arriving within a limit."""
-        weather = self.weather
-        kept = (1.0 - weather.loss_probability) * (1.0 - weather.damage_probability)
-        return 1.0 - kept * (1.0 - weather.late_probability(limit_ns))
+    def heal(self) -> None:
+        """Lose and damage nothing from now on; the delays stay."""
+        self.is_healed = True
+        self.weather = replace(
+            self.weather,
+            loss_probability=0.0,
+            damage_probability=0.0,
+            withhold_probability=0.0,
+            duplicate_probability=0.0,
+        )
+
+    def missed_probability(self, path: Path, limit_ns: int) -> float:
+        """Return how likely chance keeps a datagram from arriving within a limit, at most."""
+        weather, ahead = self.weather, path.ahead
+        kept = 1.0 - weather.damage_probability
+        if ahead is None:
+            kept *= 1.0 - weather.loss_probability
+            return 1.0 - kept * (1.0 - weather.late_probability(limit_ns))
+        # Who is late may be late because the one before was: so late is late for certain.
+        return 1.0 - kept * (1.0 - ahead.loss_probability) * (limit_ns > ahead.longest_ns)
+
+    def longest_delay_ns(self, name: str) -> int:
+        """Return a delay that a node's datagrams to the monitor do not exceed, or one in 1e6."""
+        ahead = self.to_monitor[name].ahead
+        return self.weather.longest_delay_ns() if ahead is None else ahead.longest_ns
 
     def _send(self, path: Path, datagram: Datagram, name: str) -> None:
-        rng, weather = self._rng, self.weather
+        rng, weather = path.rng, self.weather
         fate = Fate(datagram.data, datagram.sent_ns)
         path.fates.append(fate)
         self.counts["sent"] += 1
-        lost = happens(rng, weather.loss_probability)
+        lost, delay_ns = self._chance(path)
         if not path.swallow_count and happens(rng, weather.withhold_probability):
             path.swallow_count = rng.randint(1, _SWALLOW_MAX)
         withheld = path.swallow_count > 0
@@ -201,24 +239,33 @@ class Network:
         elif lost:
             self._end(fate, End.LOST, "lost")
         else:
-            self._fly(path, datagram, fate)
+            self._fly(path, datagram, fate, delay_ns)
             if happens(rng, weather.duplicate_probability):
                 self.counts["duplicated"] += 1
-                self._fly(path, datagram, fate)
+                self._fly(path, datagram, fate, self._chance(path)[1])
 
-    def _fly(self, path: Path, datagram: Datagram, fate: Fate) -> None:
-        sent = self._damaged(datagram)
-        arrives_ns = self._agenda.now_ns + self.weather.draw_delay_ns(self._rng)
-        if self.weather.is_fifo:
+    def _chance(self, path: Path) -> tuple[bool, int]:
+        """Return whether the next datagram of a path is lost, and how long it is under way."""
+        weather = self.weather
+        if path.ahead is None:
+            lost = happens(path.rng, weather.loss_probability)
+            return lost, weather.draw_delay_ns(path.rng)
+        lost, delay_ns = path.ahead.draw(self._agenda.now_ns)
+        return lost and not self.is_healed, delay_ns
+
+    def _fly(self, path: Path, datagram: Datagram, fate: Fate, delay_ns: int) -> None:
+        sent = self._damaged(path.rng, datagram)
+        arrives_ns = self._agenda.now_ns + delay_ns
+        if self.weather.is_fifo if path.ahead is None else path.ahead.keeps_order:
             arrives_ns = max(arrives_ns, path.last_arrival_ns)
         path.last_arrival_ns = max(path.last_arrival_ns, arrives_ns)
         self._agenda.at(arrives_ns, self._arrive, path, sent, fate)
 
-    def _damaged(self, datagram: Datagram) -> Datagram:
-        if not happens(self._rng, self.weather.damage_probability):
+    def _damaged(self, rng: Random, datagram: Datagram) -> Datagram:
+        if not happens(rng, self.weather.damage_probability):
             return datagram
         self.counts["damaged"] += 1
-        data = flipped(self._rng, datagram.data)
+        data = flipped(rng, datagram.data)
         return Datagram(data, datagram.source, datagram.target, "", datagram.sent_ns)
 
     def _arrive(self, path: Path, datagram: Datagram, fate: Fate) -> None:

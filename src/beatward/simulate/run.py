@@ -6,6 +6,7 @@ are the same if and only if they wrote the same. Route: `seed -> Scenario -> Wor
 
 import hashlib
 import json
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
 
 from .checkers import Line, Violation
+from .links import PLAIN
 from .scenario import Scenario, draw
 from .world import World
 
@@ -59,7 +61,11 @@ def run(
 def play(scenario: Scenario, *, build: Callable[..., Monitor] = Monitor) -> Report:
     """Play one world."""
     world = World(scenario, build=build)
-    world.play()
+    try:
+        world.play()
+    except Exception as error:  # noqa: BLE001  whatever it is: no world may bring the monitor down
+        told = "".join(traceback.format_exception(error, limit=-3)).strip()
+        world.checkers.violate("raised", "", told)
     return Report(
         seed=scenario.seed,
         digest=digest(world.journal),
@@ -101,5 +107,9 @@ def _counts(world: World) -> dict[str, int]:
     counts["turns"] = world.monitor.turns_count
     counts["events"] = world.agenda.count
     counts["nodes"] = len(world.nodes)
-    counts["datagrams dropped by the kernel"] = world.monitor.dropped_count
+    counts["datagrams dropped"] = len(world.monitor.drops_ns)
+    counts[f"detector {world.scenario.settings.detector.kind}"] = 1
+    for number in world.scenario.nodes:
+        link = world.scenario.links[number]
+        counts[f"link {PLAIN if link is None else link.model}"] += 1
     return dict(sorted(counts.items()))

@@ -3,42 +3,56 @@
 Two runs with the same scenario are the same, bit for bit. Not here: what happens in it (`world`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from random import Random
 
-from beatward.core.detect import DetectorSettings
+from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.guard import GuardSettings
-from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, SECOND
+from beatward.core.instants import HOUR, MICROSECOND, MILLISECOND, MINUTE, SECOND
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Settings
 from beatward.core.policy import ActionSettings, Rule
 
+from .bounds import suspected_within_ns
 from .chance import chosen_ns, happens, split, uniform_ns
-from .faults import Fault, draw_faults, draw_kinds
+from .faults import Fault, Kind, among, draw_faults, draw_kinds, in_order, outages
 from .hands import Skill
+from .links import MODELS, PLAIN, Link, draw_link
+from .monitor import RECEIVE_BUFFER
 from .network import Weather
 
 WARM_UP_NS = 15 * SECOND
-MINUTES_MIN = 3
+FAULTS_MIN_NS = 20 * SECOND
+SLOWEST_NS = 40 * SECOND
+LINKS_NS = HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """All that was drawn. Instants on the agenda: faults end at `heal_ns`, all ends at `end_ns`.
 
-    intervals_ns     one a node
+    nodes            the numbers of those that exist; all draws are made for the others as well
+    intervals_ns     one a number
+    links            one a number; None: its link has the plain weather
+    kinds            of fault that may come
+    buffer           datagrams that wait in the monitor's kernel at most
     drain_max        datagrams that one drain of the monitor takes
     adversary_ns     mean time between two of the adversary's words; 0: there is none
     """
 
     seed: int
     settings: Settings
+    nodes: tuple[int, ...]
     intervals_ns: tuple[int, ...]
+    links: tuple[Link | None, ...] = field(compare=False)
     weather: Weather
     tick_ns: int
     drain_max: int
+    buffer: int
     latency_ns: int
     adversary_ns: int
     skill: Skill
+    kinds: tuple[Kind, ...]
     faults: tuple[Fault, ...]
     heal_ns: int
     end_ns: int
@@ -49,47 +63,54 @@ def draw(
     *,
     minutes: float = 6.0,
     without: frozenset[str] = frozenset(),
+    only: frozenset[int] | None = None,
     chosen: Settings | None = None,
 ) -> Scenario:
     """Draw the world of a seed.
 
-    minutes   of virtual time, from the start to the end of settling
-    without   kinds of fault that are left out
+    minutes   of virtual time, from the start to the end of settling; more where a slow detector
+              needs so long to settle that hardly any time would be left for faults
+    without   kinds of fault that are left out; `adversary` leaves him out too
+    only      numbers of the nodes that exist; None: all that were drawn
     chosen    detector, probing, recovery and grace to try; rules and actions stay the world's own
     """
     rng = split(seed, "scenario")
     nodes_count = rng.randint(5, 30)
-    base_ns = chosen_ns(rng, 0.5, 1, 1, 2, 5)
-    mixed = happens(rng, 0.3)
-    intervals_ns = tuple(
-        chosen_ns(rng, 0.5, 1, 2, 5) if mixed else base_ns for _ in range(nodes_count)
-    )
+    drawn_ns = _draw_intervals(rng, nodes_count)
     weather = _draw_weather(seed)
     settings = _draw_settings(seed, weather)
     if chosen is not None:
         settings = replace(chosen, rules=settings.rules, actions=settings.actions)
-    end_ns = int(max(minutes, MINUTES_MIN) * MINUTE)
-    heal_ns = max(WARM_UP_NS, end_ns - settle_ns(settings, max(intervals_ns)))
-    end_ns = heal_ns + settle_ns(settings, max(intervals_ns))
+    intervals_ns = _found_in_time(settings.detector, drawn_ns)
+    rest_ns = settle_ns(settings, max(intervals_ns))
+    heal_ns = max(WARM_UP_NS + FAULTS_MIN_NS, int(minutes * MINUTE) - rest_ns)
+    # Longer than any world, so that a shorter one is the same up to its end.
+    links = _draw_links(seed, nodes_count, max(heal_ns, LINKS_NS))
     kinds = draw_kinds(seed, without=without)
-    faults = draw_faults(seed, kinds, nodes_count=nodes_count, begin_ns=WARM_UP_NS, end_ns=heal_ns)
+    nodes = frozenset(range(nodes_count)) if only is None else only & set(range(nodes_count))
+    is_quiet = happens(rng, 0.2) or "adversary" in without
+    adversary_ns = chosen_ns(rng, 0.1, 0.5, 2)
     return Scenario(
         seed=seed,
         settings=settings,
+        nodes=tuple(sorted(nodes)),
         intervals_ns=intervals_ns,
+        links=links,
         weather=weather,
         tick_ns=chosen_ns(rng, 0.005, 0.005, 0.010, 0.020),
         drain_max=rng.choice((8192, 8192, 8192, 3)),
+        buffer=rng.choice((RECEIVE_BUFFER, RECEIVE_BUFFER, 64)),
         latency_ns=uniform_ns(rng, MILLISECOND, 20 * MILLISECOND),
-        adversary_ns=0 if happens(rng, 0.2) else chosen_ns(rng, 0.1, 0.5, 2),
+        adversary_ns=0 if is_quiet else adversary_ns,
         skill=Skill(
             duration_ns=uniform_ns(rng, 10 * MILLISECOND, 2 * SECOND),
             temporary_probability=rng.choice((0.0, 0.1, 0.3)),
             permanent_probability=rng.choice((0.0, 0.0, 0.02)),
         ),
-        faults=faults,
+        kinds=kinds,
+        faults=among(_draw_faults(seed, kinds, links, heal_ns), nodes),
         heal_ns=heal_ns,
-        end_ns=end_ns,
+        end_ns=heal_ns + rest_ns,
     )
 
 
@@ -101,20 +122,50 @@ def settle_ns(settings: Settings, interval_ns: int) -> int:
     that has just restarted gives its grace, finds who is dead, and waits for the recovery of the
     others.
     """
-    found_ns = settings.start_grace_ns + 2 * (settings.detector.timeout_ns or 0)
+    found_ns = settings.start_grace_ns + suspected_within_ns(settings.detector, interval_ns)
     found_ns += 2 * settings.membership.window_ns
     return found_ns + 25 * SECOND + (7 + settings.membership.recovery_heartbeats) * interval_ns
 
 
-def healed(weather: Weather) -> Weather:
-    """Return the weather after heal: the delays stay, nothing is lost or damaged any more."""
-    return replace(
-        weather,
-        loss_probability=0.0,
-        damage_probability=0.0,
-        withhold_probability=0.0,
-        duplicate_probability=0.0,
+def _draw_intervals(rng: Random, nodes_count: int) -> tuple[int, ...]:
+    base_ns = chosen_ns(rng, 0.5, 1, 1, 2, 5)
+    mixed = happens(rng, 0.3)
+    return tuple(chosen_ns(rng, 0.5, 1, 2, 5) if mixed else base_ns for _ in range(nodes_count))
+
+
+def _found_in_time(detector: DetectorSettings, drawn_ns: tuple[int, ...]) -> tuple[int, ...]:
+    """Shorten intervals at which a slow detector would need minutes to find anything."""
+    most_ns = next(
+        (i * SECOND for i in (5, 2, 1) if suspected_within_ns(detector, i * SECOND) < SLOWEST_NS),
+        SECOND // 2,
     )
+    return tuple(min(interval_ns, most_ns) for interval_ns in drawn_ns)
+
+
+def _draw_links(seed: int, nodes_count: int, span_ns: int) -> tuple[Link | None, ...]:
+    """Draw whose link has which model: in some worlds one for all, in some the plain weather."""
+    rng = split(seed, "links")
+    names = (PLAIN, *MODELS)
+    common = PLAIN if happens(rng, 0.3) else rng.choice(names)
+    mixed = happens(rng, 0.4)
+    found: list[Link | None] = []
+    for number in range(nodes_count):
+        one = rng.choice(names)
+        model = one if mixed else common
+        name = f"node-{number}"
+        found.append(None if model == PLAIN else draw_link(seed, model, name, span_ns))
+    return tuple(found)
+
+
+def _draw_faults(
+    seed: int, kinds: tuple[Kind, ...], links: tuple[Link | None, ...], heal_ns: int
+) -> tuple[Fault, ...]:
+    span = {"begin_ns": WARM_UP_NS, "end_ns": heal_ns}
+    faults = list(draw_faults(seed, kinds, nodes_count=len(links), **span))
+    if Kind.OUTAGE in kinds:
+        for number, link in enumerate(links):
+            faults += [] if link is None else outages(seed, number, link.outages, **span)
+    return in_order(faults)
 
 
 def _draw_weather(seed: int) -> Weather:
@@ -135,15 +186,6 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
     rng = split(seed, "settings")
     spacing_ns = chosen_ns(rng, 0.2, 0.2, 0.25, 0.4)
     window_ns = spacing_ns * rng.randint(4, 10)
-    kind = "fixed" if happens(rng, 0.3) else "chen"
-    margin_ns = None if kind == "fixed" or happens(rng, 0.8) else chosen_ns(rng, 0.2, 0.5)
-    detector = DetectorSettings(
-        kind=kind,
-        timeout_ns=None,
-        window=rng.choice((16, 128, 1000)),
-        margin_ns=margin_ns,
-        margin_min_ns=max(50 * MILLISECOND, 2 * weather.jitter_ns),
-    )
     actions = {
         "notify": ActionSettings("notify", "webhook", 50, SECOND // 2, 4 * SECOND),
         "revive": ActionSettings("revive", "exec", 5, SECOND, 4 * SECOND, revives=True),
@@ -155,10 +197,31 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
         Rule(("alive", "recovering"), ("greet",), "node-*[13579]"),
     )
     return Settings(
-        detector=detector,
+        detector=_draw_detector(seed, weather),
         membership=MembershipSettings(window_ns, spacing_ns, rng.randint(1, 5)),
         guard=GuardSettings(),
         start_grace_ns=chosen_ns(rng, 3, 5, 10),
         rules=rules,
         actions=actions,
+    )
+
+
+def _draw_detector(seed: int, weather: Weather) -> DetectorSettings:
+    """Draw one of all detectors, and its own parameters; half of the worlds have the default."""
+    rng = split(seed, "detector")
+    kind = "chen" if happens(rng, 0.5) else rng.choice(sorted(DETECTORS))
+    return DetectorSettings(
+        kind=kind,
+        timeout_ns=None if happens(rng, 0.7) else chosen_ns(rng, 6, 10),
+        window=rng.choice((16, 128, 1000)),
+        window_short=rng.choice((None, None, 4)),
+        margin_ns=None if happens(rng, 0.8) else chosen_ns(rng, 0.2, 0.5),
+        margin_from="cantelli" if happens(rng, 0.2) else "quantile",
+        margin_min_ns=max(50 * MILLISECOND, 2 * weather.jitter_ns),
+        late_probability=rng.choice((1e-3, 1e-3, 1e-2)),
+        # Eight, as Akka and Cassandra have it, is slow: most worlds should see more verdicts.
+        threshold=rng.choice((1.0, 2.0, 3.0, 8.0)),
+        pause_ns=None if happens(rng, 0.5) else 0,
+        tail=rng.choice(("exact", "akka")),
+        factor=rng.choice((1.0, 1.5)),
     )

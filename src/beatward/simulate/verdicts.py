@@ -4,12 +4,13 @@ A verdict DEAD by silence is
 
     excused   when the node was down, frozen, suspended or cut off, in either direction, at any
               moment between its last due heartbeat before the suspicion and the verdict, or the
-              adversary swallowed a word of this time: from outside, that is what a dead node looks
-              like, and who owns the wire can always cut it;
+              adversary swallowed a word of this time, or the monitor's own kernel dropped one:
+              from outside, that is what a dead node looks like, and who owns the wire can always
+              cut it;
     wrong     when an answer or a heartbeat of a proven life, sent and arrived in the probing
               window, was there to be read; when the probing window was shorter than promised,
-              began before the monitor's own restart or pause, or had too few probes in it while
-              the node was well;
+              began before the monitor's own restart or pause, had drops of its own kernel in it
+              and was not begun again, or had too few probes in it while the node was well;
     unlucky   when the node was well, and the network by plain chance lost every heartbeat and
               every probe or answer. The probability of that is a product over all of them. Below
               1e-9 it is not believed: all seeds ever run hold fewer verdicts than that, so there a
@@ -20,13 +21,16 @@ monitor would not have to keep under any detector.
 """
 
 import struct
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from beatward.core.entry import Entry, Event
+from beatward.core.guard import DOUBTS_MAX
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.record import RECORD_SIZE, Kind
 
-from .network import End, Fate, Weather
+from .bounds import suspected_within_ns
+from .network import End, Fate
 from .truth import NodeTruth, Trouble
 
 if TYPE_CHECKING:
@@ -50,8 +54,9 @@ class Verdicts:
         self._checkers = checkers
         self._world = checkers.world
         self._opened_ns: dict[str, int] = {}
+        self._suspected_ns: dict[str, int] = {}
+        self._asked_ns: dict[str, int] = {}
         self._started_ns = 0
-        self._delay_ns = _longest_delay_ns(self._world.scenario.weather)
         self.unlucky_probabilities: list[float] = []
 
     # -- bookkeeping ----------------------------------------------------------------------------
@@ -65,31 +70,37 @@ class Verdicts:
     def heed(self, entry: Entry) -> None:
         """Note windows that open."""
         at_ns = self._true_ns(entry)
-        if entry.event == Event.GUARD:
+        if entry.event == Event.GUARD and entry.cause == "own_pause":
             for name in self._opened_ns:
                 self._opened_ns[name] = at_ns
         elif entry.event == Event.TRANSITION and entry.cause == "overdue":
-            self._opened_ns[str(entry.node)] = at_ns
+            self._opened_ns[str(entry.node)] = self._suspected_ns[str(entry.node)] = at_ns
+        elif entry.status in ("dead", "left") and entry.event == Event.TRANSITION:
+            silent = entry.cause == "silent"
+            begun_ns = self._suspected_ns.get(str(entry.node), 0) if silent else at_ns
+            self._asked_ns[str(entry.node)] = begun_ns
+        elif entry.event in (Event.JOINED, Event.TRANSITION):
+            self._asked_ns.pop(str(entry.node), None)
+
+    def asked_ns(self, name: str) -> int:
+        """Return since when an answer of a node that is gone may have been said, 0 if it is not.
+
+        What it said before it was asked brings nobody back, however fresh it is.
+        """
+        return self._asked_ns.get(name, 0)
+
+    def is_open(self, name: str) -> bool:
+        """Tell whether a suspicion is so young that its probing has not ended yet."""
+        since_ns = self._opened_ns.get(name)
+        return since_ns is not None and self._checkers.now_ns < since_ns + self._rest_ns()
 
     # -- how long ---------------------------------------------------------------------------------
 
     def timeout_ns(self, truth: NodeTruth) -> int:
-        """Return the longest time from a node's last word to suspicion, at its worst.
-
-        chen   one interval and a margin of one interval at most (a young estimate), or the
-               configured one; the estimate itself may lag by the delay and, where the second
-               word of a life was late or played late, by two intervals: half the four at which
-               chen cuts a deviation off (seed 154)
-        fixed  the timeout, and as much again: the last heartbeat may have been swallowed and said
-               when it was nearly over, and freshness hangs on its arrival
-        """
-        settings = self._world.scenario.settings.detector
-        interval_ns = truth.interval_ns
-        if settings.kind == "fixed":
-            base_ns = 2 * (settings.timeout_ns or 3 * interval_ns)
-        else:
-            base_ns = 3 * interval_ns + max(interval_ns, settings.margin_min_ns)
-        return base_ns + max(settings.margin_ns or 0, settings.margin_min_ns) + self._delay_ns
+        """Return the longest time from a node's last word to suspicion, at its worst."""
+        detector = self._world.scenario.settings.detector
+        delay_ns = self._world.network.longest_delay_ns(truth.name)
+        return suspected_within_ns(detector, truth.interval_ns) + delay_ns
 
     def bound_ns(self, truth: NodeTruth) -> int:
         """Return the promised detection time of a node that was alive."""
@@ -100,7 +111,8 @@ class Verdicts:
         """Return until when a silence must have become a verdict.
 
         A new node and a restarted monitor give a start grace; a pause of the monitor begins every
-        deadline anew, and the grace of those it has not heard yet.
+        deadline anew, and the grace of those it has not heard yet. Drops of its own kernel give
+        every deadline and every window so many times more.
         """
         settings = self._world.scenario.settings
         grace_ns = max(settings.start_grace_ns, 2 * truth.interval_ns)
@@ -113,6 +125,8 @@ class Verdicts:
             if span.trouble != Trouble.DOWN and span.begin_ns > due_ns:
                 continue
             due_ns = max(due_ns, span.end_ns + again_ns)
+        if self._dropped_between(since_ns - self.timeout_ns(truth), due_ns):
+            due_ns += DOUBTS_MAX * self.bound_ns(truth)
         return due_ns
 
     def horizon_ns(self, truth: NodeTruth) -> int:
@@ -149,9 +163,11 @@ class Verdicts:
         at_ns = self._true_ns(entry)
         opened_ns = self._opened_ns.get(truth.name, self._started_ns)
         self._check_window(truth, opened_ns, at_ns)
+        self._check_drops(truth, opened_ns, at_ns)
         begin_ns = opened_ns - self.timeout_ns(truth)
         troubles = truth.history.within(begin_ns, at_ns)
         swallowed = self._was_swallowed(truth, begin_ns, at_ns)
+        swallowed |= self._dropped_between(begin_ns, at_ns)
         if self._check_evidence(truth, opened_ns, at_ns, well=not troubles):
             return
         if troubles or swallowed:
@@ -176,6 +192,22 @@ class Verdicts:
             after = format_duration(at_ns - self._started_ns)
             message = f"convicted {after} after the monitor's own start"
             self._checkers.violate("verdict", truth.name, message)
+
+    def _check_drops(self, truth: NodeTruth, opened_ns: int, at_ns: int) -> None:
+        """Check that an answer, which its own kernel may have dropped, was waited for again."""
+        world = self._world
+        window_ns = world.scenario.settings.membership.window_ns
+        lag_ns = 2 * world.scenario.tick_ns + window_ns // 1000
+        begun_ns = at_ns - window_ns + lag_ns
+        is_early = at_ns - opened_ns < (1 + DOUBTS_MAX) * window_ns - lag_ns
+        if is_early and self._dropped_between(begun_ns, at_ns - lag_ns):
+            message = "convicted at once, though datagrams had just been dropped unread"
+            self._checkers.violate("verdict", truth.name, message)
+
+    def _dropped_between(self, begin_ns: int, end_ns: int) -> bool:
+        drops_ns = self._world.monitor.drops_ns
+        place = bisect_left(drops_ns, begin_ns)
+        return place < len(drops_ns) and drops_ns[place] <= end_ns
 
     def _heard_in_session(self, truth: NodeTruth) -> bool:
         fates = self._world.network.to_monitor[truth.name].fates
@@ -228,31 +260,39 @@ class Verdicts:
             and kind_of(fate.data) == Kind.PROBE
         ]
         wanted = settings.window_ns // settings.spacing_ns
-        if len(probes) < wanted:
+        heard = self._heard_in_session(truth)
+        if len(probes) < wanted and (heard or probes):
             message = f"a well node was convicted after {len(probes)} probes, not {wanted}"
             self._checkers.violate("verdict", truth.name, message)
             return
+        # Who was never heard has no address to probe: all that it ever said was lost.
+        since_ns = opened_ns if heard else self._started_ns
         beats = [
             fate
             for fate in network.to_monitor[truth.name].fates
-            if opened_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
+            if since_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
         ]
-        probability = self._missed_probability(probes, beats, at_ns)
+        probability = self._missed_probability(truth.name, probes, beats, at_ns)
         self._checkers.counts["verdicts unlucky"] += 1
         self.unlucky_probabilities.append(probability)
         if probability < UNBELIEVABLE:
             message = f"a well node was convicted; by chance this has probability {probability:.2g}"
             self._checkers.violate("verdict", truth.name, message)
 
-    def _missed_probability(self, probes: list[Fate], beats: list[Fate], at_ns: int) -> float:
+    def _missed_probability(
+        self, name: str, probes: list[Fate], beats: list[Fate], at_ns: int
+    ) -> float:
         """Return how likely chance was to keep all of this from a verdict at an instant."""
         network = self._world.network
+        up, down = network.to_monitor[name], network.to_node[name]
         probability = 1.0
         for probe in probes:
-            kept = 1.0 - network.missed_probability((at_ns - probe.sent_ns) // 2)
-            probability *= 1.0 - kept * kept
+            half_ns = (at_ns - probe.sent_ns) // 2
+            there = 1.0 - network.missed_probability(down, half_ns)
+            back = 1.0 - network.missed_probability(up, half_ns)
+            probability *= 1.0 - there * back
         for beat in beats:
-            probability *= network.missed_probability(at_ns - beat.sent_ns)
+            probability *= network.missed_probability(up, at_ns - beat.sent_ns)
         return probability
 
     def _was_swallowed(self, truth: NodeTruth, begin_ns: int, end_ns: int) -> bool:
@@ -263,14 +303,6 @@ class Verdicts:
             for path in paths
             for fate in path.fates
         )
-
-
-def _longest_delay_ns(weather: Weather) -> int:
-    """Return a delay that one datagram in a million exceeds."""
-    limit_ns = weather.delay_ns + weather.jitter_ns
-    while weather.late_probability(limit_ns) > 1e-6:
-        limit_ns += max(weather.jitter_ns, MILLISECOND)
-    return limit_ns
 
 
 assert _HEAD.size <= RECORD_SIZE

@@ -24,15 +24,17 @@ from .checkers import Checkers
 from .clock import HostClock
 from .faults import STAYS_DOWN_PROBABILITY, Fault, Kind
 from .monitor import MASTER, MonitorHost, MonitorProcess
-from .network import Network
+from .network import Network, Path
 from .node import ILL, Answered, Node, NodeSettings
-from .scenario import Scenario, healed
+from .scenario import Scenario
 from .truth import NodeTruth, Trouble
 
 _YEAR_2026_NS = 1_767_225_600 * SECOND
 _HTTP_DELAY_NS = 10 * MILLISECOND
 _HTTP_TIMEOUT_NS = 2 * SECOND
 _FREEZE_PLACES = ("between", "between", "reading", "judging")
+_BOTH = (Trouble.CUT_UP, Trouble.CUT_DOWN)
+_OUTAGES = (_BOTH, _BOTH, _BOTH, (Trouble.CUT_UP,), (Trouble.CUT_DOWN,))
 
 
 class World:
@@ -44,6 +46,7 @@ class World:
         self.faults: Counter[str] = Counter()
         self._rng = split(scenario.seed, "world")
         self.network = Network(self.agenda, split(scenario.seed, "network"), scenario.weather)
+        self.network.lay = self._lay
         self.truths: dict[str, NodeTruth] = {}
         self.checkers = Checkers(self)
         host = MonitorHost(
@@ -51,18 +54,19 @@ class World:
             tick_ns=scenario.tick_ns,
             drain_max=scenario.drain_max,
             latency_ns=scenario.latency_ns,
+            buffer=scenario.buffer,
             build=build,
         )
         self.monitor = MonitorProcess(
             host,
             self.agenda,
             self.network,
-            clock=self._clock(counts_suspend=True),
+            clock=self._clock("monitor", counts_suspend=True),
             rng=split(scenario.seed, "monitor"),
             ear=self.checkers,
         )
-        self.nodes = [self._node(i) for i in range(len(scenario.intervals_ns))]
-        self._by_name = {node.settings.name: node for node in self.nodes}
+        self.nodes = {number: self._node(number) for number in scenario.nodes}
+        self._by_name = {node.settings.name: node for node in self.nodes.values()}
         self.adversary = Adversary(
             self.agenda,
             self.network,
@@ -85,8 +89,9 @@ class World:
         """Let it all happen."""
         scenario = self.scenario
         self.agenda.at(0, self.monitor.start)
-        for node in self.nodes:
-            self.agenda.at(uniform_ns(self._rng, 0, 5 * SECOND), node.start)
+        for node in self.nodes.values():
+            rng = split(scenario.seed, f"start of {node.settings.name}")
+            self.agenda.at(uniform_ns(rng, 0, 5 * SECOND), node.start)
         for fault in scenario.faults:
             self.agenda.at(fault.at_ns, self._strike, fault)
         if scenario.adversary_ns:
@@ -98,8 +103,8 @@ class World:
 
     # -- building -------------------------------------------------------------------------------
 
-    def _clock(self, *, counts_suspend: bool) -> HostClock:
-        rng = self._rng
+    def _clock(self, host: str, *, counts_suspend: bool) -> HostClock:
+        rng = split(self.scenario.seed, f"clock of {host}")
         return HostClock(
             boot_ns=uniform_ns(rng, SECOND, 1000 * HOUR),
             wall_ns=_YEAR_2026_NS + uniform_ns(rng, -5 * SECOND, 5 * SECOND),
@@ -124,11 +129,17 @@ class World:
             settings,
             self.agenda,
             self.network,
-            clock=self._clock(counts_suspend=rng.random() < 0.7),
+            clock=self._clock(name, counts_suspend=rng.random() < 0.7),
             rng=rng,
             truth=truth,
             join=self._join,
         )
+
+    def _lay(self, name: str, up: bool) -> Path:  # noqa: FBT001
+        """Lay one direction of a node's link."""
+        seed, way = self.scenario.seed, f"{name} {'up' if up else 'down'}"
+        link = self.scenario.links[int(name.removeprefix("node-"))]
+        return Path(split(seed, f"path {way}"), None if link is None else link.ahead(seed, way))
 
     def _join(self, node: Node, answered: Answered) -> None:
         """Play the HTTP request with which a node enrols."""
@@ -138,14 +149,14 @@ class World:
         if cut or not self.monitor.order(Order("join", name)):
             self.agenda.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
             return
-        wait_ns = exponential_ns(self._rng, _HTTP_DELAY_NS)
+        wait_ns = exponential_ns(self.network.to_monitor[name].rng, _HTTP_DELAY_NS)
         self.agenda.after(wait_ns, partial(answered, accepted=True))
 
     def _refuse(self, name: str) -> None:
         """Send the ICMP word that no process has the port, as the kernel does."""
         node = self._by_name[name]
         if not self.monitor.is_up and not node.truth.history.has(Trouble.CUT_DOWN):
-            wait_ns = self.scenario.weather.draw_delay_ns(self._rng)
+            wait_ns = self.scenario.weather.draw_delay_ns(self.network.to_node[name].rng)
             self.agenda.after(wait_ns, node.hear_refusal)
 
     # -- faults ---------------------------------------------------------------------------------
@@ -159,20 +170,24 @@ class World:
             for node in nodes or (None,):
                 name = "" if node is None else node.settings.name
                 self.checkers.note(name, f"fault {fault.kind} for {lasts}")
-            self.agenda.after(fault.duration_ns, self._undo, undo)
+            self.agenda.after(fault.duration_ns, self._undo, fault, undo)
 
-    def _undo(self, undo: Callable[[], None]) -> None:
+    def _undo(self, fault: Fault, undo: Callable[[], None]) -> None:
         if not self._is_healed:
             undo()
+            for number in fault.targets or (None,):
+                name = "" if number is None else self.nodes[number].settings.name
+                self.checkers.note(name, f"{fault.kind} is over")
 
     def _strike_nodes(self, fault: Fault, nodes: list[Node]) -> Callable[[], None] | None:
         node = nodes[0]
         match fault.kind:
             case Kind.CRASH | Kind.LEAVE | Kind.EXIT:
                 return self._end_process(fault, node)
-            case Kind.FREEZE | Kind.HICCUP | Kind.SUSPEND:
-                trouble = Trouble.SUSPENDED if fault.kind == Kind.SUSPEND else Trouble.FROZEN
-                return node.wake if node.still(trouble) else None
+            case Kind.FREEZE | Kind.HICCUP:
+                return node.wake if node.still(Trouble.FROZEN) else None
+            case Kind.SUSPEND | Kind.MIGRATION:
+                return node.wake if node.still(Trouble.SUSPENDED) else None
             case Kind.CLOCK:
                 node.clock.step_wall(int((fault.draw - 0.5) * 4 * HOUR))
                 return _nothing
@@ -184,7 +199,9 @@ class World:
             case Kind.CUT_DOWN:
                 return self._cut(nodes, (Trouble.CUT_DOWN,))
             case Kind.CUT | Kind.PARTITION:
-                return self._cut(nodes, (Trouble.CUT_UP, Trouble.CUT_DOWN))
+                return self._cut(nodes, _BOTH)
+            case Kind.OUTAGE:
+                return self._cut(nodes, _OUTAGES[int(fault.draw * len(_OUTAGES))])
             case Kind.PAUSE:
                 return self._pause(node)
             case Kind.FORGET:
@@ -246,6 +263,8 @@ class World:
             case Kind.MONITOR_CLOCK:
                 monitor.clock.step_wall(int((fault.draw - 0.5) * 4 * HOUR))
                 return _nothing
+            case Kind.FLOOD:
+                return self._flood(0.2 + 0.8 * fault.draw)
             case Kind.DISK:
                 store = monitor.store
                 store.refuses = True
@@ -259,6 +278,16 @@ class World:
                 return lambda: monitor.teach(self.scenario.skill)
             case _:
                 raise AssertionError(fault.kind)
+
+    def _flood(self, probability: float) -> Callable[[], None]:
+        """Let the monitor's kernel drop datagrams, for want of room, until the junk is over."""
+        monitor = self.monitor
+        monitor.drop_probability = probability
+
+        def end() -> None:
+            monitor.drop_probability = 0.0
+
+        return end
 
     def _crash_monitor(self, fault: Fault) -> Callable[[], None] | None:
         if not self.monitor.is_up:
@@ -291,12 +320,13 @@ class World:
         scenario = self.scenario
         now_ns = self.agenda.now_ns
         self.adversary.stop()
-        self.network.weather = healed(scenario.weather)
+        self.network.heal()
+        self.monitor.drop_probability = 0.0
         self.monitor.store.refuses = False
         self.monitor.teach(replace(scenario.skill, temporary_probability=0.0))
         self.monitor.thaw()
         self.monitor.start()
-        for node in self.nodes:
+        for node in self.nodes.values():
             self._heal_node(node, now_ns)
         # A pause that was resumed may have come back with a restart of the monitor.
         for name in self._by_name:

@@ -15,9 +15,11 @@ a detector gains that trusts the recent past depends on them, so results for a b
 beside those for this one.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from .models import IntArray, Lognormal
+from .models import Delay, FloatArray, IntArray, Lognormal
 from .path import Trace
 
 SENT = 5_845_713
@@ -48,21 +50,36 @@ def wan(
     sequence = np.arange(sent_count, dtype=np.int64)
     sent = sequence * INTERVAL_NS
     kept = np.ones(sent_count, np.bool_)
-    lengths = _bursts(rng, max(1, round(BURSTS * sent_count / SENT)))
+    lengths = bursts(rng, max(1, round(BURSTS * sent_count / SENT)))
     # At least one heartbeat arrives between two bursts, or they would be one.
     room = sent_count - int(lengths.sum()) - len(lengths)
     begins = np.sort(rng.integers(1, room, len(lengths)))
     begins += np.concatenate(([0], np.cumsum(lengths + 1)[:-1]))
     for begin, length in zip(begins.tolist(), lengths.tolist(), strict=True):
         kept[begin : begin + length] = False
-    delay = Lognormal(_JITTER_MEAN_NS, _JITTER_DEVIATION_NS, _LEAST_NS, CORRELATION, memory)
-    drawn = np.minimum(delay.draw(rng, sent_count), _LEAST_NS + _JITTER_MAX_NS)
-    arrived = sent + np.rint(drawn).astype(np.int64)
+    arrived = sent + np.rint(delay(memory).draw(rng, sent_count)).astype(np.int64)
     arrived = np.maximum.accumulate(arrived[kept])
     return Trace(INTERVAL_NS, sequence[kept], sent[kept], arrived, sent_count)
 
 
-def _bursts(rng: np.random.Generator, count: int) -> IntArray:
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Delays of another model, none longer than `most_ns`."""
+
+    delay: Delay
+    most_ns: float
+
+    def draw(self, rng: np.random.Generator, count: int) -> FloatArray:  # noqa: D102
+        return np.minimum(self.delay.draw(rng, count), self.most_ns)
+
+
+def delay(memory: float | None = MEMORY) -> Cut:
+    """Return the delays of the twin; `memory` as in `wan`."""
+    drawn = Lognormal(_JITTER_MEAN_NS, _JITTER_DEVIATION_NS, _LEAST_NS, CORRELATION, memory)
+    return Cut(drawn, _LEAST_NS + _JITTER_MAX_NS)
+
+
+def bursts(rng: np.random.Generator, count: int) -> IntArray:
     """Return the lengths of bursts of loss (count,), the longest among them at a random place."""
     lengths = np.arange(1, BURST_MAX, dtype=np.float64)
     weights = lengths**-_EXPONENT * np.exp(-lengths / _CUT)
