@@ -83,7 +83,7 @@ def test_every_pair_does_what_the_table_says_or_nothing(status, cause):
         assert changes == []
         assert arrays(membership) == before
         return
-    assert changes == [Change(1, status, after, cause, NOW)]
+    assert changes == [Change(1, status, after, cause, NOW, 5)]
     assert membership.status[1] == after
     assert membership.cause[1] == cause
     assert membership.since_ns[1] == NOW

@@ -19,6 +19,7 @@ from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import Via
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.protocol.record import exit_code_from_field
+from beatward.core.quality import Quality
 from beatward.core.registry import Registry
 from beatward.core.upkeep import NOTHING_SAID, Said, Upkeep
 
@@ -38,6 +39,7 @@ class Rooms:
     registry: Registry
     membership: Membership
     detector: Detector
+    quality: Quality
     pauses: Pauses
     started_ns: int
     drops: Drops = _NO_DROPS

@@ -20,6 +20,7 @@ from beatward.core.detect import Detector
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
 from beatward.core.membership import Cause, Change, Membership, Status
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind
+from beatward.core.quality import Quality
 from beatward.core.registry import Registry
 from beatward.core.voice import Voice
 
@@ -62,12 +63,14 @@ class Hearing:
         *,
         intake: Intake,
         voice: Voice,
+        quality: Quality,
     ) -> None:
         self._registry = registry
         self._detector = detector
         self._membership = membership
         self._intake = intake
         self._voice = voice
+        self._quality = quality
         self.accepted_count = 0
         self._changes: list[Change] = []
         self._lives: list[int] = []
@@ -166,6 +169,7 @@ class Hearing:
     def _begin_lives(self, slots: IntArray, incarnation: IntArray, known: IntArray) -> None:
         if not len(slots):
             return
+        self._quality.end_lives(slots)
         self._registry.begin_lives(slots, incarnation)
         self._detector.forget(slots)
         self._begun.append(slots)
@@ -191,6 +195,7 @@ class Hearing:
             sequence = beats.records["sequence"].astype(np.int64)
             fresh = sequence > self._registry.sequence[beats.slots]
             if rounds == ROUNDS_MAX:
+                self._quality.pass_over(beats.slots[fresh], sequence[fresh])
                 fresh &= _newest_of_each(beats)
             self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
             beats = beats.take(fresh)
@@ -208,6 +213,7 @@ class Hearing:
             return
         sequence = said["sequence"].astype(np.int64)
         steps = sequence - self._registry.sequence[slots]
+        self._quality.hear(beats, sequence, steps, learn=learn)
         self._note(beats, sequence)
         self._take_schedule(beats, steps, learn=learn)
         timely = self._detector.deadline_ns[slots] > now_ns
@@ -349,9 +355,11 @@ class Hearing:
         # The heartbeat of this very slot may still come, so the reply stands one before it.
         before = registry.sequence[slots]
         heard = np.maximum(sequence - 1, before)
+        steps = heard - before
+        self._quality.answer(slots, steps, replies.arrived_ns, answered=answered)
         self._note(replies, heard)
         registry.peers.settle(slots[answered])
-        self._take_schedule(replies, heard - before, learn=False)
+        self._take_schedule(replies, steps, learn=False)
         self._judge(replies, np.ones(len(slots), np.bool_), answered, now_ns)
 
     # -- goodbyes ----------------------------------------------------------------------------
@@ -369,6 +377,9 @@ class Hearing:
         beats, sequence = beats.take(fresh), sequence[fresh]
         slots = beats.slots
         self.accepted_count += len(slots)
+        exited = beats.records["status"] == Farewell.EXITED
+        steps, ago_ns = sequence - self._registry.sequence[slots], now_ns - beats.arrived_ns
+        self._quality.leave(slots, steps, ago_ns, exited=exited)
         self._registry.sequence[slots] = sequence
         if beats.via == Via.UDP:
             self._acknowledge(beats)
@@ -376,7 +387,6 @@ class Hearing:
         self._detector.reanchor(slots)
         # An answer of before the goodbye may still be under way; it must not undo this.
         self._membership.challenge[slots] = 0
-        exited = beats.records["status"] == Farewell.EXITED
         codes = beats.records["cpu"][exited].tolist()
         self._exit_fields.update(zip(slots[exited].tolist(), codes, strict=True))
         self._change(slots[exited], Cause.EXITED, now_ns)

@@ -71,6 +71,7 @@ class Ledger:
         """
         if not changes:
             return
+        self.rooms.quality.follow(changes)
         slots = np.array([change.slot for change in changes])
         at_ns = changes[0].at_ns
         known = gather(self.rooms, slots, at_ns, exit_fields=exit_fields)

@@ -135,13 +135,14 @@ class MembershipSettings:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of status, as the table allowed it."""
+    """One change of status, as the table allowed it; `since_ns` is when `before` had begun."""
 
     slot: int
     before: Status
     after: Status
     cause: Cause
     at_ns: int
+    since_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +205,12 @@ class Membership:
         before = self.status[slots]
         after = _NEXT[before, cause]
         moved = np.flatnonzero(after != _NOTHING)
-        changes = [
-            Change(int(slots[i]), Status(before[i]), Status(after[i]), cause, at_ns) for i in moved
-        ]
         changed = slots[moved]
+        since = self.since_ns[changed].tolist()
+        changes = [
+            Change(int(slots[i]), Status(before[i]), Status(after[i]), cause, at_ns, since_ns)
+            for i, since_ns in zip(moved, since, strict=True)
+        ]
         self.status[changed] = after[moved]
         self.cause[changed] = cause
         self.since_ns[changed] = at_ns

@@ -16,6 +16,7 @@ from beatward.core.columns import NodeColumns
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.entry import ActionRecord, Entry, Event, Recovered
 from beatward.core.explanation import VIA_CODES, Rooms
+from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
 from beatward.core.hearing import Hearing
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
@@ -38,6 +39,7 @@ from beatward.core.orders import Order, Orders
 from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule
+from beatward.core.quality import Quality
 from beatward.core.registry import NO_VIA, Registry
 from beatward.core.snapshot import Snapshot, freeze
 from beatward.core.voice import Voice
@@ -54,6 +56,7 @@ class Settings:
     start_grace_ns: int = 10 * SECOND
     rules: tuple[Rule, ...] = ()
     actions: Mapping[str, ActionSettings] = field(default_factory=dict)
+    goal: Goal = field(default_factory=Goal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,18 @@ class Monitor:
         self._guard = Guard(settings.guard)
         self._intake = Intake(self._registry)
         self._voice = Voice(self._registry, session)
+        quality = Quality(settings.goal, self._registry, self._membership, self._detector)
         self._hearing = Hearing(
             self._registry,
             self._detector,
             self._membership,
             intake=self._intake,
             voice=self._voice,
+            quality=quality,
         )
-        rooms = Rooms(self._registry, self._membership, self._detector, self._guard.pauses, 0)
+        rooms = Rooms(
+            self._registry, self._membership, self._detector, quality, self._guard.pauses, 0
+        )
         self._outbox = Outbox(settings.actions)
         self._ledger = Ledger(rooms, self._outbox, settings.rules)
         self._journaled = 0
@@ -137,6 +144,7 @@ class Monitor:
         """
         self._ledger.sequence = self._journaled = recovered.sequence
         self._ledger.rooms = replace(self._ledger.rooms, started_ns=now_ns)
+        self._ledger.rooms.quality.begin(now_ns)
         self._restore_nodes(NodeColumns.of(recovered.nodes), now_ns)
         self._ledger.record(
             Event.STARTED,

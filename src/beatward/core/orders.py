@@ -164,6 +164,7 @@ class Orders:
         if self._membership.status.shape[0] < self._registry.capacity:
             self._membership.grow(self._registry.capacity)
             self._detector.grow(self._registry.capacity)
+            self._ledger.rooms.quality.grow(self._registry.capacity)
 
     def grace_ns(self, slots: IntArray) -> IntArray:
         """Return how long slots (k,) have until their silence counts."""
@@ -182,6 +183,7 @@ class Orders:
             if slot >= 0 and order.labels and self._registry.labels.get(slot) != order.labels:
                 self._registry.label(slot, order.labels)
                 labelled.append(slot)
+        self._ledger.rooms.quality.enrol(new)
         self._detector.forget(new)
         due_ns = now_ns + self._start_grace_ns
         self._membership.place(new, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=due_ns)
@@ -263,6 +265,7 @@ class Orders:
 
     def _forget(self, slot: int, now_ns: int) -> None:
         name = self._registry.names[slot]
+        self._ledger.rooms.quality.forget(slot, now_ns)
         self._membership.place(
             np.array([slot]), Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER
         )
