@@ -17,6 +17,7 @@ from beatward.core.entry import Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import Via
+from beatward.core.job_words import Book, JobFacts
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.protocol.record import exit_code_from_field
 from beatward.core.quality import Quality
@@ -44,6 +45,7 @@ class Rooms:
     started_ns: int
     drops: Drops = _NO_DROPS
     upkeep: Upkeep = field(default_factory=Upkeep)
+    jobs: Book = field(default_factory=Book)
 
 
 class Facts(NamedTuple):
@@ -74,6 +76,7 @@ class Facts(NamedTuple):
     exit_code: int | None
     drops: Drops = _NO_DROPS
     said: Said = NOTHING_SAID
+    job: JobFacts | None = None
 
 
 def gather(
@@ -87,7 +90,7 @@ def gather(
     due_ns, interval_ns = detector.due_ns(slots), registry.interval_ns(slots)
     margin_ns = np.where(due_ns == NEVER, 0, detector.margin_ns(slots))
     names, labels, why, exits = registry.names, registry.labels, detector.why, exit_fields or {}
-    window_ns, upkeep = membership.settings.window_ns, rooms.upkeep
+    window_ns, upkeep, jobs = membership.settings.window_ns, rooms.upkeep, rooms.jobs
     rows = zip(
         slots.tolist(),
         membership.status[slots].tolist(),
@@ -126,6 +129,7 @@ def gather(
             exit_code=exit_code_from_field(exits[slot]) if slot in exits else None,
             drops=rooms.drops,
             said=upkeep.said(slot, names[slot], labels.get(slot)),
+            job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
         )
         for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in rows
     ]
@@ -152,12 +156,14 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "monitor_running_ns": facts.at_ns - facts.started_ns,
         "would_change": _would_change(facts),
         **_said_numbers(facts),
+        **({} if facts.job is None else {"job": facts.job.numbers()}),
     }
 
 
 def sentence(facts: Facts) -> str:
     """Say in one sentence why the node has the status it has."""
-    return f"{facts.node} {_SENTENCES[facts.cause](facts)}{_said(facts)}"
+    words = None if facts.job is None else facts.job.sentence(facts.status)
+    return f"{facts.node} {words or _SENTENCES[facts.cause](facts)}{_said(facts)}"
 
 
 def _said_numbers(facts: Facts) -> dict[str, Any]:
@@ -310,6 +316,9 @@ def _refuter(facts: Facts) -> str:
 
 def _would_change(facts: Facts) -> str:
     """Say what would have made, or would now make, another verdict."""
+    words = None if facts.job is None else facts.job.would_change(facts.status)
+    if words is not None:
+        return words
     match facts.status:
         case Status.DEAD if facts.cause == Cause.EXITED:
             return "a new life of the node, as its restart begins one"
