@@ -31,6 +31,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _ROOM = 64
+_SPEAKING = (Status.ALIVE, Status.FAILING, Status.RECOVERING, Status.SUSPECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,12 +264,9 @@ class Jobs:
 
     def _is_beating(self, slot: int) -> bool:
         # What comes by the bare URL is no heartbeat of a run; a job that waits promises nothing.
-        speaks = WATCHED[self._membership.status[slot]] or self._is(slot, Status.SUSPECT)
+        speaks = self._membership.status[slot] in _SPEAKING
         promises = self._registry.interval_ms[slot] != 0
         return bool(speaks and promises and self._registry.via[slot] != Via.PING)
-
-    def _is(self, slot: int, status: Status) -> bool:
-        return bool(self._membership.status[slot] == status)
 
     def _take_row(self, slot: int) -> IntArray:
         if not self._free:

@@ -155,8 +155,8 @@ class Event(BaseModel):
     id: int = Field(description="Its place in the journal, increasing by one.")
     event: str = Field(
         description="`started`, `joined`, `life`, `transition`, `forgotten`, `guard`, `action`, "
-        "`outcome`, `labelled`, `maintenance`, `acknowledged`, `unacknowledged`, `silenced` or "
-        "`unsilenced`."
+        "`outcome`, `job`, `run`, `labelled`, `maintenance`, `acknowledged`, `unacknowledged`, "
+        "`silenced` or `unsilenced`."
     )
     at: str = Field(description=_AT)
     node: str | None = Field(description="The node it is about.")

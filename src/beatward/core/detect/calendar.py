@@ -20,7 +20,7 @@ A slot costs 96 bytes. For a whole fleet, without schedules, it is `fixed` with 
 interval and a grace.
 
 Source: cron's own rules, and healthchecks/healthchecks, whose users expect schedule, grace and
-start. What is ours is the early run, and the reasons: docs/decisions/011.
+start. What is ours is the early run, and the reasons: docs/decisions/012.
 """
 
 import numpy as np
