@@ -145,11 +145,14 @@ class Monitor:
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
-        self._pace: Pace | None = None
-        if settings.pace.budget is not None:
-            self._pace = Pace(settings.pace, self._registry, self._membership)
-            self._voice.is_pacing = True
+        self._pace = self._new_pace()
         self._turns = 0
+
+    def _new_pace(self) -> Pace | None:
+        if self.settings.pace.budget is None:
+            return None
+        self._voice.is_pacing = True
+        return Pace(self.settings.pace, self._registry, self._membership)
 
     # -- beginning ---------------------------------------------------------------------------
 
