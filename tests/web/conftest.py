@@ -5,7 +5,7 @@ import contextlib
 import json
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -100,6 +100,12 @@ class Running:
         for index in range(times):
             self.order(name, "resume" if index % 2 else "pause")
 
+    def enrol(self, name, labels):
+        """Enrol a node with labels, as its agent does."""
+        asked = join.request(self.join_token(), name, b"0123456789abcdef")
+        answer = self.http.post("/v1/join", json={**asdict(asked), "labels": labels})
+        assert answer.status_code == 200, answer.text
+
     def join_token(self, **terms):
         return join.new_token(self.master, serial="test", **terms)
 
@@ -153,6 +159,20 @@ def open_monitor(tmp_path_factory):
     running = run_monitor(data, http="0.0.0.0:0", metrics_per_node=True)
     yield running
     running.end()
+
+
+@pytest.fixture(scope="module")
+def start_monitor(tmp_path_factory):
+    """Start monitors that end with the module."""
+    running = []
+
+    def start(data=None, **monitor):
+        running.append(run_monitor(data or tmp_path_factory.mktemp("more"), **monitor))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.end()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from beatward.errors import BeatwardError, ConfigError, MonitorUnreachable
 # Command -> what it does, for the list that an agent's machine shows too. Its module has the same
 # name, and the function that name with `_command` behind it, so that none shadows a builtin.
 COMMANDS = {
+    "acknowledge": "Say that you know of a node's alarm.",
     "agent": "Send this machine's heartbeat with cpu, memory and load.",
     "bench": "Measure this machine: heartbeats a second, lateness, memory, the API.",
     "config": "Check a settings file, or explain the settings.",
@@ -24,11 +25,17 @@ COMMANDS = {
     "events": "Show what happened, newest last, or follow it.",
     "exec": "Run a command under heartbeat and report its exit at once.",
     "explain": "Say why a node has the status it has.",
+    "forget": "Remove nodes.",
     "monitor": "Listen for heartbeats, judge silence, act.",
     "nodes": "List the nodes.",
+    "pause": "Announce maintenance: silence does not count.",
+    "resume": "End maintenance.",
+    "silence": "Hold notifications for a time.",
+    "silences": "List the silences.",
     "simulate": "Put the monitor through a simulated world of faults.",
     "status": "Show the monitor and its fleet on one screen.",
     "token": "Make what a node or an operator needs to be believed.",
+    "unsilence": "End a silence.",
     "watch": "Show the fleet live.",
 }
 

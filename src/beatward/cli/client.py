@@ -30,11 +30,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Refused(BeatwardError):
-    """The monitor answered, and the answer is no: exit code 1."""
+    """The monitor answered, and the answer is no: exit code 1. `body` says why, for programs."""
 
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.status = int(body["status"])
+        self.body = body
+        super().__init__(str(body["detail"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,16 @@ class Client:
             raise self._unreachable(error) from error
         return self._object(answer.status_code, answer.content)
 
+    def send(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, **parameters: str
+    ) -> dict[str, Any]:
+        """Order something and return the answer's object."""
+        try:
+            answer = self._http.request(method, path, json=body, params=parameters)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        return self._object(answer.status_code, answer.content)
+
     def follow(
         self, after: int, *, node: str | None = None, on_open: Callable[[], None]
     ) -> Iterator[dict[str, Any]]:
@@ -130,7 +141,7 @@ class Client:
             raise ConfigError(self.place.url, "BEATWARD_API_TOKEN", found, expected)
         # A health report is an answer also when the health is bad.
         if status >= 400 and "detail" in body:
-            raise Refused(status, str(body["detail"]))
+            raise Refused({**body, "status": status})
         return body
 
     def _unreachable(self, error: Exception) -> MonitorUnreachable:
@@ -162,6 +173,10 @@ def asking(command: Command) -> Command:
         client = Client(find_monitor(monitor_url, data))
         try:
             return command(client=client, **rest)
+        except Refused as error:
+            if rest["as_json"]:
+                click.echo(json.dumps(error.body, indent=2, ensure_ascii=False))
+            raise
         finally:
             client.close()
 

@@ -7,7 +7,8 @@ import click
 from rich.table import Table
 
 from beatward.cli.client import Client, Refused, asking, node_path
-from beatward.cli.screen import ago, console, print_json, status_text
+from beatward.cli.ordering import label_option
+from beatward.cli.screen import ago, console, print_json, remarks, status_text
 from beatward.config import StatusWord
 
 _PAGE_COUNT = 2000
@@ -34,9 +35,15 @@ _COLUMNS: dict[str, Literal["left", "right"]] = {
     type=click.Choice(get_args(StatusWord)),
     help="Only nodes with this status; may be repeated.",
 )
+@label_option
 @asking
 def nodes_command(
-    client: Client, as_json: bool, names: tuple[str, ...], statuses: tuple[str, ...]
+    client: Client,
+    as_json: bool,
+    *,
+    names: tuple[str, ...],
+    statuses: tuple[str, ...],
+    labels: tuple[tuple[str, str], ...],
 ) -> None:
     """List nodes: all, those named, or those whose names match a pattern such as 'web-*'.
 
@@ -46,7 +53,8 @@ def nodes_command(
     unknown = []
     for asked in names or ("*",):
         if any(sign in asked for sign in _WILDCARDS):
-            found.update((node["name"], node) for node in _pages(client, asked, statuses))
+            pages = _pages(client, asked, statuses, labels)
+            found.update((node["name"], node) for node in pages)
             continue
         try:
             node = client.get(node_path(asked))
@@ -55,7 +63,8 @@ def nodes_command(
                 raise
             unknown.append(asked)
             continue
-        if not statuses or node["status"] in statuses:
+        fits = all(node["labels"].get(key) == value for key, value in labels)
+        if fits and (not statuses or node["status"] in statuses):
             found[asked] = node
     nodes = [found[name] for name in sorted(found)]
     if as_json:
@@ -68,12 +77,18 @@ def nodes_command(
         click.get_current_context().exit(1)
 
 
-def _pages(client: Client, match: str, statuses: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _pages(
+    client: Client, match: str, statuses: tuple[str, ...], labels: tuple[tuple[str, str], ...]
+) -> Iterator[dict[str, Any]]:
     after = None
+    asked = {
+        "match": match,
+        "status": list(statuses) or None,
+        "label": [f"{key}={value}" for key, value in labels] or None,
+        "limit": _PAGE_COUNT,
+    }
     while True:
-        page = client.get(
-            "/v1/nodes", match=match, status=list(statuses) or None, limit=_PAGE_COUNT, after=after
-        )
+        page = client.get("/v1/nodes", **asked, after=after)
         yield from page["nodes"]
         after = page["next"]
         if after is None:
@@ -89,7 +104,10 @@ def _show(nodes: list[dict[str, Any]]) -> None:
     for heading, justify in _COLUMNS.items():
         table.add_column(heading, justify=justify, no_wrap=True)
     table.add_column("labels", overflow="fold")
-    for node in nodes:
+    said = [remarks(node) for node in nodes]
+    if any(said):
+        table.add_column("remarks", overflow="fold")
+    for node, words in zip(nodes, said, strict=True):
         table.add_row(
             node["name"],
             status_text(node["status"]),
@@ -101,6 +119,7 @@ def _show(nodes: list[dict[str, Any]]) -> None:
             _gauge(node["memory"], " %"),
             _gauge(node["load"], ""),
             " ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())),
+            *([words] if any(said) else []),
         )
     screen.print(table)
 

@@ -57,6 +57,43 @@ def ago(duration_ns: int | None) -> str:
     return f"{seconds:.1f} s"
 
 
+def when(at: str) -> str:
+    """Write an instant of the API to the second."""
+    return f"{at[:10]} {at[11:19]}Z"
+
+
+def nodes_meant(count: int, names: tuple[str, ...]) -> str:
+    """Say which nodes, and `is` or `are` behind it."""
+    if len(names) == 1 and count == 1:
+        return f"{names[0]} is"
+    return "1 node is" if count == 1 else f"{count:,} nodes are"
+
+
+def about(silence: Mapping[str, Any]) -> str:
+    """Say whom a silence is about."""
+    labels = " ".join(f"{key}={value}" for key, value in sorted(silence["labels"].items()))
+    if silence["node"] != "*":
+        return f"{silence['node']} {labels}".rstrip()
+    return labels or "everything"
+
+
+def remarks(node: Mapping[str, Any]) -> str:
+    """Say what people have said of a node: paused until when, acknowledged by whom, silenced."""
+    said = []
+    if (pause := node["maintenance"]) is not None:
+        until = f"until {when(pause['until'])}" if pause["until"] else "until somebody ends it"
+        said.append(f"paused {until}{_credit(pause['by'], pause['reason'])}")
+    if (known := node["acknowledgement"]) is not None:
+        said.append(f"acknowledged{_credit(known['by'], known['note'])}")
+    if node["silence"] is not None:
+        said.append(f"silenced by {node['silence']}")
+    return "; ".join(said)
+
+
+def _credit(by: str, words: str) -> str:
+    return (f" by {by}" if by else "") + (f" ({words})" if words else "")
+
+
 def print_event(screen: Console, event: Mapping[str, Any]) -> None:
     """Print one event on a line of its own, which the terminal may fold but we never cut."""
     screen.print(event_line(event), soft_wrap=True)

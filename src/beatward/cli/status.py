@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, asking
-from beatward.cli.screen import COLOURS, console, print_event, print_json
+from beatward.cli.screen import COLOURS, about, console, print_event, print_json, remarks, when
 
 _EVENTS_COUNT = 8
+_SAID_COUNT = 3
 
 
 @click.command("status")
@@ -46,6 +47,11 @@ def _show(screen: Console, url: str, status: dict[str, Any], events: list[dict[s
     screen.print()
     screen.print(_counts(status))
     screen.print()
+    said = _said(status["said"], status["nodes"]["paused"])
+    for line in said:
+        screen.print(line, soft_wrap=True)
+    if said:
+        screen.print()
     if not events:
         screen.print("Nothing has happened yet.", style="dim")
     for event in events:
@@ -77,6 +83,31 @@ def _counts(status: dict[str, Any]) -> Table:
     said = f"times the monitor itself stood still, last {pauses['last']}" if pauses["count"] else ""
     table.add_row("pauses", f"{pauses['count']}", said)
     return table
+
+
+def _said(said: dict[str, Any], paused_count: int) -> list[Text]:
+    """Return what people have said of nodes, a line each; of many only the next to end."""
+    lines = []
+    for one in said["paused"][:_SAID_COUNT]:
+        words = remarks({"maintenance": one, "acknowledgement": None, "silence": None})
+        lines.append(Text.assemble((f"{one['node']} ", "bold"), words))
+    rest = paused_count - len(lines)
+    if lines and rest > 0:
+        lines.append(Text(f"and {rest:,} more paused", style="dim"))
+    for one in said["acknowledged"][:_SAID_COUNT]:
+        words = remarks({"maintenance": None, "acknowledgement": one, "silence": None})
+        lines.append(Text.assemble((f"{one['node']} ", "bold"), words))
+    rest = said["acknowledged_count"] - len(said["acknowledged"][:_SAID_COUNT])
+    if rest > 0:
+        lines.append(Text(f"and {rest:,} more acknowledged", style="dim"))
+    for one in said["silences"][:_SAID_COUNT]:
+        what = "notifications and repairs" if one["actions"] else "notifications"
+        words = f"{what} about {about(one)} are held until {when(one['until'])}"
+        lines.append(Text.assemble((f"silence {one['id']} ", "bold"), words))
+    rest = len(said["silences"]) - len(said["silences"][:_SAID_COUNT])
+    if rest > 0:
+        lines.append(Text(f"and {rest} more silences", style="dim"))
+    return lines
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -36,11 +36,15 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Why a node is paused, and until when; NEVER: until somebody ends it."""
+    """Why a node is paused, and until when; NEVER: until somebody ends it.
+
+    ended_by   only at its end: who ended it before its time
+    """
 
     until_ns: int = NEVER
     by: str = ""
     reason: str = ""
+    ended_by: str = ""
 
     def moved(self, by_ns: int) -> "Maintenance":
         """Return the same on a clock that shows so much more."""

@@ -218,6 +218,8 @@ def _resumed(facts: Facts) -> str:
     pause = facts.said.maintenance
     if pause is not None and pause.until_ns <= facts.at_ns:
         return "is watched again: the planned end of its maintenance has come"
+    if pause is not None and pause.ended_by:
+        return f"is watched again: {pause.ended_by} has ended its maintenance"
     return "is watched again: maintenance is over"
 
 

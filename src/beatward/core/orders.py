@@ -10,7 +10,7 @@ order is kept. Not here: who may order (`web.access`).
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -61,10 +61,11 @@ class Order:
 
 @dataclass(slots=True)
 class _Bulk:
-    """Pauses or resumptions under way; `maintenance` is None for the latter."""
+    """Pauses or resumptions under way; of the latter `maintenance` says only who ends it."""
 
     names: tuple[str, ...]
-    maintenance: Maintenance | None
+    maintenance: Maintenance
+    is_pause: bool
     done_count: int = 0
 
 
@@ -120,9 +121,9 @@ class Orders:
         match order.kind:
             case "pause" | "resume":
                 until_ns = NEVER if order.for_ns == NEVER else now_ns + order.for_ns
-                planned = Maintenance(until_ns, order.by, order.words)
-                maintenance = planned if order.kind == "pause" else None
-                self._bulks.append(_Bulk(order.names or (order.name,), maintenance))
+                maintenance = Maintenance(until_ns, order.by, order.words)
+                names = order.names or (order.name,)
+                self._bulks.append(_Bulk(names, maintenance, order.kind == "pause"))
             case "silence":
                 self._silence(order, now_ns)
             case "unsilence":
@@ -151,10 +152,10 @@ class Orders:
             share = bulk.names[bulk.done_count : bulk.done_count + rest]
             slots = np.unique([self._registry.slot_of(name) for name in share])
             slots = slots[slots >= 0]
-            if bulk.maintenance is None:
-                self.end_maintenance(slots, now_ns)
-            else:
+            if bulk.is_pause:
                 self._pause(slots, bulk.maintenance, now_ns)
+            else:
+                self._resume(slots, bulk.maintenance.by, now_ns)
             bulk.done_count += len(share)
             rest -= len(share)
             if bulk.done_count == len(bulk.names):
@@ -225,6 +226,13 @@ class Orders:
         for slot in already.tolist():
             words = f"{self._registry.names[slot]} stays paused {left}{who}"
             self._ledger.record_node(Event.MAINTENANCE, slot, now_ns, words)
+
+    def _resume(self, slots: IntArray, by: str, now_ns: int) -> None:
+        paused = slots[self._membership.status[slots] == Status.PAUSED]
+        maintenance = self._upkeep.maintenance
+        for slot in paused.tolist() if by else ():
+            maintenance[slot] = replace(maintenance.get(slot, Maintenance()), ended_by=by)
+        self.end_maintenance(paused, now_ns)
 
     def _acknowledge(self, order: Order, slot: int, now_ns: int) -> None:
         status = Status(self._membership.status[slot])

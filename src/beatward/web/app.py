@@ -27,6 +27,7 @@ from beatward.web import (
     ping,
     problems,
     records,
+    upkeep,
 )
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
@@ -107,7 +108,7 @@ def create_router() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    for room in (health, nodes, events, enrolment, agents, metrics, pages):
+    for room in (health, nodes, upkeep, events, enrolment, agents, metrics, pages):
         app.include_router(room.router)
     describe(app)
     return app
@@ -116,6 +117,7 @@ def create_router() -> FastAPI:
 _TAGS: list[dict[str, Any]] = [
     {"name": "monitor", "description": "How the monitor and its fleet are."},
     {"name": "nodes", "description": "Asking about nodes, and commanding them."},
+    {"name": "upkeep", "description": "Maintenance, acknowledged alarms, silences."},
     {"name": "events", "description": "The journal: what happened, and what happens."},
     {"name": "heartbeats", "description": "Heartbeats over HTTP."},
     {"name": "agents", "description": "Enrolment, and actions that agents run."},

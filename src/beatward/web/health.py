@@ -22,6 +22,7 @@ from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend
 from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
+from beatward.web.upkeep import said_object
 
 # The wheel turns every few milliseconds. A second is a hiccup to be told, five are a standstill.
 LATE_NS = SECOND
@@ -120,6 +121,7 @@ def show_status(backend: Served) -> Response:
             "longest_ns": pauses.longest_ns,
         },
         "actions": dict(snapshot.outbox),
+        "said": said_object(snapshot),
         "last_event": backend.events.last_sequence(),
     }
     return Response(msgspec.json.encode(body), media_type="application/json")

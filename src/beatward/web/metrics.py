@@ -67,6 +67,7 @@ class MonitorCollector(Collector):
             {"version": __version__, "name": backend.identity.name, "tags": snapshot.tags},
         )
         yield from _fleet(snapshot)
+        yield from _said(snapshot)
         yield from _arrivals(snapshot)
         yield from self._web()
         yield from _journal(report)
@@ -105,6 +106,14 @@ def _fleet(snapshot: Snapshot) -> Iterator[Metric]:
     for state, count in snapshot.outbox.items():
         actions.add_metric([state], count)
     yield actions
+
+
+def _said(snapshot: Snapshot) -> Iterator[Metric]:
+    upkeep = snapshot.rooms.upkeep
+    yield GaugeMetricFamily("beatward_silences", "Silences.", len(upkeep.silences))
+    yield GaugeMetricFamily(
+        "beatward_acknowledged", "Alarms that somebody knows of.", len(upkeep.acknowledged)
+    )
 
 
 def _arrivals(snapshot: Snapshot) -> Iterator[Metric]:

@@ -1,16 +1,18 @@
 """Asking about nodes and commanding them: rows of the snapshot as JSON, and orders to the inbox."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import translate
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Query
+from pydantic import StringConstraints
 from starlette.responses import Response
 
 from beatward.config import StatusWord
+from beatward.core.entry import Acknowledgement, Maintenance
 from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.membership import WATCHED, Cause, Status
@@ -18,11 +20,13 @@ from beatward.core.orders import Order
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.record import NO_GAUGE, Health
 from beatward.core.snapshot import Snapshot
+from beatward.core.upkeep import has_labels
 from beatward.store.rows import timestamp
 from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
 from beatward.web.problems import inbox_full, unknown_node
+from beatward.web.selection import LABEL_LENGTH_MAX
 from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 
@@ -73,6 +77,38 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
         "memory": _hundredths(registry.memory[row]),
         "load": _hundredths(registry.load[row]),
         "labels": dict(snapshot.labels.get(row, {})),
+        **_said_object(snapshot, row),
+    }
+
+
+def _said_object(snapshot: Snapshot, row: int) -> dict[str, Any]:
+    registry = snapshot.rooms.registry
+    said = snapshot.rooms.upkeep.said(row, registry.names[row], snapshot.labels.get(row))
+    pause, known = said.maintenance, said.acknowledgement
+    return {
+        "maintenance": pause and maintenance_object(snapshot, pause),
+        "acknowledgement": known and acknowledgement_object(snapshot, known),
+        "silence": said.silence and said.silence.id,
+    }
+
+
+def maintenance_object(snapshot: Snapshot, pause: Maintenance) -> dict[str, Any]:
+    """Return it as `shapes.Maintenance` describes it."""
+    return {
+        "until": timestamp_or_none(pause.until_ns, snapshot.wall_offset_ns),
+        "left_ns": None if pause.until_ns == NEVER else pause.until_ns - snapshot.taken_ns,
+        "by": pause.by,
+        "reason": pause.reason,
+    }
+
+
+def acknowledgement_object(snapshot: Snapshot, known: Acknowledgement) -> dict[str, Any]:
+    """Return it as `shapes.Acknowledgement` describes it."""
+    return {
+        "at": timestamp(known.at_ns + snapshot.wall_offset_ns),
+        "status": known.status,
+        "by": known.by,
+        "note": known.note,
     }
 
 
@@ -85,6 +121,7 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
 )
 def list_nodes(
     backend: Served,
+    *,
     status: Annotated[
         list[StatusWord] | None,
         Query(description="Only nodes with this status; say it again for several."),
@@ -92,6 +129,11 @@ def list_nodes(
     match: Annotated[
         str, Query(description="Only names that match this pattern.", max_length=NAME_LENGTH_MAX)
     ] = "*",
+    label: Annotated[
+        list[Annotated[str, StringConstraints(pattern="^[^=]+=", max_length=2 * LABEL_LENGTH_MAX)]]
+        | None,
+        Query(description="Only nodes with this label, `zone=a`; say it again for several."),
+    ] = None,
     limit: Annotated[int, Query(description="At most so many.", ge=1, le=LIMIT_MAX)] = 1000,
     after: Annotated[
         str | None,
@@ -103,7 +145,8 @@ def list_nodes(
     The answer is a snapshot that is at most a moment old, not the live table.
     """
     snapshot = backend.machine.snapshot()
-    found = sorted(_matching(snapshot, tuple(status or ()), match))
+    labels = dict(one.split("=", 1) for one in label or ())
+    found = sorted(_matching(snapshot, tuple(status or ()), match, labels))
     start = 0 if after is None else _behind(found, after)
     page = found[start : start + limit]
     body = {
@@ -125,7 +168,7 @@ def list_nodes(
 )
 def show_node(name: Name, backend: Served) -> Response:
     """Return one node as of the newest snapshot."""
-    snapshot, row = _find(backend, name)
+    snapshot, row = find(backend, name)
     (body,) = node_objects(snapshot, [row])
     return Response(msgspec.json.encode(body), media_type="application/json")
 
@@ -139,7 +182,7 @@ def show_node(name: Name, backend: Served) -> Response:
 )
 def explain_node(name: Name, backend: Served) -> Response:
     """Say why the node is held to be what it is: a sentence, the numbers, the last verdict."""
-    snapshot, row = _find(backend, name)
+    snapshot, row = find(backend, name)
     sentence, detail = snapshot.explain(row)
     body = {
         "node": name,
@@ -183,13 +226,14 @@ def forget_node(name: Name, backend: Served) -> shapes.Ordered:
 
 
 def _order(backend: Backend, kind: str, name: str) -> shapes.Ordered:
-    _find(backend, name)
+    find(backend, name)
     if not backend.machine.order(Order(kind, name)):
         raise inbox_full()
     return shapes.Ordered(ordered=kind, node=name)
 
 
-def _find(backend: Backend, name: str) -> tuple[Snapshot, int]:
+def find(backend: Backend, name: str) -> tuple[Snapshot, int]:
+    """Return the newest snapshot and the row of a node; raises Problem 404."""
     snapshot = backend.machine.snapshot()
     row = snapshot.find(name)
     if row < 0:
@@ -198,12 +242,16 @@ def _find(backend: Backend, name: str) -> tuple[Snapshot, int]:
 
 
 def _matching(
-    snapshot: Snapshot, statuses: tuple[str, ...], match: str
+    snapshot: Snapshot, statuses: tuple[str, ...], match: str, labels: Mapping[str, str]
 ) -> Iterator[tuple[str, int]]:
     rows = snapshot.rows()
     if statuses:
         wanted = [Status[word.upper()] for word in statuses]
         rows = rows[np.isin(snapshot.status[rows], wanted)]
+    if labels:
+        said = snapshot.labels
+        labelled = [row for row in rows.tolist() if has_labels(said.get(row, {}), labels)]
+        rows = np.array(labelled, np.int64)
     fits = re.compile(translate(match)).match
     names = snapshot.names
     return ((names[row], row) for row in rows.tolist() if fits(names[row]))

@@ -47,7 +47,7 @@ _MEANINGS = {
     401: "The token is missing or wrong.",
     403: "The join token does not allow this.",
     404: "There is no such node.",
-    409: "The attempt is not waited for.",
+    409: "It cannot be so now: there is no alarm to acknowledge, or no room for a silence.",
     413: "The body is larger than 64 KiB.",
     422: "A value is not as expected; `errors` lists them.",
     503: "The monitor cannot take more just now; try again after `Retry-After` seconds.",
@@ -63,6 +63,24 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+class Maintenance(_Shape):
+    """Why a node is paused, and until when."""
+
+    until: str | None = Field(description=f"The planned end; null: until `resume`. {_AT}")
+    left_ns: int | None = Field(description="How far off that is, nanoseconds.")
+    by: str = Field(description="Who announced it.")
+    reason: str = Field(description="Why.")
+
+
+class Acknowledgement(_Shape):
+    """Who knows of a node's alarm."""
+
+    at: str = Field(description=f"Since when. {_AT}")
+    status: StatusWord = Field(description="What the node was then.")
+    by: str = Field(description="Who knows.")
+    note: str = Field(description="What is known.")
 
 
 class Node(_Shape):
@@ -93,6 +111,9 @@ class Node(_Shape):
                     "memory": 43.1,
                     "load": 0.42,
                     "labels": {"zone": "a"},
+                    "maintenance": None,
+                    "acknowledgement": None,
+                    "silence": "3f9a1c22",
                 }
             ]
         },
@@ -118,6 +139,9 @@ class Node(_Shape):
     memory: float | None = Field(description="Percent in use, as it said.")
     load: float | None = Field(description="Load average, as it said.")
     labels: dict[str, str] = Field(description="Words about the node, from its enrolment.")
+    maintenance: Maintenance | None = Field(description="Of a node that is paused.")
+    acknowledgement: Acknowledgement | None = Field(description="Of an alarm that is known.")
+    silence: str | None = Field(description="The id of the silence that holds its notifications.")
 
 
 class NodeList(_Shape):
@@ -220,6 +244,58 @@ class PauseCounts(_Shape):
     longest_ns: int = Field(description="How long the longest one was.")
 
 
+class PausedNode(Maintenance):
+    """A node that is paused."""
+
+    node: str = Field(description="The node's name.")
+
+
+class KnownAlarm(Acknowledgement):
+    """A node whose alarm somebody knows of."""
+
+    node: str = Field(description="The node's name.")
+
+
+class Silence(_Shape):
+    """Notifications that are held."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "3f9a1c22",
+                    "node": "web-*",
+                    "labels": {},
+                    "actions": False,
+                    "at": "2026-11-23T07:15:02.123Z",
+                    "until": "2026-11-23T09:15:02.123Z",
+                    "left_ns": 5_400_000_000_000,
+                    "by": "ann",
+                    "reason": "the switch is changed",
+                }
+            ]
+        },
+    )
+    id: str = Field(description="What it is called.")
+    node: str = Field(description="The name or pattern of the nodes it is about.")
+    labels: dict[str, str] = Field(description="The labels that they must have.")
+    actions: bool = Field(description="Repairs are held as well.")
+    at: str | None = Field(description=f"When it began. {_AT}")
+    until: str | None = Field(description=f"When it ends. {_AT}")
+    left_ns: int = Field(description="How far off that is, nanoseconds.")
+    by: str = Field(description="Who asked for it.")
+    reason: str = Field(description="Why.")
+
+
+class Said(_Shape):
+    """What people have said of nodes."""
+
+    paused: list[PausedNode] = Field(description="The next to end first, at most 10.")
+    acknowledged_count: int = Field(description="How many alarms somebody knows of.")
+    acknowledged: list[KnownAlarm] = Field(description="The newest first, at most 10.")
+    silences: list[Silence] = Field(description="The next to end first.")
+
+
 class Status(_Shape):
     """The monitor and its fleet on one screen."""
 
@@ -239,8 +315,16 @@ class Status(_Shape):
     counters: dict[str, int] = Field(description="What has come in since the start.")
     rejects: dict[str, int] = Field(description="Records that changed nothing, by reason.")
     pauses: PauseCounts = Field(description="The monitor's own pauses.")
-    actions: dict[str, int] = Field(description="Actions that wait or run.")
+    actions: dict[str, int] = Field(description="Actions that wait, run, or are held by silences.")
+    said: Said = Field(description="What people have said of nodes.")
     last_event: int = Field(description="The id of the newest event in the journal.")
+
+
+class SilenceList(_Shape):
+    """The silences that have not ended."""
+
+    at: str = Field(description=f"The instant of the snapshot. {_AT}")
+    silences: list[Silence] = Field(description="The next to end first.")
 
 
 class Explanation(_Shape):
@@ -260,5 +344,23 @@ class Explanation(_Shape):
 class Ordered(_Shape):
     """The order is on its way; the event that follows from it appears in the journal."""
 
-    ordered: str = Field(description="`pause`, `resume` or `forget`.")
+    ordered: str = Field(
+        description="`pause`, `resume`, `forget`, `acknowledge` or `unacknowledge`."
+    )
     node: str = Field(description="The node's name.")
+
+
+class OrderedMany(_Shape):
+    """The order is on its way; large ones take effect by and by, thousands of nodes a second."""
+
+    ordered: str = Field(description="`pause` or `resume`.")
+    count: int = Field(description="How many nodes are meant.")
+    until: str | None = Field(description=f"The planned end, if there is one. {_AT}")
+
+
+class OrderedSilence(_Shape):
+    """The order is on its way."""
+
+    ordered: str = Field(description="`silence` or `unsilence`.")
+    id: str = Field(description="What the silence is called.")
+    until: str | None = Field(description=f"When it ends. {_AT}")

@@ -1,0 +1,46 @@
+"""`beatward acknowledge`: somebody knows of an alarm."""
+
+import click
+
+from beatward.cli.client import Client, asking, node_path
+from beatward.cli.ordering import by_option, in_effect, warn_late
+from beatward.cli.screen import print_json
+
+
+@click.command("acknowledge")
+@click.argument("node")
+@by_option
+@click.option("--note", default="", help="What you know, for those who look.")
+@click.option("--remove", "is_removed", is_flag=True, help="Take the acknowledgement back.")
+@asking
+def acknowledge_command(
+    client: Client, as_json: bool, *, node: str, by: str, note: str, is_removed: bool
+) -> None:
+    """Say that you know of NODE's alarm: nobody is told of it again until it is over.
+
+    It ends with the recovery. What gets worse is told: the death of a node that was acknowledged
+    as failing. Repairs go on. Exit code 1 when the node is unknown or has no alarm.
+    """
+    path = node_path(node, "acknowledgement")
+    if is_removed:
+        answer = client.send("DELETE", path, by=by)
+    else:
+        answer = client.send("POST", path, {"by": by, "note": note})
+
+    def is_so() -> bool:
+        found = client.get(node_path(node))
+        known = found["acknowledgement"]
+        if is_removed:
+            return known is None
+        is_over = found["status"] in ("alive", "left", "paused", "new")
+        return is_over or (known is not None and known["by"] == by and known["note"] == note)
+
+    is_done = in_effect(is_so)
+    if as_json:
+        print_json({**answer, "in_effect": is_done})
+    elif is_removed:
+        click.echo(f"the alarm of {node} is not acknowledged any more")
+    else:
+        click.echo(f"the alarm of {node} is acknowledged" + (f" by {by}" if by else ""))
+    if not is_done:
+        warn_late()

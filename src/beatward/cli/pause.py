@@ -1,0 +1,60 @@
+"""`beatward pause`: announce maintenance."""
+
+import click
+
+from beatward.cli.client import Client, asking
+from beatward.cli.ordering import (
+    by_option,
+    count_paused,
+    duration_text,
+    in_effect,
+    label_option,
+    warn_late,
+)
+from beatward.cli.screen import nodes_meant, print_json, when
+
+
+@click.command("pause")
+@click.argument("nodes", nargs=-1, metavar="[NODE|PATTERN]...")
+@click.option(
+    "--for",
+    "duration",
+    type=duration_text,
+    metavar="DURATION",
+    help="How long, such as 1h; without it until `beatward resume`.",
+)
+@label_option
+@click.option("--reason", default="", help="Why, for those who look.")
+@by_option
+@asking
+def pause_command(
+    client: Client,
+    as_json: bool,
+    *,
+    nodes: tuple[str, ...],
+    duration: str | None,
+    labels: tuple[tuple[str, str], ...],
+    reason: str,
+    by: str,
+) -> None:
+    """Announce maintenance of nodes: their silence leads to no suspicion and no action.
+
+    Of a node that is paused already the planned end is changed. At the end it is watched again,
+    and has the start grace before its silence counts. Returns when all are paused. Exit code 1
+    when a name is unknown; then nothing is changed.
+    """
+    if not nodes and not labels:
+        raise click.UsageError("say which nodes: names, patterns, or --label")
+    body = {"nodes": nodes, "labels": dict(labels), "by": by, "reason": reason}
+    if duration is not None:
+        body["for"] = duration
+    answer = client.send("POST", "/v1/pause", body)
+    told = [f"{key}={value}" for key, value in labels]
+    is_done = in_effect(lambda: count_paused(client, nodes, told)[1] == 0)
+    if as_json:
+        print_json({**answer, "in_effect": is_done})
+    else:
+        until = when(answer["until"]) if answer["until"] else "somebody ends it"
+        click.echo(f"{nodes_meant(answer['count'], nodes)} paused until {until}")
+    if not is_done:
+        warn_late()

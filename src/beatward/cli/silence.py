@@ -1,0 +1,64 @@
+"""`beatward silence`: hold notifications."""
+
+import click
+
+from beatward.cli.client import Client, asking
+from beatward.cli.ordering import by_option, duration_text, in_effect, label_option, warn_late
+from beatward.cli.screen import print_json, when
+
+
+@click.command("silence")
+@click.argument("node", required=False, metavar="[NODE|PATTERN]")
+@label_option
+@click.option("--all", "everything", is_flag=True, help="About every node.")
+@click.option(
+    "--for",
+    "duration",
+    type=duration_text,
+    required=True,
+    metavar="DURATION",
+    help="How long, such as 2h.",
+)
+@click.option("--actions", is_flag=True, help="Hold repairs as well.")
+@click.option("--reason", default="", help="Why, for those who look.")
+@by_option
+@asking
+def silence_command(
+    client: Client,
+    as_json: bool,
+    *,
+    node: str | None,
+    labels: tuple[tuple[str, str], ...],
+    everything: bool,
+    duration: str,
+    actions: bool,
+    reason: str,
+    by: str,
+) -> None:
+    """Hold notifications about a node, a pattern, a label or all, for a time.
+
+    Nodes are judged as ever, and repairs run. When it ends, what was held and is still so is told.
+    Exit code 1 when a name is unknown.
+    """
+    if sum((node is not None or bool(labels), everything)) != 1:
+        raise click.UsageError("say about whom: a name, a pattern, --label, or else --all")
+    body = {"labels": dict(labels), "for": duration, "actions": actions, "by": by, "reason": reason}
+    if node is not None or everything:
+        body["node"] = node or "*"
+    answer = client.send("POST", "/v1/silences", body)
+    is_done = in_effect(
+        lambda: any(one["id"] == answer["id"] for one in client.get("/v1/silences")["silences"])
+    )
+    asked = {"match": node or "*", "label": [f"{k}={v}" for k, v in labels] or None, "limit": 1}
+    count = client.get("/v1/nodes", **asked)["matching"]
+    if as_json:
+        print_json({**answer, "matching": count, "in_effect": is_done})
+    else:
+        what = "notifications and repairs" if actions else "notifications"
+        about = "1 node is" if count == 1 else f"{count:,} nodes are"
+        click.echo(
+            f"silence {answer['id']}: {what} are held until {when(answer['until'])}; {about} meant "
+            "now"
+        )
+    if not is_done:
+        warn_late()

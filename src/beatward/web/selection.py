@@ -1,0 +1,92 @@
+"""Which nodes a request means: by names, patterns, labels; and what to say when there are none.
+
+Names cannot hold the signs of patterns, so one list has both. Not here: what is asked of them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import translate
+from itertools import islice
+
+from beatward.core.snapshot import Snapshot
+from beatward.core.upkeep import has_labels
+from beatward.web.problems import Problem, shown
+
+LABEL_LENGTH_MAX = 256
+_WILDCARDS = frozenset("*?[")
+# Among so many names the alike are looked for, 40 ms for each that is unknown.
+_COMPARED_MAX = 10_000
+_ALIKE_MAX = 5
+_NO_LABELS: Mapping[str, str] = {}
+
+
+def is_pattern(name: str) -> bool:
+    """Tell whether a name stands for several."""
+    return not _WILDCARDS.isdisjoint(name)
+
+
+def select(snapshot: Snapshot, nodes: Sequence[str], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the nodes that are meant, in order; no `nodes` means all with the labels.
+
+    Raises Problem 404 when a name is unknown, or when a pattern or the labels fit no node.
+    """
+    rows: dict[int, None] = {}
+    unknown = []
+    for name in nodes or ("*",):
+        found = list(_rows_of(snapshot, name, labels))
+        if not found:
+            unknown.append(name)
+        rows.update(dict.fromkeys(found))
+    if unknown and (nodes or labels):
+        raise _unknown(snapshot, unknown if nodes else (), labels)
+    names = snapshot.names
+    return tuple(sorted(names[row] for row in rows))
+
+
+def _rows_of(snapshot: Snapshot, name: str, labels: Mapping[str, str]) -> Iterator[int]:
+    if not is_pattern(name):
+        row = snapshot.find(name)
+        if row >= 0 and has_labels(snapshot.labels.get(row, _NO_LABELS), labels):
+            yield row
+        return
+    fits, names = re.compile(translate(name)).match, snapshot.names
+    if labels:
+        # Few fleets have labels on all of their nodes, and these are in a dict as it is.
+        for row, said in snapshot.labels.items():
+            if has_labels(said, labels) and (name == "*" or fits(names[row])):
+                yield row
+        return
+    yield from (row for row in snapshot.rows().tolist() if name == "*" or fits(names[row]))
+
+
+def _unknown(snapshot: Snapshot, unknown: Sequence[str], labels: Mapping[str, str]) -> Problem:
+    told = shown(" ".join(f"{key}={value}" for key, value in labels.items()))[1:-1]
+    names = ", ".join(shown(name) for name in unknown[:_ALIKE_MAX])
+    if len(unknown) > _ALIKE_MAX:
+        names += f" and {len(unknown) - _ALIKE_MAX} more"
+    detail = f"no node is called {names}" if unknown else f"no node has {told}"
+    if unknown and labels:
+        detail += f" and has {told}"
+    count = len(snapshot.rows())
+    detail += f"; {count:,} nodes are enrolled" if count != 1 else "; 1 node is enrolled"
+    alike = _alike(snapshot, unknown) if unknown else _values(snapshot, labels)
+    if alike:
+        detail += (", alike: " if unknown else ", there is ") + ", ".join(alike)
+    more = {"unknown": list(unknown), "alike": alike, "known": count}
+    return Problem(404, "unknown-node", f"{detail}. Nothing was changed", more=more)
+
+
+def _values(snapshot: Snapshot, labels: Mapping[str, str]) -> list[str]:
+    said = snapshot.labels.values()
+    found = {f"{key}={one[key]}" for one in said for key in labels if key in one}
+    return sorted(found)[:_ALIKE_MAX]
+
+
+def _alike(snapshot: Snapshot, unknown: Sequence[str]) -> list[str]:
+    rows = snapshot.rows().tolist()
+    if len(rows) > _COMPARED_MAX:
+        return []
+    names = [snapshot.names[row] for row in rows]
+    found = (name for one in unknown[:_ALIKE_MAX] for name in get_close_matches(one, names))
+    return list(islice(dict.fromkeys(found), _ALIKE_MAX))

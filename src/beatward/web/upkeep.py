@@ -1,0 +1,336 @@
+"""What operators say of nodes: maintenance of many at once, alarms they know of, silences.
+
+Each is an order to the inbox; what follows from it appears in the journal. Not here: what it means
+(`core.upkeep`), and the routes of one node alone (`nodes`).
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from heapq import nlargest, nsmallest
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import Response
+
+from beatward.core.entry import Silence
+from beatward.core.instants import DAY, NEVER, parse_duration
+from beatward.core.membership import Status
+from beatward.core.orders import Order
+from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.core.snapshot import Snapshot
+from beatward.core.upkeep import ALARMED, SILENCES_MAX
+from beatward.store.rows import timestamp
+from beatward.web import shapes
+from beatward.web.access import Served, may_command, may_read
+from beatward.web.backend import Backend
+from beatward.web.nodes import Name, acknowledgement_object, find, maintenance_object
+from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.selection import LABEL_LENGTH_MAX, is_pattern, select
+from beatward.web.shapes import problems
+from beatward.web.timestamps import timestamp_or_none
+
+FOR_MAX_NS = 3650 * DAY
+_WORDS_LENGTH_MAX = 1000
+_NODES_MAX = 1000
+_SHOWN_MAX = 10
+router = APIRouter(prefix="/v1", tags=["upkeep"])
+
+
+def _check_duration(text: str) -> str:
+    if not 0 < parse_duration(text) <= FOR_MAX_NS:
+        message = "a duration such as 30m, 2h or 7d, at most ten years"
+        raise ValueError(message)
+    return text
+
+
+_Duration = Annotated[
+    str,
+    StringConstraints(max_length=64, pattern=r"^\s*([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+\s*$"),
+    AfterValidator(_check_duration),
+]
+_By = Annotated[str, Field(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
+_ByQuery = Annotated[str, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
+_LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
+_Labels = Annotated[
+    dict[_LabelKey, Annotated[str, StringConstraints(max_length=LABEL_LENGTH_MAX)]],
+    Field(description="Only nodes that have all of these.", max_length=32),
+]
+_NodeName = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
+_SELECTED: dict[str, Any] = {"anyOf": [{"required": ["nodes"]}, {"required": ["labels"]}]}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class ResumeBody(_Body):
+    """Which nodes; `nodes`, `labels`, or both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"labels": {"rack": "7"}}], **_SELECTED}
+    )
+    nodes: list[_NodeName] = Field(
+        default_factory=list,
+        description="Names, or patterns such as `web-*`; none: all that have the labels.",
+        max_length=_NODES_MAX,
+    )
+    labels: _Labels = Field(default_factory=dict)
+    by: _By = ""
+
+
+class PauseBody(ResumeBody):
+    """Which nodes, for how long, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"nodes": ["web-3"], "for": "1h", "by": "ann", "reason": "kernel update"}],
+            **_SELECTED,
+        }
+    )
+    duration: _Duration | None = Field(
+        default=None, alias="for", description="How long, `1h`; without it until `resume`."
+    )
+    reason: str = Field(default="", description="Why.", max_length=_WORDS_LENGTH_MAX)
+
+
+class AcknowledgeBody(_Body):
+    """Who knows of the alarm."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"by": "ann", "note": "the disk is ordered"}]}
+    )
+    by: _By = ""
+    note: str = Field(default="", description="What is known.", max_length=_WORDS_LENGTH_MAX)
+
+
+class SilenceBody(_Body):
+    """About which nodes notifications are held, for how long, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"node": "web-*", "for": "2h", "by": "ann", "reason": "the switch"}],
+            "anyOf": [{"required": ["node"]}, {"required": ["labels"]}],
+        }
+    )
+    node: _NodeName | None = Field(
+        default=None, description="A name, or a pattern; `*` alone silences everything."
+    )
+    labels: _Labels = Field(default_factory=dict)
+    duration: _Duration = Field(alias="for", description="How long, `2h`.")
+    actions: bool = Field(default=False, description="Hold repairs as well.")
+    by: _By = ""
+    reason: str = Field(default="", description="Why.", max_length=_WORDS_LENGTH_MAX)
+
+
+def _command(*statuses: int) -> dict[str, Any]:
+    return {
+        "status_code": 202,
+        "dependencies": [Depends(may_command)],
+        "responses": problems(400, 401, 404, *statuses, 422, 503),
+    }
+
+
+# -- maintenance ------------------------------------------------------------------------------
+
+
+@router.post("/pause", summary="Announce maintenance of many", **_command())
+def pause_nodes(body: PauseBody, backend: Served) -> shapes.OrderedMany:
+    """Let nodes be silent without a verdict, for a time or until `resume`.
+
+    Who is paused already gets the new end. A name that is unknown, or labels that no node has, and
+    nothing is changed. Nodes that join later are not meant.
+    """
+    for_ns = NEVER if body.duration is None else parse_duration(body.duration)
+    names = _selected(backend, body.nodes, body.labels)
+    order = Order("pause", names=names, for_ns=for_ns, by=body.by, words=body.reason)
+    return _order_many(backend, order)
+
+
+@router.post("/resume", summary="End maintenance of many", **_command())
+def resume_nodes(body: ResumeBody, backend: Served) -> shapes.OrderedMany:
+    """Watch nodes again; each has the start grace before its silence counts.
+
+    Those that are not paused stay as they are.
+    """
+    names = _selected(backend, body.nodes, body.labels)
+    return _order_many(backend, Order("resume", names=names, by=body.by))
+
+
+# -- acknowledging ----------------------------------------------------------------------------
+
+
+@router.post(
+    "/nodes/{name}/acknowledgement",
+    summary="Acknowledge an alarm",
+    response_model=shapes.Ordered,
+    **_command(409),
+)
+def acknowledge_alarm(name: Name, body: AcknowledgeBody, backend: Served) -> shapes.Ordered:
+    """Say that somebody knows of a node's alarm; it ends with the recovery.
+
+    Until then nobody is told of the node, unless it gets worse: acknowledged as `failing` or
+    `suspect`, its death is told. Repairs go on.
+    """
+    snapshot, row = find(backend, name)
+    status = Status(snapshot.status[row])
+    if status not in ALARMED:
+        raise Problem(409, "no-alarm", f"{name} is {status.word}; there is no alarm of it")
+    return _order(backend, Order("acknowledge", name, by=body.by, words=body.note))
+
+
+@router.delete(
+    "/nodes/{name}/acknowledgement",
+    summary="Take an acknowledgement back",
+    response_model=shapes.Ordered,
+    **_command(409),
+)
+def take_acknowledgement_back(name: Name, backend: Served, by: _ByQuery = "") -> shapes.Ordered:
+    """Let people be told of the node again."""
+    snapshot, row = find(backend, name)
+    if row not in snapshot.rooms.upkeep.acknowledged:
+        raise Problem(409, "no-alarm", f"no alarm of {name} is acknowledged")
+    return _order(backend, Order("unacknowledge", name, by=by))
+
+
+# -- silences ---------------------------------------------------------------------------------
+
+
+@router.get(
+    "/silences",
+    summary="List silences",
+    response_model=shapes.SilenceList,
+    dependencies=[Depends(may_read)],
+    responses=problems(401),
+)
+def list_silences(backend: Served) -> Response:
+    """Return the silences that have not ended, the next to end first."""
+    snapshot = backend.machine.snapshot()
+    at = timestamp(snapshot.taken_ns + snapshot.wall_offset_ns)
+    body = {"at": at, "silences": silence_objects(snapshot)}
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.post("/silences", summary="Silence notifications", **_command(409))
+def begin_silence(body: SilenceBody, backend: Served) -> shapes.OrderedSilence:
+    """Hold notifications about nodes for a time, also about nodes that join meanwhile.
+
+    Nodes are judged as ever, and repairs run unless `actions` holds them too. When it ends, of
+    every node that still has the status it had when its last notification was held, that one is
+    sent. A name that is unknown is refused; a pattern may fit nobody yet.
+    """
+    snapshot = backend.machine.snapshot()
+    if len(snapshot.rooms.upkeep.silences) >= SILENCES_MAX:
+        raise Problem(409, "too-many-silences", f"there are {SILENCES_MAX} silences, which is all")
+    if body.node is None and not body.labels:
+        raise _nobody("node", "a name, a pattern such as web-*, `*` for everything, or labels")
+    node = body.node or "*"
+    if not is_pattern(node):
+        select(snapshot, [node], body.labels)
+    order = Order(
+        "silence",
+        node,
+        labels=body.labels,
+        for_ns=parse_duration(body.duration),
+        id=secrets.token_hex(4),
+        by=body.by,
+        words=body.reason,
+        actions=body.actions,
+    )
+    _put(backend, order)
+    return shapes.OrderedSilence(ordered="silence", id=order.id, until=_until(backend, order))
+
+
+@router.delete("/silences/{id}", summary="End a silence", **_command())
+def end_silence(
+    name: Annotated[
+        str, Path(alias="id", description="The silence's id.", max_length=64, examples=["3f9a1c22"])
+    ],
+    backend: Served,
+    by: _ByQuery = "",
+) -> shapes.OrderedSilence:
+    """End a silence before its time; what it held and is still so is told now."""
+    silences = backend.machine.snapshot().rooms.upkeep.silences
+    if name not in silences:
+        there = f"there are {', '.join(sorted(silences)[:10])}" if silences else "there is none"
+        raise Problem(404, "unknown-silence", f"no silence is called {shown(name)}; {there}")
+    _put(backend, Order("unsilence", id=name, by=by))
+    return shapes.OrderedSilence(ordered="unsilence", id=name, until=None)
+
+
+def silence_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return the silences of a snapshot as `shapes.Silence` describes them."""
+    silences = snapshot.rooms.upkeep.silences.values()
+    return [_silence_object(snapshot, one) for one in sorted(silences, key=lambda s: s.until_ns)]
+
+
+def said_object(snapshot: Snapshot) -> dict[str, Any]:
+    """Return what has been said of nodes as `shapes.Said` describes it."""
+    upkeep, names = snapshot.rooms.upkeep, snapshot.names
+    # A maintenance may be of a hundred thousand nodes.
+    paused = nsmallest(_SHOWN_MAX, upkeep.maintenance.items(), key=lambda one: one[1].until_ns)
+    known = nlargest(_SHOWN_MAX, upkeep.acknowledged.items(), key=lambda one: one[1].at_ns)
+    return {
+        "paused": [
+            {"node": names[row], **maintenance_object(snapshot, one)} for row, one in paused
+        ],
+        "acknowledged_count": len(upkeep.acknowledged),
+        "acknowledged": [
+            {"node": names[row], **acknowledgement_object(snapshot, one)} for row, one in known
+        ],
+        "silences": silence_objects(snapshot),
+    }
+
+
+def _silence_object(snapshot: Snapshot, silence: Silence) -> dict[str, Any]:
+    offset_ns = snapshot.wall_offset_ns
+    return {
+        "id": silence.id,
+        "node": silence.nodes,
+        "labels": dict(silence.labels),
+        "actions": silence.actions,
+        "at": timestamp_or_none(silence.at_ns, offset_ns),
+        "until": timestamp_or_none(silence.until_ns, offset_ns),
+        "left_ns": silence.until_ns - snapshot.taken_ns,
+        "by": silence.by,
+        "reason": silence.reason,
+    }
+
+
+# -- orders -----------------------------------------------------------------------------------
+
+
+def _selected(backend: Backend, nodes: Sequence[str], labels: Mapping[str, str]) -> tuple[str, ...]:
+    if not nodes and not labels:
+        raise _nobody("nodes", "names, patterns such as web-*, or labels")
+    return select(backend.machine.snapshot(), nodes, labels)
+
+
+def _nobody(where: str, expected: str) -> Problem:
+    wrong = {"where": f"body.{where}", "found": "nothing", "expected": expected}
+    detail = f"body.{where}: found nothing, expected {expected}"
+    return Problem(422, "not-as-expected", detail, more={"errors": [wrong]})
+
+
+def _order_many(backend: Backend, order: Order) -> shapes.OrderedMany:
+    _put(backend, order)
+    until = _until(backend, order)
+    return shapes.OrderedMany(ordered=order.kind, count=len(order.names), until=until)
+
+
+def _order(backend: Backend, order: Order) -> shapes.Ordered:
+    _put(backend, order)
+    return shapes.Ordered(ordered=order.kind, node=order.name)
+
+
+def _put(backend: Backend, order: Order) -> None:
+    if not backend.machine.order(order):
+        raise inbox_full()
+
+
+def _until(backend: Backend, order: Order) -> str | None:
+    if order.for_ns == NEVER:
+        return None
+    now_ns = backend.machine.now_ns() + backend.machine.wall_offset_ns()
+    return timestamp(now_ns + order.for_ns)
