@@ -234,7 +234,7 @@ def test_a_webhook_is_held_over_a_restart_and_told_when_the_silence_ends(
     running.end()
     running.start()
     status = order("status", "--json").json
-    assert status["actions"] == {"waiting": 0, "running": 0, "held": 1}
+    assert status["actions"] == {"waiting": 0, "running": 0, "held": 1, "guarded": 0}
     assert [one["node"] for one in receiver.told] == ["db-1"]
     order("unsilence", called)
     wait_until(lambda: len(receiver.told) == 2, "what was held is told")

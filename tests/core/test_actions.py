@@ -125,7 +125,7 @@ def test_outcomes_are_written_down_and_a_failed_attempt_is_made_again():
     assert hand.entries[-1].explanation == (
         "restart for web-1: failed: because (attempt 2, the last)"
     )
-    assert hand.snapshot().outbox == {"waiting": 0, "running": 0, "held": 0}
+    assert hand.snapshot().outbox == {"waiting": 0, "running": 0, "held": 0, "guarded": 0}
 
 
 def test_an_outcome_nobody_waits_for_is_no_fact():

@@ -107,8 +107,9 @@ def test_more_nodes_than_there_was_room_for():
     names = tuple(f"n{number}" for number in range(1025))
     hand = ByHand(nodes=names)
     hand.step(0, *(said(name) for name in names))
-    assert hand.walk(4 * SECOND)[-1] == ("n1024", "dead", "silent")
-    assert set(hand.snapshot().status.tolist()) == {3}
+    # Not dead: a monitor that hears nobody at all judges nobody.
+    assert hand.walk(4 * SECOND)[-1] == ("n1024", "suspect", "overdue")
+    assert set(hand.snapshot().status.tolist()) == {2}
 
 
 # --- pause and resume ---

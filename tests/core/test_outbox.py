@@ -5,14 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beatward.core.entry import ActionRecord
-from beatward.core.instants import NEVER, SECOND
-from beatward.core.outbox import Action, Outbox, Outcome
+from beatward.core.instants import MINUTE, NEVER, SECOND
+from beatward.core.outbox import Action, Outbox, Outcome, Rate
 from beatward.core.policy import ActionSettings
 
 SETTINGS = {
     "page": ActionSettings("page", "webhook"),
     "twice": ActionSettings("twice", "webhook", attempts_max=2),
     "restart": ActionSettings("restart", "exec", revives=True),
+    "kill": ActionSettings("kill", "exec", destructive=True),
+    "revive": ActionSettings("revive", "exec", revives=True, destructive=True),
     "slow": ActionSettings("slow", "exec", retry_ns=7 * SECOND, retry_max_ns=60 * SECOND),
 }
 RETRY = Outcome("1-page", 1, "temporary", "no route")
@@ -23,8 +25,21 @@ def decided(name="page", *, key=None, node="web-1", attempt=0):
     return ActionRecord(key or f"1-{name}", name, kind, node, "decided", attempt, {"id": 1})
 
 
-def box(*records, sequence=2, not_before_ns=0):
-    outbox = Outbox(SETTINGS)
+class Zones:
+    """A gate: `web-2` is in zone 2 and so on, and some zones are shut."""
+
+    def __init__(self, *shut):
+        self.shut = set(shut)
+
+    def zone_of(self, node):
+        return int(node.rpartition("-")[2])
+
+    def may_act(self, zone, ready_ns, now_ns):
+        return zone not in self.shut
+
+
+def box(*records, sequence=2, not_before_ns=0, gate=None, per_minute=60):
+    outbox = Outbox(SETTINGS, gate=gate or Zones(), per_minute=per_minute)
     for record in records:
         outbox.add(record, sequence=sequence, not_before_ns=not_before_ns)
     return outbox
@@ -60,16 +75,95 @@ def test_nothing_runs_before_its_time():
 
 def test_a_released_action_is_released_once():
     outbox = box(decided())
-    assert outbox.counts() == {"waiting": 1, "running": 0, "held": 0}
+    assert outbox.counts() == {"waiting": 1, "running": 0, "held": 0, "guarded": 0}
     assert len(outbox.release(2, now_ns=0)) == 1
     assert outbox.release(2, now_ns=10**18) == ()
     assert outbox.next_ns(2) == NEVER
-    assert outbox.counts() == {"waiting": 0, "running": 1, "held": 0}
+    assert outbox.counts() == {"waiting": 0, "running": 1, "held": 0, "guarded": 0}
 
 
 def test_actions_run_in_the_order_they_were_decided():
     outbox = box(decided("slow"), decided("page"), decided("restart"))
     assert [action.name for action in outbox.release(2, now_ns=0)] == ["slow", "page", "restart"]
+
+
+# --- what holds back the destructive ---
+
+
+def nodes_of(released):
+    return [action.node for action in released]
+
+
+def kills(*numbers, name="kill"):
+    return [decided(name, key=f"{number}-{name}", node=f"web-{number}") for number in numbers]
+
+
+def test_a_destructive_action_waits_while_its_zone_is_shut_and_alarms_do_not():
+    gate = Zones(1)
+    outbox = box(*kills(1), decided(), gate=gate)
+    assert [action.name for action in outbox.release(2, now_ns=0)] == ["page"]
+    assert outbox.counts() == {"waiting": 0, "running": 1, "held": 0, "guarded": 1}
+    assert outbox.guarded_nodes(10) == {"web-1": ("kill",)}
+    gate.shut.clear()
+    again_ns = outbox.next_ns(2)
+    assert 0 < again_ns <= SECOND
+    assert nodes_of(outbox.release(2, now_ns=again_ns)) == ["web-1"]
+    assert outbox.guarded_nodes(10) == {}
+    assert outbox.next_ns(2) == NEVER
+
+
+def test_one_zone_does_not_hold_up_another_and_what_is_held_goes_in_order_later():
+    gate = Zones(1)
+    outbox = box(*kills(1, 2), *kills(1, 3, name="revive"), gate=gate)
+    assert nodes_of(outbox.release(2, now_ns=0)) == ["web-2", "web-3"]
+    gate.shut.clear()
+    released = outbox.release(2, now_ns=SECOND)
+    assert [action.key for action in released] == ["1-kill", "1-revive"]
+
+
+def test_the_rate_is_kept_and_the_rest_follows_in_order():
+    outbox = box(*kills(*range(1, 6)), per_minute=2)
+    assert nodes_of(outbox.release(2, now_ns=0)) == ["web-1", "web-2"]
+    came = []
+    for second in range(1, 120):
+        came += [(second, node) for node in nodes_of(outbox.release(2, now_ns=second * SECOND))]
+    assert came == [(30, "web-3"), (60, "web-4"), (90, "web-5")]
+
+
+def test_what_is_held_is_dropped_when_its_node_is_back():
+    gate = Zones(1)
+    outbox = box(*kills(1, name="revive"), *kills(1), gate=gate)
+    assert outbox.release(2, now_ns=0) == ()
+    assert states(outbox.withdraw("web-1", "back")) == [("revive", "withdrawn", "withdrawn")]
+    assert outbox.counts() == {"waiting": 0, "running": 0, "held": 0, "guarded": 1}
+    gate.shut.clear()
+    assert [action.key for action in outbox.release(2, now_ns=SECOND)] == ["1-kill"]
+
+
+def test_another_attempt_passes_the_gate_again():
+    gate = Zones()
+    outbox = box(*kills(1), gate=gate)
+    assert len(outbox.release(2, now_ns=0)) == 1
+    gate.shut.add(1)
+    outbox.settle(outcome("temporary", key="1-kill"), now_ns=0)
+    assert outbox.release(2, now_ns=10 * SECOND) == ()
+    assert outbox.counts()["guarded"] == 1
+
+
+@given(
+    st.integers(1, 20),
+    st.lists(st.integers(0, 20 * SECOND), min_size=1, max_size=60),
+)
+def test_whatever_comes_no_stretch_of_time_sees_more_than_the_rate(per_minute, waits_ns):
+    rate, now_ns, taken = Rate(per_minute), 0, []
+    for wait_ns in waits_ns:
+        now_ns += wait_ns
+        while rate.take(now_ns):
+            taken.append(now_ns)
+    for first, begin_ns in enumerate(taken):
+        for last, end_ns in enumerate(taken[first:], first):
+            allowed = per_minute * (1 + (end_ns - begin_ns) / MINUTE)
+            assert last - first + 1 <= allowed + 1e-6
 
 
 # --- what an outcome means ---
@@ -130,7 +224,7 @@ def test_the_last_attempt_says_that_it_was_the_last():
 def test_an_outcome_nobody_waits_for_changes_nothing(early):
     outbox = box(decided())
     assert outbox.settle(early, 0) is None
-    assert outbox.counts() == {"waiting": 1, "running": 0, "held": 0}
+    assert outbox.counts() == {"waiting": 1, "running": 0, "held": 0, "guarded": 0}
 
 
 def test_an_outcome_said_twice_is_not_that_of_the_next_attempt():
@@ -139,7 +233,7 @@ def test_an_outcome_said_twice_is_not_that_of_the_next_attempt():
     outbox.settle(outcome("temporary"), 0)
     outbox.release(2, now_ns=SECOND)
     assert outbox.settle(outcome("temporary"), SECOND) is None
-    assert outbox.counts() == {"waiting": 0, "running": 1, "held": 0}
+    assert outbox.counts() == {"waiting": 0, "running": 1, "held": 0, "guarded": 0}
 
 
 # --- taking back ---
@@ -199,7 +293,7 @@ def test_whatever_happens_in_between_an_action_keeps_its_key_and_succeeds_once(s
     for step in steps:
         now += 60 * SECOND
         if step == "restart":  # the journal holds the row of the last outcome
-            outbox, running = Outbox(SETTINGS), None
+            outbox, running = box(), None
             if record.state == "decided":
                 outbox.add(record, sequence=0, not_before_ns=now)
         elif step == "release":

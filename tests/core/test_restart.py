@@ -186,7 +186,7 @@ def test_an_outcome_after_the_restart_ends_the_action():
     done = Outcome("40-restart", 1, "success", "nginx runs again")
     hand.step(10 * SECOND + MILLISECOND, outcomes=(done,))
     assert hand.entries[-1].outcome == "success"
-    assert hand.snapshot().outbox == {"waiting": 0, "running": 0, "held": 0}
+    assert hand.snapshot().outbox == {"waiting": 0, "running": 0, "held": 0, "guarded": 0}
 
 
 def test_a_second_restart_knows_what_the_first_one_knew():

@@ -5,24 +5,38 @@ After a change that is meant to be, BEATWARD_REWRITE=1 writes what came; read th
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.core.world import World
 
-from beatward.core.instants import NEVER, parse_duration
+from beatward.core.instants import MILLISECOND, NEVER, SECOND, parse_duration
+from beatward.core.mass import MassSettings
 from beatward.core.membership import Status
 from beatward.core.monitor import Settings
 from beatward.core.policy import ActionSettings, Rule
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
 SCENES = sorted(FOLDER.glob("*.txt"))
+# A few nodes are killed at will; what guards the many has scenes of its own.
 RULES = Settings(
+    mass=MassSettings(count_min=1_000_000),
     rules=(Rule(("dead",), ("page", "restart")), Rule(("failing",), ("page",))),
     actions={
         "page": ActionSettings("page", "webhook"),
         "restart": ActionSettings("restart", "exec", revives=True),
     },
+)
+
+GUARDED = replace(
+    RULES,
+    mass=MassSettings(),
+    actions={
+        **RULES.actions,
+        "restart": replace(RULES.actions["restart"], destructive=True),
+    },
+    rules=(*RULES.rules, Rule(("recovering",), ("page",))),
 )
 
 
@@ -43,6 +57,21 @@ class Stage:
 
     def do_rules(self):
         self.world = World(RULES)
+
+    def do_guarded_rules(self):
+        self.world = World(GUARDED)
+
+    def do_lift(self, zone=""):
+        self.world.order_for_all("lift", name=zone)
+
+    def do_fleet(self, zone, count):
+        """Enrol so many nodes of a zone and start them, ten a second."""
+        for number in range(1, int(count) + 1):
+            self.world.order("join", f"{zone}-{number}", labels={"zone": zone})
+        self.world.run(10 * MILLISECOND)
+        for number in range(1, int(count) + 1):
+            self.world.start(f"{zone}-{number}", SECOND)
+            self.world.run(100 * MILLISECOND)
 
     def do_join(self, *names):
         for name in names:
@@ -187,6 +216,8 @@ def test_the_scenes_are_there():
         "a_node_dies_and_returns",
         "a_process_exits",
         "a_replay_changes_nothing",
+        "everybody_is_silent",
+        "many_go_dark_at_once",
         "a_silence_holds_notifications",
         "an_alarm_is_acknowledged",
         "maintenance",

@@ -6,6 +6,7 @@ from tests.core.by_hand import LIFE, START, ByHand, changes, heard, said
 from beatward.core.detect import DetectorSettings
 from beatward.core.instants import MILLISECOND, MINUTE, NEVER, SECOND
 from beatward.core.intake import Via
+from beatward.core.mass import MassSettings
 from beatward.core.membership import RUNG_MAX, MembershipSettings
 from beatward.core.monitor import Settings
 from beatward.core.protocol.record import Kind
@@ -269,7 +270,8 @@ def test_over_http_a_late_heartbeat_counts_because_nobody_can_be_asked():
 
 def test_a_mass_of_alarms_is_spread_over_turns():
     names = tuple(f"n{number}" for number in range(RUNG_MAX + 500))
-    hand = ByHand(nodes=names)
+    # By default a monitor that hears nobody judges nobody, see test_mass.
+    hand = ByHand(Settings(mass=MassSettings(count_min=10_000)), nodes=names)
     for second in range(9):
         hand.walk(second * SECOND)
         hand.step(second * SECOND, *(said(name, sequence=second) for name in names))

@@ -28,7 +28,7 @@ def test_a_snapshot_shows_what_was_held_to_be_true():
     assert snapshot.sequence == hand.entries[-1].sequence == 6
     assert snapshot.counters["records"] == snapshot.counters["accepted"] == 1
     assert not any(snapshot.rejects.values())
-    assert snapshot.outbox == {"waiting": 0, "running": 0, "held": 0}
+    assert snapshot.outbox == {"waiting": 0, "running": 0, "held": 0, "guarded": 0}
 
 
 def test_it_explains_what_it_shows():

@@ -67,6 +67,9 @@ def _rules(url: str, deeds: Path) -> str:
     script = f"echo $BEATWARD_ACTION_KEY >> {deeds}"
     return f"""
 start_grace = "1s"
+[guard]
+count = 100
+actions_per_minute = 1000
 [action.page]
 kind = "webhook"
 url = "{url}"

@@ -49,15 +49,7 @@ def doors():
 def wheel_of(doors):
     machine = Monitor(Settings(), master=MASTER, session=SESSION)
     machine.restore(Recovered(), doors.now_ns())
-    cycle = Cycle(
-        machine,
-        clock=doors,
-        inbox=doors,
-        journal=doors,
-        sender=doors,
-        drivers=doors,
-        timetable=doors,
-    )
+    cycle = Cycle(machine, clock=doors, inbox=doors, journal=doors, sender=doors, drivers=doors)
     failures = []
     made = wheel.Wheel(
         cycle,

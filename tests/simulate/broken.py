@@ -13,10 +13,11 @@ from beatward.core.guard import GuardSettings
 from beatward.core.hearing import Hearing
 from beatward.core.instants import SECOND
 from beatward.core.ledger import Ledger
+from beatward.core.mass import MassGuard, MassSettings
 from beatward.core.membership import Membership, Status
 from beatward.core.monitor import Monitor
 from beatward.core.orders import Orders
-from beatward.core.outbox import Outbox
+from beatward.core.outbox import Outbox, Rate
 from beatward.simulate import Scenario, draw
 from beatward.simulate.faults import Fault, Kind, in_order
 from beatward.simulate.hands import Skill
@@ -138,6 +139,33 @@ def _with(part, kind):
     return build
 
 
+class _Restless(MassGuard):
+    """Lets everything be done at once, whatever goes dark."""
+
+    def may_act(self, zone, ready_ns, now_ns):
+        return True
+
+
+class _Certain(MassGuard):
+    """Never doubts that it would hear the living."""
+
+    def withholds(self, since_ns, heard_ns, now_ns):
+        return False
+
+
+class _Frantic(Rate):
+    """Keeps to no rate."""
+
+    def take(self, now_ns):
+        return True
+
+
+def _frantic(settings, **keys):
+    monitor = Monitor(settings, **keys)
+    monitor._outbox._rate.__class__ = _Frantic
+    return monitor
+
+
 def _with_settings(change):
     return lambda settings, **keys: Monitor(change(settings), **keys)
 
@@ -218,6 +246,28 @@ def attacked(seed):
     )
 
 
+def isolated(seed):
+    """Return a world whose monitor is cut off from everybody, again and again."""
+    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    instants = range(20 * SECOND, drawn.heal_ns - 16 * SECOND, 30 * SECOND)
+    cuts = tuple(Fault(at, Kind.PARTITION, drawn.nodes, 15 * SECOND, 0.0) for at in instants)
+    links = (None,) * len(drawn.links)
+    return replace(drawn, weather=Weather(), links=links, faults=cuts, adversary_ns=0)
+
+
+def often_crashed(seed):
+    """Return a world in which nodes die all the time, one by one, and few deeds are allowed."""
+    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    count = len(drawn.intervals_ns)
+    instants = range(20 * SECOND, drawn.heal_ns, 5 * SECOND)
+    crashes = tuple(
+        Fault(at, Kind.CRASH, (number * 2 % count,), 8 * SECOND, 1.0)
+        for number, at in enumerate(instants)
+    )
+    settings = replace(drawn.settings, actions_per_minute=2, mass=MassSettings(count_min=1000))
+    return replace(drawn, settings=settings, faults=crashes, adversary_ns=0)
+
+
 @dataclass(frozen=True)
 class Broken:
     """One broken monitor: how to build it, the rules that must catch it, and worlds to try."""
@@ -269,5 +319,8 @@ BROKEN = {
     "journals no outcomes": _broken(_with("_ledger", _Secretive), "liveness", 1),
     "forgets decided actions in a restart": _broken(_Careless, "liveness", 1, world=attacked),
     "begins a session with other statuses": _broken(_Amnesiac, "projection", 2),
+    "acts while a mass failure holds it back": _broken(_with("_mass", _Restless), "mass", 2, 4),
+    "judges though it hears nobody": _broken(_with("_mass", _Certain), "mass", 1, world=isolated),
+    "acts as fast as it likes": _broken(_frantic, "rate", 2, world=often_crashed),
     "skips a number in the journal": _broken(_with("_ledger", _Skipping), "journal", 1),
 }

@@ -1,7 +1,7 @@
 """The checkers are checked: every rule that is broken on purpose must be caught by one of them."""
 
 import pytest
-from tests.simulate.broken import BROKEN, often_paused
+from tests.simulate.broken import BROKEN, isolated, often_paused
 
 from beatward.simulate import play
 
@@ -25,3 +25,11 @@ def test_a_monitor_with_one_broken_rule_is_caught(name):
 @pytest.mark.parametrize("seed", [4, 8, 9, 11])
 def test_a_monitor_that_is_stopped_all_the_time_convicts_nobody_for_it(seed):
     assert play(often_paused(seed)).violations == ()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_monitor_that_is_cut_off_from_everybody_convicts_nobody(seed):
+    report = play(isolated(seed))
+    assert report.violations == ()
+    assert report.counts["guard cut_off"] >= 1
+    assert report.counts.get("verdicts", 0) == 0

@@ -92,6 +92,8 @@ def test_every_route_is_described():
         "/v1/agent/inbox",
         "/v1/agent/outcome",
         "/v1/status",
+        "/v1/guard",
+        "/v1/guard/lift",
         "/v1/nodes",
         "/v1/nodes/{name}",
         "/v1/nodes/{name}/explain",

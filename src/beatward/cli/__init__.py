@@ -26,6 +26,7 @@ COMMANDS = {
     "exec": "Run a command under heartbeat and report its exit at once.",
     "explain": "Say why a node has the status it has.",
     "forget": "Remove nodes.",
+    "guard": "Show what a mass failure holds back, or let it go on.",
     "monitor": "Listen for heartbeats, judge silence, act.",
     "nodes": "List the nodes.",
     "pause": "Announce maintenance: silence does not count.",

@@ -17,7 +17,7 @@ from beatward.core.entry import Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import Via
-from beatward.core.job_words import Book, JobFacts
+from beatward.core.mass import Hold
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.protocol.record import exit_code_from_field
 from beatward.core.quality import Quality
@@ -45,7 +45,12 @@ class Rooms:
     started_ns: int
     drops: Drops = _NO_DROPS
     upkeep: Upkeep = field(default_factory=Upkeep)
-    jobs: Book = field(default_factory=Book)
+    holds: tuple[Hold, ...] = ()
+
+    def hold_of(self, slot: int) -> Hold | None:
+        """Return what holds back deeds for a slot, the widest first."""
+        zone = self.registry.zones[self.registry.zone[slot]]
+        return next((hold for hold in self.holds if hold.zone in ("", zone)), None)
 
 
 class Facts(NamedTuple):
@@ -76,7 +81,7 @@ class Facts(NamedTuple):
     exit_code: int | None
     drops: Drops = _NO_DROPS
     said: Said = NOTHING_SAID
-    job: JobFacts | None = None
+    hold: Hold | None = None
 
 
 def gather(
@@ -90,7 +95,7 @@ def gather(
     due_ns, interval_ns = detector.due_ns(slots), registry.interval_ns(slots)
     margin_ns = np.where(due_ns == NEVER, 0, detector.margin_ns(slots))
     names, labels, why, exits = registry.names, registry.labels, detector.why, exit_fields or {}
-    window_ns, upkeep, jobs = membership.settings.window_ns, rooms.upkeep, rooms.jobs
+    window_ns, upkeep = membership.settings.window_ns, rooms.upkeep
     rows = zip(
         slots.tolist(),
         membership.status[slots].tolist(),
@@ -129,7 +134,7 @@ def gather(
             exit_code=exit_code_from_field(exits[slot]) if slot in exits else None,
             drops=rooms.drops,
             said=upkeep.said(slot, names[slot], labels.get(slot)),
-            job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
+            hold=rooms.hold_of(slot) if rooms.holds else None,
         )
         for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in rows
     ]
@@ -154,16 +159,15 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "monitor_pause_ns": facts.pauses.last_length_ns,
         "monitor_drops": facts.drops.count,
         "monitor_running_ns": facts.at_ns - facts.started_ns,
+        "held_back": None if facts.hold is None else facts.hold.words(facts.at_ns),
         "would_change": _would_change(facts),
         **_said_numbers(facts),
-        **({} if facts.job is None else {"job": facts.job.numbers()}),
     }
 
 
 def sentence(facts: Facts) -> str:
     """Say in one sentence why the node has the status it has."""
-    words = None if facts.job is None else facts.job.sentence(facts.status)
-    return f"{facts.node} {words or _SENTENCES[facts.cause](facts)}{_said(facts)}"
+    return f"{facts.node} {_SENTENCES[facts.cause](facts)}{_held_back(facts)}{_said(facts)}"
 
 
 def _said_numbers(facts: Facts) -> dict[str, Any]:
@@ -221,6 +225,15 @@ def _resumed(facts: Facts) -> str:
     if pause is not None and pause.ended_by:
         return f"is watched again: {pause.ended_by} has ended its maintenance"
     return "is watched again: maintenance is over"
+
+
+def _held_back(facts: Facts) -> str:
+    if facts.hold is None or facts.status not in (Status.SUSPECT, Status.DEAD):
+        return ""
+    what = "destructive actions are held back"
+    if facts.hold.cause == "cut_off":
+        what = "nobody is held for dead"
+    return f"; {what}: {facts.hold.words(facts.at_ns)}"
 
 
 def _silence(facts: Facts) -> str:
@@ -318,9 +331,6 @@ def _refuter(facts: Facts) -> str:
 
 def _would_change(facts: Facts) -> str:
     """Say what would have made, or would now make, another verdict."""
-    words = None if facts.job is None else facts.job.would_change(facts.status)
-    if words is not None:
-        return words
     match facts.status:
         case Status.DEAD if facts.cause == Cause.EXITED:
             return "a new life of the node, as its restart begins one"

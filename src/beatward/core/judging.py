@@ -1,9 +1,11 @@
 """What is not heard: alarm clocks that have rung -> suspicions, probes, verdicts.
 
 The counterpart of `core.hearing`, in the same turn and after it. Before anybody is accused, the
-guards are asked whether the silence may be ours (`core.guard`). Not here: when a deadline lies
-(`core.detect`), and what a status leads to (`core.ledger`).
+guards are asked whether the silence may be ours (`core.guard`, `core.mass`). Not here: when a
+deadline lies (`core.detect`), and what a status leads to (`core.ledger`).
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +13,6 @@ from beatward.core.entry import Event
 from beatward.core.guard import DOUBTS_MAX, Guard
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import BoolArray, IntArray, Via
-from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import WATCHED, Cause, Due, Status
 from beatward.core.voice import Voice
@@ -20,15 +21,14 @@ from beatward.core.voice import Voice
 class Judging:
     """Judges silence at the watermark of a turn; holds nothing but what it was made with."""
 
-    def __init__(
-        self, ledger: Ledger, guard: Guard, *, jobs: Jobs, voice: Voice, start_grace_ns: int
-    ) -> None:
+    def __init__(self, ledger: Ledger, guard: Guard, *, voice: Voice, start_grace_ns: int) -> None:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
         self._detector = ledger.rooms.detector
         self._ledger = ledger
+        self._mass = ledger.mass
         self._guard = guard
-        self._jobs = jobs
+        self._heard_ns = 0
         self._voice = voice
         self._start_grace_ns = start_grace_ns
 
@@ -37,11 +37,13 @@ class Judging:
 
         Returns the paused slots (k,) whose maintenance was planned to end by now.
         """
+        if self._mass.has_events:  # an operator's word
+            self._tell(now_ns)
         due = self._membership.sweep(self._registry.count, now_ns)
-        if self._jobs:
-            due = self._judge_jobs(due, now_ns)
         if self._guard.drops.count:
             due = self._spare(due, now_ns)
+        if len(due.silent):
+            due = self._withhold(due, now_ns)
         self._ledger.record_changes(self._membership.apply(due.silent, Cause.SILENT, now_ns))
         changes = self._membership.apply(due.overdue, Cause.OVERDUE, now_ns)
         if changes:
@@ -49,19 +51,6 @@ class Judging:
         self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
         self._ledger.record_changes(changes)
         return due.over
-
-    def _judge_jobs(self, due: Due, now_ns: int) -> Due:
-        """Judge runs that did not come, did not end, or take too long; return the other slots."""
-        waiting = self._jobs.waiting(due.overdue)
-        missed = due.overdue[waiting]
-        # Whoever is not running cannot be probed, so there is no window to wait for.
-        for cause in (Cause.OVERDUE, Cause.SILENT):
-            self._ledger.record_changes(self._membership.apply(missed, cause, now_ns))
-        for run in self._jobs.overrun(now_ns):
-            changes = self._membership.apply(np.array([run.slot]), Cause.ILL, now_ns)
-            self._ledger.record_run(run, changes[0] if changes else None)
-            self._ledger.record_changes(changes)
-        return Due(due.overdue[~waiting], due.probed, due.silent, due.over)
 
     def _spare(self, due: Due, now_ns: int) -> Due:
         """Give those more time whose silence our own drops may explain; return the others."""
@@ -150,8 +139,54 @@ class Judging:
         self._membership.suspect(slots, self._voice.challenges(len(slots)), now_ns)
         self._membership.due_ns[slots] = now_ns
 
+    # -- many at once ------------------------------------------------------------------------
+
+    def hear(self, now_ns: int) -> None:
+        """Note that somebody was heard in this turn."""
+        self._heard_ns = now_ns
+        if self._mass.hear():
+            self._tell(now_ns)
+            self._begin_anew(now_ns, is_back=True)
+
+    def look(self, now_ns: int) -> None:
+        """Look around once more, because something is held back or about to be done."""
+        if self._mass.is_due(now_ns, at_once=False):
+            self._mass.look(now_ns)
+            self._tell(now_ns)
+
+    def _withhold(self, due: Due, now_ns: int) -> Due:
+        """Look whether the silent are many, and judge nobody while nobody at all is heard."""
+        window_ns = self._membership.settings.window_ns
+        since_ns = int(self._membership.window_ends_ns[due.silent].min()) - window_ns
+        waits = self._mass.withholds(since_ns, self._heard_ns, now_ns)
+        if not waits and self._mass.is_due(now_ns, at_once=True):
+            self._mass.look(now_ns, since_ns=since_ns)
+        self._tell(now_ns)
+        if not waits:
+            return due
+        return Due(due.overdue, np.concatenate((due.probed, due.silent)), due.silent[:0], due.over)
+
+    def _tell(self, now_ns: int) -> None:
+        self._ledger.rooms = replace(self._ledger.rooms, holds=self._mass.holds)
+        for hold, what in self._mass.take_events():
+            self._ledger.record_hold(hold, what, now_ns)
+
+    # -- our own pause -----------------------------------------------------------------------
+
     def begin_anew(self, pause_ns: int, now_ns: int) -> None:
         """Let every deadline begin anew after a pause of our own."""
+        begun = self._begin_anew(now_ns)
+        length = format_duration(pause_ns)
+        self._ledger.record(
+            Event.GUARD,
+            now_ns,
+            cause="own_pause",
+            explanation=f"the monitor itself paused for {length}; "
+            f"the deadlines of {begun} nodes begin anew",
+            detail={"pause_ns": pause_ns, "nodes": begun},
+        )
+
+    def _begin_anew(self, now_ns: int, *, is_back: bool = False) -> int:
         membership, detector = self._membership, self._detector
         status = membership.status[: self._registry.count]
         in_use = self._registry.in_use()
@@ -169,13 +204,8 @@ class Judging:
         is_open = membership.window_ends_ns[: len(status)] <= now_ns + window_ns
         suspects = np.flatnonzero((status == Status.SUSPECT) & in_use & is_open)
         self.open_window(suspects, now_ns)
-        begun = len(watched) + len(suspects)
-        length = format_duration(pause_ns)
-        self._ledger.record(
-            Event.GUARD,
-            now_ns,
-            cause="own_pause",
-            explanation=f"the monitor itself paused for {length}; "
-            f"the deadlines of {begun} nodes begin anew",
-            detail={"pause_ns": pause_ns, "nodes": begun},
-        )
+        if is_back:
+            # Agents that were cut off as well may speak from another address by now, where no probe
+            # finds them before their next heartbeat.
+            membership.prolong(suspects, now_ns + self._timeout_ns(suspects))
+        return len(watched) + len(suspects)

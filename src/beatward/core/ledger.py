@@ -25,11 +25,11 @@ from beatward.core.explanation import (
     sentence,
 )
 from beatward.core.instants import MILLISECOND, format_duration
-from beatward.core.jobs import Run
+from beatward.core.mass import NODES_NAMED_MAX, Hold, MassGuard
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
 from beatward.core.peers import PEER_SIZE
-from beatward.core.policy import ActionSettings, Rule, decide
+from beatward.core.policy import ActionSettings, Rule, decide, decide_for_many
 
 IntArray = npt.NDArray[np.int64]
 
@@ -38,13 +38,18 @@ _STATUS_WORDS = tuple(status.word for status in Status)
 _CAUSE_WORDS = tuple(cause.word for cause in Cause)
 # A node that is in one of these is not in need of revival any more.
 _REVIVED = (Status.ALIVE, Status.RECOVERING, Status.LEFT, Status.PAUSED)
+# Against so many names of a mass the patterns of rules are tried.
+NAMES_TRIED_MAX = 10_000
 
 
 class Ledger:
     """Numbers entries and keeps the outbox in step with them."""
 
-    def __init__(self, rooms: Rooms, outbox: Outbox, rules: tuple[Rule, ...]) -> None:
+    def __init__(
+        self, rooms: Rooms, outbox: Outbox, rules: tuple[Rule, ...], *, mass: MassGuard
+    ) -> None:
         self.rooms = rooms
+        self.mass = mass
         self.sequence = 0
         self._outbox = outbox
         self._rules = rules
@@ -105,7 +110,11 @@ class Ledger:
         self._withdraw(node, change.after, change.at_ns)
         for settled in self._outbox.drop_held(node, f"{node} is {row.status} by now"):
             self.record_settled(settled, change.at_ns)
-        for name in decide(self._rules, node, row.status):
+        names = decide(self._rules, node, row.status)
+        if names and self.mass.folds(change):
+            # Of these there is one alarm for all, see `record_hold`.
+            names = tuple(name for name in names if self._outbox.destroys(name))
+        for name in names:
             self._decide(entry, name, change.slot)
 
     def record_node(self, event: Event, slot: int, at_ns: int, explanation: str) -> None:
@@ -121,6 +130,53 @@ class Ledger:
             detail={"incarnation": row.incarnation},
             node_record=row,
         )
+
+    def record_hold(self, hold: Hold, what: str, at_ns: int) -> None:
+        """Record that many are dark at once, or no longer, with one alarm in place of each one's.
+
+        what   `begun`, `over`, or `lifted` by an operator
+
+        Whoever asked to be told of the dead is told that it began, and whoever asked to be told
+        of the living that it is over.
+        """
+        begun = what == "begun"
+        words, names = hold.words(at_ns), self.rooms.registry.names
+        dark = self.mass.dark(hold)[:NODES_NAMED_MAX].tolist()
+        if begun:
+            words += "; destructive actions are held back, alarms are not"
+        else:
+            ended = "over" if what == "over" else "ended by an operator"
+            words = f"{ended}: {hold.last_words(at_ns)}"
+        entry = self.record(
+            Event.GUARD,
+            at_ns,
+            cause=hold.cause if begun else f"{hold.cause}_over",
+            explanation=words,
+            detail={
+                "zone": hold.zone or None,
+                "dark": hold.dark,
+                "total": hold.total,
+                "nodes": [names[slot] for slot in dark],
+            },
+        )
+        statuses = ("dead", "suspect") if begun else ("alive", "recovering")
+        slots = self.mass.dark(hold) if begun else self.mass.scope(hold)
+        touched = self._unsilenced(slots[:NAMES_TRIED_MAX])
+        for name in decide_for_many(self._rules, touched, statuses):
+            if not self._outbox.destroys(name):
+                self._decide(entry, name, -1)
+
+    def _unsilenced(self, slots: IntArray) -> list[str]:
+        """Return the names of those of many nodes of whom no silence holds the notifications."""
+        registry, upkeep = self.rooms.registry, self.rooms.upkeep
+        names = [(slot, registry.names[slot]) for slot in slots.tolist()]
+        if not upkeep.silences:
+            return [name for _, name in names]
+        return [
+            name
+            for slot, name in names
+            if upkeep.silence(name, registry.labels.get(slot), revives=False) is None
+        ]
 
     def record_joined(self, slots: IntArray, at_ns: int) -> None:
         """Record that nodes were enrolled."""
@@ -154,26 +210,6 @@ class Ledger:
                 detail={"incarnation": row.incarnation},
                 node_record=row if change is None else None,
             )
-
-    def record_run(self, run: Run, change: Change | None) -> None:
-        """Record a word about a job's run; `change` is what it led to, if anything.
-
-        The row comes with the change, as in `record_lives`.
-        """
-        slots = np.array([run.slot])
-        (facts,) = gather(self.rooms, slots, run.at_ns)
-        (row,) = self.node_records(slots)
-        assert facts.job is not None, "only jobs have runs"
-        self.record(
-            Event.RUN,
-            run.at_ns,
-            node=row.name,
-            status=row.status if change is None else change.before.word,
-            cause=row.cause if change is None else None,
-            explanation=f"{row.name} {facts.job.run_words(run.what, run.late_ns)}",
-            detail={"run": run.what, "late_ns": run.late_ns, **facts.job.numbers()},
-            node_record=row if change is None else None,
-        )
 
     def record_outcome(self, outcome: Outcome, at_ns: int) -> None:
         """Record what became of an attempt; an outcome nobody waits for is no fact."""
@@ -220,7 +256,7 @@ class Ledger:
     def record_settled(self, settled: Settled, at_ns: int) -> None:
         """Record an action's new state."""
         record = settled.record
-        words = f"{record.name} for {record.node}: {settled.outcome}"
+        words = f"{record.name} for {record.node or 'the fleet'}: {settled.outcome}"
         if settled.message:
             words += f": {settled.message}"
         if settled.again_in_ns is not None:
@@ -228,7 +264,7 @@ class Ledger:
         self.record(
             Event.OUTCOME,
             at_ns,
-            node=record.node,
+            node=record.node or None,
             status=record.event.get("status"),
             cause=record.event.get("cause"),
             explanation=words,
@@ -278,7 +314,6 @@ class Ledger:
                     labels=dict(labels.get(slot, _NONE)),
                     maintenance=upkeep.maintenance.get(slot),
                     acknowledgement=upkeep.acknowledged.get(slot),
-                    job=self.rooms.jobs.records.get(slot),
                 )
             )
         return rows
@@ -320,7 +355,7 @@ class Ledger:
         wall_ms = (cause.at_ns + self.wall_offset_ns) // MILLISECOND
         key = f"{cause.sequence}.{wall_ms:x}-{name}"
         record = ActionRecord(
-            key, name, settings.kind, str(cause.node), "decided", 0, self._event(cause)
+            key, name, settings.kind, cause.node or "", "decided", 0, self._event(cause)
         )
         silence = self._silence(slot, name)
         if silence is not None:
@@ -328,7 +363,9 @@ class Ledger:
             self._record_action(cause, settings, record, words=words, outcome="silenced")
             self._outbox.hold(record)
             return
-        entry = self._record_action(cause, settings, record)
+        hold = self.mass.hold_of(slot) if settings.destructive else None
+        words = "" if hold is None else f"held back: {hold.words(cause.at_ns)}"
+        entry = self._record_action(cause, settings, record, words=words)
         self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
 
     def _record_action(
@@ -340,7 +377,8 @@ class Ledger:
         words: str = "",
         outcome: str | None = None,
     ) -> Entry:
-        because = f"{settings.name} for {cause.node}, because it is {cause.status}"
+        because = f"it is {cause.status}" if cause.node else f"of {cause.cause}"
+        because = f"{settings.name} for {cause.node or 'the fleet'}, because {because}"
         return self.record(
             Event.ACTION,
             cause.at_ns,

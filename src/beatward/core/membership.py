@@ -98,8 +98,6 @@ TABLE: dict[tuple[Status, Cause], Status] = {
     (_S.DEAD, _C.GOODBYE): _S.LEFT,
     (_S.DEAD, _C.PAUSE): _S.PAUSED,
     (_S.RECOVERING, _C.STEADY): _S.ALIVE,
-    # A job whose run failed is back all the same.
-    (_S.RECOVERING, _C.ILL): _S.FAILING,
     (_S.RECOVERING, _C.OVERDUE): _S.SUSPECT,
     (_S.RECOVERING, _C.EXITED): _S.DEAD,
     (_S.RECOVERING, _C.GOODBYE): _S.LEFT,
@@ -254,8 +252,8 @@ class Membership:
         self.probes_sent[slots] = 0
         self.ask(slots, challenges, now_ns)
 
-    def prolong(self, slots: IntArray, now_ns: int) -> None:
-        """Give suspects one more probing window; the number they are asked for stays."""
+    def prolong(self, slots: IntArray, now_ns: IntArray | int) -> None:
+        """Give suspects one more probing window from an instant on; their number stays."""
         self.window_ends_ns[slots] = now_ns + self.settings.window_ns
         self.answer_by_ns[slots] = now_ns + 2 * self.settings.window_ns
 
@@ -271,8 +269,10 @@ class Membership:
     def probe(self, slots: IntArray, now_ns: int, *, sent: BoolArray) -> None:
         """Note a round of probes (`sent`: those that have an address) and set the next alarm."""
         self.probes_sent[slots] += sent
-        next_probe = now_ns + self.settings.spacing_ns
-        self.due_ns[slots] = np.minimum(next_probe, self.window_ends_ns[slots])
+        next_probe = np.minimum(now_ns + self.settings.spacing_ns, self.window_ends_ns[slots])
+        # Whose window is over and who may not be judged yet is asked once a window.
+        over = self.window_ends_ns[slots] <= now_ns
+        self.due_ns[slots] = np.where(over, now_ns + self.settings.window_ns, next_probe)
 
     def earliest_ns(self, count: int) -> int:
         """Return when the next alarm clock rings, or NEVER."""

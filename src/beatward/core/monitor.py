@@ -14,7 +14,7 @@ import numpy as np
 
 from beatward.core.columns import NodeColumns
 from beatward.core.detect import DETECTORS, DetectorSettings
-from beatward.core.entry import ActionRecord, Entry, Event, JobPlan, Recovered
+from beatward.core.entry import ActionRecord, Entry, Event, Recovered
 from beatward.core.explanation import VIA_CODES, Rooms
 from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
@@ -26,9 +26,9 @@ from beatward.core.intake import (
     Reject,
     Replies,
 )
-from beatward.core.jobs import Dues, Jobs
 from beatward.core.judging import Judging
 from beatward.core.ledger import Ledger
+from beatward.core.mass import LOOK_SPACING_NS, MassGuard, MassSettings
 from beatward.core.membership import (
     WATCHED,
     Cause,
@@ -45,6 +45,9 @@ from beatward.core.registry import NO_VIA, Registry
 from beatward.core.snapshot import Snapshot, freeze
 from beatward.core.voice import Voice
 
+# Of so many guarded actions a snapshot says whose they are.
+GUARDED_SHOWN_MAX = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -54,6 +57,8 @@ class Settings:
     membership: MembershipSettings = field(default_factory=MembershipSettings)
     guard: GuardSettings = field(default_factory=GuardSettings)
     pace: PaceSettings = field(default_factory=PaceSettings)
+    mass: MassSettings = field(default_factory=MassSettings)
+    actions_per_minute: int = 10
     start_grace_ns: int = 10 * SECOND
     rules: tuple[Rule, ...] = ()
     actions: Mapping[str, ActionSettings] = field(default_factory=dict)
@@ -68,7 +73,6 @@ class Inputs:
     drained_ns    the instant when the drain ended
     dropped       so many datagrams were thrown away unread since the last turn, by our own kernel
     journaled     the journal holds every entry up to this sequence
-    dues          when jobs are due next, asked for by `Output.plans`
     """
 
     watermark_ns: int
@@ -78,21 +82,16 @@ class Inputs:
     outcomes: tuple[Outcome, ...] = ()
     orders: tuple[Order, ...] = ()
     dropped: int = 0
-    dues: tuple[Dues, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """All that should happen now; `wake_ns` is when the machine next wants a turn.
-
-    plans   by name, jobs whose due instants are wanted from now on, and (None) no more
-    """
+    """All that should happen now; `wake_ns` is when the machine next wants a turn."""
 
     entries: tuple[Entry, ...]
     replies: Replies
     actions: tuple[Action, ...]
     wake_ns: int
-    plans: Mapping[str, JobPlan | None] = field(default_factory=dict)
 
 
 class Monitor:
@@ -109,50 +108,40 @@ class Monitor:
         self._intake = Intake(self._registry)
         self._voice = Voice(self._registry, session)
         quality = Quality(settings.goal, self._registry, self._membership, self._detector)
-        self._jobs = Jobs(self._registry, self._membership)
         self._hearing = Hearing(
             self._registry,
             self._detector,
             self._membership,
-            jobs=self._jobs,
             intake=self._intake,
             voice=self._voice,
             quality=quality,
         )
         rooms = Rooms(
-            self._registry,
-            self._membership,
-            self._detector,
-            quality,
-            self._guard.pauses,
-            started_ns=0,
-            jobs=self._jobs.book,
+            self._registry, self._membership, self._detector, quality, self._guard.pauses, 0
         )
-        self._outbox = Outbox(settings.actions)
-        self._ledger = Ledger(rooms, self._outbox, settings.rules)
+        self._mass = MassGuard(settings.mass, self._registry, self._membership)
+        self._outbox = Outbox(
+            settings.actions, gate=self._mass, per_minute=settings.actions_per_minute
+        )
+        self._ledger = Ledger(rooms, self._outbox, settings.rules, mass=self._mass)
         self._journaled = 0
         self._orders = Orders(
             self._ledger,
             self._outbox,
-            jobs=self._jobs,
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
         self._judging = Judging(
             self._ledger,
             self._guard,
-            jobs=self._jobs,
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
-        self._pace = self._new_pace()
+        self._pace: Pace | None = None
+        if settings.pace.budget is not None:
+            self._pace = Pace(settings.pace, self._registry, self._membership)
+            self._voice.is_pacing = True
         self._turns = 0
-
-    def _new_pace(self) -> Pace | None:
-        if self.settings.pace.budget is None:
-            return None
-        self._voice.is_pacing = True
-        return Pace(self.settings.pace, self._registry, self._membership)
 
     # -- beginning ---------------------------------------------------------------------------
 
@@ -175,6 +164,7 @@ class Monitor:
         self._ledger.rooms.upkeep.silences.update({one.id: one for one in recovered.silences})
         for action in recovered.actions:
             self._restore_action(action, now_ns)
+        self._remember_mass(recovered)
 
     def _restore_nodes(self, nodes: NodeColumns, now_ns: int) -> None:
         if not len(nodes):
@@ -183,7 +173,8 @@ class Monitor:
         slots = registry.enrol_new(nodes.names, nodes.node)
         self._orders.make_room()
         self._detector.forget(slots)
-        registry.labels.update({int(slots[row]): said for row, said in nodes.labels.items()})
+        for row, said in nodes.labels.items():
+            registry.label(int(slots[row]), said)
         registry.incarnation[slots] = nodes.incarnation
         registry.interval_ms[slots] = nodes.interval_ns // MILLISECOND
         registry.via[slots] = nodes.via.numbered({**VIA_CODES, "": NO_VIA})
@@ -197,8 +188,6 @@ class Monitor:
             grace_ns = np.maximum(grace_ns, now_ns + 2 * self.settings.pace.max_ns)
         due_ns = np.where(WATCHED[status], grace_ns, NEVER)
         membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
-        for row, job in nodes.jobs.items():
-            self._jobs.restore(int(slots[row]), job, now_ns, grace_ns=self.settings.start_grace_ns)
         suspect = status == Status.SUSPECT
         self._judging.open_window(slots[suspect], grace_ns[suspect])
         upkeep = self._ledger.rooms.upkeep
@@ -209,6 +198,16 @@ class Monitor:
         paused = np.array(list(upkeep.maintenance), np.int64)
         until_ns = [said.until_ns for said in upkeep.maintenance.values()]
         membership.plan(paused, np.array(until_ns, np.int64))
+
+    def _remember_mass(self, recovered: Recovered) -> None:
+        # A mass that was held back before a restart is one after it, however long that took.
+        slots = {
+            self._registry.slot_of(action.node)
+            for action in recovered.actions
+            if self._outbox.destroys(action.name)
+        } - {-1}
+        if slots:
+            self._mass.remember(int(self._membership.since_ns[sorted(slots)].min()))
 
     def _restore_action(self, record: ActionRecord, now_ns: int) -> None:
         settings = self._outbox.settings(record.name)
@@ -236,12 +235,10 @@ class Monitor:
         now_ns = inputs.watermark_ns
         self._turns += 1
         self._journaled = max(self._journaled, inputs.journaled)
-        self._ledger.wall_offset_ns = self._jobs.book.wall_offset_ns = wall_offset_ns
+        self._ledger.wall_offset_ns = wall_offset_ns
         for outcome in inputs.outcomes:
             self._ledger.record_outcome(outcome, now_ns)
         self._orders.obey(inputs.orders, now_ns)
-        for dues in inputs.dues:
-            self._jobs.hand(dues)
         stale = self._guard.is_stale(inputs.drained_ns)
         pause_ns = self._guard.turn(now_ns)
         self._guard.note_drops(inputs.dropped, now_ns)
@@ -249,22 +246,27 @@ class Monitor:
             self._ledger.rooms = replace(
                 self._ledger.rooms, pauses=self._guard.pauses, drops=self._guard.drops
             )
+        accepted_count = self._hearing.accepted_count
         for datagrams in inputs.datagrams:
             self._hear(datagrams, now_ns, stale=stale or pause_ns > 0)
+        if self._hearing.accepted_count > accepted_count:
+            self._judging.hear(now_ns)
         if pause_ns:
             self._judging.begin_anew(pause_ns, now_ns)
         self._orders.end_maintenance(self._judging.judge(now_ns), now_ns)
         if self._pace is not None:
             self._pace.turn(now_ns)
+        self._outbox.take_ready(self._journaled, now_ns)
+        if self._outbox.guarded_count or self._mass.is_watching:
+            self._judging.look(now_ns)
         actions = self._outbox.release(self._journaled, now_ns)
         wake_ns = min(
             self._membership.earliest_ns(self._registry.count),
             self._outbox.next_ns(self._journaled),
             self._orders.next_ns(),
-            self._jobs.next_ns(),
+            now_ns + LOOK_SPACING_NS if self._mass.is_watching else NEVER,
         )
-        plans = self._jobs.take_plans()
-        return Output(self._ledger.take(), self._voice.take(), actions, wake_ns, plans)
+        return Output(self._ledger.take(), self._voice.take(), actions, wake_ns)
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """Copy what is held to be true, for readers in other threads."""
@@ -284,6 +286,7 @@ class Monitor:
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
             outbox=self._outbox.counts(),
             pace=None if self._pace is None else self._pace.report,
+            guarded=self._outbox.guarded_nodes(GUARDED_SHOWN_MAX),
         )
 
     # -- its parts ---------------------------------------------------------------------------
@@ -291,9 +294,5 @@ class Monitor:
     def _hear(self, datagrams: Datagrams, now_ns: int, *, stale: bool) -> None:
         heard = self._hearing.take(self._intake.open(datagrams), now_ns, stale=stale)
         changed = {change.slot: change for change in reversed(heard.changes)}
-        # A job's life is a run, and that is what is said of it.
-        lives = [slot for slot in heard.lives if slot not in self._jobs]
-        self._ledger.record_lives(np.array(lives, np.int64), now_ns, changed)
-        for run in heard.runs:
-            self._ledger.record_run(run, changed.get(run.slot))
+        self._ledger.record_lives(np.array(heard.lives, np.int64), now_ns, changed)
         self._ledger.record_changes(heard.changes, exit_fields=heard.exit_fields)

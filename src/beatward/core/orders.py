@@ -15,12 +15,10 @@ from itertools import groupby
 
 import numpy as np
 
-from beatward.core.entry import Acknowledgement, Event, JobPlan, Maintenance, Silence
+from beatward.core.entry import Acknowledgement, Event, Maintenance, Silence
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import IntArray
-from beatward.core.job_words import said
-from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
@@ -36,15 +34,15 @@ class Order:
     """What an operator, the API or a driver asks of the machine.
 
     kind     `join` (enrol or enrol again), `forget`, `mail` (tell an agent that an action waits
-             for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`, `unsilence`
-    name     of the node; silence: a pattern of names
+             for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`, `unsilence`,
+             `lift` (end what a mass failure holds back)
+    name     of the node; silence: a pattern of names; lift: of a zone, empty for all
     names    pause and resume: of many nodes, in place of `name`
     labels   join: of the node; silence: those that a node must have
     for_ns   pause and silence: how long from now on
     id       silence and unsilence: what it is called
     by, words   who asks, and why
     actions  silence: repairs are held too
-    job      join: what it promises, if it is a job; a node that is known becomes one
     """
 
     kind: str
@@ -56,7 +54,6 @@ class Order:
     by: str = ""
     words: str = ""
     actions: bool = False
-    job: JobPlan | None = None
 
 
 @dataclass(slots=True)
@@ -73,7 +70,7 @@ class Orders:
     """Obeys; keeps what cannot be done in one turn."""
 
     def __init__(
-        self, ledger: Ledger, outbox: Outbox, *, jobs: Jobs, voice: Voice, start_grace_ns: int
+        self, ledger: Ledger, outbox: Outbox, *, voice: Voice, start_grace_ns: int
     ) -> None:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
@@ -81,7 +78,6 @@ class Orders:
         self._upkeep = ledger.rooms.upkeep
         self._ledger = ledger
         self._outbox = outbox
-        self._jobs = jobs
         self._voice = voice
         self._start_grace_ns = start_grace_ns
         self._bulks: deque[_Bulk] = deque()
@@ -113,8 +109,6 @@ class Orders:
         changes = self._membership.apply(slots, Cause.RESUME, now_ns)
         watched = np.array([change.slot for change in changes], np.int64)
         self._membership.plan(watched, now_ns + self.grace_ns(watched))
-        for slot in watched[self._jobs.among(watched)].tolist():
-            self._jobs.watch(slot)
         self._ledger.record_changes(changes)
 
     def _obey(self, order: Order, now_ns: int) -> None:
@@ -124,6 +118,8 @@ class Orders:
                 maintenance = Maintenance(until_ns, order.by, order.words)
                 names = order.names or (order.name,)
                 self._bulks.append(_Bulk(names, maintenance, order.kind == "pause"))
+            case "lift":
+                self._ledger.mass.lift(order.name)
             case "silence":
                 self._silence(order, now_ns)
             case "unsilence":
@@ -199,19 +195,6 @@ class Orders:
         for slot in np.setdiff1d(np.array(labelled, np.int64), new).tolist():
             words = f"{self._registry.names[slot]} was enrolled again, with other labels"
             self._ledger.record_node(Event.LABELLED, slot, now_ns, words)
-
-        for slot, order in zip(slots.tolist(), orders, strict=True):
-            if slot >= 0 and order.job is not None:
-                self._declare(slot, order.job, now_ns)
-
-    def _declare(self, slot: int, plan: JobPlan, now_ns: int) -> None:
-        if self._membership.status[slot] == Status.LEFT:
-            # From now on it is expected again.
-            slots = np.array([slot])
-            self._membership.place(slots, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=NEVER)
-        if self._jobs.declare(slot, plan, now_ns):
-            name = self._registry.names[slot]
-            self._ledger.record_node(Event.JOB, slot, now_ns, f"{name} is a job: {said(plan)}")
 
     def _pause(self, slots: IntArray, maintenance: Maintenance, now_ns: int) -> None:
         already = slots[self._membership.status[slots] == Status.PAUSED]
@@ -299,7 +282,6 @@ class Orders:
         )
         self._detector.forget(np.array([slot]))
         self._upkeep.forget(slot)
-        self._jobs.drop(slot)
         self._registry.forget(slot)
         words = f"{name} was removed on request"
         for settled in self._outbox.withdraw(name, words) + self._outbox.drop_held(name, words):

@@ -7,6 +7,8 @@
 The promise: nothing runs before its decision is on disk; what was decided and has no final
 outcome on disk runs again after a crash, under the same key; what succeeded never runs again.
 A driver that can tell that a key was already done says so instead of doing it twice.
+Destructive actions pass a gate last: shut while a guard says so, and no more than so many a minute
+in the whole fleet, in the order in which they became ready.
 Not here: the deeds (`actions/`) and why they were decided (`core.policy`).
 """
 
@@ -14,11 +16,15 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 from beatward.core.entry import ActionRecord
-from beatward.core.instants import NEVER
+from beatward.core.instants import MILLISECOND, MINUTE, NEVER
 from beatward.core.policy import ActionSettings
+
+# How often it is tried again whether the guarded may go; nobody waits for it more urgently.
+GATE_SPACING_NS = 100 * MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +66,47 @@ class Settled:
     again_in_ns: int | None = None
 
 
+class Gate(Protocol):
+    """Who says whether a destructive action may be done; see `core.mass.MassGuard`."""
+
+    def zone_of(self, node: str) -> int:
+        """Return the number of the zone that a node is in."""
+
+    def may_act(self, zone: int, ready_ns: int, now_ns: int) -> bool:
+        """Tell whether an action in a zone that became ready at an instant may be done now."""
+
+
+class Rate:
+    """So many a minute: a bucket that holds a minute's worth, filled evenly.
+
+    Kept as one instant, the one at which the bucket will be full again (the generic cell rate
+    algorithm, ITU-T I.371): in any stretch of t minutes at most `per_minute` * (1 + t) are taken.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self._spacing_ns = MINUTE // per_minute
+        self._depth_ns = (per_minute - 1) * self._spacing_ns
+        self._full_ns = -MINUTE
+
+    def next_ns(self, now_ns: int) -> int:
+        """Return when the next may be taken; `now_ns` or earlier: at once."""
+        return max(self._full_ns, now_ns) - self._depth_ns
+
+    def take(self, now_ns: int) -> bool:
+        """Take one, if there is one."""
+        if self.next_ns(now_ns) > now_ns:
+            return False
+        self._full_ns = max(self._full_ns, now_ns) + self._spacing_ns
+        return True
+
+
 @dataclass(slots=True)
 class _Waiting:
     record: ActionRecord
     running: bool = False
     held: bool = False
+    ready_ns: int = 0
+    guarded: bool = False
 
 
 class Outbox:
@@ -75,8 +117,16 @@ class Outbox:
     of a queue whose action has ended meanwhile is skipped when it comes up.
     """
 
-    def __init__(self, settings: Mapping[str, ActionSettings]) -> None:
+    def __init__(
+        self, settings: Mapping[str, ActionSettings], *, gate: Gate, per_minute: int
+    ) -> None:
         self._settings = settings
+        self._gate = gate
+        self._rate = Rate(per_minute)
+        self._guarded: dict[int, deque[tuple[int, str]]] = {}  # zone -> (order, key)
+        self._ready: list[str] = []  # whose time has come, and no gate is in the way
+        self._try_ns = 0
+        self.guarded_count = 0
         self._waiting: dict[str, _Waiting] = {}
         self._unwritten: deque[tuple[int, int, str]] = deque()  # (sequence, not_before_ns, key)
         self._timed: list[tuple[int, int, str]] = []  # (not_before_ns, order, key), a heap
@@ -90,9 +140,31 @@ class Outbox:
         return len(self._waiting)
 
     def counts(self) -> dict[str, int]:
-        """Return how many actions wait, are running, and are held by a silence."""
-        waiting = len(self._waiting) - self._running_count - self._held_count
-        return {"waiting": waiting, "running": self._running_count, "held": self._held_count}
+        """Return how many actions wait, are running, are held by a silence, and by a guard."""
+        others = self._running_count + self._held_count + self.guarded_count
+        return {
+            "waiting": len(self._waiting) - others,
+            "running": self._running_count,
+            "held": self._held_count,
+            "guarded": self.guarded_count,
+        }
+
+    def guarded_nodes(self, count_max: int) -> dict[str, tuple[str, ...]]:
+        """Return the names of actions that a guard or the rate holds back, by node, of the first
+        so many.
+        """
+        keys = (key for zone in self._guarded.values() for _, key in zone)
+        found: dict[str, tuple[str, ...]] = {}
+        for key in islice(keys, count_max):
+            if key in self._waiting:
+                record = self._waiting[key].record
+                found[record.node] = (*found.get(record.node, ()), record.name)
+        return found
+
+    def destroys(self, name: str) -> bool:
+        """Tell whether an action has to pass the gate."""
+        settings = self._settings.get(name)
+        return settings is not None and settings.destructive
 
     def settings(self, name: str) -> ActionSettings | None:
         """Return the settings of an action, or None when they no longer name it."""
@@ -103,7 +175,7 @@ class Outbox:
 
         sequence  not below that of the call before
         """
-        self._keep(_Waiting(record))
+        self._keep(_Waiting(record, ready_ns=not_before_ns))
         self._unwritten.append((sequence, not_before_ns, record.key))
 
     def hold(self, record: ActionRecord) -> None:
@@ -124,21 +196,66 @@ class Outbox:
         """Let a held action run once the journal holds `sequence`."""
         waiting = self._waiting[key]
         self._unhold(waiting)
+        waiting.ready_ns = now_ns
         self._unwritten.append((sequence, now_ns, key))
 
     def release(self, journaled: int, now_ns: int) -> tuple[Action, ...]:
         """Return the actions that may run now, in the order they were decided; each once."""
+        self.take_ready(journaled, now_ns)
+        ready, self._ready = self._ready, []
+        keys = [key for key in ready if key in self._waiting]
+        if self.guarded_count and now_ns >= self._try_ns:
+            keys += self._pass_gate(now_ns)
+        return tuple(self._begin(key) for key in keys)
+
+    def take_ready(self, journaled: int, now_ns: int) -> None:
+        """Find whose time has come, and bring the destructive before the gate."""
         self._take_receipts(journaled)
-        released = []
         while self._timed and self._timed[0][0] <= now_ns:
-            _, _, key = heappop(self._timed)
+            _, order, key = heappop(self._timed)
             waiting = self._waiting.get(key)
             if waiting is None:
                 continue
-            waiting.running = True
-            self._running_count += 1
-            released.append(_action(waiting.record))
-        return tuple(released)
+            if not self.destroys(waiting.record.name):
+                self._ready.append(key)
+                continue
+            waiting.guarded = True
+            self.guarded_count += 1
+            zone = self._gate.zone_of(waiting.record.node)
+            self._guarded.setdefault(zone, deque()).append((order, key))
+            self._try_ns = now_ns
+
+    def _begin(self, key: str) -> Action:
+        waiting = self._waiting[key]
+        waiting.running = True
+        self._running_count += 1
+        return _action(waiting.record)
+
+    def _pass_gate(self, now_ns: int) -> list[str]:
+        """Return what may run of the guarded, in order, as far as the rate goes."""
+        passed: list[str] = []
+        while (zone := self._next_zone(now_ns)) is not None and self._rate.take(now_ns):
+            _, key = self._guarded[zone].popleft()
+            self._waiting[key].guarded = False
+            self.guarded_count -= 1
+            passed.append(key)
+        self._try_ns = now_ns + GATE_SPACING_NS
+        return passed
+
+    def _next_zone(self, now_ns: int) -> int | None:
+        """Return the zone of the first guarded action whose zone is not held back."""
+        first: tuple[int, int] | None = None
+        for zone, queue in list(self._guarded.items()):
+            while queue and queue[0][1] not in self._waiting:
+                queue.popleft()  # withdrawn meanwhile
+            if not queue:
+                del self._guarded[zone]
+                continue
+            order, key = queue[0]
+            is_first = first is None or order < first[0]
+            if is_first and self._gate.may_act(zone, self._waiting[key].ready_ns, now_ns):
+                first = order, zone
+        return None if first is None else first[1]
 
     def settle(self, outcome: Outcome, now_ns: int) -> Settled | None:
         """Take the outcome of an attempt; None for one that is not waited for."""
@@ -186,7 +303,8 @@ class Outbox:
     def next_ns(self, journaled: int) -> int:
         """Return when the next waiting action may run, or NEVER; may be early, never late."""
         self._take_receipts(journaled)
-        return self._timed[0][0] if self._timed else NEVER
+        timed_ns = self._timed[0][0] if self._timed else NEVER
+        return min(timed_ns, self._try_ns) if self.guarded_count else timed_ns
 
     def _take_receipts(self, journaled: int) -> None:
         while self._unwritten and self._unwritten[0][0] <= journaled:
@@ -215,6 +333,7 @@ class Outbox:
     def _end(self, key: str, state: str, outcome: str, message: str) -> Settled:
         waiting = self._waiting.pop(key)
         self._running_count -= waiting.running
+        self.guarded_count -= waiting.guarded
         if waiting.held:
             self._unhold(waiting)
         record = waiting.record

@@ -32,6 +32,7 @@ _CAPACITY_LARGE = 1 << 22
 NO_VIA = 255  # never heard
 # How many forgotten nodes are remembered, for at most 16 MB; see `Registry.forget`.
 PAST_MAX = 65_536
+ZONES_MAX = 65_536
 
 # The words of a record that hold several fields at once, see `core.intake.RECORD`.
 _CONDITION = np.dtype([("status", "u1"), ("flags", "u1"), ("cpu", "<u2")])
@@ -50,6 +51,9 @@ class Registry:
         self.capacity = capacity = _CAPACITY_MIN
         self.count = 0  # slots ever used; free ones lie below it
         self.labels: dict[int, Mapping[str, str]] = {}
+        # The label `zone` as a number, because guards count by it; 0 for nodes without one.
+        self.zones: list[str] = [""]
+        self._zone_numbers: dict[str, int] = {"": 0}
         self._index = SlotIndex()
         self._free: list[int] = []
         self._past: dict[int, tuple[int, int, bool]] = {}
@@ -60,6 +64,7 @@ class Registry:
         self.interval_ms = np.zeros(capacity, np.uint32)
         self.heard_ns = np.zeros(capacity, np.int64)
         self.via = np.zeros(capacity, np.uint8)
+        self.zone = np.zeros(capacity, np.uint16)
         self.condition = np.zeros(capacity, "<u4")
         self.gauges = np.zeros(capacity, "<u4")
         # What `pace` asks of a node and takes it for; zero where nobody is asked.
@@ -155,6 +160,21 @@ class Registry:
         is_new[fresh] = True
         return slots, is_new
 
+    def label(self, slot: int, labels: Mapping[str, str]) -> None:
+        """Put labels in the place of those that a node has."""
+        self.labels[slot] = dict(labels)
+        self.pace_class[slot] = 0
+        zone = labels.get("zone", "")
+        number = self._zone_numbers.get(zone)
+        if number is None:
+            # Beyond so many, zones are hardly zones: the fleet's guard watches over those nodes.
+            number = len(self.zones) if len(self.zones) < ZONES_MAX else 0
+            if number:
+                self.zones.append(zone)
+                self._zone_numbers[zone] = number
+        if self.zone[slot] != number:
+            self.zone[slot] = number
+
     def enrol_new(self, names: Sequence[str], nodes: NodeArray) -> IntArray:
         """Give slots (k,) to names that have none, all different, whose identities are `nodes`."""
         slots = self._take_slots(len(names))
@@ -171,11 +191,6 @@ class Registry:
             self._remember(slots.tolist())
         return slots
 
-    def label(self, slot: int, labels: Mapping[str, str]) -> None:
-        """Put labels in the place of those that a node has."""
-        self.labels[slot] = dict(labels)
-        self.pace_class[slot] = 0
-
     def forget(self, slot: int) -> None:
         """Free a slot; its key opens nothing until the name is enrolled again.
 
@@ -191,6 +206,8 @@ class Registry:
         if len(self._past) > self._past_max:
             del self._past[next(iter(self._past))]
         self.labels.pop(slot, None)
+        if self.zone[slot]:
+            self.zone[slot] = 0
         self._text_size[slot] = 0
         self.node[slot] = 0
         self.secret[slot] = 0

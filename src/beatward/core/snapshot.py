@@ -30,6 +30,7 @@ class Snapshot:
     wall_offset_ns   add it to an instant to get nanoseconds since 1970 UTC
     counters   what was counted since the session began; `rejects` by reason
     pace       None where nobody is asked for another interval
+    guarded    names of destructive actions that wait at the gate, by node; not of very many
     """
 
     rooms: Rooms
@@ -42,6 +43,7 @@ class Snapshot:
     counters: Mapping[str, int]
     rejects: Mapping[str, int]
     outbox: Mapping[str, int]
+    guarded: Mapping[str, tuple[str, ...]]
     pace: PaceReport | None = None
 
     @property
@@ -85,7 +87,9 @@ class Snapshot:
     def explain(self, row: int) -> tuple[str, dict[str, Any]]:
         """Return the sentence and the numbers behind a row's status, as of this snapshot."""
         (facts,) = gather(self.rooms, np.array([row]), self.taken_ns)
-        return sentence(facts), numbers(facts)
+        guarded = self.guarded.get(facts.node, ())
+        words = f"; waiting: {', '.join(guarded)}" if guarded else ""
+        return sentence(facts) + words, {**numbers(facts), "actions_guarded": list(guarded)}
 
 
 def freeze(rooms: Rooms) -> Rooms:
@@ -102,7 +106,7 @@ def freeze(rooms: Rooms) -> Rooms:
         rooms.started_ns,
         rooms.drops,
         _cut(rooms.upkeep, count),
-        rooms.jobs.copy(),
+        rooms.holds,
     )
 
 

@@ -3,9 +3,9 @@
 from beatward import config
 from beatward.core.detect import DetectorSettings
 from beatward.core.guard import GuardSettings
+from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
 from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.policy import ActionSettings, Rule
 
@@ -31,7 +31,6 @@ def core_settings(settings: config.Settings) -> Settings:
             gain=detector.gain,
             delay_weight=detector.delay_weight,
             deviation_weight=detector.deviation_weight,
-            grace_ns=detector.grace,
         ),
         membership=MembershipSettings(
             window_ns=settings.probe.window,
@@ -45,6 +44,14 @@ def core_settings(settings: config.Settings) -> Settings:
             weights=read_weights(list((settings.pace.weights or {}).items())),
         ),
         guard=GuardSettings(pause_limit_ns=settings.monitor.pause_limit),
+        mass=MassSettings(
+            fleet_share=settings.guard.fleet,
+            zone_share=settings.guard.zone,
+            count_min=settings.guard.count,
+            window_ns=settings.guard.window,
+            lift_share=settings.guard.lift,
+        ),
+        actions_per_minute=settings.guard.actions_per_minute,
         start_grace_ns=settings.monitor.start_grace,
         rules=tuple(
             Rule(statuses=rule.on, actions=rule.actions, nodes=rule.nodes) for rule in settings.rule
@@ -53,17 +60,14 @@ def core_settings(settings: config.Settings) -> Settings:
     )
 
 
-def job_orders(settings: config.Settings) -> list[Order]:
-    """Return the orders that declare the jobs of a settings file."""
-    return [Order("join", job.name, job=job.plan()) for job in settings.job]
-
-
 def _action(name: str, action: config.ActionSettings) -> ActionSettings:
+    touches = action.kind != "webhook"
     return ActionSettings(
         name=name,
         kind=action.kind,
         attempts_max=action.attempts,
         retry_ns=action.retry,
         retry_max_ns=action.retry_max,
-        revives=action.kind != "webhook" if action.revives is None else action.revives,
+        revives=touches if action.revives is None else action.revives,
+        destructive=touches if action.destructive is None else action.destructive,
     )

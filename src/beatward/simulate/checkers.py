@@ -3,7 +3,8 @@
 Safety    every transition is in the table and starts from the status before; journal numbers have
           no gap; after a restart the statuses are what the disk says; good and bad news have a
           source that really spoke; no verdict against the evidence (`verdicts`); no deed before
-          its decision is on disk, none after its end is (`deeds`).
+          its decision is on disk, none after its end is (`deeds`); no destructive deed while many
+          are held back, none too fast, no verdict by who hears nobody (`holds`).
 Liveness  a node silent for longer than promised is found; after heal every living node ends ALIVE,
           every dead one DEAD or LEFT, and no action is left without a final outcome.
 
@@ -24,6 +25,7 @@ from beatward.core.protocol.record import Kind as Word
 from beatward.core.protocol.record import exit_code_field, exit_code_from_field
 
 from .deeds import Deeds
+from .holds import Holds
 from .truth import NodeTruth, Trouble
 from .verdicts import Verdicts, kind_of
 
@@ -69,6 +71,7 @@ class Checkers:
         self.statuses: dict[str, str] = {}  # what the monitor said last, also if not yet on disk
         self.verdicts = Verdicts(self)
         self.deeds = Deeds(self)
+        self.holds = Holds(self)
         self._durable: dict[str, str] = {}
         self._written = 0
         self._submitted = 0
@@ -108,6 +111,7 @@ class Checkers:
         self._waiting.clear()
         self._compare_live(monitor)
         self.verdicts.started()
+        self.holds.started()
 
     def submitted(self, entries: Sequence[Entry]) -> None:
         """Check the entries of one turn."""
@@ -128,6 +132,7 @@ class Checkers:
             if entry.status == "new":
                 self._new_ns[str(entry.node)] = self.now_ns
             self.verdicts.heed(entry)
+            self.holds.heed(entry)
 
     def written(self, entries: Sequence[Entry]) -> None:
         """Check that the disk gets every entry once and in order."""
@@ -146,6 +151,7 @@ class Checkers:
     def begun(self, action: Action) -> None:
         """Check an attempt as it begins."""
         self.deeds.begun(action)
+        self.holds.begun(action)
 
     def done(self, action: Action) -> None:
         """Check a deed at the instant it is done."""
@@ -238,7 +244,7 @@ class Checkers:
     def _audit(self) -> None:
         """Look whether every silent node is found within what was promised."""
         self.world.agenda.after(_AUDIT_NS, self._audit)
-        if self.world.monitor.is_away:
+        if self.world.monitor.is_away or self.holds.is_cut_off:
             return
         for name, truth in self.world.truths.items():
             status = self.statuses.get(name)

@@ -5,10 +5,12 @@ Two runs with the same scenario are the same, bit for bit. Not here: what happen
 
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.guard import GuardSettings
 from beatward.core.instants import HOUR, MICROSECOND, MILLISECOND, MINUTE, SECOND
+from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Settings
 from beatward.core.policy import ActionSettings, Rule
@@ -33,6 +35,7 @@ class Scenario:
 
     nodes            the numbers of those that exist; all draws are made for the others as well
     intervals_ns     one a number
+    zones_count      they are divided among so many
     links            one a number; None: its link has the plain weather
     kinds            of fault that may come
     buffer           datagrams that wait in the monitor's kernel at most
@@ -44,6 +47,7 @@ class Scenario:
     settings: Settings
     nodes: tuple[int, ...]
     intervals_ns: tuple[int, ...]
+    zones_count: int
     links: tuple[Link | None, ...] = field(compare=False)
     weather: Weather
     tick_ns: int
@@ -95,6 +99,7 @@ def draw(
         settings=settings,
         nodes=tuple(sorted(nodes)),
         intervals_ns=intervals_ns,
+        zones_count=split(seed, "zones").randint(1, 4),
         links=links,
         weather=weather,
         tick_ns=chosen_ns(rng, 0.005, 0.005, 0.010, 0.020),
@@ -124,6 +129,8 @@ def settle_ns(settings: Settings, interval_ns: int) -> int:
     """
     found_ns = settings.start_grace_ns + suspected_within_ns(settings.detector, interval_ns)
     found_ns += 2 * settings.membership.window_ns
+    # What was held back follows at its rate; some twenty nodes may be down for good.
+    found_ns += settings.mass.window_ns + 20 * MINUTE // settings.actions_per_minute
     return found_ns + 25 * SECOND + (7 + settings.membership.recovery_heartbeats) * interval_ns
 
 
@@ -188,7 +195,9 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
     window_ns = spacing_ns * rng.randint(4, 10)
     actions = {
         "notify": ActionSettings("notify", "webhook", 50, SECOND // 2, 4 * SECOND),
-        "revive": ActionSettings("revive", "exec", 5, SECOND, 4 * SECOND, revives=True),
+        "revive": ActionSettings(
+            "revive", "exec", 5, SECOND, 4 * SECOND, revives=True, destructive=True
+        ),
         "greet": ActionSettings("greet", "webhook", 3, SECOND // 4, SECOND),
     }
     rules = (
@@ -203,7 +212,20 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
         start_grace_ns=chosen_ns(rng, 3, 5, 10),
         rules=rules,
         actions=actions,
+        **_draw_guards(seed),
     )
+
+
+def _draw_guards(seed: int) -> dict[str, Any]:
+    rng = split(seed, "guards")
+    return {
+        "mass": MassSettings(
+            fleet_share=rng.choice((0.15, 0.3, 0.6)),
+            window_ns=chosen_ns(rng, 4, 8),
+            lift_share=rng.choice((0.5, 0.8)),
+        ),
+        "actions_per_minute": rng.choice((120, 600)),
+    }
 
 
 def _draw_detector(seed: int, weather: Weather) -> DetectorSettings:

@@ -70,7 +70,7 @@ class Verdicts:
     def heed(self, entry: Entry) -> None:
         """Note windows that open."""
         at_ns = self._true_ns(entry)
-        if entry.event == Event.GUARD and entry.cause == "own_pause":
+        if entry.event == Event.GUARD and entry.cause in ("own_pause", "cut_off_over"):
             for name in self._opened_ns:
                 self._opened_ns[name] = at_ns
         elif entry.event == Event.TRANSITION and entry.cause == "overdue":
@@ -112,13 +112,17 @@ class Verdicts:
 
         A new node and a restarted monitor give a start grace; a pause of the monitor begins every
         deadline anew, and the grace of those it has not heard yet. Drops of its own kernel give
-        every deadline and every window so many times more.
+        every deadline and every window so many times more. A verdict also waits for one other
+        voice, until the slowest should have spoken, and for the end of what the monitor takes for
+        a cut of its own.
         """
         settings = self._world.scenario.settings
         grace_ns = max(settings.start_grace_ns, 2 * truth.interval_ns)
-        again_ns = max(self.bound_ns(truth), grace_ns + self._rest_ns())
+        proof_ns = max(self.timeout_ns(other) for other in self._world.truths.values())
+        again_ns = max(self.bound_ns(truth), grace_ns + self._rest_ns()) + proof_ns
         due_ns = since_ns + again_ns
-        for span in self._world.monitor.history.spans:
+        spans = (*self._world.monitor.history.spans, *self._checkers.holds.cuts)
+        for span in sorted(spans, key=lambda span: span.begin_ns):
             if span.end_ns <= since_ns:
                 continue
             # A crash counts also after the verdict: what was not yet on disk is lost with it.
@@ -168,6 +172,7 @@ class Verdicts:
         troubles = truth.history.within(begin_ns, at_ns)
         swallowed = self._was_swallowed(truth, begin_ns, at_ns)
         swallowed |= self._dropped_between(begin_ns, at_ns)
+        self._checkers.holds.check_verdict(truth, opened_ns)
         if self._check_evidence(truth, opened_ns, at_ns, well=not troubles):
             return
         if troubles or swallowed:

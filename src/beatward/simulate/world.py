@@ -32,6 +32,7 @@ from .truth import NodeTruth, Trouble
 _YEAR_2026_NS = 1_767_225_600 * SECOND
 _HTTP_DELAY_NS = 10 * MILLISECOND
 _HTTP_TIMEOUT_NS = 2 * SECOND
+_LIFT_SPACING_NS = 3 * SECOND
 _FREEZE_PLACES = ("between", "between", "reading", "judging")
 _BOTH = (Trouble.CUT_UP, Trouble.CUT_DOWN)
 _OUTAGES = (_BOTH, _BOTH, _BOTH, (Trouble.CUT_UP,), (Trouble.CUT_DOWN,))
@@ -84,6 +85,11 @@ class World:
         """Every entry that reached a disk, in order; lost disks first."""
         lost = [entry for entries in self._lost_stores for entry in entries]
         return lost + list(self.monitor.store.memory.entries)
+
+    def zone(self, name: str) -> str:
+        """Return the zone that a node is in."""
+        number = int(name.rpartition("-")[2])
+        return f"zone-{number % self.scenario.zones_count}"
 
     def play(self) -> None:
         """Let it all happen."""
@@ -146,7 +152,7 @@ class World:
         truth = node.truth.history
         name = node.settings.name
         cut = truth.has(Trouble.CUT_UP) or truth.has(Trouble.CUT_DOWN)
-        if cut or not self.monitor.order(Order("join", name)):
+        if cut or not self.monitor.order(Order("join", name, {"zone": self.zone(name)})):
             self.agenda.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
             return
         wait_ns = exponential_ns(self.network.to_monitor[name].rng, _HTTP_DELAY_NS)
@@ -328,10 +334,16 @@ class World:
         self.monitor.start()
         for node in self.nodes.values():
             self._heal_node(node, now_ns)
+        self.agenda.after(_LIFT_SPACING_NS, self._lift)
         # A pause that was resumed may have come back with a restart of the monitor.
         for name in self._by_name:
             for wait_ns in (0, 10 * SECOND):
                 self.agenda.after(wait_ns, self._resume, name)
+
+    def _lift(self) -> None:
+        """Say as an operator does that what is held back may go on: all is known to be well."""
+        self.monitor.order(Order("lift"))
+        self.agenda.after(_LIFT_SPACING_NS, self._lift)
 
     def _heal_node(self, node: Node, now_ns: int) -> None:
         name = node.settings.name

@@ -19,6 +19,7 @@ from beatward.web import (
     agents,
     enrolment,
     events,
+    guards,
     health,
     heartbeat,
     metrics,
@@ -108,7 +109,7 @@ def create_router() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    for room in (health, nodes, upkeep, events, enrolment, agents, metrics, pages):
+    for room in (health, guards, nodes, upkeep, events, enrolment, agents, metrics, pages):
         app.include_router(room.router)
     describe(app)
     return app

@@ -20,6 +20,7 @@ from beatward.store.rows import timestamp
 from beatward.web import shapes
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend
+from beatward.web.guards import hold_objects
 from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 from beatward.web.upkeep import said_object
@@ -101,6 +102,10 @@ def show_status(backend: Served) -> Response:
     offset_ns = snapshot.wall_offset_ns
     started_ns, pauses = snapshot.rooms.started_ns, snapshot.rooms.pauses
     running_ns = snapshot.taken_ns - started_ns
+    health, guards = health_object(backend), hold_objects(snapshot)
+    if guards:
+        health["reasons"] = [hold["sentence"] for hold in guards] + health["reasons"]
+        health["status"] = "degraded" if health["status"] == "ok" else health["status"]
     body = {
         "name": backend.identity.name,
         "version": __version__,
@@ -110,7 +115,7 @@ def show_status(backend: Served) -> Response:
         "started": timestamp(started_ns + offset_ns),
         "running_ns": running_ns,
         "running": format_duration(running_ns),
-        "health": health_object(backend),
+        "health": health,
         "nodes": status_counts(snapshot),
         "counters": dict(snapshot.counters),
         "rejects": dict(snapshot.rejects),
@@ -120,6 +125,7 @@ def show_status(backend: Served) -> Response:
             "last_length_ns": pauses.last_length_ns,
             "longest_ns": pauses.longest_ns,
         },
+        "guards": guards,
         "actions": dict(snapshot.outbox),
         "said": said_object(snapshot),
         "last_event": backend.events.last_sequence(),

@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from beatward import __version__
 from beatward.core.instants import SECOND
+from beatward.core.mass import CAUSES
 from beatward.core.membership import Status
 from beatward.core.snapshot import Snapshot
 from beatward.web.access import Served, may_read
@@ -106,6 +107,21 @@ def _fleet(snapshot: Snapshot) -> Iterator[Metric]:
     for state, count in snapshot.outbox.items():
         actions.add_metric([state], count)
     yield actions
+    yield from _guards(snapshot)
+
+
+def _guards(snapshot: Snapshot) -> Iterator[Metric]:
+    """Yield what mass failures hold back; a cause without one is 0, so that alarms can watch it."""
+    holds = GaugeMetricFamily(
+        "beatward_guard_holds", "Mass failures that hold back actions.", labels=["cause"]
+    )
+    dark = GaugeMetricFamily("beatward_guard_dark_nodes", "Nodes in them.", labels=["cause"])
+    for cause in CAUSES:
+        mine = [hold for hold in snapshot.rooms.holds if hold.cause == cause]
+        holds.add_metric([cause], len(mine))
+        dark.add_metric([cause], sum(hold.dark for hold in mine))
+    yield holds
+    yield dark
 
 
 def _said(snapshot: Snapshot) -> Iterator[Metric]:

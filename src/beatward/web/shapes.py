@@ -296,6 +296,38 @@ class Said(_Shape):
     silences: list[Silence] = Field(description="The next to end first.")
 
 
+class Hold(_Shape):
+    """Destructive actions of a zone or of the fleet are held back."""
+
+    cause: str = Field(description="`mass_failure`, or `cut_off` when it seems to be the monitor.")
+    zone: str | None = Field(description="The zone; null for the whole fleet.")
+    since: str | None = Field(description=f"When it began. {_AT}")
+    since_ns: int = Field(description="How long ago that was, nanoseconds.")
+    for_: str = Field(alias="for", description="The same for people.")
+    dark: int = Field(description="How many nodes are dark.")
+    total: int = Field(description="Of so many that should be heard.")
+    sentence: str = Field(description="The reason in one sentence.")
+
+
+class Guard(_Shape):
+    """What is held back, and why."""
+
+    at: str = Field(description=f"The instant of the snapshot. {_AT}")
+    holds: list[Hold] = Field(description="Mass failures that hold back destructive actions.")
+    guarded: int = Field(description="How many actions wait, held by these or by the rate.")
+    nodes: dict[str, list[str]] = Field(
+        description="Names of waiting actions by node, of the first 1,000."
+    )
+
+
+class LiftBody(_Shape):
+    """Where held actions may go on."""
+
+    zone: str | None = Field(
+        default=None, max_length=256, description="Only in this zone; without it everywhere."
+    )
+
+
 class Status(_Shape):
     """The monitor and its fleet on one screen."""
 
@@ -315,7 +347,10 @@ class Status(_Shape):
     counters: dict[str, int] = Field(description="What has come in since the start.")
     rejects: dict[str, int] = Field(description="Records that changed nothing, by reason.")
     pauses: PauseCounts = Field(description="The monitor's own pauses.")
-    actions: dict[str, int] = Field(description="Actions that wait, run, or are held by silences.")
+    guards: list[Hold] = Field(description="Mass failures that hold back destructive actions.")
+    actions: dict[str, int] = Field(
+        description="Actions that wait, run, or are held back by silences or guards."
+    )
     said: Said = Field(description="What people have said of nodes.")
     last_event: int = Field(description="The id of the newest event in the journal.")
 
@@ -356,6 +391,13 @@ class OrderedMany(_Shape):
     ordered: str = Field(description="`pause` or `resume`.")
     count: int = Field(description="How many nodes are meant.")
     until: str | None = Field(description=f"The planned end, if there is one. {_AT}")
+
+
+class OrderedLift(_Shape):
+    """The order is on its way."""
+
+    ordered: str = Field(description="`lift`.")
+    zone: str | None = Field(description="Only in this zone; null for everywhere.")
 
 
 class OrderedSilence(_Shape):

@@ -8,7 +8,6 @@ in the sweep. Not here: what happens after the deadline (`core.membership`).
 from beatward.core.detect.adaptive import Adaptive
 from beatward.core.detect.base import Detector, DetectorSettings
 from beatward.core.detect.bertier import Bertier
-from beatward.core.detect.calendar import Calendar
 from beatward.core.detect.chen import Chen
 from beatward.core.detect.fixed import Fixed
 from beatward.core.detect.histogram import Histogram
@@ -19,7 +18,6 @@ from beatward.core.detect.two_window import TwoWindow
 DETECTORS: dict[str, type[Detector]] = {
     "adaptive": Adaptive,
     "bertier": Bertier,
-    "calendar": Calendar,
     "chen": Chen,
     "fixed": Fixed,
     "histogram": Histogram,
@@ -32,7 +30,6 @@ __all__ = [
     "DETECTORS",
     "Adaptive",
     "Bertier",
-    "Calendar",
     "Chen",
     "Detector",
     "DetectorSettings",

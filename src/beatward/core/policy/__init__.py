@@ -4,8 +4,10 @@ A rule is a row of the settings, never code. Not here: when an action may run (`
 how (`actions/`).
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class ActionSettings:
     attempts_max  how often it is tried in all before it counts as failed
     retry_ns      wait before the second attempt; doubles up to retry_max_ns
     revives       whether it repairs the node, and so is withdrawn once the node is back
+    destructive   whether it interferes with the node: guards hold it back, and its rate is limited
     """
 
     name: str
@@ -24,6 +27,7 @@ class ActionSettings:
     retry_ns: int = 1_000_000_000
     retry_max_ns: int = 300_000_000_000
     revives: bool = False
+    destructive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,22 @@ def decide(rules: tuple[Rule, ...], node: str, status: str) -> tuple[str, ...]:
         name
         for rule in rules
         if status in rule.statuses and fnmatchcase(node, rule.nodes)
+        for name in rule.actions
+    )
+    return tuple(dict.fromkeys(names))
+
+
+def decide_for_many(
+    rules: tuple[Rule, ...], nodes: Sequence[str], statuses: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the names of the actions that any of these nodes would call for in any of these
+    statuses, each once.
+    """
+    names = (
+        name
+        for rule in rules
+        if not set(rule.statuses).isdisjoint(statuses)
+        and any(map(re.compile(translate(rule.nodes)).match, nodes))
         for name in rule.actions
     )
     return tuple(dict.fromkeys(names))
