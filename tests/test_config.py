@@ -64,6 +64,24 @@ WRONG = [
     ("[action.a]\nkind = 'webhook'", "action.a", "webhook", "url with kind = webhook"),
     ("[action.a]\nkind = 'exec'\nurl = 'http://x'", "action.a", "exec", "no url"),
     ("[action.a]\nkind = 'webhook'\nurl = 'ftp://x'", "action.a", "ftp://x", "http://"),
+    *(
+        (f"[[job]]\nname = 'backup'\n{text}", "job.0", found, expected)
+        for text, found, expected in (
+            ("", "backup", "either schedule"),
+            ("schedule = '0 3 * * *'\nevery = '1h'", "0 3 * * *", "either schedule"),
+            ("schedule = '0 3 * *'", "0 3 * *", "has 4 fields; expected the five"),
+            ("schedule = '61 3 * * *'", "61 3 * * *", "bad minute"),
+            ("schedule = '0 3 31 2 *'", "0 3 31 2 *", "bad day-of-month"),
+            ("schedule = '0 3 * * *'\ntimezone = 'Berlin'", "Berlin", "'Berlin' is no time zone"),
+            ("schedule = '0 3 * * *'\ntimezone = '/etc'", "/etc", "'/etc' is no time zone"),
+            ("schedule = '0 3 * * *'\ntimezone = 'Europe'", "Europe", "'Europe' is no time zone"),
+            ("schedule = '0 3 * * *'\ntimezone = ''", "timezone", "'' is no time zone"),
+        )
+    ),
+    ("[[job]]\nname = 'a b'\nevery = '1h'", "job.0.name", "'a b'", "a node's name of letters"),
+    ("[[job]]\nname = 'a'\nevery = '0s'", "job.0.every", "'0s'", "greater than 0"),
+    ("[[job]]\nname = 'a'\nevery = '1h'\ngrace = '0s'", "job.0.grace", "'0s'", "greater than 0"),
+    (2 * "[[job]]\nname = 'a'\nevery = '1h'\n", "the file", "a", "a is there twice"),
     ("[nonsense]", "nonsense", "'nonsense'", "no such key"),
     ("[monitor", "the file", "table declaration", "valid TOML"),
 ]

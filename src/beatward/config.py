@@ -23,8 +23,11 @@ from pydantic import (
     model_validator,
 )
 
+from beatward.core.entry import JobPlan
 from beatward.core.instants import format_duration, parse_duration
+from beatward.core.protocol.keys import is_name
 from beatward.errors import ConfigError
+from beatward.timetable import Schedule
 
 PORT = 7227
 
@@ -59,6 +62,13 @@ def _check_address(text: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_check_address)]
+
+
+def _check_name(text: str) -> str:
+    if not is_name(text):
+        message = "a node's name of letters, digits and ._:@-, at most 128"
+        raise ValueError(message)
+    return text
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -128,6 +138,7 @@ _CHEN_READS = ("window", "margin", *_MARGIN_AUTO)
 DETECTOR_READS: dict[str, tuple[str, ...]] = {
     "adaptive": ("window_short", *_CHEN_READS),
     "bertier": ("window", "margin_min", "gain", "delay_weight", "deviation_weight"),
+    "calendar": ("grace",),
     "chen": _CHEN_READS,
     "fixed": ("timeout",),
     "histogram": ("late", "factor"),
@@ -173,11 +184,14 @@ class DetectorSettings(_Room):
     gain      bertier: weight of the newest heartbeat; more follows sooner and forgets sooner
     delay_weight, deviation_weight   bertier: how often the mean delay and the mean deviation are
               taken in the margin; more is fewer suspicions and a longer wait for the dead
+    grace     calendar: so much later than promised is still well, by default one interval; for a
+              fleet of nodes that report now and then. Jobs with a schedule have [[job]]
     """
 
     kind: Literal[
         "adaptive",
         "bertier",
+        "calendar",
         "chen",
         "fixed",
         "histogram",
@@ -200,6 +214,7 @@ class DetectorSettings(_Room):
     gain: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
     delay_weight: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
     deviation_weight: float = Field(default=4.0, gt=0, le=100, allow_inf_nan=False)
+    grace: Duration | None = None
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "DetectorSettings":
@@ -384,6 +399,46 @@ class RuleSettings(_Room):
     nodes: str = "*"
 
 
+class JobSettings(_Room):
+    """[[job]] a node that runs now and then: when it is due, and how long it may take.
+
+    name      of the node; `beatward token node NAME` prints its bare URL
+    schedule  when a run is due: five fields of cron, as in "0 3 * * *"
+    timezone  of the schedule, as in "Europe/Berlin"; clocks that change are cron's way
+    every     instead of a schedule: the next run is due so long after the last one ended
+    grace     so late a run may begin (or end, where nobody says when it begins); shorter tells of
+              a missed run sooner, longer forgives a busy host
+    max_run   so long a run may take; default: as grace, for a job that says when it begins and
+              then dies must not be waited for for ever
+    """
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    schedule: str | None = None
+    timezone: str = "UTC"
+    every: Duration | None = None
+    grace: Duration = "10m"  # type: ignore[assignment]
+    max_run: Duration | None = None
+
+    @model_validator(mode="after")
+    def _has_due_instants(self) -> "JobSettings":
+        if (self.schedule is None) == (self.every is None):
+            message = 'either schedule, as in "0 3 * * *", or every, as in "1h"'
+            raise ValueError(message)
+        if self.schedule is not None:
+            Schedule(self.schedule, self.timezone)
+        return self
+
+    def plan(self) -> JobPlan:
+        """Return it with its defaults taken."""
+        return JobPlan(
+            schedule=self.schedule or "",
+            timezone=self.timezone,
+            period_ns=self.every or 0,
+            grace_ns=self.grace,
+            run_ns=self.max_run or self.grace,
+        )
+
+
 class Settings(_Room):
     """The whole file."""
 
@@ -395,6 +450,16 @@ class Settings(_Room):
     guard: GuardSettings = GuardSettings()
     action: dict[str, ActionSettings] = Field(default_factory=dict)
     rule: tuple[RuleSettings, ...] = ()
+    job: tuple[JobSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_job_once(self) -> "Settings":
+        names = [job.name for job in self.job]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            message = f"each [[job]] once; {twice[0]} is there twice"
+            raise ValueError(message)
+        return self
 
     def data_folder(self) -> Path:
         """Return the folder for keys and journal."""

@@ -6,7 +6,7 @@ whose receipt has come back.
 """
 
 from beatward.core.monitor import Monitor
-from beatward.ports import Clock, Drivers, Inbox, Journal, Sender
+from beatward.ports import Clock, Drivers, Inbox, Journal, Sender, Timetable
 
 
 class Cycle:
@@ -21,6 +21,7 @@ class Cycle:
         journal: Journal,
         sender: Sender,
         drivers: Drivers,
+        timetable: Timetable,
     ) -> None:
         self.monitor = monitor
         self._clock = clock
@@ -28,6 +29,7 @@ class Cycle:
         self._journal = journal
         self._sender = sender
         self._drivers = drivers
+        self._timetable = timetable
 
     def turn(self) -> int:
         """Take one turn; return the instant at which the machine wants the next."""
@@ -40,4 +42,6 @@ class Cycle:
             self._sender.send(output.replies)
         if output.actions:
             self._drivers.submit(output.actions)
+        if output.plans:
+            self._timetable.submit(output.plans)
         return output.wake_ns

@@ -4,10 +4,10 @@ Production stands behind them in `server/`, the simulated world in `simulate/`; 
 only these. None of them blocks, and none raises for a fault of the outside world.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from beatward.core.entry import Entry, Recovered
+from beatward.core.entry import Entry, JobPlan, Recovered
 from beatward.core.intake import Replies
 from beatward.core.monitor import Inputs
 from beatward.core.outbox import Action
@@ -73,3 +73,10 @@ class Drivers(Protocol):
 
     def submit(self, actions: Sequence[Action]) -> None:
         """Begin journaled actions, at once; an action already running under its key is ignored."""
+
+
+class Timetable(Protocol):
+    """When jobs are due. `core.jobs.Dues` come back through the inbox, again and again."""
+
+    def submit(self, plans: Mapping[str, JobPlan | None]) -> None:
+        """Take schedules by the name of their job, in place of earlier ones; None: no more."""

@@ -23,7 +23,9 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bench n
 
 
 def test_every_detector_that_is_registered_has_a_knob():
-    assert frontier.KNOBS.keys() == DETECTORS.keys()
+    assert frontier.KNOBS.keys() | frontier.SAME.keys() == DETECTORS.keys()
+    assert not frontier.KNOBS.keys() & frontier.SAME.keys()
+    assert set(frontier.SAME.values()) <= frontier.KNOBS.keys()
 
 
 @pytest.mark.parametrize("kind", frontier.KNOBS)
@@ -250,7 +252,7 @@ def test_the_command_measures_everything_and_draws_it(tmp_path):
     report = json.loads(done.stdout)
     figures = report["figures"]
     assert figures["traces"].keys() == {"iid"}
-    assert figures["traces"]["iid"]["detectors"].keys() == DETECTORS.keys()
+    assert figures["traces"]["iid"]["detectors"].keys() == frontier.KNOBS.keys()
     assert {row["channel"] for row in figures["two_stage"]} == two_stage.CHANNELS.keys()
     assert figures["aims"]
     assert any("quick" in remark for remark in report["remarks"])

@@ -212,6 +212,7 @@ SETTINGS = [
     {"kind": "phi_exponential", "threshold": 100.0},
     {"kind": "histogram", "late_probability": 0.4, "factor": 1.0},
     {"kind": "fixed", "timeout_ns": 1},
+    {"kind": "calendar", "grace_ns": 300 * MILLISECOND},
 ]
 each_detector = pytest.mark.parametrize(
     "settings", SETTINGS, ids=lambda it: "-".join(map(str, it.values()))
@@ -388,7 +389,7 @@ def test_one_of_three_heartbeats_that_announce_a_longer_interval_is_enough(kind,
     assert detector.deadline_ns[0] > 57 * SECOND
 
 
-SCALED = {"margin_min_ns": 50, "margin_ns": 80, "timeout_ns": 1_700}
+SCALED = {"margin_min_ns": 50, "margin_ns": 80, "timeout_ns": 1_700, "grace_ns": 300}
 
 
 @each_detector

@@ -9,6 +9,7 @@ from beatward.core.detect import DetectorSettings
 from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Inputs, Settings
+from beatward.core.orders import Order
 from beatward.core.protocol.record import Health, Kind
 
 WINDOW = Settings().membership.window_ns
@@ -211,3 +212,22 @@ def test_nor_does_the_time_before_its_own_restart():
     later.walk(grace + WINDOW - 1, dropped=1)
     assert later.walk(grace + 2 * WINDOW - 1) == []
     assert later.walk(grace + 2 * WINDOW + 100 * MILLISECOND) == [("web-1", "dead", "silent")]
+
+
+@pytest.mark.parametrize("last_word", ["goodbye", "forget", "life"])
+def test_more_nodes_may_end_than_there_was_room_for_in_the_table_of_quality(last_word):
+    """Seeds 8 and 19: the seventeenth was counted in the table that had just been replaced."""
+    names = tuple(f"web-{i}" for i in range(40))
+    world = ByHand(nodes=names)
+    for i, name in enumerate(names):
+        world.step(i * MILLISECOND, said(name, sequence=0))
+        match last_word:
+            case "goodbye":
+                world.step(i * MILLISECOND, said(name, kind=Kind.GOODBYE, sequence=1))
+                assert world.status(name) == "left"
+            case "forget":
+                world.step(i * MILLISECOND, orders=(Order("forget", name),))
+            case "life":
+                world.step(i * MILLISECOND, said(name, sequence=0, incarnation=LIFE + 1))
+    known = 0 if last_word == "forget" else len(names)
+    assert len(list(world.snapshot().rows())) == known

@@ -38,7 +38,7 @@ EXPECTED = {
     ("goodbye", "new alive failing suspect recovering dead", "left"),
     ("pause", "new alive failing suspect recovering dead left", "paused"),
     ("resume", "paused", "new"),
-    ("ill", "alive", "failing"),
+    ("ill", "alive recovering", "failing"),
     ("well", "failing", "alive"),
     ("steady", "recovering", "alive"),
 }

@@ -49,7 +49,15 @@ def doors():
 def wheel_of(doors):
     machine = Monitor(Settings(), master=MASTER, session=SESSION)
     machine.restore(Recovered(), doors.now_ns())
-    cycle = Cycle(machine, clock=doors, inbox=doors, journal=doors, sender=doors, drivers=doors)
+    cycle = Cycle(
+        machine,
+        clock=doors,
+        inbox=doors,
+        journal=doors,
+        sender=doors,
+        drivers=doors,
+        timetable=doors,
+    )
     failures = []
     made = wheel.Wheel(
         cycle,

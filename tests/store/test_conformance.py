@@ -7,6 +7,8 @@ from beatward.core.entry import (
     ActionRecord,
     Entry,
     Event,
+    JobPlan,
+    JobRecord,
     Maintenance,
     NodeRecord,
     Recovered,
@@ -14,6 +16,20 @@ from beatward.core.entry import (
 )
 from beatward.core.instants import NEVER
 
+BACKUP = JobRecord(
+    JobPlan("0 3 * * *", "Europe/Berlin", grace_ns=7, run_ns=8),
+    due_ns=1000,
+    started_ns=900,
+    ended_ns=800,
+    ran_ns=20,
+    succeeded_ns=700,
+    has_failed=True,
+    exit_code=-9,
+    overran=True,
+    excused_ns=600,
+    zone_ns=3600,
+    zone="CEST",
+)
 WEB_1 = NodeRecord("web-1", 11, "alive", "heartbeat", since_ns=500)
 
 
@@ -200,8 +216,10 @@ def unsilenced(sequence, silence=SILENCE):
         {"maintenance": Maintenance(900, "ann", "kernel")},
         {"maintenance": Maintenance()},
         {"acknowledgement": Acknowledgement(700, "dead", "ann", "disk")},
+        {"job": BACKUP},
+        {"job": JobRecord(JobPlan(period_ns=5))},
     ],
-    ids=["planned", "open", "acknowledged"],
+    ids=["planned", "open", "acknowledged", "ran", "declared"],
 )
 def test_what_was_said_of_a_node_comes_back_with_it(engine, said):
     record = NodeRecord("web-1", 11, "paused", "pause", 500, **said)
@@ -220,6 +238,7 @@ def test_what_was_said_comes_back_on_the_clock_of_the_one_who_asks(engine):
         500,
         maintenance=Maintenance(900),
         acknowledgement=Acknowledgement(700, "dead"),
+        job=BACKUP,
     )
     forever = NodeRecord("web-2", 12, "paused", "pause", 500, maintenance=Maintenance())
     batch = [transition(1, record), transition(2, forever), silenced(3)]
@@ -228,6 +247,8 @@ def test_what_was_said_comes_back_on_the_clock_of_the_one_who_asks(engine):
     first, second = recovered.nodes
     assert first.maintenance.until_ns == -1100
     assert first.acknowledgement.at_ns == -1300
+    assert first.job == BACKUP.moved(-2000)
+    assert (first.job.due_ns, first.job.started_ns, first.job.zone_ns) == (-1000, -1100, 3600)
     assert second.maintenance.until_ns == NEVER
     (silence,) = recovered.silences
     assert (silence.at_ns, silence.until_ns) == (-1900, -1100)

@@ -62,7 +62,7 @@ def measure(wish: Wish, tell: Tell) -> Report:
         _channels_table(channels),
         _aims_table(aims),
     )
-    unknown = sorted(DETECTORS.keys() - set(kinds))
+    unknown = sorted(DETECTORS.keys() - set(kinds) - frontier.SAME.keys())
     remarks = [f"no knob is known of: {', '.join(unknown)}"] if unknown else []
     if wish.quick:
         remarks += ["quick: far too few heartbeats for figures; it only shows that all of it runs"]

@@ -84,6 +84,8 @@ KNOBS: dict[str, Knob] = {
     "phi_exponential": Knob("threshold", 0.45, 90.0, _phi_exponential),
     "two_window": _margin("two_window"),
 }
+# What has no schedule to go by is the other one, to the nanosecond, and would be drawn twice.
+SAME = {"calendar": "fixed"}
 
 
 @lru_cache(maxsize=1)

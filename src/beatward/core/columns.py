@@ -11,7 +11,7 @@ from typing import TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.entry import Acknowledgement, Maintenance, NodeRecord
+from beatward.core.entry import Acknowledgement, JobRecord, Maintenance, NodeRecord
 from beatward.core.peers import PEER_SIZE
 
 IntArray = npt.NDArray[np.int64]
@@ -55,7 +55,8 @@ class NodeColumns(Sequence[NodeRecord]):
     """Row i of every column is one node; see `entry.NodeRecord` for what the fields are.
 
     address   (n, PEER_SIZE), zeros where there is none
-    labels    of the rows that have any; so are `maintenance` and `known`, the acknowledgements
+    labels    of the rows that have any; so are `maintenance`, `known` (the acknowledgements) and
+              `jobs`
     """
 
     names: Sequence[str]
@@ -70,6 +71,7 @@ class NodeColumns(Sequence[NodeRecord]):
     labels: Mapping[int, Mapping[str, str]]
     maintenance: Mapping[int, Maintenance] = field(default_factory=dict)
     known: Mapping[int, Acknowledgement] = field(default_factory=dict)
+    jobs: Mapping[int, JobRecord] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[NodeRecord]) -> "NodeColumns":
@@ -97,6 +99,7 @@ class NodeColumns(Sequence[NodeRecord]):
                 for row, record in enumerate(records)
                 if record.acknowledgement
             },
+            jobs={row: record.job for row, record in enumerate(records) if record.job},
         )
 
     @classmethod
@@ -117,6 +120,7 @@ class NodeColumns(Sequence[NodeRecord]):
             labels=_below(begins, [part.labels for part in parts]),
             maintenance=_below(begins, [part.maintenance for part in parts]),
             known=_below(begins, [part.known for part in parts]),
+            jobs=_below(begins, [part.jobs for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -147,6 +151,7 @@ class NodeColumns(Sequence[NodeRecord]):
             labels=self.labels.get(row, {}),
             maintenance=self.maintenance.get(row),
             acknowledgement=self.known.get(row),
+            job=self.jobs.get(row),
         )
 
     def __eq__(self, other: object) -> bool:

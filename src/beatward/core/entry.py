@@ -21,6 +21,8 @@ class Event(StrEnum):
     LIFE = "life"  # a new incarnation of a node proved itself
     TRANSITION = "transition"  # a node's status changed
     FORGOTTEN = "forgotten"  # a node was removed on request
+    JOB = "job"  # a node was declared a job, or what it promises was changed
+    RUN = "run"  # a job began a run, ended one, or a run takes too long
     GUARD = "guard"  # the monitor doubted itself
     ACTION = "action"  # an action was decided
     OUTCOME = "outcome"  # an action succeeded, failed, or will be tried again
@@ -91,6 +93,58 @@ def _moved(instant_ns: int, by_ns: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What a job promises.
+
+    schedule     five fields of a cron expression in `timezone`, or empty: by `period_ns`
+    grace_ns     so late a run may begin; without word of its beginning, so late it may end
+    run_ns       so long a run may take
+    """
+
+    schedule: str = ""
+    timezone: str = "UTC"
+    period_ns: int = 0
+    grace_ns: int = 600_000_000_000
+    run_ns: int = 600_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job as the journal knows it, beside its `NodeRecord`; instants that never were are None.
+
+    due_ns        the run that is awaited
+    started_ns    when the run under way began, None when there is none
+    ended_ns      when the last run ended, and ran_ns how long it took, None where nobody said
+    succeeded_ns  when a run last succeeded
+    has_failed    the last run failed, with exit_code if it was said (a signal is negative)
+    overran       the run under way takes too long, and this was said
+    excused_ns    a due instant of which nobody can say whether it was kept: we were away
+    zone_ns, zone   what local time is ahead of UTC by, and its name, at the last due instant
+    """
+
+    plan: JobPlan
+    due_ns: int | None = None
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    ran_ns: int | None = None
+    succeeded_ns: int | None = None
+    has_failed: bool = False
+    exit_code: int | None = None
+    overran: bool = False
+    excused_ns: int | None = None
+    zone_ns: int = 0
+    zone: str = "UTC"
+
+    def moved(self, by_ns: int) -> "JobRecord":
+        """Return the same on a clock that shows so much more."""
+        names = ("due_ns", "started_ns", "ended_ns", "succeeded_ns", "excused_ns")
+        instants = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{name: at + by_ns for name, at in instants.items() if at is not None}
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A node as the journal knows it; what a restart needs and no more.
 
@@ -98,6 +152,7 @@ class NodeRecord:
               as wall-clock time, because the monitor's clock means nothing after a reboot
     address   the raw socket address last heard from (`core.peers.PEER_SIZE` bytes) or b""
     via       how it reports: `udp`, `http`, `ping` or, never heard, the empty string
+    job       where the node is a job
     """
 
     name: str
@@ -112,6 +167,7 @@ class NodeRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     maintenance: Maintenance | None = None
     acknowledgement: Acknowledgement | None = None
+    job: JobRecord | None = None
 
     def moved(self, by_ns: int) -> "NodeRecord":
         """Return the same with its instants on a clock that shows so much more."""
@@ -120,6 +176,7 @@ class NodeRecord:
             since_ns=self.since_ns + by_ns,
             maintenance=self.maintenance and self.maintenance.moved(by_ns),
             acknowledgement=self.acknowledgement and self.acknowledgement.moved(by_ns),
+            job=self.job and self.job.moved(by_ns),
         )
 
 

@@ -17,6 +17,7 @@ from beatward.core.entry import Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import Via
+from beatward.core.job_words import Book, JobFacts
 from beatward.core.mass import Hold
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.protocol.record import exit_code_from_field
@@ -45,6 +46,7 @@ class Rooms:
     started_ns: int
     drops: Drops = _NO_DROPS
     upkeep: Upkeep = field(default_factory=Upkeep)
+    jobs: Book = field(default_factory=Book)
     holds: tuple[Hold, ...] = ()
 
     def hold_of(self, slot: int) -> Hold | None:
@@ -81,6 +83,7 @@ class Facts(NamedTuple):
     exit_code: int | None
     drops: Drops = _NO_DROPS
     said: Said = NOTHING_SAID
+    job: JobFacts | None = None
     hold: Hold | None = None
 
 
@@ -95,7 +98,7 @@ def gather(
     due_ns, interval_ns = detector.due_ns(slots), registry.interval_ns(slots)
     margin_ns = np.where(due_ns == NEVER, 0, detector.margin_ns(slots))
     names, labels, why, exits = registry.names, registry.labels, detector.why, exit_fields or {}
-    window_ns, upkeep = membership.settings.window_ns, rooms.upkeep
+    window_ns, upkeep, jobs = membership.settings.window_ns, rooms.upkeep, rooms.jobs
     rows = zip(
         slots.tolist(),
         membership.status[slots].tolist(),
@@ -134,6 +137,7 @@ def gather(
             exit_code=exit_code_from_field(exits[slot]) if slot in exits else None,
             drops=rooms.drops,
             said=upkeep.said(slot, names[slot], labels.get(slot)),
+            job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
             hold=rooms.hold_of(slot) if rooms.holds else None,
         )
         for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in rows
@@ -162,12 +166,16 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "held_back": None if facts.hold is None else facts.hold.words(facts.at_ns),
         "would_change": _would_change(facts),
         **_said_numbers(facts),
+        **({} if facts.job is None else {"job": facts.job.numbers()}),
     }
 
 
 def sentence(facts: Facts) -> str:
     """Say in one sentence why the node has the status it has."""
-    return f"{facts.node} {_SENTENCES[facts.cause](facts)}{_held_back(facts)}{_said(facts)}"
+    words = None if facts.job is None else facts.job.sentence(facts.status)
+    return (
+        f"{facts.node} {words or _SENTENCES[facts.cause](facts)}{_held_back(facts)}{_said(facts)}"
+    )
 
 
 def _said_numbers(facts: Facts) -> dict[str, Any]:
@@ -331,6 +339,9 @@ def _refuter(facts: Facts) -> str:
 
 def _would_change(facts: Facts) -> str:
     """Say what would have made, or would now make, another verdict."""
+    words = None if facts.job is None else facts.job.would_change(facts.status)
+    if words is not None:
+        return words
     match facts.status:
         case Status.DEAD if facts.cause == Cause.EXITED:
             return "a new life of the node, as its restart begins one"

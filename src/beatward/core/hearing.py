@@ -18,8 +18,16 @@ import numpy.typing as npt
 
 from beatward.core.detect import Detector
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
+from beatward.core.jobs import Jobs, Run
 from beatward.core.membership import Cause, Change, Membership, Status
-from beatward.core.protocol.record import Farewell, Flag, Health, Kind
+from beatward.core.protocol.record import (
+    NO_GAUGE,
+    Farewell,
+    Flag,
+    Health,
+    Kind,
+    exit_code_from_field,
+)
 from beatward.core.quality import Quality
 from beatward.core.registry import Registry
 from beatward.core.voice import Voice
@@ -44,12 +52,13 @@ _ASKED[Status.SUSPECT] = True
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What a batch led to. `lives` are slots whose node has begun a new life; `exit_fields` holds
-    the exit code of a goodbye, as on the wire, by slot.
+    the exit code of a goodbye, as on the wire, by slot. `runs` are words about runs of jobs.
     """
 
     changes: tuple[Change, ...]
     lives: tuple[int, ...]
     exit_fields: dict[int, int]
+    runs: tuple[Run, ...] = ()
 
 
 class Hearing:
@@ -61,6 +70,7 @@ class Hearing:
         detector: Detector,
         membership: Membership,
         *,
+        jobs: Jobs,
         intake: Intake,
         voice: Voice,
         quality: Quality,
@@ -68,6 +78,7 @@ class Hearing:
         self._registry = registry
         self._detector = detector
         self._membership = membership
+        self._jobs = jobs
         self._intake = intake
         self._voice = voice
         self._quality = quality
@@ -75,6 +86,7 @@ class Hearing:
         self._changes: list[Change] = []
         self._lives: list[int] = []
         self._exit_fields: dict[int, int] = {}
+        self._runs: list[Run] = []
         # Slots whose life has proved itself in this batch: they have just echoed the session.
         self._begun: list[IntArray] = []
 
@@ -84,12 +96,14 @@ class Hearing:
         stale  the batch was stamped late by our own pause: believe it, learn nothing from it
         """
         self._changes, self._lives, self._exit_fields, self._begun = [], [], {}, []
+        self._runs = []
         if len(beats.slots):
             if beats.via == Via.PING:
                 self._take_pings(beats, now_ns)
             else:
                 self._take_records(beats, now_ns, stale=stale)
-        return Heard(tuple(self._changes), tuple(self._lives), self._exit_fields)
+        lives, runs = tuple(self._lives), tuple(self._runs)
+        return Heard(tuple(self._changes), lives, self._exit_fields, runs)
 
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
         beats = beats.take(self._believed(beats, now_ns))
@@ -159,21 +173,27 @@ class Hearing:
             self._tell_known_life(beats, rows[is_old & asks])
             self._challenge_lives(beats, rows[unproven], incarnation[unproven], now_ns)
         begins = believed & ~((incarnation == known) & registry.proven[slots])
-        self._begin_lives(slots[begins], incarnation[begins], known[begins])
+        self._begin_lives(slots[begins], incarnation[begins], known[begins], now_ns)
         return believed
 
     def _tell_known_life(self, beats: Heartbeats, rows: IntArray) -> None:
         if len(rows):
             self._voice.acknowledge(beats.at(rows), np.zeros(len(rows), np.int64))
 
-    def _begin_lives(self, slots: IntArray, incarnation: IntArray, known: IntArray) -> None:
+    def _begin_lives(
+        self, slots: IntArray, incarnation: IntArray, known: IntArray, now_ns: int
+    ) -> None:
         if not len(slots):
             return
         self._quality.end_lives(slots)
         self._registry.begin_lives(slots, incarnation)
         self._detector.forget(slots)
         self._begun.append(slots)
-        self._lives.extend(slots[incarnation > known].tolist())
+        lives = slots[incarnation > known].tolist()
+        self._lives.extend(lives)
+        if self._jobs:
+            jobs = (slot for slot in lives if slot in self._jobs)
+            self._runs.extend(self._jobs.begin(slot, now_ns, beats=True) for slot in jobs)
 
     def _challenge_lives(
         self, beats: Heartbeats, rows: IntArray, incarnation: IntArray, now_ns: int
@@ -310,7 +330,9 @@ class Hearing:
         status = membership.status[slots]
         well = self._registry.health[slots] != Health.ILL
         self._change(slots[(status == Status.ALIVE) & ~well], Cause.ILL, now_ns)
-        self._change(slots[(status == Status.FAILING) & well], Cause.WELL, now_ns)
+        better = slots[(status == Status.FAILING) & well]
+        # A job is well again when a run succeeds, and not when the next one begins.
+        self._change(better[~self._jobs.among(better)], Cause.WELL, now_ns)
 
     def _numbers(self, slots: IntArray, now_ns: int) -> IntArray:
         """Return the numbers (k,) to ask those who are gone; ones that can be answered stay.
@@ -387,10 +409,50 @@ class Hearing:
         self._detector.reanchor(slots)
         # An answer of before the goodbye may still be under way; it must not undo this.
         self._membership.challenge[slots] = 0
+        if self._jobs:
+            is_job = self._jobs.among(slots)
+            self._end_runs(beats.take(is_job), now_ns)
+            beats, slots, exited = beats.take(~is_job), slots[~is_job], exited[~is_job]
         codes = beats.records["cpu"][exited].tolist()
         self._exit_fields.update(zip(slots[exited].tolist(), codes, strict=True))
         self._change(slots[exited], Cause.EXITED, now_ns)
         self._change(slots[~exited], Cause.GOODBYE, now_ns)
+
+    # -- runs of jobs ------------------------------------------------------------------------
+
+    def _end_runs(self, beats: Heartbeats, now_ns: int) -> None:
+        """Take the ends of runs: what is a goodbye of a node is the result of a job."""
+        exits = beats.records["status"] == Farewell.EXITED
+        columns = (beats.slots, exits, beats.records["cpu"], beats.arrived_ns)
+        for slot, failed, field, at_ns in zip(*map(np.ndarray.tolist, columns), strict=True):
+            code = exit_code_from_field(field) if failed and field != NO_GAUGE else None
+            self._runs.append(self._jobs.end(slot, at_ns, failed=failed, exit_code=code))
+            self._believe_run(np.array([slot]), Cause.ILL if failed else Cause.WELL, now_ns)
+
+    def _believe_run(self, slots: IntArray, result: Cause | None, now_ns: int) -> None:
+        """Let a word about one job's run change its status.
+
+        result   WELL: it succeeded, ILL: it failed, None: it began
+        """
+        # One run is enough: good ones in a row, as a node needs, would take a job days.
+        causes = [Cause.HEARD, Cause.REFUTED]
+        if result is not None:
+            causes += [Cause.STEADY] * (result == Cause.WELL) + [result]
+        self._detector.forget(slots)
+        for cause in causes:
+            self._change(slots, cause, now_ns)
+        self._jobs.watch(int(slots[0]))
+
+    def _take_job_ping(self, one: Heartbeats, now_ns: int) -> None:
+        slot, said = int(one.slots[0]), one.records[0]
+        # It promises nothing but what its plan says, and its load is nobody's.
+        self._registry.interval_ms[slot] = 0
+        self._registry.cpu[slot] = NO_GAUGE
+        if said["flags"] & Flag.STARTED:
+            self._runs.append(self._jobs.begin(slot, int(one.arrived_ns[0]), beats=False))
+            self._believe_run(one.slots, None, now_ns)
+            return
+        self._end_runs(one, now_ns)
 
     # -- the bare URL ------------------------------------------------------------------------
 
@@ -402,6 +464,9 @@ class Hearing:
         for row in range(len(beats.slots)):
             one = beats.at(np.array([row]))
             self._note(one, self._registry.sequence[one.slots] + 1)
+            if int(one.slots[0]) in self._jobs:
+                self._take_job_ping(one, now_ns)
+                continue
             self._detector.observe(
                 one.slots, _ONE, interval_ns(one.records), one.arrived_ns, learn=False
             )

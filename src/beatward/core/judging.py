@@ -13,6 +13,7 @@ from beatward.core.entry import Event
 from beatward.core.guard import DOUBTS_MAX, Guard
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import BoolArray, IntArray, Via
+from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import WATCHED, Cause, Due, Status
 from beatward.core.voice import Voice
@@ -21,7 +22,9 @@ from beatward.core.voice import Voice
 class Judging:
     """Judges silence at the watermark of a turn; holds nothing but what it was made with."""
 
-    def __init__(self, ledger: Ledger, guard: Guard, *, voice: Voice, start_grace_ns: int) -> None:
+    def __init__(
+        self, ledger: Ledger, guard: Guard, *, jobs: Jobs, voice: Voice, start_grace_ns: int
+    ) -> None:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
         self._detector = ledger.rooms.detector
@@ -29,6 +32,7 @@ class Judging:
         self._mass = ledger.mass
         self._guard = guard
         self._heard_ns = 0
+        self._jobs = jobs
         self._voice = voice
         self._start_grace_ns = start_grace_ns
 
@@ -40,6 +44,8 @@ class Judging:
         if self._mass.has_events:  # an operator's word
             self._tell(now_ns)
         due = self._membership.sweep(self._registry.count, now_ns)
+        if self._jobs:
+            due = self._judge_jobs(due, now_ns)
         if self._guard.drops.count:
             due = self._spare(due, now_ns)
         if len(due.silent):
@@ -51,6 +57,19 @@ class Judging:
         self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
         self._ledger.record_changes(changes)
         return due.over
+
+    def _judge_jobs(self, due: Due, now_ns: int) -> Due:
+        """Judge runs that did not come, did not end, or take too long; return the other slots."""
+        waiting = self._jobs.waiting(due.overdue)
+        missed = due.overdue[waiting]
+        # Whoever is not running cannot be probed, so there is no window to wait for.
+        for cause in (Cause.OVERDUE, Cause.SILENT):
+            self._ledger.record_changes(self._membership.apply(missed, cause, now_ns))
+        for run in self._jobs.overrun(now_ns):
+            changes = self._membership.apply(np.array([run.slot]), Cause.ILL, now_ns)
+            self._ledger.record_run(run, changes[0] if changes else None)
+            self._ledger.record_changes(changes)
+        return Due(due.overdue[~waiting], due.probed, due.silent, due.over)
 
     def _spare(self, due: Due, now_ns: int) -> Due:
         """Give those more time whose silence our own drops may explain; return the others."""

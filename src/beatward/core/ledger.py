@@ -25,6 +25,7 @@ from beatward.core.explanation import (
     sentence,
 )
 from beatward.core.instants import MILLISECOND, format_duration
+from beatward.core.jobs import Run
 from beatward.core.mass import NODES_NAMED_MAX, Hold, MassGuard
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
@@ -211,6 +212,26 @@ class Ledger:
                 node_record=row if change is None else None,
             )
 
+    def record_run(self, run: Run, change: Change | None) -> None:
+        """Record a word about a job's run; `change` is what it led to, if anything.
+
+        The row comes with the change, as in `record_lives`.
+        """
+        slots = np.array([run.slot])
+        (facts,) = gather(self.rooms, slots, run.at_ns)
+        (row,) = self.node_records(slots)
+        assert facts.job is not None, "only jobs have runs"
+        self.record(
+            Event.RUN,
+            run.at_ns,
+            node=row.name,
+            status=row.status if change is None else change.before.word,
+            cause=row.cause if change is None else None,
+            explanation=f"{row.name} {facts.job.run_words(run.what, run.late_ns)}",
+            detail={"run": run.what, "late_ns": run.late_ns, **facts.job.numbers()},
+            node_record=row if change is None else None,
+        )
+
     def record_outcome(self, outcome: Outcome, at_ns: int) -> None:
         """Record what became of an attempt; an outcome nobody waits for is no fact."""
         settled = self._outbox.settle(outcome, at_ns)
@@ -314,6 +335,7 @@ class Ledger:
                     labels=dict(labels.get(slot, _NONE)),
                     maintenance=upkeep.maintenance.get(slot),
                     acknowledgement=upkeep.acknowledged.get(slot),
+                    job=self.rooms.jobs.records.get(slot),
                 )
             )
         return rows

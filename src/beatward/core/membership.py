@@ -98,6 +98,8 @@ TABLE: dict[tuple[Status, Cause], Status] = {
     (_S.DEAD, _C.GOODBYE): _S.LEFT,
     (_S.DEAD, _C.PAUSE): _S.PAUSED,
     (_S.RECOVERING, _C.STEADY): _S.ALIVE,
+    # A job whose run failed is back all the same.
+    (_S.RECOVERING, _C.ILL): _S.FAILING,
     (_S.RECOVERING, _C.OVERDUE): _S.SUSPECT,
     (_S.RECOVERING, _C.EXITED): _S.DEAD,
     (_S.RECOVERING, _C.GOODBYE): _S.LEFT,

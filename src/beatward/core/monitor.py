@@ -14,7 +14,7 @@ import numpy as np
 
 from beatward.core.columns import NodeColumns
 from beatward.core.detect import DETECTORS, DetectorSettings
-from beatward.core.entry import ActionRecord, Entry, Event, Recovered
+from beatward.core.entry import ActionRecord, Entry, Event, JobPlan, Recovered
 from beatward.core.explanation import VIA_CODES, Rooms
 from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
@@ -26,6 +26,7 @@ from beatward.core.intake import (
     Reject,
     Replies,
 )
+from beatward.core.jobs import Dues, Jobs
 from beatward.core.judging import Judging
 from beatward.core.ledger import Ledger
 from beatward.core.mass import LOOK_SPACING_NS, MassGuard, MassSettings
@@ -73,6 +74,7 @@ class Inputs:
     drained_ns    the instant when the drain ended
     dropped       so many datagrams were thrown away unread since the last turn, by our own kernel
     journaled     the journal holds every entry up to this sequence
+    dues          when jobs are due next, asked for by `Output.plans`
     """
 
     watermark_ns: int
@@ -82,16 +84,21 @@ class Inputs:
     outcomes: tuple[Outcome, ...] = ()
     orders: tuple[Order, ...] = ()
     dropped: int = 0
+    dues: tuple[Dues, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """All that should happen now; `wake_ns` is when the machine next wants a turn."""
+    """All that should happen now; `wake_ns` is when the machine next wants a turn.
+
+    plans   by name, jobs whose due instants are wanted from now on, and (None) no more
+    """
 
     entries: tuple[Entry, ...]
     replies: Replies
     actions: tuple[Action, ...]
     wake_ns: int
+    plans: Mapping[str, JobPlan | None] = field(default_factory=dict)
 
 
 class Monitor:
@@ -108,16 +115,24 @@ class Monitor:
         self._intake = Intake(self._registry)
         self._voice = Voice(self._registry, session)
         quality = Quality(settings.goal, self._registry, self._membership, self._detector)
+        self._jobs = Jobs(self._registry, self._membership)
         self._hearing = Hearing(
             self._registry,
             self._detector,
             self._membership,
+            jobs=self._jobs,
             intake=self._intake,
             voice=self._voice,
             quality=quality,
         )
         rooms = Rooms(
-            self._registry, self._membership, self._detector, quality, self._guard.pauses, 0
+            self._registry,
+            self._membership,
+            self._detector,
+            quality,
+            self._guard.pauses,
+            started_ns=0,
+            jobs=self._jobs.book,
         )
         self._mass = MassGuard(settings.mass, self._registry, self._membership)
         self._outbox = Outbox(
@@ -128,20 +143,25 @@ class Monitor:
         self._orders = Orders(
             self._ledger,
             self._outbox,
+            jobs=self._jobs,
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
         self._judging = Judging(
             self._ledger,
             self._guard,
+            jobs=self._jobs,
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
-        self._pace: Pace | None = None
-        if settings.pace.budget is not None:
-            self._pace = Pace(settings.pace, self._registry, self._membership)
-            self._voice.is_pacing = True
+        self._pace = self._new_pace()
         self._turns = 0
+
+    def _new_pace(self) -> Pace | None:
+        if self.settings.pace.budget is None:
+            return None
+        self._voice.is_pacing = True
+        return Pace(self.settings.pace, self._registry, self._membership)
 
     # -- beginning ---------------------------------------------------------------------------
 
@@ -188,6 +208,8 @@ class Monitor:
             grace_ns = np.maximum(grace_ns, now_ns + 2 * self.settings.pace.max_ns)
         due_ns = np.where(WATCHED[status], grace_ns, NEVER)
         membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
+        for row, job in nodes.jobs.items():
+            self._jobs.restore(int(slots[row]), job, now_ns, grace_ns=self.settings.start_grace_ns)
         suspect = status == Status.SUSPECT
         self._judging.open_window(slots[suspect], grace_ns[suspect])
         upkeep = self._ledger.rooms.upkeep
@@ -235,10 +257,12 @@ class Monitor:
         now_ns = inputs.watermark_ns
         self._turns += 1
         self._journaled = max(self._journaled, inputs.journaled)
-        self._ledger.wall_offset_ns = wall_offset_ns
+        self._ledger.wall_offset_ns = self._jobs.book.wall_offset_ns = wall_offset_ns
         for outcome in inputs.outcomes:
             self._ledger.record_outcome(outcome, now_ns)
         self._orders.obey(inputs.orders, now_ns)
+        for dues in inputs.dues:
+            self._jobs.hand(dues)
         stale = self._guard.is_stale(inputs.drained_ns)
         pause_ns = self._guard.turn(now_ns)
         self._guard.note_drops(inputs.dropped, now_ns)
@@ -264,9 +288,11 @@ class Monitor:
             self._membership.earliest_ns(self._registry.count),
             self._outbox.next_ns(self._journaled),
             self._orders.next_ns(),
+            self._jobs.next_ns(),
             now_ns + LOOK_SPACING_NS if self._mass.is_watching else NEVER,
         )
-        return Output(self._ledger.take(), self._voice.take(), actions, wake_ns)
+        plans = self._jobs.take_plans()
+        return Output(self._ledger.take(), self._voice.take(), actions, wake_ns, plans)
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """Copy what is held to be true, for readers in other threads."""
@@ -294,5 +320,9 @@ class Monitor:
     def _hear(self, datagrams: Datagrams, now_ns: int, *, stale: bool) -> None:
         heard = self._hearing.take(self._intake.open(datagrams), now_ns, stale=stale)
         changed = {change.slot: change for change in reversed(heard.changes)}
-        self._ledger.record_lives(np.array(heard.lives, np.int64), now_ns, changed)
+        # A job's life is a run, and that is what is said of it.
+        lives = [slot for slot in heard.lives if slot not in self._jobs]
+        self._ledger.record_lives(np.array(lives, np.int64), now_ns, changed)
+        for run in heard.runs:
+            self._ledger.record_run(run, changed.get(run.slot))
         self._ledger.record_changes(heard.changes, exit_fields=heard.exit_fields)

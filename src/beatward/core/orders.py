@@ -15,10 +15,12 @@ from itertools import groupby
 
 import numpy as np
 
-from beatward.core.entry import Acknowledgement, Event, Maintenance, Silence
+from beatward.core.entry import Acknowledgement, Event, JobPlan, Maintenance, Silence
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import IntArray
+from beatward.core.job_words import said
+from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
@@ -43,6 +45,7 @@ class Order:
     id       silence and unsilence: what it is called
     by, words   who asks, and why
     actions  silence: repairs are held too
+    job      join: what it promises, if it is a job; a node that is known becomes one
     """
 
     kind: str
@@ -54,6 +57,7 @@ class Order:
     by: str = ""
     words: str = ""
     actions: bool = False
+    job: JobPlan | None = None
 
 
 @dataclass(slots=True)
@@ -70,7 +74,7 @@ class Orders:
     """Obeys; keeps what cannot be done in one turn."""
 
     def __init__(
-        self, ledger: Ledger, outbox: Outbox, *, voice: Voice, start_grace_ns: int
+        self, ledger: Ledger, outbox: Outbox, *, jobs: Jobs, voice: Voice, start_grace_ns: int
     ) -> None:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
@@ -78,6 +82,7 @@ class Orders:
         self._upkeep = ledger.rooms.upkeep
         self._ledger = ledger
         self._outbox = outbox
+        self._jobs = jobs
         self._voice = voice
         self._start_grace_ns = start_grace_ns
         self._bulks: deque[_Bulk] = deque()
@@ -109,6 +114,8 @@ class Orders:
         changes = self._membership.apply(slots, Cause.RESUME, now_ns)
         watched = np.array([change.slot for change in changes], np.int64)
         self._membership.plan(watched, now_ns + self.grace_ns(watched))
+        for slot in watched[self._jobs.among(watched)].tolist():
+            self._jobs.watch(slot)
         self._ledger.record_changes(changes)
 
     def _obey(self, order: Order, now_ns: int) -> None:
@@ -196,6 +203,19 @@ class Orders:
             words = f"{self._registry.names[slot]} was enrolled again, with other labels"
             self._ledger.record_node(Event.LABELLED, slot, now_ns, words)
 
+        for slot, order in zip(slots.tolist(), orders, strict=True):
+            if slot >= 0 and order.job is not None:
+                self._declare(slot, order.job, now_ns)
+
+    def _declare(self, slot: int, plan: JobPlan, now_ns: int) -> None:
+        if self._membership.status[slot] == Status.LEFT:
+            # From now on it is expected again.
+            slots = np.array([slot])
+            self._membership.place(slots, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=NEVER)
+        if self._jobs.declare(slot, plan, now_ns):
+            name = self._registry.names[slot]
+            self._ledger.record_node(Event.JOB, slot, now_ns, f"{name} is a job: {said(plan)}")
+
     def _pause(self, slots: IntArray, maintenance: Maintenance, now_ns: int) -> None:
         already = slots[self._membership.status[slots] == Status.PAUSED]
         self._upkeep.maintenance.update(dict.fromkeys(slots.tolist(), maintenance))
@@ -282,6 +302,7 @@ class Orders:
         )
         self._detector.forget(np.array([slot]))
         self._upkeep.forget(slot)
+        self._jobs.drop(slot)
         self._registry.forget(slot)
         words = f"{name} was removed on request"
         for settled in self._outbox.withdraw(name, words) + self._outbox.drop_held(name, words):

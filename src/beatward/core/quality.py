@@ -143,8 +143,8 @@ class Quality:
 
     def forget(self, slot: int, now_ns: int) -> None:
         """Free a slot, while its status still stands; the fleet keeps what the node had."""
-        table, one = self.table, self._rows(np.array([slot]))
-        row = int(one[0])
+        one = self._rows(np.array([slot]))
+        table, row = self.table, int(one[0])
         if TRUSTED[self.membership.status[slot]]:
             since_ns = max(int(self.membership.since_ns[slot]), self.started_ns)
             table["trusted_ns"][row] += now_ns - since_ns
@@ -279,7 +279,8 @@ class Quality:
         """Keep the count of lives that end (k,), before the registry begins new ones."""
         places = self._places(slots)
         there = places != 0
-        self.table["past"][self._rows(slots[there])] += places[there]
+        rows = self._rows(slots[there])  # first: it may put a larger table in this one's place
+        self.table["past"][rows] += places[there]
         self.first[slots[self.first[slots] != 0]] = 0
 
     def _places(self, slots: IntArray) -> IntArray:

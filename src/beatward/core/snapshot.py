@@ -106,6 +106,7 @@ def freeze(rooms: Rooms) -> Rooms:
         rooms.started_ns,
         rooms.drops,
         _cut(rooms.upkeep, count),
+        rooms.jobs.copy(),
         rooms.holds,
     )
 

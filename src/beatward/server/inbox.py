@@ -7,12 +7,13 @@ bounded; what does not fit is refused to whoever brought it and counted. The whe
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from beatward.core.intake import Datagrams, Via
+from beatward.core.jobs import Dues
 from beatward.core.monitor import Inputs
 from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
@@ -49,6 +50,7 @@ class Inbox:
         self._taken_count = 0
         self._orders: deque[Order] = deque()
         self._outcomes: deque[Outcome] = deque()
+        self._dues: deque[Dues] = deque()
         self._journaled = 0
         self.refused_count = 0
 
@@ -79,6 +81,10 @@ class Inbox:
         """Take the outcome of an attempt; there are no more of them than attempts under way."""
         self._outcomes.append(outcome)
 
+    def put_dues(self, dues: Sequence[Dues]) -> None:
+        """Take due instants; there are no more of them than jobs, once in half of AHEAD."""
+        self._dues.extend(dues)
+
     def put_receipt(self, sequence: int) -> None:
         """Note that the journal holds every entry up to this sequence."""
         self._journaled = max(self._journaled, sequence)
@@ -100,6 +106,7 @@ class Inbox:
             outcomes=outcomes,
             orders=orders,
             dropped=drain.dropped,
+            dues=_take_all(self._dues),
         )
 
 

@@ -28,11 +28,12 @@ from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle
 from beatward.errors import ConfigError
+from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
 from beatward.server.identity import load_or_create
 from beatward.server.inbox import Inbox
 from beatward.server.receipts import Noted, Receipts
-from beatward.server.settings import core_settings
+from beatward.server.settings import core_settings, job_orders
 from beatward.server.standing import Health, Machine, decorator
 from beatward.server.wheel import Wheel
 from beatward.store.journal import JournalWriter
@@ -171,7 +172,8 @@ async def _serve(
     writer = JournalWriter(
         opened.store, receipts.written, now_ns=clock.now_ns, written=opened.sequence
     )
-    cycle = _cycle(opened, inbox, Noted(writer, receipts), dispatcher)
+    almanac = _almanac(settings, clock, inbox)
+    cycle = _cycle(opened, inbox, Noted(writer, receipts), dispatcher, almanac)
     decorate, tick_ns = decorator(opened.doors, inbox), settings.monitor.tick
     wheel = Wheel(cycle, opened.clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
@@ -187,6 +189,7 @@ async def _serve(
         await _serve_http(backend, opened.listener, stop=stop, ready=lambda: on_ready(standing))
     finally:
         wheel.stop()
+        almanac.stop()
         await dispatcher.close()
         await asyncio.to_thread(writer.close)
     if broken:
@@ -203,7 +206,18 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
 
 
-def _cycle(opened: _Opened, inbox: Inbox, journal: Noted, dispatcher: Dispatcher) -> Cycle:
+def _almanac(settings: Settings, clock: SystemClock, inbox: Inbox) -> Almanac:
+    """Start what tells of due instants, and declare the jobs of the settings."""
+    for order in job_orders(settings):
+        inbox.put_order(order)
+    almanac = Almanac(clock, inbox.put_dues)
+    almanac.start()
+    return almanac
+
+
+def _cycle(
+    opened: _Opened, inbox: Inbox, journal: Noted, dispatcher: Dispatcher, almanac: Almanac
+) -> Cycle:
     return Cycle(
         opened.machine,
         clock=opened.clock,
@@ -211,6 +225,7 @@ def _cycle(opened: _Opened, inbox: Inbox, journal: Noted, dispatcher: Dispatcher
         journal=journal,
         sender=opened.doors,
         drivers=dispatcher,
+        timetable=almanac,
     )
 
 

@@ -6,6 +6,7 @@ from beatward.core.guard import GuardSettings
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Settings
+from beatward.core.orders import Order
 from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.policy import ActionSettings, Rule
 
@@ -31,6 +32,7 @@ def core_settings(settings: config.Settings) -> Settings:
             gain=detector.gain,
             delay_weight=detector.delay_weight,
             deviation_weight=detector.deviation_weight,
+            grace_ns=detector.grace,
         ),
         membership=MembershipSettings(
             window_ns=settings.probe.window,
@@ -58,6 +60,11 @@ def core_settings(settings: config.Settings) -> Settings:
         ),
         actions={name: _action(name, action) for name, action in settings.action.items()},
     )
+
+
+def job_orders(settings: config.Settings) -> list[Order]:
+    """Return the orders that declare the jobs of a settings file."""
+    return [Order("join", job.name, job=job.plan()) for job in settings.job]
 
 
 def _action(name: str, action: config.ActionSettings) -> ActionSettings:

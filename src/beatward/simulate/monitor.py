@@ -7,14 +7,14 @@ a pause. Not here: when any of this happens (`faults`).
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 import numpy as np
 
-from beatward.core.entry import Entry, Recovered
+from beatward.core.entry import Entry, JobPlan, Recovered
 from beatward.core.instants import MILLISECOND, NEVER
 from beatward.core.intake import Datagrams, Replies
 from beatward.core.monitor import Inputs, Monitor, Settings
@@ -158,7 +158,13 @@ class MonitorProcess:
             outcome=self._outcome,
         )
         self._cycle = Cycle(
-            monitor, clock=self, inbox=self, journal=self, sender=self, drivers=self._hands
+            monitor,
+            clock=self,
+            inbox=self,
+            journal=self,
+            sender=self,
+            drivers=self._hands,
+            timetable=_NoTimetable(),
         )
         self.monitor = monitor
         self._journaled = 0
@@ -332,6 +338,13 @@ class MonitorProcess:
     def _outcome(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         self._want_turn(self._agenda.now_ns)
+
+
+class _NoTimetable:
+    """`ports.Timetable` of a world whose jobs have periods and no schedules."""
+
+    def submit(self, plans: Mapping[str, JobPlan | None]) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)

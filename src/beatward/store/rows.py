@@ -19,6 +19,7 @@ from beatward.core.entry import (
     ActionRecord,
     Entry,
     Event,
+    JobRecord,
     Maintenance,
     NodeRecord,
     Silence,
@@ -31,7 +32,7 @@ from beatward.store.projection import ActionChange, SilenceChange
 Row = dict[str, Any]
 NODE_COLUMNS = (
     *("name", "node", "status", "cause", "since", "incarnation", "interval_ns", "address", "via"),
-    *("labels", "maintenance", "acknowledgement"),
+    *("labels", "maintenance", "acknowledgement", "job"),
 )
 _NO_LABELS = "{}"
 _PART = 20_000
@@ -87,6 +88,7 @@ def node_row(record: NodeRecord, sequence: int, wall_offset_ns: int) -> Row:
         "labels": _json(record.labels),
         "maintenance": _said(record.maintenance, wall_offset_ns),
         "acknowledgement": _said(record.acknowledgement, wall_offset_ns),
+        "job": _said(record.job, wall_offset_ns),
     }
 
 
@@ -106,7 +108,7 @@ def node_columns(rows: Iterable[Sequence[Any]], wall_offset_ns: int) -> NodeColu
 def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
     columns = zip(*rows, strict=True)
     names, nodes, status, cause, since, incarnation, interval, address, via, *rest = columns
-    labels, maintenance, known = rest
+    labels, maintenance, known, jobs = rest
     no_address = bytes(PEER_SIZE)
     addresses = b"".join([one or no_address for one in address])
     return NodeColumns(
@@ -130,6 +132,11 @@ def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
         known={
             row: msgspec.json.decode(text, type=Acknowledgement).moved(-wall_offset_ns)
             for row, text in enumerate(known)
+            if text is not None
+        },
+        jobs={
+            row: msgspec.json.decode(text, type=JobRecord).moved(-wall_offset_ns)
+            for row, text in enumerate(jobs)
             if text is not None
         },
     )
@@ -200,7 +207,10 @@ def timestamp(wall_ns: int) -> str:
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest_ns // MILLISECOND:03d}Z"
 
 
-def _said(value: Maintenance | Acknowledgement | Silence | None, wall_offset_ns: int) -> str | None:
+_Said = Maintenance | Acknowledgement | Silence | JobRecord
+
+
+def _said(value: _Said | None, wall_offset_ns: int) -> str | None:
     if value is None:
         return None
     words = msgspec.to_builtins(value.moved(wall_offset_ns))

@@ -13,7 +13,7 @@ monitor's own clock means nothing after a reboot. Not here: how rows become entr
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 # The newest file in migrations/versions; tests/store/test_schema.py holds the two together.
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 metadata = MetaData()
 
@@ -53,6 +53,8 @@ nodes = Table(
     # JSON of the few nodes of which somebody said something, with wall-clock instants.
     Column("maintenance", Text),
     Column("acknowledgement", Text),
+    # The same of those that are jobs.
+    Column("job", Text),
     sqlite_with_rowid=False,
 )
 

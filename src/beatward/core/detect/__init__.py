@@ -8,6 +8,7 @@ in the sweep. Not here: what happens after the deadline (`core.membership`).
 from beatward.core.detect.adaptive import Adaptive
 from beatward.core.detect.base import Detector, DetectorSettings
 from beatward.core.detect.bertier import Bertier
+from beatward.core.detect.calendar import Calendar
 from beatward.core.detect.chen import Chen
 from beatward.core.detect.fixed import Fixed
 from beatward.core.detect.histogram import Histogram
@@ -18,6 +19,7 @@ from beatward.core.detect.two_window import TwoWindow
 DETECTORS: dict[str, type[Detector]] = {
     "adaptive": Adaptive,
     "bertier": Bertier,
+    "calendar": Calendar,
     "chen": Chen,
     "fixed": Fixed,
     "histogram": Histogram,
@@ -30,6 +32,7 @@ __all__ = [
     "DETECTORS",
     "Adaptive",
     "Bertier",
+    "Calendar",
     "Chen",
     "Detector",
     "DetectorSettings",

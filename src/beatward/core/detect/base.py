@@ -47,6 +47,7 @@ class DetectorSettings:
     tail               phi: "exact", or "akka" for its approximation
     factor             histogram: times the quantile of the time between two heartbeats
     gain, delay_weight, deviation_weight   bertier: gamma, beta and phi of the paper
+    grace_ns           calendar: None means one interval
     """
 
     kind: str = "chen"
@@ -65,6 +66,7 @@ class DetectorSettings:
     gain: float = 0.1
     delay_weight: float = 1.0
     deviation_weight: float = 4.0
+    grace_ns: int | None = None
 
 
 class Detector(ABC):

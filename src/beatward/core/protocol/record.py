@@ -89,6 +89,7 @@ class Flag(IntFlag):
     MAIL = 2  # monitor to agent: an action waits for you, fetch it over HTTP
     SLOWING = 8  # agent to monitor: what I promise here is longer than what is in force (bit 2
     # is *relayed*, see web.records)
+    STARTED = 16  # a word of the bare URL: a job began a run
 
 
 @dataclass(frozen=True, slots=True)
