@@ -47,7 +47,6 @@ from beatward.web.listener import Listener
 
 JOURNAL_FILE = "journal.sqlite3"
 LOCAL_FILE = "local.json"
-_M_MMAP_THRESHOLD = -3  # malloc.h
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +92,6 @@ async def serve(
     Raises ConfigError when an address cannot be had, PermanentError when the data folder is in use
     or damaged, and whatever broke the wheel.
     """
-    _give_memory_back()
     with _opened(settings, file) as opened:
         await _serve(settings, opened, stop=stop, on_ready=on_ready)
 
@@ -175,7 +173,14 @@ async def _serve(
     almanac = _almanac(settings, clock, inbox)
     cycle = _cycle(opened, inbox, Noted(writer, receipts), dispatcher, almanac)
     decorate, tick_ns = decorator(opened.doors, inbox), settings.monitor.tick
-    wheel = Wheel(cycle, opened.clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
+    wheel = Wheel(
+        cycle,
+        opened.clock.now_ns,
+        tick_ns=tick_ns,
+        decorate=decorate,
+        on_failure=fail,
+        on_idle=_give_memory_back,
+    )
     standing = _standing(settings, opened)
     wanted = settings.monitor.receive_buffer
     health = Health(wheel, writer, opened.doors, wanted_buffer=wanted)
@@ -197,13 +202,13 @@ async def _serve(
 
 
 def _give_memory_back() -> None:
-    """Have large arrays returned to the system when they are let go.
+    """Return to the system what was let go of.
 
-    The C library of most systems keeps what it was given once a program has let large pieces go, up
-    to 32 MB each; a snapshot of a large fleet is made of such pieces.
+    The C library keeps it, and as long as snapshots follow each other that is as it should be: of
+    a million nodes one takes 20 to 40 ms in memory it has, 95 ms in memory it has to ask for.
     """
     with contextlib.suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _almanac(settings: Settings, clock: SystemClock, inbox: Inbox) -> Almanac:

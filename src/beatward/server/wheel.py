@@ -45,6 +45,7 @@ class Wheel:
     """Turns until it is stopped. `latest`, `turns_count` and `last_turn_ns` may be asked anywhere.
 
     on_failure  called in the wheel's thread with the exception that broke it
+    on_idle     called in it when the last snapshot was let go
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Wheel:
         tick_ns: int,
         decorate: Callable[[Snapshot], Snapshot],
         on_failure: Callable[[BaseException], None],
+        on_idle: Callable[[], None],
     ) -> None:
         self._cycle = cycle
         self._now_ns = now_ns
         self._tick_ns = tick_ns
         self._decorate = decorate
         self._on_failure = on_failure
+        self._on_idle = on_idle
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wheel", daemon=True)
         self._snapshot: Snapshot | None = None
@@ -123,10 +126,15 @@ class Wheel:
         self.turning_total_ns += ended_ns - begun_ns
         self.duration_counts[bisect.bisect_left(DURATION_BOUNDS_NS, ended_ns - begun_ns)] += 1
         if ended_ns - self._asked_ns > IDLE_NS:
-            self._is_published.clear()
-            self._snapshot = None
+            self._let_go()
         elif self._snapshot is None or ended_ns >= self._snapshot_due_ns:
             self._publish(ended_ns)
+
+    def _let_go(self) -> None:
+        if self._snapshot is not None:
+            self._is_published.clear()
+            self._snapshot = None
+            self._on_idle()
 
     def _publish(self, now_ns: int) -> None:
         self._snapshot = self._decorate(self._cycle.monitor.snapshot(now_ns))
