@@ -94,26 +94,10 @@ def gather(
 
     exit_fields   of those slots that said goodbye with an exit code, as on the wire
     """
-    registry, membership, detector = rooms.registry, rooms.membership, rooms.detector
-    due_ns, interval_ns = detector.due_ns(slots), registry.interval_ns(slots)
-    margin_ns = np.where(due_ns == NEVER, 0, detector.margin_ns(slots))
-    names, labels, why, exits = registry.names, registry.labels, detector.why, exit_fields or {}
+    registry, membership = rooms.registry, rooms.membership
+    names, labels, why = registry.names, registry.labels, rooms.detector.why
     window_ns, upkeep, jobs = membership.settings.window_ns, rooms.upkeep, rooms.jobs
-    rows = zip(
-        slots.tolist(),
-        membership.status[slots].tolist(),
-        membership.cause[slots].tolist(),
-        membership.since_ns[slots].tolist(),
-        registry.heard_ns[slots].tolist(),
-        registry.sequence[slots].tolist(),
-        interval_ns.tolist(),
-        due_ns.tolist(),
-        detector.deadline_ns[slots].tolist(),
-        margin_ns.tolist(),
-        registry.via[slots].tolist(),
-        membership.probes_sent[slots].tolist(),
-        strict=True,
-    )
+    exits = exit_fields or {}
     return [
         Facts(
             node=names[slot],
@@ -140,8 +124,29 @@ def gather(
             job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
             hold=rooms.hold_of(slot) if rooms.holds else None,
         )
-        for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in rows
+        for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in zip(
+            *(column.tolist() for column in _columns(rooms, slots)), strict=True
+        )
     ]
+
+
+def _columns(rooms: Rooms, slots: IntArray) -> tuple[npt.NDArray[Any], ...]:
+    registry, membership, detector = rooms.registry, rooms.membership, rooms.detector
+    due_ns = detector.due_ns(slots)
+    return (
+        slots,
+        membership.status[slots],
+        membership.cause[slots],
+        membership.since_ns[slots],
+        registry.heard_ns[slots],
+        registry.sequence[slots],
+        registry.interval_ns(slots),
+        due_ns,
+        detector.deadline_ns[slots],
+        np.where(due_ns == NEVER, 0, detector.margin_ns(slots)),
+        registry.via[slots],
+        membership.probes_sent[slots],
+    )
 
 
 def numbers(facts: Facts) -> dict[str, Any]:

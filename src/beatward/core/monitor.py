@@ -109,8 +109,7 @@ class Monitor:
         self._registry = Registry(master)
         capacity = self._registry.capacity
         self._membership = Membership(settings.membership, capacity)
-        detector = DETECTORS[settings.detector.kind]
-        self._detector = detector(settings.detector, capacity)
+        self._detector = DETECTORS[settings.detector.kind](settings.detector, capacity)
         self._guard = Guard(settings.guard)
         self._intake = Intake(self._registry)
         self._voice = Voice(self._registry, session)
@@ -135,9 +134,8 @@ class Monitor:
             jobs=self._jobs.book,
         )
         self._mass = MassGuard(settings.mass, self._registry, self._membership)
-        self._outbox = Outbox(
-            settings.actions, gate=self._mass, per_minute=settings.actions_per_minute
-        )
+        per_minute = settings.actions_per_minute
+        self._outbox = Outbox(settings.actions, gate=self._mass, per_minute=per_minute)
         self._ledger = Ledger(rooms, self._outbox, settings.rules, mass=self._mass)
         self._journaled = 0
         self._orders = Orders(

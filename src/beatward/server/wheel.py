@@ -7,6 +7,8 @@ trusted any more, and the journal brings it back.
 """
 
 import bisect
+import contextlib
+import ctypes
 import logging
 import threading
 import time
@@ -45,7 +47,6 @@ class Wheel:
     """Turns until it is stopped. `latest`, `turns_count` and `last_turn_ns` may be asked anywhere.
 
     on_failure  called in the wheel's thread with the exception that broke it
-    on_idle     called in it when the last snapshot was let go
     """
 
     def __init__(
@@ -56,14 +57,12 @@ class Wheel:
         tick_ns: int,
         decorate: Callable[[Snapshot], Snapshot],
         on_failure: Callable[[BaseException], None],
-        on_idle: Callable[[], None],
     ) -> None:
         self._cycle = cycle
         self._now_ns = now_ns
         self._tick_ns = tick_ns
         self._decorate = decorate
         self._on_failure = on_failure
-        self._on_idle = on_idle
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wheel", daemon=True)
         self._snapshot: Snapshot | None = None
@@ -134,10 +133,20 @@ class Wheel:
         if self._snapshot is not None:
             self._is_published.clear()
             self._snapshot = None
-            self._on_idle()
+            _give_memory_back()
 
     def _publish(self, now_ns: int) -> None:
         self._snapshot = self._decorate(self._cycle.monitor.snapshot(now_ns))
         self._is_published.set()
         took_ns = self._now_ns() - now_ns
         self._snapshot_due_ns = now_ns + max(SNAPSHOT_SPACING_NS, SNAPSHOT_SHARE * took_ns)
+
+
+def _give_memory_back() -> None:
+    """Return to the system what was let go of.
+
+    The C library keeps it, and as long as snapshots follow each other that is as it should be: of
+    a million nodes one takes 20 to 40 ms in memory it has, 95 ms in memory it has to ask for.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
