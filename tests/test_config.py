@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from beatward.config import DETECTOR_READS, DetectorSettings, Settings, load, split_address
+from beatward.config import DETECTOR_READS, DetectorSettings, Settings, load
 from beatward.core.detect import DETECTORS
 from beatward.core.instants import SECOND
 from beatward.errors import ConfigError
 from beatward.server.settings import core_settings
+from beatward.values import split_address
 
 WRONG = [
     ("[detector]\ntimout = '5s'", "detector.timout", "'timout'", "no such key"),

@@ -7,16 +7,13 @@ what was expected. Not here: what the settings do; each field says its unit, its
 it costs to turn it either way.
 """
 
-import contextlib
 import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -24,60 +21,12 @@ from pydantic import (
 )
 
 from beatward.core.entry import JobPlan
-from beatward.core.instants import format_duration, parse_duration
-from beatward.core.protocol.keys import is_name
+from beatward.core.instants import format_duration
 from beatward.errors import ConfigError
 from beatward.timetable import Schedule
+from beatward.values import Address, Duration, Margin, NodeName, Rate, Share
 
 PORT = 7227
-
-
-def _read_duration(value: object) -> object:
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return parse_duration(value)
-    message = "a duration such as 250ms, 2s, 5m or 30d, in quotes"
-    raise ValueError(message)
-
-
-def _read_margin(value: object) -> object:
-    if value == "auto":
-        return value
-    with contextlib.suppress(ValueError):
-        if duration := _read_duration(value):
-            return duration
-    message = '"auto", or a duration such as 50ms, in quotes'
-    raise ValueError(message)
-
-
-Duration = Annotated[int, BeforeValidator(_read_duration), Field(gt=0)]
-
-
-def _check_address(text: str) -> str:
-    host, port = split_address(text)
-    if not host or not 0 <= port <= 65535:
-        message = "an address such as 127.0.0.1:7227 or [::1]:7227"
-        raise ValueError(message)
-    return text
-
-
-Address = Annotated[str, AfterValidator(_check_address)]
-
-
-def _check_name(text: str) -> str:
-    if not is_name(text):
-        message = "a node's name of letters, digits and ._:@-, at most 128"
-        raise ValueError(message)
-    return text
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Split `host:port` or `[v6]:port`; raises ValueError with the expected form."""
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdigit():
-        message = "an address such as 127.0.0.1:7227 or [::1]:7227"
-        raise ValueError(message)
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class _Room(BaseModel):
@@ -202,7 +151,7 @@ class DetectorSettings(_Room):
     timeout: Duration | None = None
     window: int = Field(default=128, ge=2, le=65_535)
     window_short: int | None = Field(default=None, ge=1, le=65_534)
-    margin: Annotated[int | Literal["auto"], BeforeValidator(_read_margin)] = "auto"
+    margin: Margin = "auto"
     margin_from: Literal["quantile", "cantelli"] = "quantile"
     margin_min: Duration = "50ms"  # type: ignore[assignment]
     late: float = Field(default=1e-3, ge=1e-12, lt=0.5, allow_inf_nan=False)
@@ -252,17 +201,6 @@ class ProbeSettings(_Room):
         return self
 
 
-def _read_rate(value: object) -> object:
-    if value is None:
-        return None
-    if isinstance(value, str) and value.endswith("/s"):
-        with contextlib.suppress(ValueError):
-            return float(value.removesuffix("/s"))
-    message = "a rate such as 20000/s, in quotes"
-    raise ValueError(message)
-
-
-Rate = Annotated[float, BeforeValidator(_read_rate), Field(gt=0, le=1e9, allow_inf_nan=False)]
 _WeightText = Annotated[str, Field(min_length=1, max_length=256)]
 _Weight = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 
@@ -291,9 +229,6 @@ class PaceSettings(_Room):
             message = "min no longer than max, both from 10ms to 1h"
             raise ValueError(message)
         return self
-
-
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class GuardSettings(_Room):
@@ -412,7 +347,7 @@ class JobSettings(_Room):
               then dies must not be waited for for ever
     """
 
-    name: Annotated[str, AfterValidator(_check_name)]
+    name: NodeName
     schedule: str | None = None
     timezone: str = "UTC"
     every: Duration | None = None

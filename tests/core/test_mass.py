@@ -2,17 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tests.core.by_hand import START, ByHand, key_of, said
 
 from beatward.core.entry import Event, Recovered
-from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.mass import CALM_NS, MassSettings
+from beatward.core.instants import MILLISECOND, NEVER, SECOND
+from beatward.core.mass import CALM_NS, MassGuard, MassSettings
+from beatward.core.membership import Cause, Membership, MembershipSettings, Status
 from beatward.core.monitor import Settings
 from beatward.core.orders import Order
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Farewell, Kind, open_record
+from beatward.core.registry import Registry
 
 RULES = {
     "rules": (
@@ -452,3 +455,16 @@ def test_one_voice_is_proof_enough_for_a_verdict():
     some.silent = {"no-0", "no-1", "no-2"}
     some.run(40)
     assert some.count("dead") == 3
+
+
+@pytest.mark.parametrize(("jobs", "is_mass"), [((), True), ((0, 1, 2), False), ((7, 8), True)])
+def test_jobs_that_were_missed_are_no_mass(jobs, is_mass):
+    registry = Registry(bytes(32))
+    slots = np.array([registry.enrol(f"no-{number}", {})[0] for number in range(10)])
+    membership = Membership(MembershipSettings(), registry.capacity)
+    membership.place(slots, Status.ALIVE, Cause.HEARD, since_ns=0, due_ns=NEVER)
+    membership.apply(slots[:3], Cause.OVERDUE, SECOND)
+    membership.apply(slots[:3], Cause.SILENT, SECOND)
+    guard = MassGuard(MassSettings(), registry, membership, jobs=dict.fromkeys(jobs))
+    guard.look(2 * SECOND, since_ns=SECOND)
+    assert [hold.dark for hold in guard.holds] == ([3] if is_mass else [])

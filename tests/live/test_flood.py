@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.live.harness import LiveMonitor, nodes, wait_for
 
-from beatward.config import split_address
+from beatward.values import split_address
 
 pytestmark = [
     pytest.mark.real,

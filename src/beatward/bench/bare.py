@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beatward.bench.report import BenchFailed
-from beatward.config import split_address
 from beatward.core.protocol.record import RECORD_SIZE
 from beatward.transport import open_door
+from beatward.values import split_address
 
 _COMPILE_SECONDS = 30
 # 1024 messages a call and a sleep until the next tick, as the monitor's own loop has them, but

@@ -21,7 +21,7 @@ from typing import Any
 
 from beatward.bench import fleet, sender
 from beatward.bench.report import BenchFailed
-from beatward.config import split_address
+from beatward.values import split_address
 
 TICK_NS = 5_000_000
 RECEIVE_BUFFER = 64 * 1024 * 1024

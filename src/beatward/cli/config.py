@@ -17,8 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from beatward.cli.screen import console, print_json
-from beatward.config import Address, Duration, Settings, load
+from beatward.config import Settings, load
 from beatward.errors import ConfigError
+from beatward.values import Address, Duration
 
 _DURATION = get_args(Duration)[1]
 _ADDRESS = get_args(Address)[1]

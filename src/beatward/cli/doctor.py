@@ -22,10 +22,11 @@ from rich.text import Text
 
 from beatward.cli.client import Client, Place, find_monitor
 from beatward.cli.screen import console, print_json
-from beatward.config import Settings, load, split_address
+from beatward.config import Settings, load
 from beatward.core.protocol.keys import KEY_SIZE
 from beatward.core.tags import FASTEST
 from beatward.errors import BeatwardError, MonitorUnreachable
+from beatward.values import split_address
 
 # From here on SQLite's WAL is safe with several writers (its release notes, March 2026).
 _SQLITE_SAFE = (3, 51, 3)

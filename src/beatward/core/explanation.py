@@ -51,6 +51,8 @@ class Rooms:
 
     def hold_of(self, slot: int) -> Hold | None:
         """Return what holds back deeds for a slot, the widest first."""
+        if not self.holds:
+            return None
         zone = self.registry.zones[self.registry.zone[slot]]
         return next((hold for hold in self.holds if hold.zone in ("", zone)), None)
 
@@ -122,7 +124,7 @@ def gather(
             drops=rooms.drops,
             said=upkeep.said(slot, names[slot], labels.get(slot)),
             job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
-            hold=rooms.hold_of(slot) if rooms.holds else None,
+            hold=rooms.hold_of(slot),
         )
         for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in zip(
             *(column.tolist() for column in _columns(rooms, slots)), strict=True

@@ -29,7 +29,9 @@ the guard's window.
 Not here: what is done about it (`core.judging`, `core.outbox`, `core.ledger`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,8 +133,17 @@ class _Sight:
 class MassGuard:
     """Counts the dark and holds back. Asked only when something is about to be done."""
 
-    def __init__(self, settings: MassSettings, registry: Registry, membership: Membership) -> None:
+    def __init__(
+        self,
+        settings: MassSettings,
+        registry: Registry,
+        membership: Membership,
+        *,
+        jobs: Mapping[int, Any],
+    ) -> None:
+        """Watch over all slots but those of jobs, which are silent between their runs."""
         self.settings = settings
+        self._jobs = jobs
         self._registry = registry
         self._membership = membership
         self._holds: dict[int, Hold] = {}
@@ -192,6 +203,8 @@ class MassGuard:
 
     def folds(self, change: Change) -> bool:
         """Tell whether a change is part of a mass that was told as a whole."""
+        if change.slot in self._jobs:
+            return False
         returned = change.cause == Cause.HEARD and change.before in (Status.DEAD, Status.SUSPECT)
         return (returned or change.cause in _FOLDED) and self.hold_of(change.slot) is not None
 
@@ -353,6 +366,7 @@ class MassGuard:
         for zone, hold in self._holds.items():
             from_ns[zone] = min(from_ns[zone], hold.from_ns)
         speaking = _SPEAKING[membership.status[:count]]
+        speaking[list(self._jobs)] = False
         # Who is overdue and was not reached yet in this flood of alarms is dark as well.
         rung = speaking & (membership.due_ns[:count] <= now_ns)
         speaking &= ~rung
@@ -380,7 +394,8 @@ class MassGuard:
         dead = np.flatnonzero(status == Status.DEAD)
         dead = dead[membership.cause[dead] == Cause.SILENT]
         dead = dead[membership.since_ns[dead] >= from_ns[registry.zone[dead]]]
-        return np.concatenate((np.flatnonzero(status == Status.SUSPECT), dead))
+        slots = np.concatenate((np.flatnonzero(status == Status.SUSPECT), dead))
+        return slots[~np.isin(slots, list(self._jobs))] if self._jobs else slots
 
     def _by_zone(self, slots: IntArray) -> IntArray:
         zones_count = len(self._registry.zones)

@@ -124,19 +124,13 @@ class Monitor:
             voice=self._voice,
             quality=quality,
         )
-        rooms = Rooms(
-            self._registry,
-            self._membership,
-            self._detector,
-            quality,
-            self._guard.pauses,
-            started_ns=0,
-            jobs=self._jobs.book,
+        self._mass = MassGuard(
+            settings.mass, self._registry, self._membership, jobs=self._jobs.book.records
         )
-        self._mass = MassGuard(settings.mass, self._registry, self._membership)
-        per_minute = settings.actions_per_minute
-        self._outbox = Outbox(settings.actions, gate=self._mass, per_minute=per_minute)
-        self._ledger = Ledger(rooms, self._outbox, settings.rules, mass=self._mass)
+        self._outbox = Outbox(
+            settings.actions, gate=self._mass, per_minute=settings.actions_per_minute
+        )
+        self._ledger = self._new_ledger(quality)
         self._journaled = 0
         self._orders = Orders(
             self._ledger,
@@ -154,6 +148,18 @@ class Monitor:
         )
         self._pace = self._new_pace()
         self._turns = 0
+
+    def _new_ledger(self, quality: Quality) -> Ledger:
+        rooms = Rooms(
+            self._registry,
+            self._membership,
+            self._detector,
+            quality,
+            self._guard.pauses,
+            started_ns=0,
+            jobs=self._jobs.book,
+        )
+        return Ledger(rooms, self._outbox, self.settings.rules, mass=self._mass)
 
     def _new_pace(self) -> Pace | None:
         if self.settings.pace.budget is None:

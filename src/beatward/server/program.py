@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
-from beatward.config import Settings, split_address
+from beatward.config import Settings
 from beatward.core.monitor import Monitor
 from beatward.core.orders import Order
 from beatward.core.protocol import join, keys
@@ -39,6 +39,7 @@ from beatward.store.journal import JournalWriter
 from beatward.store.reader import JournalReader
 from beatward.store.sqlite import SqliteStore
 from beatward.transport.doors import Doors, open_doors
+from beatward.values import split_address
 from beatward.web.app import create_app
 from beatward.web.backend import Backend, Identity
 from beatward.web.bulletin import Bulletin

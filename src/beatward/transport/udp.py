@@ -30,9 +30,9 @@ from typing import Self
 
 import numpy as np
 
-from beatward.config import split_address
 from beatward.core.intake import Datagrams, Replies
 from beatward.errors import ConfigError
+from beatward.values import split_address
 
 from .peer import pack_peer, peer_text
 from .recvfrom import RecvfromWire
