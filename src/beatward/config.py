@@ -337,7 +337,7 @@ class RuleSettings(_Room):
 class JobSettings(_Room):
     """[[job]] a node that runs now and then: when it is due, and how long it may take.
 
-    name      of the node; `beatward token node NAME` prints its bare URL
+    name      of the node; `beatward token ping NAME` prints its bare URL
     schedule  when a run is due: five fields of cron, as in "0 3 * * *"
     timezone  of the schedule, as in "Europe/Berlin"; clocks that change are cron's way
     every     instead of a schedule: the next run is due so long after the last one ended

@@ -82,7 +82,7 @@ def test_a_run_without_an_end_is_dead_when_its_longest_time_is_over():
     assert sentence == (
         "web-1 is alive: a run began at 03:00:01 CET, 120 min ago, and should finish by 05:00:01"
     )
-    assert detail["job"]["running_ns"] == 2 * HOUR - SECOND
+    assert detail["running_ns"] == 2 * HOUR - SECOND
     assert changes(nights.step(DUE + DAY + 2 * HOUR + 5 * MINUTE))[-1] == (JOB, "dead", "silent")
     assert nights.words[-1] == (
         "web-1 dead: it should have finished by 05:00:01 CET; started 03:00:01 and has been "
@@ -200,6 +200,18 @@ def test_a_run_that_exits_with_a_code_is_failing_and_the_next_does_not_hide_it()
     assert under.begin(DUE + DAY) == []
     assert under.beat(DUE + DAY + SECOND) == []
     assert under.end(DUE + DAY + 2 * SECOND) == [(JOB, "alive", "well")]
+
+
+def test_a_goodbye_that_is_repeated_ends_its_run_once():
+    under = Under()
+    under.walk(DUE)
+    under.begin(DUE)
+    under.end(DUE + SECOND, 2)
+    count = len(under.hand.entries)
+    under.sequence -= 1
+    under.end(DUE + SECOND, 2)
+    assert len(under.hand.entries) == count
+    assert "after 1 s: exit code 2" in under.words[-2]
 
 
 def test_a_host_that_dies_in_the_middle_of_a_run_is_found_by_its_silence():

@@ -57,6 +57,7 @@ class Plan:
 
     restart   `never`, `on-failure` (any exit code but 0, and any signal) or `always`
     orphan    what happens to the command when this wrapper is killed: `kill`, `term` or `keep`
+    is_job    each run is to be reported, also one that could not begin or was ended from outside
     """
 
     command: Sequence[str]
@@ -64,6 +65,7 @@ class Plan:
     backoff_ns: int = BACKOFF_NS
     backoff_max_ns: int = BACKOFF_MAX_NS
     orphan: str = "kill"
+    is_job: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,11 @@ class Wrapper:
         except OSError as error:
             # As a shell says it, and without a traceback: the mistake is in the command line.
             log.error("%s: %s", self._plan.command[0], error.strerror)  # noqa: TRY400
-            return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            refusal = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            if self._plan.is_job:
+                self._heart.start()
+                self._heart.stop(refusal)
+            return refusal
         self._heart.report("ok")
         self._heart.start()
         return None
@@ -128,8 +134,10 @@ class Wrapper:
             elif heard is not None:
                 self._pass_on(heard)
         code = self._exit_code
-        # Ended because we were told to end it: an orderly leave, whatever its code.
-        self._heart.stop(None if self._ended_by else code)
+        # Ended because we were told to end it: an orderly leave, whatever its code. A job that was
+        # ended has not done its work.
+        is_orderly = self._ended_by and not self._plan.is_job
+        self._heart.stop(None if is_orderly else code)
         return code
 
     def _wants_restart(self, code: int, ran_ns: int) -> bool:

@@ -34,6 +34,9 @@ SEEK_MAX_NS = 30 * SECOND
 # A process that ends waits this long for an enrolment under way, so that one which lived only
 # for an instant is heard of at all.
 FAREWELL_PATIENCE_NS = SECOND
+# A node's goodbye only saves the monitor some waiting; the result of a job's run is all there is of
+# it. Ten seconds outlast a monitor that is being restarted.
+JOB_GOODBYE_COUNT_MAX = 100
 # What one turn reads at most: a flood of datagrams must not keep a heartbeat from going out.
 RECEIVE_COUNT_MAX = 64
 
@@ -177,7 +180,7 @@ class Conversation:
         except MonitorUnreachable:
             return  # A name server has to be asked, and that is an errand.
         self._take_up(Found(state.credential, state.monitor, addresses), now_ns)
-        if state.labels == self.identity.labels:
+        if (state.labels, state.job) == (self.identity.labels, self.identity.job):
             self._seek_due_ns = NEVER
 
     def turn(self, now_ns: int, report: Callable[[], Report]) -> int:
@@ -194,6 +197,7 @@ class Conversation:
                 self._reconnect(self._pulse, self._link, now_ns)
         if now_ns >= self._farewell_due_ns:
             self._farewell_due_ns = NEVER
+            self._say_farewell(now_ns)
         if now_ns >= self._seek_due_ns and self._farewell is None:
             self._seek(now_ns)
         return self.next_turn_ns
@@ -204,7 +208,13 @@ class Conversation:
             self._farewell = (farewell, exit_code)
             if self._errand is not None:
                 self._farewell_due_ns = now_ns + FAREWELL_PATIENCE_NS
-            self._say_farewell(now_ns)
+            if self._errand is None or not self._is_undeclared:
+                self._say_farewell(now_ns)
+
+    @property
+    def _is_undeclared(self) -> bool:
+        """Whether the monitor does not know yet that this is the end of a run."""
+        return self._file.state.job != self.identity.job
 
     def close(self) -> None:
         """Let go of the link; the last turn was taken."""
@@ -342,6 +352,8 @@ class Conversation:
                 start_ns=now_ns,
                 bounds=self._bounds,
             )
+            if self.identity.job:
+                self._pulse.goodbye_count_max = JOB_GOODBYE_COUNT_MAX
             self._heard_count = 0
         self._take_link(found, is_new=is_new)
 
@@ -349,7 +361,9 @@ class Conversation:
         if self._pulse is not None:
             self._pulse.introduce(now_ns)
         labels = self.identity.labels
-        self._file.note_credential(found.credential, monitor=found.monitor, labels=labels)
+        self._file.note_credential(
+            found.credential, monitor=found.monitor, labels=labels, job=self.identity.job
+        )
         self.refusal = ""
         self._is_enrolled_in_vain = self._is_silent
 

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +40,7 @@ class Identity:
 
     monitor, token   None: find them in `local.json`
     data             folder of the state file
+    job              what it promises, as the monitor's /v1/join has it; empty: it is none
     """
 
     name: str
@@ -47,6 +48,7 @@ class Identity:
     token: str | None
     labels: Mapping[str, str]
     data: Path
+    job: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +189,13 @@ def _enrol(identity: Identity, monitor: str, token: str) -> Credential:
     asked = join.request(token.strip(), identity.name, os.urandom(join.NONCE_SIZE))
     door = Door(monitor, timeout_s=JOIN_TIMEOUT_S)
     try:
-        answer = door.post("/v1/join", {**asdict(asked), "labels": dict(identity.labels)})
+        said = {"labels": dict(identity.labels)}
+        if identity.job:
+            said["job"] = dict(identity.job)
+        answer = door.post("/v1/join", {**asdict(asked), **said})
     finally:
         door.close()
-    if answer.status in (401, 403):
+    if answer.status in (401, 403, 422):
         raise JoinRefused(f"{monitor}: {answer.reason}")
     if answer.status != 200:
         raise MonitorUnreachable(f"{monitor}: {answer.reason} to an enrolment")

@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +49,7 @@ BOUNDS_FACTOR = 10
 # would make the first heartbeat after it late by what was left of the wait.
 WAIT_MAX_NS = 5 * SECOND
 STOP_TIMEOUT_S = 3.0
+JOB_STOP_TIMEOUT_S = 15.0
 # What each gauge may be; the wire carries hundredths in 16 bits.
 METRICS_MAX = {"cpu": 100.0, "memory": 100.0, "load": 655.34}
 STATUSES = {"ok": Health.WELL, "failing": Health.ILL}
@@ -75,6 +77,7 @@ class _Vitals:
         data: Path | str | None = None,
         measure: Measure | None = None,
         on_mail: Callable[[], None] | None = None,
+        job: Mapping[str, str] | None = None,
     ) -> None:
         """Check what was given; nothing is sent before `start`.
 
@@ -89,9 +92,12 @@ class _Vitals:
         data        folder of the state file; default as the monitor's
         measure     called before each heartbeat, returns metrics as `report` takes them; cheap
         on_mail     called when an action waits at the monitor; it must not block
+        job         each life is a run: `schedule` and `timezone` or `every`, `grace`, `max_run`,
+                    see docs/jobs.md
         Raises ValueError with what was expected.
         """
-        self.identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
+        identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
+        self.identity = replace(identity, job=dict(job or {}))
         self.name = self.identity.name
         self._interval_ns = check_interval(interval)
         self._bounds = check_bounds(self._interval_ns, interval_min, interval_max)
@@ -224,7 +230,7 @@ class Heart(_Vitals):
         atexit.unregister(self._stop_at_exit)
         self._farewell = (Farewell.EXITED if exit_code else Farewell.LEFT, exit_code)
         self._waker.wake()
-        self._thread.join(STOP_TIMEOUT_S)
+        self._thread.join(JOB_STOP_TIMEOUT_S if self.identity.job else STOP_TIMEOUT_S)
         self._conversation = None
 
     def wait_acknowledged(self, timeout: str = "5s") -> bool:

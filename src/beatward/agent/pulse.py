@@ -125,6 +125,7 @@ class Pulse:
         self._echo = 0
         self._goodbye: Record | None = None
         self._goodbye_count = 0
+        self.goodbye_count_max = GOODBYE_COUNT_MAX
         self._is_known = False  # by the monitor, which has acknowledged us since we were enrolled
         self._introduction_count = 0
         self._forget_asks()
@@ -289,7 +290,7 @@ class Pulse:
     def _repeat_goodbye(self, now_ns: int) -> bytes:
         assert self._goodbye is not None
         self._goodbye_count += 1
-        given_up = self._goodbye_count >= GOODBYE_COUNT_MAX
+        given_up = self._goodbye_count >= self.goodbye_count_max
         self._due_ns = NEVER if given_up else now_ns + GOODBYE_SPACING_NS
         # Slot and echo as of now: an answer to the first goodbye may have brought a new echo.
         return seal(replace(self._goodbye, slot=self._slot, echo=self._echo), self._key)

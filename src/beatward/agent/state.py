@@ -1,6 +1,6 @@
 """What an agent remembers from one start to the next, in a file that only its user can read.
 
-    name, monitor, key, udp, labels   the credential, and where and with what it was obtained
+    name, monitor, key, udp, labels, job   the credential, and where and with what it was obtained
     incarnation                       the number of the last life
     done                              keys of actions that succeeded, newest last, bounded
 
@@ -34,6 +34,7 @@ class State:
     credential: Credential | None = None
     monitor: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    job: Mapping[str, str] = field(default_factory=dict)
     incarnation: int = 0
     done: tuple[str, ...] = ()
 
@@ -65,12 +66,22 @@ class StateFile:
         self._change(incarnation=incarnation)
 
     def note_credential(
-        self, credential: Credential, *, monitor: str, labels: Mapping[str, str]
+        self,
+        credential: Credential,
+        *,
+        monitor: str,
+        labels: Mapping[str, str],
+        job: Mapping[str, str] | None = None,
     ) -> None:
         """Remember an enrolment."""
-        state = self._state
-        if (state.credential, state.monitor, state.labels) != (credential, monitor, labels):
-            self._change(credential=credential, monitor=monitor, labels=dict(labels))
+        wanted = {
+            "credential": credential,
+            "monitor": monitor,
+            "labels": dict(labels),
+            "job": dict(job or {}),
+        }
+        if any(getattr(self._state, name) != value for name, value in wanted.items()):
+            self._change(**wanted)
 
     def note_done(self, key: str) -> None:
         """Remember that the action with this key succeeded, so that it never runs again."""
@@ -122,6 +133,7 @@ def _to_json(name: str, state: State) -> dict[str, Any]:
         "key": credential.key.hex() if credential else "",
         "udp": credential.udp if credential else "",
         "labels": dict(state.labels),
+        "job": dict(state.job),
         "incarnation": state.incarnation,
         "done": list(state.done),
     }
@@ -135,6 +147,8 @@ def _from_json(name: str, data: Mapping[str, Any]) -> State:
         credential=Credential(name, key, str(data["udp"])) if key else None,
         monitor=str(data["monitor"]),
         labels={str(label): str(value) for label, value in data["labels"].items()},
+        # Files of before there were jobs have none.
+        job={str(word): str(value) for word, value in data.get("job", {}).items()},
         incarnation=int(data["incarnation"]),
         done=tuple(str(done) for done in data["done"])[-DONE_COUNT_MAX:],
     )

@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": "Say why a node has the status it has.",
     "forget": "Remove nodes.",
     "guard": "Show what a mass failure holds back, or let it go on.",
+    "job": "Declare jobs: what runs now and then. List and remove them.",
     "monitor": "Listen for heartbeats, judge silence, act.",
     "nodes": "List the nodes.",
     "pause": "Announce maintenance: silence does not count.",

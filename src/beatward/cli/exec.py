@@ -19,6 +19,25 @@ def _read_duration(_: click.Context, option: click.Parameter, text: str) -> int:
     return duration_ns
 
 
+def _job(**said: str | None) -> dict[str, str]:
+    """Return what the job promises, empty when it is none; the monitor reads it."""
+    job = {key: value for key, value in said.items() if value is not None}
+    if not job:
+        return {}
+    if ("schedule" in job) == ("every" in job):
+        raise click.UsageError("a job has either --schedule, as in '0 3 * * *', or --every 1h")
+    if "schedule" in job:
+        job.setdefault("timezone", _local_zone())
+    return job
+
+
+def _local_zone() -> str:
+    """Return the time zone that this machine's cron goes by, UTC where nobody says."""
+    said = os.environ.get("TZ", "").removeprefix(":")
+    _, _, linked = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
+    return said or linked or "UTC"
+
+
 @click.command("exec")
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -58,6 +77,11 @@ def _read_duration(_: click.Context, option: click.Parameter, text: str) -> int:
 @click.option("--transport", help="udp, or http for nodes behind proxies. Default: udp.")
 @click.option("--data", help="Folder of the node's state. Default: as the monitor's.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@click.option("--schedule", help="COMMAND is a job: when it is due, as in '0 3 * * *'.")
+@click.option("--timezone", help="Of the schedule. Default: this machine's.")
+@click.option("--every", help="Instead of a schedule: due so long after the last run.")
+@click.option("--grace", help="So late a run may begin. Default: 10m.")
+@click.option("--max-run", help="So long a run may take. Default: as --grace.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.pass_context
 def exec_command(
@@ -71,6 +95,11 @@ def exec_command(
     max_backoff: int,
     orphan: str,
     labels: tuple[str, ...],
+    schedule: str | None,
+    timezone: str | None,
+    every: str | None,
+    grace: str | None,
+    max_run: str | None,
     verbose: bool,
     **options: str | None,
 ) -> None:
@@ -87,6 +116,7 @@ def exec_command(
     from beatward.agent.spoken import speak
     from beatward.cli.agent import read_labels
 
+    job = _job(schedule=schedule, timezone=timezone, every=every, grace=grace, max_run=max_run)
     said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     chosen = settings.merge(
         settings.parse({**said, "name": name, "labels": read_labels(labels)}, "the command line"),
@@ -104,8 +134,9 @@ def exec_command(
             labels=chosen.labels,
             transport=chosen.transport or "udp",
             data=chosen.data,
+            job=job,
         )
     except ValueError as error:
         raise ConfigError("the command line", "exec", name, str(error)) from error
-    plan = Plan(command, restart, backoff, max_backoff, orphan)
+    plan = Plan(command, restart, backoff, max_backoff, orphan, is_job=bool(job))
     ctx.exit(Wrapper(heart, plan).run())

@@ -7,6 +7,7 @@ import click
 from rich.table import Table
 
 from beatward.cli.client import Client, Refused, asking, node_path
+from beatward.cli.job import due_words
 from beatward.cli.ordering import label_option
 from beatward.cli.screen import ago, console, print_json, remarks, status_text
 from beatward.config import StatusWord
@@ -103,6 +104,9 @@ def _show(nodes: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in _COLUMNS.items():
         table.add_column(heading, justify=justify, no_wrap=True)
+    has_jobs = any(node["job"] for node in nodes)
+    if has_jobs:
+        table.add_column("due", no_wrap=True)
     table.add_column("labels", overflow="fold")
     said = [remarks(node) for node in nodes]
     if any(said):
@@ -118,6 +122,7 @@ def _show(nodes: list[dict[str, Any]]) -> None:
             _gauge(node["cpu"], " %"),
             _gauge(node["memory"], " %"),
             _gauge(node["load"], ""),
+            *((due_words(node["job"]) if node["job"] else "-",) if has_jobs else ()),
             " ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())),
             *([words] if any(said) else []),
         )

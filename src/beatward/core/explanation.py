@@ -173,7 +173,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "held_back": None if facts.hold is None else facts.hold.words(facts.at_ns),
         "would_change": _would_change(facts),
         **_said_numbers(facts),
-        **({} if facts.job is None else {"job": facts.job.numbers()}),
+        **({} if facts.job is None else facts.job.numbers()),
     }
 
 

@@ -18,18 +18,12 @@ import numpy.typing as npt
 
 from beatward.core.detect import Detector
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
-from beatward.core.jobs import Jobs, Run
+from beatward.core.jobs import Run
 from beatward.core.membership import Cause, Change, Membership, Status
-from beatward.core.protocol.record import (
-    NO_GAUGE,
-    Farewell,
-    Flag,
-    Health,
-    Kind,
-    exit_code_from_field,
-)
+from beatward.core.protocol.record import Farewell, Flag, Health, Kind
 from beatward.core.quality import Quality
 from beatward.core.registry import Registry
+from beatward.core.runs import Runs
 from beatward.core.voice import Voice
 
 # One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
@@ -70,7 +64,7 @@ class Hearing:
         detector: Detector,
         membership: Membership,
         *,
-        jobs: Jobs,
+        runs: Runs,
         intake: Intake,
         voice: Voice,
         quality: Quality,
@@ -78,7 +72,7 @@ class Hearing:
         self._registry = registry
         self._detector = detector
         self._membership = membership
-        self._jobs = jobs
+        self._runs, self._jobs = runs, runs.jobs
         self._intake = intake
         self._voice = voice
         self._quality = quality
@@ -86,7 +80,6 @@ class Hearing:
         self._changes: list[Change] = []
         self._lives: list[int] = []
         self._exit_fields: dict[int, int] = {}
-        self._runs: list[Run] = []
         # Slots whose life has proved itself in this batch: they have just echoed the session.
         self._begun: list[IntArray] = []
 
@@ -96,13 +89,12 @@ class Hearing:
         stale  the batch was stamped late by our own pause: believe it, learn nothing from it
         """
         self._changes, self._lives, self._exit_fields, self._begun = [], [], {}, []
-        self._runs = []
         if len(beats.slots):
             if beats.via == Via.PING:
                 self._take_pings(beats, now_ns)
             else:
                 self._take_records(beats, now_ns, stale=stale)
-        lives, runs = tuple(self._lives), tuple(self._runs)
+        lives, runs = tuple(self._lives), self._runs.take()
         return Heard(tuple(self._changes), lives, self._exit_fields, runs)
 
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
@@ -192,8 +184,7 @@ class Hearing:
         lives = slots[incarnation > known].tolist()
         self._lives.extend(lives)
         if self._jobs:
-            jobs = (slot for slot in lives if slot in self._jobs)
-            self._runs.extend(self._jobs.begin(slot, now_ns, beats=True) for slot in jobs)
+            self._runs.begin_lives(lives, now_ns)
 
     def _challenge_lives(
         self, beats: Heartbeats, rows: IntArray, incarnation: IntArray, now_ns: int
@@ -411,48 +402,12 @@ class Hearing:
         self._membership.challenge[slots] = 0
         if self._jobs:
             is_job = self._jobs.among(slots)
-            self._end_runs(beats.take(is_job), now_ns)
+            self._changes += self._runs.end(beats.take(is_job), now_ns)
             beats, slots, exited = beats.take(~is_job), slots[~is_job], exited[~is_job]
         codes = beats.records["cpu"][exited].tolist()
         self._exit_fields.update(zip(slots[exited].tolist(), codes, strict=True))
         self._change(slots[exited], Cause.EXITED, now_ns)
         self._change(slots[~exited], Cause.GOODBYE, now_ns)
-
-    # -- runs of jobs ------------------------------------------------------------------------
-
-    def _end_runs(self, beats: Heartbeats, now_ns: int) -> None:
-        """Take the ends of runs: what is a goodbye of a node is the result of a job."""
-        exits = beats.records["status"] == Farewell.EXITED
-        columns = (beats.slots, exits, beats.records["cpu"], beats.arrived_ns)
-        for slot, failed, field, at_ns in zip(*map(np.ndarray.tolist, columns), strict=True):
-            code = exit_code_from_field(field) if failed and field != NO_GAUGE else None
-            self._runs.append(self._jobs.end(slot, at_ns, failed=failed, exit_code=code))
-            self._believe_run(np.array([slot]), Cause.ILL if failed else Cause.WELL, now_ns)
-
-    def _believe_run(self, slots: IntArray, result: Cause | None, now_ns: int) -> None:
-        """Let a word about one job's run change its status.
-
-        result   WELL: it succeeded, ILL: it failed, None: it began
-        """
-        # One run is enough: good ones in a row, as a node needs, would take a job days.
-        causes = [Cause.HEARD, Cause.REFUTED]
-        if result is not None:
-            causes += [Cause.STEADY] * (result == Cause.WELL) + [result]
-        self._detector.forget(slots)
-        for cause in causes:
-            self._change(slots, cause, now_ns)
-        self._jobs.watch(int(slots[0]))
-
-    def _take_job_ping(self, one: Heartbeats, now_ns: int) -> None:
-        slot, said = int(one.slots[0]), one.records[0]
-        # It promises nothing but what its plan says, and its load is nobody's.
-        self._registry.interval_ms[slot] = 0
-        self._registry.cpu[slot] = NO_GAUGE
-        if said["flags"] & Flag.STARTED:
-            self._runs.append(self._jobs.begin(slot, int(one.arrived_ns[0]), beats=False))
-            self._believe_run(one.slots, None, now_ns)
-            return
-        self._end_runs(one, now_ns)
 
     # -- the bare URL ------------------------------------------------------------------------
 
@@ -465,7 +420,7 @@ class Hearing:
             one = beats.at(np.array([row]))
             self._note(one, self._registry.sequence[one.slots] + 1)
             if int(one.slots[0]) in self._jobs:
-                self._take_job_ping(one, now_ns)
+                self._changes += self._runs.ping(one, now_ns)
                 continue
             self._detector.observe(
                 one.slots, _ONE, interval_ns(one.records), one.arrived_ns, learn=False

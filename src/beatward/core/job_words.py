@@ -53,7 +53,8 @@ class JobFacts:
             case Status.FAILING | Status.RECOVERING:
                 return "a run that succeeds"
         if self.record.started_ns is not None:
-            return f"no end of its run by {self._clock(self._limit_ns())} would change it"
+            then = "failing" if self.beats else "dead"
+            return f"no end of its run by {self._clock(self._limit_ns())} would make it {then}"
         if self.record.due_ns is None:
             return "nothing before its next due instant is known"
         return f"no word of a run by {self._clock(self._limit_ns())} would make it dead"
@@ -72,8 +73,8 @@ class JobFacts:
             "ended_ns": self._since(record.ended_ns),
             "ran_ns": record.ran_ns,
             "succeeded_ns": self._since(record.succeeded_ns),
-            "failed": record.has_failed,
-            "exit_code": record.exit_code,
+            "run_failed": record.has_failed,
+            "run_exit_code": record.exit_code,
         }
 
     def run_words(self, what: str, late_ns: int | None) -> str:
@@ -163,7 +164,8 @@ class JobFacts:
     def _clock(self, instant_ns: int, *, zone: bool = True) -> str:
         """Write an instant as the time of day, with the day where it is not today's."""
         ahead_ns = self.wall_offset_ns + self.record.zone_ns
-        day, of_day_ns = divmod(instant_ns + ahead_ns, DAY)
+        # Due instants come back from the monitor's clock a few microseconds off their second.
+        day, of_day_ns = divmod(instant_ns + ahead_ns + SECOND // 2, DAY)
         minutes, seconds = divmod(of_day_ns // SECOND, 60)
         time = f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
         days = day - (self.at_ns + ahead_ns) // DAY

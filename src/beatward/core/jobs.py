@@ -195,7 +195,7 @@ class Jobs:
             overran=False,
             excused_ns=None,
             ended_ns=at_ns,
-            ran_ns=None if began_ns is None else at_ns - began_ns,
+            ran_ns=None if began_ns is None else max(at_ns - began_ns, 0),
             succeeded_ns=record.succeeded_ns if failed else at_ns,
             has_failed=failed,
             exit_code=exit_code if failed else None,
@@ -205,6 +205,10 @@ class Jobs:
         self._registry.interval_ms[slot] = 0
         self.watch(slot)
         return Run(slot, "failed" if failed else "succeeded", at_ns)
+
+    def is_running(self, slot: int) -> bool:
+        """Tell whether a run of a job is under way."""
+        return self.book.records[slot].started_ns is not None
 
     def overrun(self, now_ns: int) -> list[Run]:
         """Return the runs under heartbeats that take too long, each once."""

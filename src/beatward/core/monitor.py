@@ -43,6 +43,7 @@ from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.quality import Quality
 from beatward.core.registry import NO_VIA, Registry
+from beatward.core.runs import Runs
 from beatward.core.snapshot import Snapshot, freeze
 from beatward.core.voice import Voice
 
@@ -119,7 +120,7 @@ class Monitor:
             self._registry,
             self._detector,
             self._membership,
-            jobs=self._jobs,
+            runs=Runs(self._jobs, self._registry, self._detector, self._membership),
             intake=self._intake,
             voice=self._voice,
             quality=quality,

@@ -22,6 +22,7 @@ from beatward.web import (
     guards,
     health,
     heartbeat,
+    jobs,
     metrics,
     nodes,
     pages,
@@ -109,7 +110,7 @@ def create_router() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    for room in (health, guards, nodes, upkeep, events, enrolment, agents, metrics, pages):
+    for room in (health, guards, nodes, upkeep, jobs, events, enrolment, agents, metrics, pages):
         app.include_router(room.router)
     describe(app)
     return app
@@ -119,6 +120,7 @@ _TAGS: list[dict[str, Any]] = [
     {"name": "monitor", "description": "How the monitor and its fleet are."},
     {"name": "nodes", "description": "Asking about nodes, and commanding them."},
     {"name": "upkeep", "description": "Maintenance, acknowledged alarms, silences."},
+    {"name": "jobs", "description": "Nodes that run now and then, and their runs."},
     {"name": "events", "description": "The journal: what happened, and what happens."},
     {"name": "heartbeats", "description": "Heartbeats over HTTP."},
     {"name": "agents", "description": "Enrolment, and actions that agents run."},

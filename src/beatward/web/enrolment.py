@@ -16,6 +16,7 @@ from beatward.core.protocol import join
 from beatward.errors import JoinRefused
 from beatward.web.access import Served
 from beatward.web.backend import Machine
+from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
 from beatward.web.shapes import problems
 
@@ -59,6 +60,7 @@ class JoinBody(BaseModel):
     payload: _Encoded = Field(description="The middle part of the join token.")
     nonce: _Encoded = Field(description="Chance, base64url without padding.")
     proof: _Encoded = Field(description="Made with the token's secret; see docs/protocol.md.")
+    job: JobBody | None = Field(None, description="What it promises, if it runs now and then.")
     labels: dict[_LabelKey, _LabelValue] = Field(
         default_factory=dict,
         max_length=LABELS_MAX,
@@ -98,7 +100,8 @@ def ask_to_join(body: JoinBody, backend: Served) -> Joined:
         )
     except JoinRefused as error:
         raise Problem(403, "join-refused", str(error), more={"reason": str(error)}) from error
-    if not machine.order(Order("join", body.name, body.labels)):
+    job = None if body.job is None else plan_of(body.name, body.job)
+    if not machine.order(Order("join", body.name, body.labels, job=job)):
         raise inbox_full()
     return Joined(
         node=answer.node,

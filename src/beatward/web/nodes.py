@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 from starlette.responses import Response
 
 from beatward.config import StatusWord
-from beatward.core.entry import Acknowledgement, Maintenance
+from beatward.core.entry import Acknowledgement, JobRecord, Maintenance
 from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.membership import WATCHED, Cause, Status
@@ -77,6 +77,7 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
         "memory": _hundredths(registry.memory[row]),
         "load": _hundredths(registry.load[row]),
         "labels": dict(snapshot.labels.get(row, {})),
+        "job": _job_object(snapshot, snapshot.rooms.jobs.records.get(row)),
         **_said_object(snapshot, row),
     }
 
@@ -109,6 +110,35 @@ def acknowledgement_object(snapshot: Snapshot, known: Acknowledgement) -> dict[s
         "status": known.status,
         "by": known.by,
         "note": known.note,
+    }
+
+
+def _job_object(snapshot: Snapshot, record: JobRecord | None) -> dict[str, Any] | None:
+    """Return a job as `shapes.Job` describes it."""
+    if record is None:
+        return None
+    plan, offset_ns = record.plan, snapshot.wall_offset_ns
+    instants = {
+        "due": record.due_ns,
+        "started": record.started_ns,
+        "ended": record.ended_ns,
+        "succeeded": record.succeeded_ns,
+    }
+    return {
+        "schedule": plan.schedule or None,
+        "timezone": plan.timezone,
+        "period_ns": plan.period_ns or None,
+        "grace_ns": plan.grace_ns,
+        "max_run_ns": plan.run_ns,
+        **{
+            # To the nearest millisecond: clocks are compared a microsecond apart.
+            name: None if at_ns is None else timestamp(at_ns + offset_ns + MILLISECOND // 2)
+            for name, at_ns in instants.items()
+        },
+        "due_in_ns": None if record.due_ns is None else record.due_ns - snapshot.taken_ns,
+        "ran_ns": record.ran_ns,
+        "failed": record.has_failed,
+        "exit_code": record.exit_code,
     }
 
 

@@ -198,6 +198,12 @@ def _ping(path: str, word: str, summary: str, description: str) -> dict[str, Any
 
 _PINGS: dict[str, Any] = {
     **_ping(
+        "/ping/{name}/{key}/start",
+        "_start",
+        "Say that a job begins a run",
+        "The other pings end it. Of a node that is no job it is a heartbeat.",
+    ),
+    **_ping(
         "/ping/{name}/{key}",
         "",
         "Send a heartbeat by a bare URL",

@@ -4,6 +4,7 @@
     curl -fsS https://monitor/ping/backup/k3y?interval=1d   well, the next within a day
     curl -fsS https://monitor/ping/backup/k3y/fail          here, but ill
     curl -fsS https://monitor/ping/backup/k3y/exit/$?       0 is well, anything else is ill
+    curl -fsS https://monitor/ping/backup/k3y/start         a job begins a run; the others end it
 
 Anything wrong in name or key is the same 404, so nobody learns which names exist. A job that ended
 with an error spoke on time: its node is failing, not dead, and well again with the next good ping.
@@ -11,6 +12,7 @@ Raw ASGI, as `heartbeat`.
 """
 
 import re
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from starlette.responses import PlainTextResponse, Response
@@ -18,7 +20,17 @@ from starlette.types import Receive, Scope, Send
 
 from beatward.core.instants import DAY, MILLISECOND, MINUTE, parse_duration
 from beatward.core.intake import Via
-from beatward.core.protocol.record import Health, Kind, Record, seal
+from beatward.core.protocol.record import (
+    NO_GAUGE,
+    Farewell,
+    Flag,
+    Health,
+    Kind,
+    Record,
+    exit_code_field,
+    seal,
+)
+from beatward.core.snapshot import Snapshot
 from beatward.errors import Busy
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
@@ -56,20 +68,27 @@ class PingDoor:
         name, *rest = scope["path"][len(PREFIX) :].split("/")
         key, *words = rest or [""]
         keys = self._keyring.admit_ping(name, key)
-        health = _health(words)
-        if keys is None or health is None:
+        said = _said(words)
+        if keys is None or said is None:
             return _text(404, "not found")
+        snapshot = self._machine.snapshot()
+        row = snapshot.find(name)
+        if row in snapshot.rooms.jobs.records and said.exit_code is not None:
+            # Of a job's run the code is told too; of a node's heartbeat there is no place for it.
+            said = _ended(said.exit_code)
         try:
-            interval_ns = _interval_ns(scope["query_string"]) or self._known_interval_ns(name)
+            interval_ns = _interval_ns(scope["query_string"]) or _known_interval_ns(snapshot, row)
         except ValueError as error:
             return _text(422, str(error))
         record = Record(
-            kind=Kind.HEARTBEAT,
+            kind=said.kind,
             node=keys.node,
             incarnation=1,
             sequence=0,
             interval_ms=interval_ns // MILLISECOND,
-            status=health,
+            status=said.status,
+            flags=said.flags,
+            cpu=said.cpu,
             echo=self._session,
         )
         is_taken = enrol_if_unknown(self._machine, name) and self._machine.submit(
@@ -79,22 +98,40 @@ class PingDoor:
             return _text(503, "the monitor's inbox is full", {"Retry-After": "1"})
         return _text(200, "ok")
 
-    def _known_interval_ns(self, name: str) -> int:
-        """Return what the node promised before: a URL with /exit/$? need not repeat it."""
-        snapshot = self._machine.snapshot()
-        row = snapshot.find(name)
-        known = 0 if row < 0 else int(snapshot.rooms.registry.interval_ms[row]) * MILLISECOND
-        return known or INTERVAL_NS
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the words behind the key say, as fields of a record."""
+
+    kind: Kind = Kind.HEARTBEAT
+    status: int = Health.WELL
+    flags: int = 0
+    cpu: int = NO_GAUGE
+    exit_code: int | None = None
 
 
-def _health(words: list[str]) -> Health | None:
+def _said(words: list[str]) -> _Said | None:
     if not words:
-        return Health.WELL
+        return _Said()
+    if words == ["start"]:
+        return _Said(flags=Flag.STARTED)
     if words == ["fail"]:
-        return Health.ILL
+        return _Said(status=Health.ILL)
     if len(words) == 2 and words[0] == "exit" and _EXIT_CODE.fullmatch(words[1]):
-        return Health.WELL if int(words[1]) == 0 else Health.ILL
+        code = int(words[1])
+        return _Said(status=Health.ILL if code else Health.WELL, exit_code=code)
     return None
+
+
+def _ended(code: int) -> _Said:
+    farewell = Farewell.EXITED if code else Farewell.LEFT
+    return _Said(Kind.GOODBYE, farewell, cpu=exit_code_field(code), exit_code=code)
+
+
+def _known_interval_ns(snapshot: Snapshot, row: int) -> int:
+    """Return what the node promised before: a URL with /exit/$? need not repeat it."""
+    known = 0 if row < 0 else int(snapshot.rooms.registry.interval_ms[row]) * MILLISECOND
+    return known or INTERVAL_NS
 
 
 def _interval_ns(query: bytes) -> int:

@@ -65,6 +65,24 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+class Job(_Shape):
+    """What a job promises, and how its runs went."""
+
+    schedule: str | None = Field(description="Five fields of cron, or null: by `period_ns`.")
+    timezone: str = Field(description="Of the schedule.")
+    period_ns: int | None = Field(description="Due so long after the last run ended.")
+    grace_ns: int = Field(description="So late a run may begin, or end.")
+    max_run_ns: int = Field(description="So long a run may take.")
+    due: str | None = Field(description=f"The run that is awaited. {_AT}")
+    due_in_ns: int | None = Field(description="How far off that is; negative: it is late.")
+    started: str | None = Field(description="When the run under way began; null: there is none.")
+    ended: str | None = Field(description="When the last run ended.")
+    ran_ns: int | None = Field(description="How long that took, where its beginning was said.")
+    succeeded: str | None = Field(description="When a run last succeeded.")
+    failed: bool = Field(description="The last run failed.")
+    exit_code: int | None = Field(description="With this, if it was said; a signal is negative.")
+
+
 class Maintenance(_Shape):
     """Why a node is paused, and until when."""
 
@@ -111,6 +129,7 @@ class Node(_Shape):
                     "memory": 43.1,
                     "load": 0.42,
                     "labels": {"zone": "a"},
+                    "job": None,
                     "maintenance": None,
                     "acknowledgement": None,
                     "silence": "3f9a1c22",
@@ -139,6 +158,7 @@ class Node(_Shape):
     memory: float | None = Field(description="Percent in use, as it said.")
     load: float | None = Field(description="Load average, as it said.")
     labels: dict[str, str] = Field(description="Words about the node, from its enrolment.")
+    job: Job | None = Field(description="What it promises, if it is a job.")
     maintenance: Maintenance | None = Field(description="Of a node that is paused.")
     acknowledgement: Acknowledgement | None = Field(description="Of an alarm that is known.")
     silence: str | None = Field(description="The id of the silence that holds its notifications.")
@@ -152,6 +172,13 @@ class NodeList(_Shape):
     matching: int = Field(description="How many of them were asked for.")
     nodes: list[Node] = Field(description="This page.")
     next: str | None = Field(description="Ask again with `after` = this; null: that was all.")
+
+
+class JobList(_Shape):
+    """All jobs in order of their names."""
+
+    at: str = Field(description=f"The instant of the snapshot. {_AT}")
+    jobs: list[Node] = Field(description="Nodes that are jobs.")
 
 
 class Event(BaseModel):
@@ -380,7 +407,7 @@ class Ordered(_Shape):
     """The order is on its way; the event that follows from it appears in the journal."""
 
     ordered: str = Field(
-        description="`pause`, `resume`, `forget`, `acknowledge` or `unacknowledge`."
+        description="`pause`, `resume`, `forget`, `acknowledge`, `unacknowledge` or `job`."
     )
     node: str = Field(description="The node's name.")
 
