@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beatward.core.entry import JobPlan, JobRecord
-from beatward.core.instants import DAY, SECOND, format_duration
+from beatward.core.instants import DAY, MILLISECOND, SECOND, format_duration
 from beatward.core.membership import Status
 
 
@@ -165,7 +165,7 @@ class JobFacts:
         """Write an instant as the time of day, with the day where it is not today's."""
         ahead_ns = self.wall_offset_ns + self.record.zone_ns
         # Due instants come back from the monitor's clock a few microseconds off their second.
-        day, of_day_ns = divmod(instant_ns + ahead_ns + SECOND // 2, DAY)
+        day, of_day_ns = divmod(instant_ns + ahead_ns + MILLISECOND // 2, DAY)
         minutes, seconds = divmod(of_day_ns // SECOND, 60)
         time = f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
         days = day - (self.at_ns + ahead_ns) // DAY

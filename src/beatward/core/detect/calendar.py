@@ -16,7 +16,7 @@ the schedule, and it is a person who has to understand the deadline.
 When it is wrong: for whatever beats more often than once a minute. It believes every word from its
 arrival on, and there is nothing to ask a job that is not running: no probe stands behind it.
 
-A slot costs 96 bytes. For a whole fleet, without schedules, it is `fixed` with a timeout of an
+A slot costs 89 bytes. For a whole fleet, without schedules, it is `fixed` with a timeout of an
 interval and a grace.
 
 Source: cron's own rules, and healthchecks/healthchecks, whose users expect schedule, grace and
