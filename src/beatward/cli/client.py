@@ -109,16 +109,6 @@ class Client:
             raise self._unreachable(error) from error
         return self._object(answer.status_code, answer.content)
 
-    def send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, **parameters: str
-    ) -> dict[str, Any]:
-        """Order something and return the answer's object."""
-        try:
-            answer = self._http.request(method, path, json=body, params=parameters)
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
-        return self._object(answer.status_code, answer.content)
-
     def follow(
         self, after: int, *, node: str | None = None, on_open: Callable[[], None]
     ) -> Iterator[dict[str, Any]]:
