@@ -168,6 +168,7 @@ def test_a_second_start_takes_the_place_of_the_first():
 def test_a_period_begins_again_with_the_end_of_each_run():
     nights = Nights(HOURLY)
     assert nights.plans == {}
+    assert nights.explained[1]["due_in_ns"] == HOUR
     assert nights.walk(65 * MINUTE - 1) == []
     assert nights.succeed(65 * MINUTE - 1) == [(JOB, "alive", "heard")]
     assert nights.walk(130 * MINUTE - 2) == []

@@ -138,5 +138,4 @@ def exec_command(
         )
     except ValueError as error:
         raise ConfigError("the command line", "exec", name, str(error)) from error
-    plan = Plan(command, restart, backoff, max_backoff, orphan, is_job=bool(job))
-    ctx.exit(Wrapper(heart, plan).run())
+    ctx.exit(Wrapper(heart, Plan(command, restart, backoff, max_backoff, orphan, bool(job))).run())

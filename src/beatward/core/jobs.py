@@ -104,10 +104,10 @@ class Jobs:
             row = self._take_row(slot)
             self.calendar.forget(row)
         self._plan(slot, plan)
-        self._keep(slot, replace(known, plan=plan))
-        if plan.period_ns:
+        if plan.period_ns and known.started_ns is None:
             # It has no instants of its own; its period begins now.
             self._observe(slot, now_ns)
+        self._keep(slot, replace(known, plan=plan))
         if not self._is_beating(slot):
             self._registry.interval_ms[slot] = 0
         elif known.started_ns is None:

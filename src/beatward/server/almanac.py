@@ -54,11 +54,19 @@ class Almanac:
             while self._plans:
                 for name, plan in self._plans.popleft().items():
                     self._take(name, plan)
-            dues = self._timetable.turn(self._clock.now_ns(), self._clock.wall_ns())
-            if dues:
-                self._put(dues)
+            self._hand_out()
             # Without jobs there is nothing to look after.
             self._news.wait(_LOOK_S if self._timetable else None)
+
+    def _hand_out(self) -> None:
+        try:
+            dues = self._timetable.turn(self._clock.now_ns(), self._clock.wall_ns())
+        except Exception:  # noqa: BLE001  see below
+            # Whatever an expression has brought to light, the others go on, and the log says so.
+            _log.exception("due instants of jobs cannot be worked out")
+            return
+        if dues:
+            self._put(dues)
 
     def _take(self, name: str, plan: JobPlan | None) -> None:
         try:
