@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from beatward.core.columns import Words
+from beatward.core.detect import DetectorSettings
 from beatward.core.guard import GuardSettings
 from beatward.core.hearing import Hearing
 from beatward.core.instants import SECOND
 from beatward.core.ledger import Ledger
 from beatward.core.mass import MassGuard, MassSettings
-from beatward.core.membership import Membership, Status
+from beatward.core.membership import Membership, MembershipSettings, Status
 from beatward.core.monitor import Monitor
 from beatward.core.orders import Orders
 from beatward.core.outbox import Outbox, Rate
@@ -268,6 +269,29 @@ def often_crashed(seed):
     return replace(drawn, settings=settings, faults=crashes, adversary_ns=0)
 
 
+def held_back(seed):
+    """Return a world in which a last word is often swallowed, and said when its node is dead.
+
+    It is in time for longer than it takes to find its sender dead: long intervals, short windows.
+    """
+    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    probing = MembershipSettings(SECOND, SECOND // 5)
+    faults = [
+        Fault((20 + 7 * i % 10 + again) * SECOND, Kind.CRASH, (node,), 12 * SECOND, 0.9)
+        for i, node in enumerate(drawn.nodes)
+        for again in range(0, drawn.heal_ns // SECOND - 45, 30)
+    ]
+    return replace(
+        drawn,
+        settings=replace(drawn.settings, membership=probing, detector=DetectorSettings()),
+        intervals_ns=(5 * SECOND,) * len(drawn.intervals_ns),
+        weather=Weather(withhold_probability=0.05),
+        links=(None,) * len(drawn.links),
+        faults=in_order(faults),
+        adversary_ns=SECOND // 4,
+    )
+
+
 @dataclass(frozen=True)
 class Broken:
     """One broken monitor: how to build it, the rules that must catch it, and worlds to try."""
@@ -302,7 +326,7 @@ BROKEN = {
         _with("_hearing", _Forgetful), "replay completeness", 5, world=attacked
     ),
     "lets a heartbeat revive the dead": _broken(
-        _with("_hearing", _Credulous), "replay", 1, world=attacked
+        _with("_hearing", _Credulous), "replay", 2, world=held_back
     ),
     "does not hear answers": _broken(_with("_hearing", _Deaf), "verdict liveness", 2),
     "verifies no tags": _broken(_Unchecked, "replay", 1),

@@ -7,8 +7,9 @@ from click.testing import CliRunner
 from tests.simulate.broken import BROKEN
 
 from beatward.cli import root
-from beatward.cli.simulate import _print_report, _Wish
-from beatward.simulate import play
+from beatward.cli.simulate import Asked, minimised
+from beatward.cli.worlds import print_report
+from beatward.simulate import play, run
 
 SHORT = ("--minutes", "3", "--jobs", "1")
 
@@ -20,7 +21,11 @@ def simulate(*arguments):
 def test_one_seed_tells_its_digest_and_its_numbers():
     done = simulate("--seed", "2", *SHORT)
     assert done.exit_code == 0
-    first, second, *numbers = done.stdout.splitlines()
+    first, *lines = done.stdout.splitlines()
+    second = next(line for line in lines if line.startswith("digest"))
+    numbers = lines[lines.index(second) + 1 :]
+    assert lines[0].startswith("  chen; window ")
+    assert any(line.startswith("  faults: ") for line in lines)
     assert first.startswith("seed 2  ")
     assert first.endswith("all held")
     assert first.split()[2] == second.split()[1][:16]
@@ -57,13 +62,47 @@ def test_two_processes_say_what_one_says():
 def test_a_broken_promise_is_told_with_its_story_and_how_to_play_it_again(capsys):
     broken = BROKEN["verifies no tags"]
     report = play(broken.world(2), build=broken.build)
-    _print_report(report, _Wish(3, ("disk",), None), log_all=False, details=False)
+    again = Asked(3, frozenset({"disk"}), frozenset({7, 2})).command(2)
+    print_report(report, again, log_all=False, details=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f"promises BROKEN: {len(report.violations)}")
     assert any("VIOLATION" in line for line in lines)
-    assert lines[-1].strip() == (
-        "play it again: beatward simulate --seed 2 --minutes 3 --without disk --log"
-    )
+    command = "beatward simulate --seed 2 --minutes 3 --without disk --only 2,7"
+    assert lines[-2].strip() == f"play it again: {command} --log"
+    assert lines[-1].strip() == f"make it smaller: {command} --minimise"
+
+
+def test_a_broken_promise_is_made_as_small_as_can_be(capsys):
+    build = BROKEN["convicts at the first stage"].build
+
+    def again(seed, asked):
+        return run(seed, minutes=asked.minutes, without=asked.without, only=asked.only, build=build)
+
+    report = again(1, Asked(3))
+    smallest = minimised(report, Asked(3), again)
+    assert len(smallest.only) == 1
+    assert len(smallest.without) >= len(report.scenario.kinds) - 1
+    assert smallest.minutes <= 3
+    assert report.violations[0].rule in {one.rule for one in again(1, smallest).violations}
+    tried = capsys.readouterr().err.splitlines()
+    assert any(line.endswith("nodes: still broken") for line in tried)
+
+
+def test_what_holds_is_not_made_smaller():
+    done = simulate("--seed", "2", "--minimise", *SHORT)
+    assert done.exit_code == 0
+    assert "nothing to make smaller" in done.output
+
+
+def test_a_world_of_few_nodes_can_be_played():
+    counts = json.loads(simulate("--seed", "2", "--only", "0,3", "--json", *SHORT).stdout)["counts"]
+    assert counts["nodes"] == 2
+
+
+def test_what_was_never_met_is_told():
+    lines = simulate("--seeds", "2..3", *SHORT).stdout
+    assert "never met: fault" in lines
+    assert "rows of the table of statuses were taken" in lines
 
 
 def test_a_kind_of_fault_can_be_left_out():
@@ -89,6 +128,9 @@ def test_settings_of_a_file_can_be_tried(tmp_path):
         (("--seeds", "x"), "a range such as 1..300"),
         (("--seed", "1", "--seeds", "1..2"), "not both"),
         (("--log",), "needs --seed"),
+        (("--minimise",), "needs --seed"),
+        (("--only", "0"), "needs --seed"),
+        (("--seed", "1", "--only", "web"), "numbers of nodes such as 0,3"),
         (("--without", "rain"), "there are: crash, freeze"),
         (("--jobs", "0"), "Invalid value"),
     ],

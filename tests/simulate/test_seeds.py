@@ -15,7 +15,7 @@ from beatward.simulate.faults import Kind, among, draw_faults, draw_kinds
 from beatward.simulate.scenario import SLOWEST_NS
 
 # Chosen so that together they meet everything `test_the_worlds_meet` asks for; then the first ones.
-SEEDS = (3, 11, 19, 34, 43, 44, 54, 59, 75, 82, 93, 1, 2, 4, 5, 6, 7, 8)
+SEEDS = (32, 43, 44, 54, 59, 64, 66, 68, 75, 82, 87, 93, 99, 1, 2, 4, 5, 6)
 
 
 @pytest.fixture(scope="module")

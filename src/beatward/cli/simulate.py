@@ -2,37 +2,39 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .worlds import print_json, print_report, print_totals
+
 if TYPE_CHECKING:
     from beatward.simulate import Report
 
 _SEEDS = "1..20"
-_NEIGHBOURHOOD_NS = 60_000_000_000
-# Enough to see what led to it; --log writes everything.
-_LINES_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class Asked:
     """What was asked for, small enough to be handed to another process."""
 
     minutes: float
-    without: tuple[str, ...]
-    config: Path | None
+    without: frozenset[str] = frozenset()
+    only: frozenset[int] | None = None
+    config: Path | None = None
 
-    def words(self, seed: int) -> str:
+    def command(self, seed: int) -> str:
         """Return the command that plays a seed again."""
         parts = [f"beatward simulate --seed {seed}", f"--minutes {self.minutes:g}"]
-        parts += [f"--without {kind}" for kind in self.without]
+        parts += [f"--without {kind}" for kind in sorted(self.without)]
+        if self.only is not None:
+            parts.append(f"--only {','.join(map(str, sorted(self.only)))}")
         if self.config is not None:
             parts.append(f"--config {self.config}")
         return " ".join(parts)
@@ -51,13 +53,24 @@ def _parse_seeds(text: str) -> range:
 
 def _check_kinds(context: click.Context, option: click.Parameter, kinds: tuple[str, ...]) -> Any:
     from beatward.simulate.faults import Kind
+    from beatward.simulate.scenario import ADVERSARY
 
+    known = (*Kind, ADVERSARY)
     for kind in kinds:
-        if kind not in set(Kind):
+        if kind not in known:
             raise click.BadParameter(
-                f"{kind!r} is no kind of fault; there are: {', '.join(Kind)}", context, option
+                f"{kind!r} is no kind of fault; there are: {', '.join(known)}", context, option
             )
-    return kinds
+    return frozenset(kinds)
+
+
+def _check_only(_context: click.Context, _option: click.Parameter, text: str | None) -> Any:
+    if text is None:
+        return None
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise click.BadParameter(f"expected numbers of nodes such as 0,3, found {text!r}")
+    return frozenset(map(int, numbers))
 
 
 @click.command("simulate")
@@ -72,6 +85,12 @@ def _check_kinds(context: click.Context, option: click.Parameter, kinds: tuple[s
     help="Leave a kind of fault out; all else stays as it was. May be repeated.",
 )
 @click.option(
+    "--only",
+    metavar="0,3",
+    callback=_check_only,
+    help="Let only these nodes exist, by number; all else stays as it was.",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path),
     help="Try the detector, probe, recovery and grace of this settings file.",
@@ -83,16 +102,23 @@ def _check_kinds(context: click.Context, option: click.Parameter, kinds: tuple[s
     help="Worlds at a time; default: one a processor, for many seeds.",
 )
 @click.option("--log", "log_all", is_flag=True, help="With --seed: print all that happened.")
+@click.option(
+    "--minimise",
+    is_flag=True,
+    help="With --seed: look for the smallest world that breaks the same promise.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a world, one a line.")
 def simulate_command(
     *,
     seed: int | None,
     seeds: str | None,
     minutes: float,
-    without: tuple[str, ...],
+    without: frozenset[str],
+    only: frozenset[int] | None,
     config: Path | None,
     jobs: int | None,
     log_all: bool,
+    minimise: bool,
     as_json: bool,
 ) -> None:
     """Play simulated worlds: nodes crash, networks fail, the monitor dies, somebody forges.
@@ -102,49 +128,95 @@ def simulate_command(
     """
     if seed is not None and seeds is not None:
         raise click.UsageError("--seed or --seeds, not both")
-    if log_all and seed is None:
-        raise click.UsageError("--log needs --seed")
+    for wanted, name in ((log_all, "--log"), (minimise, "--minimise"), (only, "--only")):
+        if wanted and seed is None:
+            raise click.UsageError(f"{name} needs --seed")
     chosen = _parse_seeds(seeds or _SEEDS) if seed is None else range(seed, seed + 1)
-    wish = _Wish(minutes, without, config)
-    _play(0, wish, only_check=True)
+    asked = Asked(minutes, without, only, config)
+    settings_of(asked)
+    if minimise:
+        _minimise(chosen[0], asked)
+        return
     totals: Counter[str] = Counter()
     broken = []
-    for report in _reports(chosen, wish, jobs or min(len(chosen), os.cpu_count() or 1)):
+    for report in _reports(chosen, asked, jobs or min(len(chosen), os.cpu_count() or 1)):
         totals.update(report.counts)
         if report.violations:
             broken.append(report.seed)
         if as_json:
-            _print_json(report)
+            print_json(report)
         else:
-            _print_report(report, wish, log_all=log_all, details=seed is not None)
+            again = asked.command(report.seed)
+            print_report(report, again, log_all=log_all, details=seed is not None)
     if not as_json and seed is None:
-        _print_totals(totals, len(chosen), broken)
+        print_totals(totals, len(chosen), broken)
     if broken:
         raise click.exceptions.Exit(1)
 
 
-def _play(seed: int, wish: _Wish, *, only_check: bool = False) -> Any:
-    """Play one world; `only_check` reads the settings file and plays nothing."""
+def settings_of(asked: Asked) -> Any:
+    """Return the core's settings in the file that was named; None without one."""
     from beatward.config import load
     from beatward.server.settings import core_settings
+
+    return None if asked.config is None else core_settings(load(asked.config))
+
+
+def _play(seed: int, asked: Asked) -> "Report":
     from beatward.simulate import run
 
-    settings = None if wish.config is None else core_settings(load(wish.config))
-    if only_check:
-        return None
-    return run(seed, minutes=wish.minutes, without=frozenset(wish.without), chosen=settings)
+    return run(
+        seed,
+        minutes=asked.minutes,
+        without=asked.without,
+        only=asked.only,
+        chosen=settings_of(asked),
+    )
 
 
-def _reports(seeds: range, wish: _Wish, jobs: int) -> Iterator["Report"]:
+def _minimise(seed: int, asked: Asked) -> None:
+    """Look for a smaller world that fails as this one does; exit 1 when there is a failure."""
+    report = _play(seed, asked)
+    if not report.violations:
+        click.echo(f"seed {seed}: every promise held; there is nothing to make smaller")
+        return
+    smallest = minimised(report, asked, _play)
+    print_report(_play(seed, smallest), smallest.command(seed), log_all=False, details=False)
+    raise click.exceptions.Exit(1)
+
+
+def minimised(report: "Report", asked: Asked, again: Callable[[int, Asked], "Report"]) -> Asked:
+    """Return the smallest that still breaks the first promise of a report, and tell of each try."""
+    from beatward.simulate.minimise import Wish, minimise
+    from beatward.simulate.scenario import ADVERSARY
+
+    rule, scenario = report.violations[0].rule, report.scenario
+
+    def wished(wish: Wish) -> Asked:
+        return replace(asked, minutes=wish.minutes, without=wish.without, only=wish.only)
+
+    def fails(wish: Wish) -> bool:
+        found = again(report.seed, wished(wish)).violations
+        return any(violation.rule == rule for violation in found)
+
+    wish = Wish(asked.minutes, asked.without, asked.only)
+    kinds = (*scenario.kinds, *((ADVERSARY,) if scenario.adversary_ns else ()))
+    for step in minimise(wish, kinds, scenario.nodes, fails):
+        wish = step.wish
+        click.echo(f"{step.tried}: {'still broken' if step.is_smaller else 'holds'}", err=True)
+    return wished(wish)
+
+
+def _reports(seeds: range, asked: Asked, jobs: int) -> Iterator["Report"]:
     with _progress(len(seeds)) as advance:
         if jobs == 1 or len(seeds) == 1:
             for seed in seeds:
-                yield _play(seed, wish)
+                yield _play(seed, asked)
                 advance()
             return
         # Not forked: a copy of this process's threads and locks is nobody's idea of repeatable.
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            for report in pool.map(_play, seeds, [wish] * len(seeds)):
+            for report in pool.map(_play, seeds, [asked] * len(seeds)):
                 yield report
                 advance()
 
@@ -163,84 +235,3 @@ def _progress(count: int) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("worlds", total=count)
         yield lambda: progress.advance(task)
-
-
-def _print_json(report: "Report") -> None:
-    from dataclasses import asdict
-
-    from beatward.cli.screen import print_json_line
-
-    print_json_line(
-        {
-            "seed": report.seed,
-            "digest": report.digest,
-            "violations": [asdict(violation) for violation in report.violations],
-            "unlucky_probabilities": list(report.probabilities),
-            "counts": report.counts,
-        }
-    )
-
-
-def _print_report(report: "Report", wish: _Wish, *, log_all: bool, details: bool) -> None:
-    counts = report.counts
-    verdict = f"promises BROKEN: {len(report.violations)}" if report.violations else "all held"
-    click.echo(
-        f"seed {report.seed}  {report.digest[:16]}  {counts['nodes']} nodes  "
-        f"entries {len(report.journal)}  verdicts {counts.get('verdicts', 0)} "
-        f"(unlucky {counts.get('verdicts unlucky', 0)})  {verdict}"
-    )
-    if log_all:
-        for line in report.log:
-            _print_line(line)
-    elif details:
-        click.echo(f"digest {report.digest}")
-        for name, count in counts.items():
-            click.echo(f"{count:9}  {name}")
-    for violation in report.violations:
-        click.echo(f"  {_at(violation.at_ns)}  {violation.rule}  {_who(violation.node)}", nl=False)
-        click.echo(f": {violation.message}")
-    if report.violations and not log_all:
-        _print_story(report)
-    if report.violations:
-        click.echo(f"  play it again: {wish.words(report.seed)} --log")
-
-
-def _print_story(report: "Report") -> None:
-    """Print what happened to the node of the first broken promise, and to the monitor, before."""
-    first = report.violations[0]
-    begin_ns = first.at_ns - _NEIGHBOURHOOD_NS
-    story = [
-        line
-        for line in report.log
-        if begin_ns <= line.at_ns <= first.at_ns and line.node in (first.node, "")
-    ]
-    for line in story[-_LINES_MAX:]:
-        _print_line(line)
-
-
-def _print_line(line: Any) -> None:
-    click.echo(f"    {_at(line.at_ns)}  {_who(line.node)}  {line.text}")
-
-
-def _print_totals(totals: Counter[str], worlds: int, broken: list[int]) -> None:
-    click.echo(
-        f"{worlds} worlds: {totals['verdicts']} verdicts, {totals['verdicts unlucky']} unlucky; "
-        f"{totals['deeds']} deeds; {totals['sessions']} sessions of the monitor; "
-        f"{totals['datagrams sent']} datagrams"
-    )
-    if broken:
-        click.echo(f"promises broken in {len(broken)} worlds, seeds: {_list(broken)}")
-    else:
-        click.echo("every promise held")
-
-
-def _list(seeds: list[int]) -> str:
-    return ", ".join(map(str, seeds))
-
-
-def _at(at_ns: int) -> str:
-    return f"{at_ns / 1e9:10.3f} s"
-
-
-def _who(node: str) -> str:
-    return node or "monitor"

@@ -6,7 +6,8 @@ after the worst heartbeat, and with somebody on the wire who says a node's last 
 intervals of the node, beyond the delay of that word:
 
     anchored on the schedule      1 + margin + how far the estimate may lie behind the last arrival,
-                                  and half an interval by which a late word moves a young estimate
+                                  and half of the most by which one late word may pull it, while it
+                                  is young: a margin that is learnt, four intervals with a set one
     restarted by each arrival     twice the timeout: the last word may have been swallowed, and said
                                   when the timeout of the one before was nearly over
 
@@ -29,22 +30,33 @@ def suspected_within_ns(settings: DetectorSettings, interval_ns: int) -> int:
     return int(_MOST[settings.kind](settings, interval_ns))
 
 
-def _on_schedule(margin: float, behind: float) -> Most:
-    """Return the bound of a detector with a margin and an estimate of so many intervals at most."""
+def _on_schedule(margin: float, behind: float, *, beyond: float = 0.0) -> Most:
+    """Return the bound of a detector with a margin and an estimate of so many intervals at most.
+
+    beyond   what is added to a margin from the settings, in intervals
+    """
 
     def most(settings: DetectorSettings, interval_ns: int) -> float:
-        # While an estimate is young the margin is a whole interval.
-        margin_ns = float(max(max(margin, 1.0) * interval_ns, settings.margin_min_ns))
-        if settings.margin_ns is not None:
-            margin_ns = settings.margin_ns
+        if settings.margin_ns is None:
+            # While an estimate is young the margin is a whole interval.
+            margin_ns = float(max(max(margin, 1.0) * interval_ns, settings.margin_min_ns))
+            pull_ns = max(interval_ns, settings.margin_min_ns) / 2.0
+        else:
+            margin_ns = settings.margin_ns + beyond * interval_ns
+            pull_ns = _DEVIATION_MAX * interval_ns / 2.0
         behind_ns = max(interval_ns, margin_ns) + behind * interval_ns
-        return interval_ns + margin_ns + behind_ns + interval_ns
+        return interval_ns + margin_ns + behind_ns + pull_ns
 
     return most
 
 
 def _fixed(settings: DetectorSettings, interval_ns: int) -> float:
     return 2.0 * (settings.timeout_ns or 3 * interval_ns)
+
+
+def _calendar(settings: DetectorSettings, interval_ns: int) -> float:
+    """Return twice interval and grace: here nobody has a schedule."""
+    return 2.0 * (interval_ns + (interval_ns if settings.grace_ns is None else settings.grace_ns))
 
 
 def _phi(settings: DetectorSettings, interval_ns: int) -> float:
@@ -70,8 +82,9 @@ def _histogram(settings: DetectorSettings, interval_ns: int) -> float:
 
 
 _MOST: dict[str, Most] = {
-    "adaptive": _on_schedule(2.0, _DEVIATION_MAX),
+    "adaptive": _on_schedule(2.0, _DEVIATION_MAX, beyond=2.0),
     "bertier": _on_schedule(_DEVIATION_MAX, 0),
+    "calendar": _calendar,
     "chen": _on_schedule(0.5, 0),
     "fixed": _fixed,
     "histogram": _histogram,

@@ -122,7 +122,7 @@ class Checkers:
             self._submitted = entry.sequence
             self._waiting.append((entry.sequence, self.now_ns))
             self.counts[f"event {entry.event}"] += 1
-            self.note(entry.node or "", f"entry {entry.sequence} {_words(entry)}")
+            self.note(entry.node or "", f"#{entry.sequence} {entry.explanation or entry.event}")
             if entry.event == Event.TRANSITION:
                 self._check_transition(entry)
             _fold(self.statuses, entry)
@@ -289,7 +289,3 @@ def _fold(statuses: dict[str, str], entry: Entry) -> None:
 
 def _as_field(code: int | None) -> int | None:
     return None if code is None else exit_code_from_field(exit_code_field(code))
-
-
-def _words(entry: Entry) -> str:
-    return f"{entry.event} {entry.action or ''} {entry.outcome or ''} {entry.explanation or ''}"

@@ -138,6 +138,7 @@ class Network:
     watch    the adversary's ear: datagram, node, and whether he swallowed it
     refuse   called with a node whose datagram arrived at the monitor's machine and was not taken
     lay      makes a path for a node; `up` leads to the monitor
+    strays   what the monitor sent to addresses that no node ever had
     """
 
     def __init__(self, agenda: Agenda, rng: Random, weather: Weather) -> None:
@@ -151,6 +152,7 @@ class Network:
         self.watch: Callable[[Datagram, str, bool], None] = lambda _datagram, _node, _took: None
         self.deliver_to_monitor: Callable[[Datagram], bool] = lambda _datagram: False
         self.refuse: Callable[[str], None] = lambda _node: None
+        self.strays: deque[Fate] = deque(maxlen=FATES_MAX)
         self._sockets: dict[bytes, Callable[[Datagram], bool]] = {}
         self._owners: dict[bytes, str] = {}
 
@@ -188,6 +190,8 @@ class Network:
         if owner is not None:
             datagram = Datagram(data, b"", target, MONITOR, self._agenda.now_ns)
             self._send(self.to_node[owner], datagram, owner)
+        else:
+            self.strays.append(Fate(data, self._agenda.now_ns, End.UNHEARD))
 
     def inject(self, datagram: Datagram) -> None:
         """Let the adversary's datagram arrive now, past all weather."""

@@ -44,6 +44,7 @@ def run(
     *,
     minutes: float = 6.0,
     without: frozenset[str] = frozenset(),
+    only: frozenset[int] | None = None,
     chosen: Settings | None = None,
     build: Callable[..., Monitor] = Monitor,
 ) -> Report:
@@ -51,10 +52,11 @@ def run(
 
     minutes   of virtual time, heal and settling included
     without   kinds of fault to leave out
+    only      numbers of the nodes that exist; None: all
     chosen    settings to try in place of the drawn ones (see `scenario.draw`)
     build     makes the monitor; another one than ours is how the checkers themselves are tested
     """
-    scenario = draw(seed, minutes=minutes, without=without, chosen=chosen)
+    scenario = draw(seed, minutes=minutes, without=without, only=only, chosen=chosen)
     return play(scenario, build=build)
 
 

@@ -26,6 +26,8 @@ from .network import Weather
 WARM_UP_NS = 15 * SECOND
 FAULTS_MIN_NS = 20 * SECOND
 SLOWEST_NS = 40 * SECOND
+# Left out as kinds of fault are.
+ADVERSARY = "adversary"
 LINKS_NS = HOUR
 
 
@@ -92,7 +94,7 @@ def draw(
     links = _draw_links(seed, nodes_count, max(heal_ns, LINKS_NS))
     kinds = draw_kinds(seed, without=without)
     nodes = frozenset(range(nodes_count)) if only is None else only & set(range(nodes_count))
-    is_quiet = happens(rng, 0.2) or "adversary" in without
+    is_quiet = happens(rng, 0.2) or ADVERSARY in without
     adversary_ns = chosen_ns(rng, 0.1, 0.5, 2)
     return Scenario(
         seed=seed,

@@ -6,7 +6,8 @@ A verdict DEAD by silence is
               moment between its last due heartbeat before the suspicion and the verdict, or the
               adversary swallowed a word of this time, or the monitor's own kernel dropped one:
               from outside, that is what a dead node looks like, and who owns the wire can always
-              cut it;
+              cut it. The same where he said lost words of the node from elsewhere, so that it was
+              asked there;
     wrong     when an answer or a heartbeat of a proven life, sent and arrived in the probing
               window, was there to be read; when the probing window was shorter than promised,
               began before the monitor's own restart or pause, had drops of its own kernel in it
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 from beatward.core.entry import Entry, Event
 from beatward.core.guard import DOUBTS_MAX
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
+from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import RECORD_SIZE, Kind
 
 from .bounds import suspected_within_ns
@@ -266,6 +268,10 @@ class Verdicts:
         ]
         wanted = settings.window_ns // settings.spacing_ns
         heard = self._heard_in_session(truth)
+        astray_count = self._count_astray(truth.name, opened_ns) if len(probes) < wanted else 0
+        if astray_count and len(probes) + astray_count >= wanted:
+            self._checkers.counts["verdicts led astray"] += 1
+            return
         if len(probes) < wanted and (heard or probes):
             message = f"a well node was convicted after {len(probes)} probes, not {wanted}"
             self._checkers.violate("verdict", truth.name, message)
@@ -283,6 +289,26 @@ class Verdicts:
         if probability < UNBELIEVABLE:
             message = f"a well node was convicted; by chance this has probability {probability:.2g}"
             self._checkers.violate("verdict", truth.name, message)
+
+    def _count_astray(self, name: str, opened_ns: int) -> int:
+        """Return how many probes the adversary has led to other addresses than the node's.
+
+        He says, from addresses of his own, what the network lost: each of his words is news, and
+        only the last two addresses are asked. A node that is well puts that right with its next
+        heartbeat that arrives.
+        """
+        world = self._world
+        if not world.scenario.adversary_ns:
+            return 0
+        others = [path.fates for other, path in world.network.to_node.items() if other != name]
+        number = node_id(name)
+        return sum(
+            fate.sent_ns >= opened_ns
+            and kind_of(fate.data) == Kind.PROBE
+            and _HEAD.unpack_from(fate.data)[1] == number
+            for fates in (world.network.strays, *others)
+            for fate in fates
+        )
 
     def _missed_probability(
         self, name: str, probes: list[Fate], beats: list[Fate], at_ns: int
