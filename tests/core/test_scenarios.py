@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.core.world import World
 
+from beatward.core.entry import JobPlan
 from beatward.core.instants import MILLISECOND, NEVER, SECOND, parse_duration
 from beatward.core.mass import MassSettings
 from beatward.core.membership import Status
@@ -76,6 +77,10 @@ class Stage:
     def do_join(self, *names):
         for name in names:
             self.world.order("join", name)
+
+    def do_job(self, name, _every, period, _grace, grace, _run, run):
+        plan = JobPlan(period_ns=parse_duration(period), grace_ns=parse_duration(grace))
+        self.world.order("join", name, job=replace(plan, run_ns=parse_duration(run)))
 
     def do_start(self, name, _every, interval):
         self.world.start(name, parse_duration(interval))
