@@ -265,6 +265,18 @@ class RecoverySettings(_Room):
     heartbeats: int = Field(default=3, ge=1, le=200)
 
 
+class GoalSettings(_Room):
+    """[goal] what is wanted; `beatward quality` compares it with what is measured.
+
+    detect_within    a death is found within this time of the node's last word; nothing is set by
+                     it: interval, margin and probe.window are what a detection time is made of
+    mistakes_every   a node is suspected wrongly no more often than once in this time, on average
+    """
+
+    detect_within: Duration | None = None
+    mistakes_every: Duration | None = None
+
+
 class ActionSettings(_Room):
     """[action.NAME] a deed that rules can ask for.
 
@@ -383,6 +395,7 @@ class Settings(_Room):
     pace: PaceSettings = PaceSettings()
     recovery: RecoverySettings = RecoverySettings()
     guard: GuardSettings = GuardSettings()
+    goal: GoalSettings = GoalSettings()
     action: dict[str, ActionSettings] = Field(default_factory=dict)
     rule: tuple[RuleSettings, ...] = ()
     job: tuple[JobSettings, ...] = ()

@@ -93,4 +93,5 @@ def test_a_table_or_a_single_setting_can_be_asked_for(beatward, key, keys):
 def test_an_unknown_setting_names_the_tables(beatward):
     done = beatward("config", "explain", "timout")
     assert (done.code, done.out) == (2, "")
-    assert "action.NAME, detector, guard, job, monitor, pace, probe, recovery, rule" in done.err
+    names = "action.NAME, detector, goal, guard, job, monitor, pace, probe, recovery, rule"
+    assert names in done.err

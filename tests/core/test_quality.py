@@ -297,11 +297,9 @@ def test_a_slot_costs_20_bytes():
 def test_many_nodes_have_room():
     names = [f"n-{number}" for number in range(1500)]
     monitor = ByHand(FIXED, nodes=names)
-    rows = [said(name, sequence=5) for name in names]
-    monitor.step(SECOND, *rows)
-    monitor.walk(5 * SECOND)
+    monitor.step(SECOND, *(said(name, sequence=5) for name in names))
+    bye = {"kind": Kind.GOODBYE, "sequence": 6, "status": Farewell.EXITED}
+    monitor.step(1_200_000_000, *(said(name, **bye) for name in names))
     found = fleet(monitor)
-    assert found["detection_time"]["count"] == 1500
-    assert found["slots"] == 1500
-    # A turn deals with a thousand.
-    assert figures(monitor, "n-0", "n-1499").alive_ns.tolist() == [1_100_000_000, 1_200_000_000]
+    assert (found["exits"]["count"], found["slots"]) == (1500, 1500)
+    assert figures(monitor, "n-0", "n-1499").alive_ns.tolist() == [200_000_000] * 2

@@ -96,6 +96,7 @@ def test_every_route_is_described():
         "/v1/agent/outcome",
         "/v1/status",
         "/v1/guard",
+        "/v1/quality",
         "/v1/guard/lift",
         "/v1/nodes",
         "/v1/nodes/{name}",

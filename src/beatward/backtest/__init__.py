@@ -2,6 +2,7 @@
 
     Arrivals, DetectorSettings -> replay.deadlines -> quality.judge -> Quality
     Arrivals, many settings    -> curve.measure -> Curve -> Curve.at(mistakes)
+    events of the journal      -> journal.Past -> core.figures.Figures
 
 The detectors are those of production, fed as the monitor feeds them. Arrivals may be recorded or
 made (`simulate.traces`); this room does not know which.
@@ -9,7 +10,18 @@ Not here: the choice of settings, and tables and pictures of it (`bench`).
 """
 
 from .curve import Curve, Measured, measure
+from .journal import Past, instant_ns
 from .quality import Quality, judge
 from .replay import Arrivals, deadlines
 
-__all__ = ["Arrivals", "Curve", "Measured", "Quality", "deadlines", "judge", "measure"]
+__all__ = [
+    "Arrivals",
+    "Curve",
+    "Measured",
+    "Past",
+    "Quality",
+    "deadlines",
+    "instant_ns",
+    "judge",
+    "measure",
+]

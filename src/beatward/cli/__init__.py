@@ -34,6 +34,7 @@ COMMANDS = {
     "resume": "End maintenance.",
     "silence": "Hold notifications for a time.",
     "silences": "List the silences.",
+    "quality": "Say how soon deaths are found, and how seldom wrongly.",
     "simulate": "Put the monitor through a simulated world of faults.",
     "status": "Show the monitor and its fleet on one screen.",
     "token": "Make what a node or an operator needs to be believed.",

@@ -8,6 +8,8 @@ Many nodes are rows of arrays, one node is an array of one. The measures are tho
 Not here: the counting (`core.quality`).
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,73 +154,97 @@ class Figures:
         """Mean of (answer - probe) over single probes that were answered."""
         return _ratio(self.round_trip_ns, self.round_trips)
 
+    def at(self, group: int) -> "Figures":
+        """Return one group alone."""
+        one = slice(group, group + 1)
+        arrays = {name: getattr(self, name)[one] for name in self.__slots__ if name != "goal"}
+        return Figures(goal=self.goal, **arrays)
+
+    def briefs(self) -> list[dict[str, Any]]:
+        """Return what a node's object says of each group; unknown is None."""
+        columns = {
+            "suspicions_refuted": self.suspicions_refuted.astype(np.int64).tolist(),
+            "verdicts_refuted": self.verdicts_refuted.astype(np.int64).tolist(),
+            "query_accuracy": _listed(self.query_accuracy, known),
+            "loss": _listed(self.loss, known),
+            "jitter_ns": _listed(self.mean_jitter_ns, whole),
+            "round_trip_ns": _listed(self.mean_round_trip_ns, whole),
+            "outages": self.outages.sum(axis=1).astype(np.int64).tolist(),
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
     def public(self, group: int) -> dict[str, Any]:
         """Return a group as the object that the API and `--json` show; unknown is None."""
-        outages = self.outages[group]
+        one = self.at(group)
+        outages = one.outages[0]
+        count, detections, exits = outages.sum(), one.detections[0], one.exits[0]
         return {
-            "nodes": int(self.nodes[group]),
-            "alive_ns": int(self.alive_ns[group]),
+            "nodes": int(one.nodes[0]),
+            "alive_ns": int(one.alive_ns[0]),
             "detection_time": {
-                "count": int(self.detections[group]),
-                "mean_ns": whole(self.detection_time_ns[group]),
-                "max_ns": whole(self.detection_max_ns[group]) if self.detections[group] else None,
-                "overdue_mean_ns": whole(_ratio(self.overdue_ns, self.detections)[group]),
+                "count": int(detections),
+                "mean_ns": whole(one.detection_time_ns[0]),
+                "max_ns": whole(one.detection_max_ns[0]) if detections else None,
+                "overdue_mean_ns": whole(_ratio(one.overdue_ns, one.detections)[0]),
             },
             "exits": {
-                "count": int(self.exits[group]),
-                "mean_ns": whole(_ratio(self.exit_ns, self.exits)[group]),
-                "max_ns": whole(self.exit_max_ns[group]) if self.exits[group] else None,
+                "count": int(exits),
+                "mean_ns": whole(_ratio(one.exit_ns, one.exits)[0]),
+                "max_ns": whole(one.exit_max_ns[0]) if exits else None,
             },
-            "suspicions_refuted": int(self.suspicions_refuted[group]),
-            "verdicts_refuted": int(self.verdicts_refuted[group]),
-            "mistake_rate_per_hour": known(self.mistake_rate[group]),
-            "mistake_duration_ns": whole(self.mistake_duration_ns[group]),
-            "mistake_recurrence_time_ns": whole(self.mistake_recurrence_time_ns[group]),
-            "query_accuracy": known(self.query_accuracy[group]),
-            "slots": int(self.slots[group]),
-            "missing": int(self.missing[group]),
-            "loss": known(self.loss[group]),
-            "jitter_ns": whole(self.mean_jitter_ns[group]),
-            "round_trip_ns": whole(self.mean_round_trip_ns[group]),
+            "suspicions_refuted": int(one.suspicions_refuted[0]),
+            "verdicts_refuted": int(one.verdicts_refuted[0]),
+            "mistake_rate_per_hour": known(one.mistake_rate[0]),
+            "mistake_duration_ns": whole(one.mistake_duration_ns[0]),
+            "mistake_recurrence_time_ns": whole(one.mistake_recurrence_time_ns[0]),
+            "query_accuracy": known(one.query_accuracy[0]),
+            "slots": int(one.slots[0]),
+            "missing": int(one.missing[0]),
+            "loss": known(one.loss[0]),
+            "jitter_ns": whole(one.mean_jitter_ns[0]),
+            "round_trip_ns": whole(one.mean_round_trip_ns[0]),
             "outages": {
-                "count": int(outages.sum()),
-                "open": int(self.open[group]),
-                "mean_ns": whole(self.outage_ns[group] / outages.sum()) if outages.any() else None,
-                "max_ns": whole(self.outage_max_ns[group]) if outages.any() else None,
+                "count": int(count),
+                "open": int(one.open[0]),
+                "mean_ns": whole(one.outage_ns[0] / count) if count else None,
+                "max_ns": whole(one.outage_max_ns[0]) if count else None,
                 "counts": outages.astype(np.int64).tolist(),
             },
-            "goal": self._compared(group),
+            "goal": self.compared(group) or None,
         }
 
-    def _compared(self, group: int) -> dict[str, Any] | None:
-        """Compare with the goal, plainly: `kept`, `missed`, or `open` while too little was seen."""
+    def compared(self, group: int) -> dict[str, dict[str, Any]]:
+        """Compare with what is wanted, plainly: it is `kept`, `missed`, or `open`: too early."""
         goal, found = self.goal, {}
         if goal.detect_within_ns is not None:
-            count, beyond = int(self.detections[group]), int(self.beyond[group])
+            beyond = int(self.beyond[group])
             found["detect_within"] = {
                 "goal_ns": goal.detect_within_ns,
-                "state": "missed" if beyond else "kept" if count else "open",
+                "state": "missed" if beyond else "kept" if self.detections[group] else "open",
                 "beyond": beyond,
             }
         if goal.mistakes_every_ns is not None:
-            every_ns, alive_ns = goal.mistakes_every_ns, self.alive_ns[group]
             mistakes = self.mistakes[group]
-            is_kept = alive_ns >= every_ns * max(mistakes, 1)
+            is_kept = self.alive_ns[group] >= goal.mistakes_every_ns * max(mistakes, 1)
             found["mistakes_every"] = {
-                "goal_ns": every_ns,
+                "goal_ns": goal.mistakes_every_ns,
                 "state": "kept" if is_kept else "missed" if mistakes else "open",
             }
-        return found or None
+        return found
 
 
 def known(value: float) -> float | None:
     """Return a figure, None where it is not known."""
-    return None if np.isnan(value) else float(value)
+    return None if math.isnan(value) else float(value)
 
 
 def whole(value: float) -> int | None:
     """Return a length of time in whole nanoseconds, None where it is not known."""
-    return None if np.isnan(value) else round(float(value))
+    return None if math.isnan(value) else round(float(value))
+
+
+def _listed(values: FloatArray, read: Callable[[float], Any]) -> list[Any]:
+    return [read(value) for value in values.tolist()]
 
 
 def _ratio(part: FloatArray, of: FloatArray) -> FloatArray:

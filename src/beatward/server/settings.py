@@ -2,6 +2,7 @@
 
 from beatward import config
 from beatward.core.detect import DetectorSettings
+from beatward.core.figures import Goal
 from beatward.core.guard import GuardSettings
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
@@ -54,6 +55,7 @@ def core_settings(settings: config.Settings) -> Settings:
             lift_share=settings.guard.lift,
         ),
         actions_per_minute=settings.guard.actions_per_minute,
+        goal=Goal(settings.goal.detect_within, settings.goal.mistakes_every),
         start_grace_ns=settings.monitor.start_grace,
         rules=tuple(
             Rule(statuses=rule.on, actions=rule.actions, nodes=rule.nodes) for rule in settings.rule

@@ -28,6 +28,7 @@ from beatward.web import (
     pages,
     ping,
     problems,
+    quality,
     records,
     upkeep,
 )
@@ -110,7 +111,11 @@ def create_router() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)
-    for room in (health, guards, nodes, upkeep, jobs, events, enrolment, agents, metrics, pages):
+    rooms = (
+        *(health, guards, nodes, quality, upkeep, jobs, events),
+        *(enrolment, agents, metrics, pages),
+    )
+    for room in rooms:
         app.include_router(room.router)
     describe(app)
     return app

@@ -26,6 +26,7 @@ from beatward.core.instants import SECOND
 from beatward.core.mass import CAUSES
 from beatward.core.membership import Status
 from beatward.core.snapshot import Snapshot
+from beatward.web import measured
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend, Report, Turns
 from beatward.web.events import Streams
@@ -70,11 +71,13 @@ class MonitorCollector(Collector):
         yield from _fleet(snapshot)
         yield from _said(snapshot)
         yield from _arrivals(snapshot)
+        yield from measured.fleet(snapshot)
         yield from self._web()
         yield from _journal(report)
         yield from _wheel(snapshot, report, backend.machine.now_ns())
         if backend.identity.metrics_per_node:
             yield from _single_nodes(snapshot)
+            yield from measured.nodes(snapshot, snapshot.rows().tolist())
 
     def _web(self) -> Iterator[Metric]:
         family = CounterMetricFamily(

@@ -40,10 +40,12 @@ Name = Annotated[
 
 def node_objects(snapshot: Snapshot, rows: list[int]) -> list[dict[str, Any]]:
     """Return rows of a snapshot as `shapes.Node` describes them."""
-    margins_ns = snapshot.rooms.detector.margin_ns(np.array(rows, np.int64)).tolist()
+    slots = np.array(rows, np.int64)
+    margins_ns = snapshot.rooms.detector.margin_ns(slots).tolist()
+    briefs = snapshot.rooms.quality.figures(slots, snapshot.taken_ns).briefs()
     return [
-        _node_object(snapshot, row, margin_ns)
-        for row, margin_ns in zip(rows, margins_ns, strict=True)
+        {**_node_object(snapshot, row, margin_ns), "quality": brief}
+        for row, margin_ns, brief in zip(rows, margins_ns, briefs, strict=True)
     ]
 
 

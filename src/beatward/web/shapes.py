@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from beatward.config import StatusWord
 from beatward.web.problems import MEDIA_TYPE
+from beatward.web.quality_shapes import Brief
 
 _AT = "RFC 3339, UTC, milliseconds."
 
@@ -133,6 +134,15 @@ class Node(_Shape):
                     "maintenance": None,
                     "acknowledgement": None,
                     "silence": "3f9a1c22",
+                    "quality": {
+                        "suspicions_refuted": 1,
+                        "verdicts_refuted": 0,
+                        "query_accuracy": 0.99995,
+                        "loss": 0.001,
+                        "jitter_ns": 1_400_000,
+                        "round_trip_ns": 780_000,
+                        "outages": 1,
+                    },
                 }
             ]
         },
@@ -162,6 +172,7 @@ class Node(_Shape):
     maintenance: Maintenance | None = Field(description="Of a node that is paused.")
     acknowledgement: Acknowledgement | None = Field(description="Of an alarm that is known.")
     silence: str | None = Field(description="The id of the silence that holds its notifications.")
+    quality: Brief = Field(description="How well it is watched.")
 
 
 class NodeList(_Shape):
