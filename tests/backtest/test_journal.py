@@ -168,6 +168,17 @@ def test_of_an_exit_the_journal_knows_no_more_than_that_it_was_told():
     assert found["outages"]["counts"][BOUNDS_NS.index(16 * SECOND)] == 1
 
 
+def test_a_job_is_left_to_its_calendar():
+    night = {"schedule": "0 3 * * *"}
+    found = figures(
+        silent(20, "suspect", "overdue", "alive", since_s=18, **night),
+        silent(22, "dead", "silent", "suspect", since_s=18, **night),
+        transition(30, "recovering", "heard", "dead", **night),
+    )
+    assert found["alive_ns"] == found["outages"]["count"] == 0
+    assert found["detection_time"]["count"] == found["verdicts_refuted"] == 0
+
+
 def test_maintenance_ends_what_is_open():
     found = figures(
         FOUND[0],

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from tests.core.by_hand import LIFE, ByHand, said
 from tests.core.measured import FIXED, answer, by_hand, figures, fleet, of
+from tests.core.nights import DUE, JOB, Nights
 
 from beatward.core.entry import Recovered
 from beatward.core.figures import BOUNDS_NS
-from beatward.core.instants import MILLISECOND, SECOND
+from beatward.core.instants import DAY, HOUR, MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.monitor import Order
 from beatward.core.protocol.record import Farewell, Kind
@@ -303,3 +304,17 @@ def test_many_nodes_have_room():
     found = fleet(monitor)
     assert (found["exits"]["count"], found["slots"]) == (1500, 1500)
     assert figures(monitor, "n-0", "n-1499").alive_ns.tolist() == [200_000_000] * 2
+
+
+def test_a_job_is_neither_alive_nor_found_dead_by_its_silence():
+    nights = Nights()
+    nights.succeed(DUE)
+    nights.walk(DUE + DAY + HOUR)
+    assert nights.hand.status(JOB) == "dead"
+    assert fleet(nights.hand)["detection_time"]["count"] == 0
+    nights.succeed(DUE + DAY + 2 * HOUR)
+    found = fleet(nights.hand)
+    assert found["alive_ns"] == found["outages"]["count"] == found["outages"]["open"] == 0
+    assert found["query_accuracy"] is None
+    nights.step(nights.hand.now + SECOND, orders=(Order("forget", JOB),))
+    assert fleet(nights.hand)["alive_ns"] == 0

@@ -49,6 +49,7 @@ class Past:
         self._begin_ns = begin_ns
         self._goal = goal
         self._nodes: dict[str, _Node] = {}
+        self._jobs: set[str] = set()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,6 +69,10 @@ class Past:
                 node.status, node.since_ns = "new", at_ns
             case "life" if node is not None:
                 node.is_same_life = False
+            case "transition" if "schedule" in event["detail"]:
+                # A job: a calendar judged it, see `core.quality`.
+                self._nodes.pop(name, None)
+                self._jobs.add(name)
             case "transition":
                 if node is None:
                     node = self._nodes[name] = _Node(self._begin_ns)
@@ -79,8 +84,9 @@ class Past:
 
     def stand(self, name: str, status: str, since_ns: int) -> None:
         """Note how a node stands at the end, of which the stretch may hold no event at all."""
-        node = self._nodes.setdefault(name, _Node(max(since_ns, self._begin_ns)))
-        node.status = status
+        if name not in self._jobs:
+            node = self._nodes.setdefault(name, _Node(max(since_ns, self._begin_ns)))
+            node.status = status
 
     def figures(self, end_ns: int, groups: Mapping[str, int], count: int) -> Figures:
         """Add up to an instant; `groups` has the group of each node that counts, below `count`."""

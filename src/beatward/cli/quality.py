@@ -76,6 +76,8 @@ def _from_journal(client: Client, report: dict[str, Any], since_ns: int) -> dict
         past.take(event)
     nodes = [client.get(node_path(node))] if node else list(_nodes(client))
     for one in nodes:
+        if one["job"] is not None:
+            continue  # a calendar judges it
         past.stand(one["name"], one["status"], instant_ns(one["since"] or report["at"]))
     names = past.names if node is None else (node,)
     figures = past.figures(end_ns, dict.fromkeys(names, 0), 1)

@@ -114,8 +114,14 @@ class Monitor:
         self._guard = Guard(settings.guard)
         self._intake = Intake(self._registry)
         self._voice = Voice(self._registry, session)
-        quality = Quality(settings.goal, self._registry, self._membership, self._detector)
         self._jobs = Jobs(self._registry, self._membership)
+        quality = Quality(
+            settings.goal,
+            self._registry,
+            self._membership,
+            self._detector,
+            jobs=self._jobs.book.records,
+        )
         self._hearing = Hearing(
             self._registry,
             self._detector,

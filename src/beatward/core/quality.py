@@ -31,7 +31,7 @@ begins with the session. Not here: any status (`core.membership`), nor what foll
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -102,15 +102,24 @@ class Quality:
     """Counts. One thread calls it; `freeze` makes what others may read.
 
     table   row 0 belongs to nobody: there is kept what forgotten nodes have left behind
+    jobs    slots that a calendar judges: their silence and their return say nothing of heartbeats,
+            so they are neither alive nor suspected here
     """
 
     def __init__(
-        self, goal: Goal, registry: Registry, membership: Membership, detector: Detector
+        self,
+        goal: Goal,
+        registry: Registry,
+        membership: Membership,
+        detector: Detector,
+        *,
+        jobs: Collection[int] = (),
     ) -> None:
         self.goal = goal
         self.registry = registry
         self.membership = membership
         self._detector = detector
+        self.jobs = jobs
         self.started_ns = 0
         # Where the grid of this life begins for us; what is before nobody listened to.
         self.first = np.zeros(registry.capacity, np.int64)
@@ -136,6 +145,7 @@ class Quality:
         """Return a copy for readers in other threads, with the copies of rooms that they have."""
         twin, count = copy.copy(self), registry.count
         twin.registry, twin.membership = registry, membership
+        twin.jobs = tuple(self.jobs)
         for name in _PER_NODE:
             setattr(twin, name, getattr(self, name)[:count].copy())
         twin.table = self.table[: self._rows_count].copy()
@@ -146,7 +156,7 @@ class Quality:
         """Free a slot, while its status still stands; the fleet keeps what the node had."""
         one = self._rows(np.array([slot]))
         table, row = self.table, int(one[0])
-        if TRUSTED[self.membership.status[slot]]:
+        if TRUSTED[self.membership.status[slot]] and slot not in self.jobs:
             since_ns = max(int(self.membership.since_ns[slot]), self.started_ns)
             table["trusted_ns"][row] += now_ns - since_ns
         self._drop(one)
@@ -309,6 +319,11 @@ class Quality:
 
     def follow(self, changes: Sequence[Change]) -> None:
         """Follow changes of status in their order, right after they were made."""
+        if self.jobs:
+            apart = [change.slot for change in changes if change.slot in self.jobs]
+            changes = [change for change in changes if change.slot not in self.jobs]
+            # It may have become a job while it was suspected.
+            self._drop(self._rows(np.unique(np.array(apart, np.int64))))
         # No cause changes the same node twice in a row, so the slots of a run are distinct.
         for cause, run in groupby(changes, key=lambda change: change.cause):
             # A first word ends nothing: so a fleet that comes up leaves the table empty.
@@ -420,7 +435,10 @@ class Quality:
         adds = Adds(groups, count)
         membership = self.membership
         running_ns = now_ns - np.maximum(membership.since_ns[slots], self.started_ns)
-        running_ns = np.where(TRUSTED[membership.status[slots]], np.maximum(running_ns, 0), 0)
+        counts = TRUSTED[membership.status[slots]]
+        if self.jobs:
+            counts &= ~np.isin(slots, np.array(list(self.jobs)))
+        running_ns = np.where(counts, np.maximum(running_ns, 0), 0)
         rows = self.row[slots].astype(np.int64)
         told = rows > 0
         of_rows = Adds(groups[told], count)
