@@ -231,3 +231,12 @@ def test_more_nodes_may_end_than_there_was_room_for_in_the_table_of_quality(last
                 world.step(i * MILLISECOND, said(name, sequence=0, incarnation=LIFE + 1))
     known = 0 if last_word == "forget" else len(names)
     assert len(list(world.snapshot().rows())) == known
+
+
+def test_who_was_never_heard_because_of_our_own_drops_is_asked_for_more_windows():
+    """Seed 273: enrolled in a flood that took its first words, and dead right after its grace."""
+    world = ByHand()
+    grace = Settings().start_grace_ns
+    assert world.walk(grace + WINDOW, dropped=1) == [("web-1", "suspect", "overdue")]
+    assert world.walk(grace + 2 * WINDOW - 1) == []
+    assert changes(world.step(world.now + 1, said(sequence=12))) == [("web-1", "alive", "refuted")]
