@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from beatward.agent.pulse import Pulse
+from beatward.agent.stride import ANNOUNCED_COUNT_MIN, Stride
 from beatward.core.columns import Words
 from beatward.core.detect import DetectorSettings
 from beatward.core.guard import GuardSettings
@@ -19,6 +21,8 @@ from beatward.core.membership import Membership, MembershipSettings, Status
 from beatward.core.monitor import Monitor
 from beatward.core.orders import Orders
 from beatward.core.outbox import Outbox, Rate
+from beatward.core.pace import PaceSettings, read_weights
+from beatward.core.protocol.record import Flag
 from beatward.simulate import Scenario, draw
 from beatward.simulate.faults import Fault, Kind, in_order
 from beatward.simulate.hands import Skill
@@ -56,6 +60,33 @@ class _Deaf(Hearing):
 
     def _answers(self, slots, echo, now_ns):
         return np.zeros(len(slots), np.bool_)
+
+
+class _Inattentive(Hearing):
+    """Knows that an announcement comes by the old grid, and waits by the old promise."""
+
+    def _take_schedule(self, beats, steps, *, learn):
+        known = self._detector.interval_ns[beats.slots]
+        super()._take_schedule(beats, steps, learn=learn)
+        slowing = (beats.records["flags"] & Flag.SLOWING != 0) & (known > 0)
+        slots = beats.slots[slowing]
+        late_ns = self._detector.due_ns(slots) + self._detector.margin_ns(slots)
+        self._detector.deadline_ns[slots] = late_ns
+
+
+class _Impatient(Stride):
+    """Slows down after three announcements, whether or not they were heard."""
+
+    def sent(self, slot):
+        super().sent(slot)
+        if self.is_slowing and self._announced_count == ANNOUNCED_COUNT_MIN:
+            self._begin(self.promise_ns, self.due_ns(slot) + self.promise_ns, self.due_ns(slot))
+
+
+def _impatient(*arguments, **settings):
+    pulse = Pulse(*arguments, **settings)
+    pulse._stride.__class__ = _Impatient
+    return pulse
 
 
 class _Unchecked(Monitor):
@@ -243,6 +274,7 @@ def attacked(seed):
         links=(None,) * len(drawn.links),
         faults=in_order(faults),
         adversary_ns=SECOND // 20,
+        settings=replace(drawn.settings, pace=PaceSettings()),
         skill=Skill(2 * SECOND, temporary_probability=0.3),
     )
 
@@ -283,7 +315,9 @@ def held_back(seed):
     ]
     return replace(
         drawn,
-        settings=replace(drawn.settings, membership=probing, detector=DetectorSettings()),
+        settings=replace(
+            drawn.settings, membership=probing, detector=DetectorSettings(), pace=PaceSettings()
+        ),
         intervals_ns=(5 * SECOND,) * len(drawn.intervals_ns),
         weather=Weather(withhold_probability=0.05),
         links=(None,) * len(drawn.links),
@@ -292,18 +326,36 @@ def held_back(seed):
     )
 
 
+def restless(seed):
+    """Return a world whose monitor always wants other intervals, and that loses and overtakes."""
+    drawn = draw(seed, minutes=4, without=frozenset(Kind))
+    budget = 0.4 * sum(SECOND / interval_ns for interval_ns in drawn.intervals_ns)
+    pace = PaceSettings(budget, SECOND // 4, 4 * SECOND, read_weights([("node-*[02468]", 16.0)]))
+    settings = replace(drawn.settings, pace=pace)
+    weather = replace(
+        drawn.weather, loss_probability=0.25, heavy_tail=True, is_fifo=False, jitter_ns=SECOND // 50
+    )
+    detector = replace(settings.detector, margin_min_ns=SECOND // 20, margin_ns=None)
+    settings = replace(settings, detector=detector)
+    links = (None,) * len(drawn.links)
+    return replace(
+        drawn, settings=settings, weather=weather, links=links, faults=(), adversary_ns=0
+    )
+
+
 @dataclass(frozen=True)
 class Broken:
-    """One broken monitor: how to build it, the rules that must catch it, and worlds to try."""
+    """One broken monitor or node: how to build it, the rules that must catch it, worlds to try."""
 
     build: Callable[..., Monitor]
     rules: frozenset[str]
     seeds: tuple[int, ...]
     world: Callable[[int], Scenario] = short
+    pulse: Callable[..., Pulse] = Pulse
 
 
-def _broken(build, rules, *seeds, world=short):
-    return Broken(build, frozenset(rules.split()), seeds, world)
+def _broken(build, rules, *seeds, world=short, pulse=Pulse):
+    return Broken(build, frozenset(rules.split()), seeds, world, pulse)
 
 
 def _blind_to_itself(settings):
@@ -328,6 +380,10 @@ BROKEN = {
     "lets a heartbeat revive the dead": _broken(
         _with("_hearing", _Credulous), "replay", 2, world=held_back
     ),
+    "does not wait for what was announced": _broken(
+        _with("_hearing", _Inattentive), "promise", 1, world=restless
+    ),
+    "slows down unheard": _broken(Monitor, "promise", 1, world=restless, pulse=_impatient),
     "does not hear answers": _broken(_with("_hearing", _Deaf), "verdict liveness", 2),
     "verifies no tags": _broken(_Unchecked, "replay", 1),
     "does not notice its own pause": _broken(

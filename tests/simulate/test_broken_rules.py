@@ -1,7 +1,7 @@
 """The checkers are checked: every rule that is broken on purpose must be caught by one of them."""
 
 import pytest
-from tests.simulate.broken import BROKEN, isolated, often_paused
+from tests.simulate.broken import BROKEN, isolated, often_paused, restless
 
 from beatward.simulate import play
 
@@ -10,12 +10,16 @@ from beatward.simulate import play
 SEEDS_MAX = 30
 
 
+def _violations(broken, seed):
+    return play(broken.world(seed), build=broken.build, pulse=broken.pulse).violations
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_monitor_with_one_broken_rule_is_caught(name):
     """And the same world holds with the right monitor, or else it would prove nothing."""
     broken = BROKEN[name]
     for seed in dict.fromkeys((*broken.seeds, *range(1, SEEDS_MAX + 1))):
-        found = {one.rule for one in play(broken.world(seed), build=broken.build).violations}
+        found = {one.rule for one in _violations(broken, seed)}
         if found & broken.rules:
             assert play(broken.world(seed)).violations == ()
             return
@@ -33,3 +37,11 @@ def test_a_monitor_that_is_cut_off_from_everybody_convicts_nobody(seed):
     assert report.violations == ()
     assert report.counts["guard cut_off"] >= 1
     assert report.counts.get("verdicts", 0) == 0
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_intervals_that_change_all_the_time_lead_to_no_suspicion_by_themselves(seed):
+    """DETECTION.md section 4, with a quarter of all datagrams lost and many overtaken."""
+    report = play(restless(seed))
+    assert report.violations == ()
+    assert report.counts["interval changed"] > len(report.scenario.intervals_ns)

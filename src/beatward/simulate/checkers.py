@@ -4,7 +4,8 @@ Safety    every transition is in the table and starts from the status before; jo
           no gap; after a restart the statuses are what the disk says; good and bad news have a
           source that really spoke; no verdict against the evidence (`verdicts`); no deed before
           its decision is on disk, none after its end is (`deeds`); no destructive deed while many
-          are held back, none too fast, no verdict by who hears nobody (`holds`).
+          are held back, none too fast, no verdict by who hears nobody (`holds`); no suspicion
+          and no silence because an interval has changed (`promises`).
 Liveness  a node silent for longer than promised is found; after heal every living node ends ALIVE,
           every dead one DEAD or LEFT, and no action is left without a final outcome.
 
@@ -26,6 +27,7 @@ from beatward.core.protocol.record import exit_code_field, exit_code_from_field
 
 from .deeds import Deeds
 from .holds import Holds
+from .promises import Promises
 from .truth import NodeTruth, Trouble
 from .verdicts import Verdicts, kind_of
 
@@ -70,6 +72,7 @@ class Checkers:
         self.log: list[Line] = []
         self.statuses: dict[str, str] = {}  # what the monitor said last, also if not yet on disk
         self.verdicts = Verdicts(self)
+        self.promises = Promises(self)
         self.deeds = Deeds(self)
         self.holds = Holds(self)
         self._durable: dict[str, str] = {}
@@ -184,6 +187,8 @@ class Checkers:
             self._check_farewell(entry, truth)
         elif cause == "silent":
             self.verdicts.check(entry, truth)
+        elif cause == "overdue":
+            self.promises.check_suspicion(entry, truth)
 
     def _check_row(self, entry: Entry) -> None:
         """Check that an entry's row says what has been told so far, not what comes later."""
@@ -244,6 +249,8 @@ class Checkers:
     def _audit(self) -> None:
         """Look whether every silent node is found within what was promised."""
         self.world.agenda.after(_AUDIT_NS, self._audit)
+        for truth in self.world.truths.values():
+            self.promises.audit(truth)
         if self.world.monitor.is_away or self.holds.is_cut_off:
             return
         for name, truth in self.world.truths.items():

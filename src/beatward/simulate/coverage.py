@@ -19,6 +19,7 @@ WANTED: dict[str, tuple[str, ...]] = {
     "detector": tuple(sorted(DETECTORS)),
     "link": (PLAIN, *MODELS),
     "adversary": TRICKS,
+    "interval": ("changed",),
     "datagrams": ("lost", "withheld", "cut", "duplicated", "damaged", "unheard", "dropped"),
 }
 _WAYS = {(before.word, cause.word) for before, cause in TABLE}

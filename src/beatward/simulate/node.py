@@ -16,6 +16,7 @@ from random import Random
 from typing import Protocol
 
 from beatward.agent.pulse import Pulse, Report
+from beatward.agent.stride import Bounds
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import Farewell, Health
@@ -63,7 +64,8 @@ class NodeSettings:
 class Node:
     """A machine and at most one process on it.
 
-    join   asks for enrolment by HTTP and calls back, later
+    join    asks for enrolment by HTTP and calls back, later
+    pulse   makes the agent's side; another one than ours is how checkers are tested
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Node:
         rng: Random,
         truth: NodeTruth,
         join: Callable[["Node", Answered], None],
+        pulse: Callable[..., Pulse] = Pulse,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -86,6 +89,7 @@ class Node:
         self._network = network
         self._rng = rng
         self._join = join
+        self._beats = pulse
         self._process = 0  # counts processes, so that a timer of a dead one does nothing
         self._timer = 0  # counts timers, so that one that was set anew does nothing
         self._address = b""
@@ -204,12 +208,13 @@ class Node:
         self._is_leaving = False
         self.truth.history.end(Trouble.WAITING, self._agenda.now_ns)
         self._open_socket()
-        self.pulse = Pulse(
+        self.pulse = self._beats(
             self.settings.name,
             self.settings.key,
             incarnation=wall_us,
             interval_ns=self.settings.interval_ns,
             start_ns=self._now_ns(),
+            bounds=_bounds(self.settings.interval_ns),
         )
         self._arm()
 
@@ -234,6 +239,7 @@ class Node:
         now_ns = self._now_ns()
         if now_ns >= self.pulse.next_due_ns:
             ill = self.truth.illness.has(ILL)
+            self.truth.interval_ns = max(self.truth.interval_ns, self.pulse.promise_ns)
             self._say(self.pulse.beat(now_ns, Report(Health.ILL if ill else Health.WELL)))
         self._last_incarnation = max(self._last_incarnation, self.pulse.incarnation)
         if self.pulse.wants_reconnect:
@@ -278,3 +284,8 @@ class Node:
         if self.pulse is not None:
             for reply in self.pulse.receive(datagram.data, self._now_ns()):
                 self._say(reply)
+
+
+def _bounds(interval_ns: int) -> Bounds:
+    """Return what a node lets the monitor wish, narrower than what the monitor might."""
+    return Bounds(interval_ns // 4, 4 * interval_ns)

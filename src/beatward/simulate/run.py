@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from beatward.agent.pulse import Pulse
 from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
 
@@ -60,9 +61,14 @@ def run(
     return play(scenario, build=build)
 
 
-def play(scenario: Scenario, *, build: Callable[..., Monitor] = Monitor) -> Report:
-    """Play one world."""
-    world = World(scenario, build=build)
+def play(
+    scenario: Scenario,
+    *,
+    build: Callable[..., Monitor] = Monitor,
+    pulse: Callable[..., Pulse] = Pulse,
+) -> Report:
+    """Play one world; `build` and `pulse` make the monitor and the nodes' side."""
+    world = World(scenario, build=build, pulse=pulse)
     try:
         world.play()
     except Exception as error:  # noqa: BLE001  whatever it is: no world may bring the monitor down

@@ -13,6 +13,7 @@ from beatward.core.instants import HOUR, MICROSECOND, MILLISECOND, MINUTE, SECON
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Settings
+from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.policy import ActionSettings, Rule
 
 from .bounds import suspected_within_ns
@@ -85,6 +86,7 @@ def draw(
     drawn_ns = _draw_intervals(rng, nodes_count)
     weather = _draw_weather(seed)
     settings = _draw_settings(seed, weather)
+    settings = replace(settings, pace=_draw_pace(seed, settings.detector, drawn_ns))
     if chosen is not None:
         settings = replace(chosen, rules=settings.rules, actions=settings.actions)
     intervals_ns = _found_in_time(settings.detector, drawn_ns)
@@ -129,7 +131,11 @@ def settle_ns(settings: Settings, interval_ns: int) -> int:
     that has just restarted gives its grace, finds who is dead, and waits for the recovery of the
     others.
     """
-    found_ns = settings.start_grace_ns + suspected_within_ns(settings.detector, interval_ns)
+    found_ns = settings.start_grace_ns
+    if settings.pace.budget is not None:
+        interval_ns = max(interval_ns, settings.pace.max_ns)
+        found_ns = max(found_ns, 2 * settings.pace.max_ns)
+    found_ns += suspected_within_ns(settings.detector, interval_ns)
     found_ns += 2 * settings.membership.window_ns
     # What was held back follows at its rate; some twenty nodes may be down for good.
     found_ns += settings.mass.window_ns + 20 * MINUTE // settings.actions_per_minute
@@ -189,6 +195,18 @@ def _draw_weather(seed: int) -> Weather:
         heavy_tail=happens(rng, 0.4),
         is_fifo=happens(rng, 0.3),
     )
+
+
+def _draw_pace(
+    seed: int, detector: DetectorSettings, intervals_ns: tuple[int, ...]
+) -> PaceSettings:
+    """Draw a budget for some worlds: tight or loose, compared with what the nodes send unasked."""
+    rng = split(seed, "pace")
+    budget = sum(SECOND / interval_ns for interval_ns in intervals_ns) * rng.choice((0.3, 0.7, 3))
+    min_ns = chosen_ns(rng, 0.25, 0.5)
+    (max_ns,) = _found_in_time(detector, (max(intervals_ns) * rng.choice((1, 2)),))
+    weights = read_weights([("node-*[05]", 4.0)])
+    return PaceSettings(budget if happens(rng, 0.4) else None, min_ns, max_ns, weights)
 
 
 def _draw_settings(seed: int, weather: Weather) -> Settings:

@@ -71,6 +71,7 @@ class History:
 class NodeTruth:
     """What is really so with one node.
 
+    interval_ns  the longest that it has promised so far
     farewells    goodbyes really said: (instant, farewell, exit code or None)
     illness      when it said of itself that it is not well
     """

@@ -120,6 +120,8 @@ class Verdicts:
         """
         settings = self._world.scenario.settings
         grace_ns = max(settings.start_grace_ns, 2 * truth.interval_ns)
+        if settings.pace.budget is not None:
+            grace_ns = max(grace_ns, 2 * settings.pace.max_ns)
         proof_ns = max(self.timeout_ns(other) for other in self._world.truths.values())
         again_ns = max(self.bound_ns(truth), grace_ns + self._rest_ns()) + proof_ns
         due_ns = since_ns + again_ns

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from beatward.agent.pulse import Pulse
 from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, SECOND, format_duration
 from beatward.core.monitor import Monitor
@@ -41,8 +42,15 @@ _OUTAGES = (_BOTH, _BOTH, _BOTH, (Trouble.CUT_UP,), (Trouble.CUT_DOWN,))
 class World:
     """All of it, built from a scenario; `play` runs it to its end."""
 
-    def __init__(self, scenario: Scenario, *, build: Callable[..., Monitor] = Monitor) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        build: Callable[..., Monitor] = Monitor,
+        pulse: Callable[..., Pulse] = Pulse,
+    ) -> None:
         self.scenario = scenario
+        self._pulse = pulse
         self.agenda = Agenda()
         self.faults: Counter[str] = Counter()
         self._rng = split(scenario.seed, "world")
@@ -139,6 +147,7 @@ class World:
             rng=rng,
             truth=truth,
             join=self._join,
+            pulse=self._pulse,
         )
 
     def _lay(self, name: str, up: bool) -> Path:  # noqa: FBT001

@@ -1,0 +1,132 @@
+"""Whether a change of interval was announced before it held, and waited for while it was promised.
+
+node      A longer gap between two heartbeats follows only on one that arrived and promised it. What
+          was lost has promised nothing, so the rate before stays in force (`agent.stride`).
+monitor   After a change nobody is suspected before the promise of the last heartbeat heard has run
+          out. (Without one, a heartbeat may be so late by its own schedule that its successor is.)
+
+Between them, no announced change ever causes a suspicion, whatever is lost, late or overtaken.
+Both look away where a machine was in trouble: its heartbeats are late for another reason.
+"""
+
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from beatward.core.entry import Entry
+from beatward.core.instants import MILLISECOND, NEVER, format_duration
+from beatward.core.protocol.record import Flag, Kind
+
+from .network import End
+from .truth import NodeTruth
+
+if TYPE_CHECKING:
+    from .checkers import Checkers
+
+_FIELDS = struct.Struct("<3xB4xIxB2x8xQQ")  # kind, interval_ms, flags, incarnation, sequence
+# Timers that fire late, and 200 ppm of drift over the longest interval that is drawn.
+_SLACK_NS = 50 * MILLISECOND
+# A detector that meets a new grid waits for a whole interval longer until it has heard so many.
+_CHANGE_BEATS = 8
+
+
+@dataclass(slots=True)
+class _Beat:
+    """A heartbeat as it was said first; who introduces itself says it again.
+
+    promised_ns   from `sent_ns` on; less if it was taken back when it was repeated
+    arrived_ns    NEVER if it did not, nor any of its repetitions
+    is_swallowed  the adversary has it, or a repetition, and may say it at any time
+    """
+
+    life: int
+    sequence: int
+    promised_ns: int
+    is_slowing: bool
+    sent_ns: int
+    arrived_ns: int
+    is_swallowed: bool
+
+
+class Promises:
+    """Reads what nodes really said, and compares it with how they and the monitor behaved."""
+
+    def __init__(self, checkers: "Checkers") -> None:
+        self._checkers = checkers
+        self._world = checkers.world
+        self._read: dict[str, tuple[int, int]] = {}
+        self._in_force_ns: dict[str, int] = {}
+
+    def audit(self, truth: NodeTruth) -> None:
+        """Check the heartbeats that a node has sent since the last audit."""
+        read = self._read.get(truth.name, (-1, -1))
+        beats = [beat for beat in self._beats(truth) if (beat.life, beat.sequence) >= read]
+        for before, after in pairwise(beats):
+            self._check_gap(truth, before, after)
+        if beats:
+            self._read[truth.name] = (beats[-1].life, beats[-1].sequence)
+
+    def _beats(self, truth: NodeTruth) -> list[_Beat]:
+        beats: list[_Beat] = []
+        for fate in self._world.network.to_monitor[truth.name].fates:
+            kind, interval_ms, flags, life, sequence = _FIELDS.unpack_from(fate.data)
+            if kind != Kind.HEARTBEAT:
+                continue
+            promised_ns = interval_ms * MILLISECOND
+            arrived_ns = fate.arrived_ns if fate.end == End.ARRIVED else NEVER
+            if beats and (beats[-1].life, beats[-1].sequence) == (life, sequence):
+                beats[-1].arrived_ns = min(beats[-1].arrived_ns, arrived_ns)
+                beats[-1].promised_ns = min(beats[-1].promised_ns, promised_ns)
+                beats[-1].is_swallowed |= fate.end == End.WITHHELD
+                continue
+            slowing, swallowed = bool(flags & Flag.SLOWING), fate.end == End.WITHHELD
+            said = (life, sequence, promised_ns, slowing, fate.sent_ns, arrived_ns)
+            beats.append(_Beat(*said, is_swallowed=swallowed))
+        return beats
+
+    def _check_gap(self, truth: NodeTruth, before: _Beat, after: _Beat) -> None:
+        follows = (after.life, after.sequence) == (before.life, before.sequence + 1)
+        heard = before.is_swallowed or before.arrived_ns <= after.sent_ns
+        in_force_ns = self._in_force_ns.get(truth.name)
+        if not follows or in_force_ns is None or (heard and not before.is_slowing):
+            in_force_ns = before.promised_ns
+        allowed_ns = max(in_force_ns, before.promised_ns if heard else 0)
+        gap_ns = after.sent_ns - before.sent_ns
+        is_longer = gap_ns > in_force_ns + _SLACK_NS
+        # A longer interval holds after a gap that it allowed, or once it was heard.
+        if not after.is_slowing and (is_longer or after.promised_ns < in_force_ns):
+            self._checkers.counts["interval changed"] += after.promised_ns != in_force_ns
+            in_force_ns = after.promised_ns
+        self._in_force_ns[truth.name] = in_force_ns
+        if not follows or gap_ns <= allowed_ns + _SLACK_NS:
+            return
+        if truth.history.within(before.sent_ns - allowed_ns, after.sent_ns):
+            return
+        gap, allowed = format_duration(gap_ns), format_duration(allowed_ns)
+        message = f"{gap} between two heartbeats, but no more than {allowed} was promised and heard"
+        self._checkers.violate("promise", truth.name, message)
+
+    def check_suspicion(self, entry: Entry, truth: NodeTruth) -> None:
+        """Check that the promise last heard had run out when the node was suspected."""
+        at_ns = self._world.monitor.clock.true_ns(entry.at_ns)
+        monitor = self._world.monitor.monitor
+        assert monitor is not None
+        registry = monitor.snapshot(0).rooms.registry
+        slot = registry.slot_of(truth.name)
+        newest = (int(registry.incarnation[slot]), int(registry.sequence[slot]))
+        beats = self._beats(truth)
+        place = next((i for i, one in enumerate(beats) if (one.life, one.sequence) == newest), None)
+        if place is None:
+            return
+        beat, before = beats[place], beats[max(place - _CHANGE_BEATS, 0) : place]
+        if at_ns >= beat.sent_ns + beat.promised_ns - _SLACK_NS or beat.arrived_ns > at_ns:
+            return
+        if not before or all(one.promised_ns == beat.promised_ns for one in before):
+            return
+        if truth.history.within(before[0].sent_ns, at_ns):
+            return
+        silent = format_duration(at_ns - beat.sent_ns)
+        promised = format_duration(beat.promised_ns)
+        message = f"suspected {silent} after it promised the next heartbeat within {promised}"
+        self._checkers.violate("promise", truth.name, message)
