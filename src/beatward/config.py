@@ -260,9 +260,24 @@ class RecoverySettings(_Room):
 
     heartbeats   so many good ones make a returned node alive; more keeps a flapping node out for
                  longer, and a healthy one as well
+    hold         a node that died twice is not alive again for so long after its return, however
+                 good its heartbeats; doubles with each death. Longer calms what flaps, and keeps
+                 out what was mended
+    hold_max     it grows no longer
+    calm         after so long without a death, one is forgotten
     """
 
     heartbeats: int = Field(default=3, ge=1, le=200)
+    hold: Duration = "10s"  # type: ignore[assignment]
+    hold_max: Duration = "5m"  # type: ignore[assignment]
+    calm: Duration = "10m"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _holds_no_longer_than_the_most(self) -> "RecoverySettings":
+        if self.hold > self.hold_max:
+            message = "hold no longer than hold_max"
+            raise ValueError(message)
+        return self
 
 
 class GoalSettings(_Room):

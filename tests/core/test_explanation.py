@@ -176,6 +176,7 @@ def test_the_numbers_behind_the_words():
         "monitor_pause_ns": 15 * SECOND,
         "monitor_drops": 0,
         "monitor_running_ns": 60 * SECOND,
+        "hold_down_ns": 0,
         "held_back": None,
         "would_change": "an answer to a probe, which any heartbeat of it leads to, or a new life",
     }

@@ -30,7 +30,7 @@ SETTINGS = MembershipSettings(window_ns=1000, spacing_ns=200, recovery_heartbeat
 # Written down a second time, by hand; what is in no row must leave the status as it is.
 EXPECTED = {
     ("heard", "new left", "alive"),
-    ("heard", "dead", "recovering"),
+    ("heard", "dead suspect", "recovering"),
     ("overdue", "new alive failing recovering", "suspect"),
     ("refuted", "suspect", "alive"),
     ("silent", "suspect", "dead"),
@@ -210,21 +210,92 @@ def test_opening_a_window_anew_counts_and_asks_anew():
 
 def test_so_many_good_heartbeats_make_a_returned_node_steady():
     membership = placed(Status.RECOVERING)
-    assert [membership.steady(SLOT).tolist() for _ in range(3)] == [[], [], [1]]
+    assert [membership.steady(SLOT, NOW).tolist() for _ in range(3)] == [[], [], [1]]
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status != Status.RECOVERING])
 def test_good_heartbeats_are_counted_only_on_the_way_back(status):
     membership = placed(status)
-    assert membership.steady(SLOT).tolist() == []
+    assert membership.steady(SLOT, NOW).tolist() == []
     assert membership.good_count[1] == 0
 
 
 def test_every_change_begins_the_count_of_good_heartbeats_anew():
     membership = placed(Status.RECOVERING)
-    membership.steady(SLOT)
-    membership.apply(SLOT, Cause.OVERDUE, NOW)
+    for _ in range(2):
+        membership.steady(SLOT, NOW)
+    membership.apply(SLOT, Cause.PAUSE, NOW)
     assert membership.good_count[1] == 0
+    membership.apply(SLOT, Cause.RESUME, NOW)
+    assert membership.steady(SLOT, NOW).tolist() == []
+
+
+def test_who_is_suspected_on_the_way_back_is_returning_until_the_next_change():
+    membership = placed(Status.RECOVERING)
+    membership.steady(SLOT, NOW)
+    assert membership.is_returning(SLOT).tolist() == [False]
+    membership.apply(SLOT, Cause.OVERDUE, NOW)
+    assert membership.is_returning(SLOT).tolist() == [True]
+    membership.apply(SLOT, Cause.HEARD, NOW)
+    assert (membership.status[1], membership.good_count[1]) == (Status.RECOVERING, 0)
+    assert [membership.steady(SLOT, NOW).tolist() for _ in range(3)] == [[], [], [1]]
+
+
+def died_and_back(membership, died_ns, back_ns):
+    """Let the node die and come back; return how long it is held down."""
+    membership.apply(SLOT, Cause.EXITED, died_ns)
+    membership.apply(SLOT, Cause.HEARD, back_ns)
+    return int(membership.hold_down_ns(SLOT)[0])
+
+
+def test_the_first_death_holds_nobody_down_and_each_further_one_doubles_it():
+    membership = Membership(MembershipSettings(), 3)
+    membership.place(SLOT, Status.ALIVE, Cause.HEARD, since_ns=0, due_ns=NEVER)
+    seconds = [
+        died_and_back(membership, number * SECOND, number * SECOND + 1) // SECOND
+        for number in range(300)
+    ]
+    assert seconds[:8] == [0, 10, 20, 40, 80, 160, 300, 300]
+    assert set(seconds[8:]) == {300}
+
+
+def test_a_node_is_steady_only_when_its_hold_down_is_over_however_good_its_heartbeats():
+    membership = Membership(MembershipSettings(), 3)
+    membership.place(SLOT, Status.ALIVE, Cause.HEARD, since_ns=0, due_ns=NEVER)
+    died_and_back(membership, SECOND, 2 * SECOND)
+    assert died_and_back(membership, 3 * SECOND, 4 * SECOND) == 10 * SECOND
+    # More than the counter holds.
+    for number in range(300):
+        assert membership.steady(SLOT, 4 * SECOND + number).tolist() == []
+    assert membership.steady(SLOT, 14 * SECOND - 1).tolist() == []
+    assert membership.steady(SLOT, 14 * SECOND).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("calm", "hold_down_s"), [(599, 40), (601, 20), (1201, 10), (1801, 0), (10**9, 0)]
+)
+def test_calm_time_makes_deaths_be_forgotten_one_by_one(calm, hold_down_s):
+    membership = Membership(MembershipSettings(), 3)
+    membership.place(SLOT, Status.ALIVE, Cause.HEARD, since_ns=0, due_ns=NEVER)
+    for second in (1, 2, 3):
+        died_and_back(membership, second * SECOND, second * SECOND + 1)
+    membership.apply(SLOT, Cause.EXITED, 4 * SECOND)
+    membership.apply(SLOT, Cause.HEARD, (4 + calm) * SECOND)
+    assert membership.hold_down_ns(SLOT).tolist() == [hold_down_s * SECOND]
+
+
+def test_a_slot_that_is_used_again_has_never_died():
+    membership = Membership(MembershipSettings(), 3)
+    membership.place(SLOT, Status.ALIVE, Cause.HEARD, since_ns=0, due_ns=NEVER)
+    for second in range(5):
+        died_and_back(membership, second * SECOND, second * SECOND + 1)
+    membership.place(SLOT, Status.NEW, Cause.ENROLLED, since_ns=6 * SECOND, due_ns=NEVER)
+    assert membership.hold_down_ns(SLOT).tolist() == [0]
+
+
+def test_flaps_cost_nine_bytes_a_node():
+    membership = Membership(SETTINGS, 1)
+    assert membership.deaths.itemsize + membership.died_ns.itemsize == 9
 
 
 # --- room ---

@@ -241,7 +241,10 @@ def test_a_returned_node_that_falls_silent_is_suspected_and_begins_to_count_agai
     hand.step(20 * SECOND + MILLISECOND, reply(probe, 20))
     assert hand.beat(21) == []
     assert hand.walk(23 * SECOND) == [OVERDUE]
-    assert hand.beat(23) == [REFUTED]
+    # Refuted, it goes on recovering: a suspicion is no short cut.
+    assert hand.beat(23) == [("web-1", "recovering", "heard")]
+    assert hand.beat(24) == []
+    assert hand.beat(25) == [("web-1", "alive", "steady")]
 
 
 # --- by other doors, and many at once ---

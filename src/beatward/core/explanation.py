@@ -5,7 +5,7 @@ gathered from the rooms' arrays, live or in a snapshot, so a verdict of last nig
 this second are explained by the same code.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -87,6 +87,7 @@ class Facts(NamedTuple):
     said: Said = NOTHING_SAID
     job: JobFacts | None = None
     hold: Hold | None = None
+    hold_down_ns: int = 0
 
 
 def gather(
@@ -125,30 +126,40 @@ def gather(
             said=upkeep.said(slot, names[slot], labels.get(slot)),
             job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
             hold=rooms.hold_of(slot),
+            hold_down_ns=down,
         )
-        for slot, status, cause, since, heard, said, every, due, until, margin, via, probes in zip(
-            *(column.tolist() for column in _columns(rooms, slots)), strict=True
-        )
+        for (
+            (slot, status, cause, since, heard, said),
+            (every, due, until, margin, via, probes, down),
+        ) in _rows(rooms, slots)
     ]
 
 
-def _columns(rooms: Rooms, slots: IntArray) -> tuple[npt.NDArray[Any], ...]:
+def _rows(rooms: Rooms, slots: IntArray) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield what the rooms' arrays hold of each slot: of its status, and of its schedule."""
     registry, membership, detector = rooms.registry, rooms.membership, rooms.detector
     due_ns = detector.due_ns(slots)
-    return (
+    status = (
         slots,
         membership.status[slots],
         membership.cause[slots],
         membership.since_ns[slots],
         registry.heard_ns[slots],
         registry.sequence[slots],
+    )
+    schedule = (
         registry.interval_ns(slots),
         due_ns,
         detector.deadline_ns[slots],
         np.where(due_ns == NEVER, 0, detector.margin_ns(slots)),
         registry.via[slots],
         membership.probes_sent[slots],
+        membership.hold_down_ns(slots),
     )
+    first, second = (
+        zip(*(column.tolist() for column in half), strict=True) for half in (status, schedule)
+    )
+    return zip(first, second, strict=True)
 
 
 def numbers(facts: Facts) -> dict[str, Any]:
@@ -170,6 +181,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "monitor_pause_ns": facts.pauses.last_length_ns,
         "monitor_drops": facts.drops.count,
         "monitor_running_ns": facts.at_ns - facts.started_ns,
+        "hold_down_ns": facts.hold_down_ns,
         "held_back": None if facts.hold is None else facts.hold.words(facts.at_ns),
         "would_change": _would_change(facts),
         **_said_numbers(facts),
@@ -315,7 +327,9 @@ def _heard(facts: Facts) -> str:
         return f"is alive: {what}"
     if facts.via == "udp":  # the dead are asked first, see core.hearing
         what = "it answered when it was asked"
-    return f"is back: {what}; waiting for it to be steady"
+    held = format_duration(facts.hold_down_ns)
+    flaps = f" for {held}, because it keeps dying" if facts.hold_down_ns else ""
+    return f"is back: {what}; waiting for it to be steady{flaps}"
 
 
 _SENTENCES: dict[Cause, Callable[[Facts], str]] = {

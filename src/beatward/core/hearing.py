@@ -311,12 +311,15 @@ class Hearing:
         status = membership.status[slots]
         gone = _GONE[status]
         self._change(slots[(status == Status.NEW) | (gone & answered)], Cause.HEARD, now_ns)
-        self._change(slots[(status == Status.SUSPECT) & timely], Cause.REFUTED, now_ns)
+        refuted = slots[(status == Status.SUSPECT) & timely]
+        returning = membership.is_returning(refuted)
+        self._change(refuted[returning], Cause.HEARD, now_ns)
+        self._change(refuted[~returning], Cause.REFUTED, now_ns)
         silent = slots[gone & ~answered]
         if len(silent):
             self._voice.probe(silent, self._numbers(silent, now_ns))
         steady = slots[(status == Status.RECOVERING) & timely]
-        self._change(membership.steady(steady), Cause.STEADY, now_ns)
+        self._change(membership.steady(steady, now_ns), Cause.STEADY, now_ns)
         # Asked again: a node whose very first word is that it is ill is ALIVE only since just now.
         status = membership.status[slots]
         well = self._registry.health[slots] != Health.ILL

@@ -5,6 +5,11 @@
                     │ └─────refuted──────┘            steady: k good heartbeats      │
                     └────────────────────────────────────────────────────────────────┘
 
+Flaps: a node that dies again and again comes back more slowly each time. Its second death holds it
+in RECOVERING for `hold_down_ns`, and each further one twice as long; calm time makes deaths be
+forgotten one by one. Who becomes suspect while it recovers goes on recovering when that is refuted,
+and counts from the beginning.
+
 Stage one: the deadline of the detector passes; the node is SUSPECT and is probed. Stage two: the
 probing window passes in silence; the node is DEAD. Anything authenticated and fresh refutes. A
 process exit or a goodbye is direct evidence and skips the window.
@@ -89,6 +94,8 @@ TABLE: dict[tuple[Status, Cause], Status] = {
     (_S.FAILING, _C.GOODBYE): _S.LEFT,
     (_S.FAILING, _C.PAUSE): _S.PAUSED,
     (_S.SUSPECT, _C.REFUTED): _S.ALIVE,
+    # Of one that had just come back, and has to begin its count of good heartbeats anew.
+    (_S.SUSPECT, _C.HEARD): _S.RECOVERING,
     (_S.SUSPECT, _C.SILENT): _S.DEAD,
     (_S.SUSPECT, _C.EXITED): _S.DEAD,
     (_S.SUSPECT, _C.GOODBYE): _S.LEFT,
@@ -121,6 +128,10 @@ RUNG_MAX = 1000
 # those whose silence counts.
 OVER_MAX = 200
 
+# Good heartbeats are counted up to here; a suspect with the number above was recovering before.
+_COUNTED_MAX = 254
+_RETURNING = 255
+
 # Silence counts for these; the others are not expected to speak.
 WATCHED = np.zeros(len(Status), np.bool_)
 WATCHED[[Status.NEW, Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
@@ -128,11 +139,19 @@ WATCHED[[Status.NEW, Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
 
 @dataclass(frozen=True, slots=True)
 class MembershipSettings:
-    """window_ns and spacing_ns of probing; good heartbeats that end a recovery."""
+    """window_ns and spacing_ns of probing; good heartbeats that end a recovery.
+
+    hold_down_ns   a node that dies a second time recovers no sooner; doubles with each death more,
+                   up to hold_down_max_ns
+    calm_ns        without a death so long, one of them is forgotten
+    """
 
     window_ns: int = SECOND
     spacing_ns: int = SECOND // 5
     recovery_heartbeats: int = 3
+    hold_down_ns: int = 10 * SECOND
+    hold_down_max_ns: int = 300 * SECOND
+    calm_ns: int = 600 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +194,9 @@ class Membership:
         self.challenge = np.zeros(capacity, np.uint32)
         self.answer_by_ns: IntArray = np.zeros(capacity, np.int64)
         self.good_count = np.zeros(capacity, np.uint8)
+        # Deaths that are not forgotten yet, and the last one: 9 bytes, of those that ever died.
+        self.deaths = np.zeros(capacity, np.uint8)
+        self.died_ns: IntArray = np.zeros(capacity, np.int64)
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots."""
@@ -196,7 +218,13 @@ class Membership:
         self.cause[slots] = cause
         self.since_ns[slots] = since_ns
         self.due_ns[slots] = due_ns
-        for array in (self.window_ends_ns, self.probes_sent, self.challenge, self.good_count):
+        for array in (
+            self.window_ends_ns,
+            self.probes_sent,
+            self.challenge,
+            self.good_count,
+            self.deaths,
+        ):
             array[slots[array[slots] != 0]] = 0
 
     def apply(self, slots: IntArray, cause: Cause, at_ns: int) -> list[Change]:
@@ -217,6 +245,7 @@ class Membership:
         self.cause[changed] = cause
         self.since_ns[changed] = at_ns
         self.good_count[changed[self.good_count[changed] != 0]] = 0
+        self._note_flaps(changed, before[moved], after[moved], at_ns)
         if cause != Cause.OVERDUE:
             self.window_ends_ns[changed[self.window_ends_ns[changed] != 0]] = 0
             self.due_ns[changed[~WATCHED[after[moved]]]] = NEVER
@@ -231,13 +260,48 @@ class Membership:
         """Set alarm clocks (k,) to the end of a maintenance, or of the grace after it."""
         self.due_ns[slots] = until_ns
 
-    def steady(self, slots: IntArray) -> IntArray:
-        """Count one good heartbeat for recovering slots; return those that have had enough."""
+    def steady(self, slots: IntArray, now_ns: int) -> IntArray:
+        """Count one good heartbeat for recovering slots; return those that have had enough, and
+        whose hold-down is over.
+        """
         recovering = slots[self.status[slots] == Status.RECOVERING]
-        self.good_count[recovering] += 1
-        enough = self.good_count[recovering] >= self.settings.recovery_heartbeats
+        good = np.minimum(self.good_count[recovering], _COUNTED_MAX - 1) + 1
+        self.good_count[recovering] = good
+        enough = good >= self.settings.recovery_heartbeats
+        enough &= now_ns - self.since_ns[recovering] >= self.hold_down_ns(recovering)
         steady: IntArray = recovering[enough]
         return steady
+
+    def is_returning(self, slots: IntArray) -> BoolArray:
+        """Tell which suspects (k,) had come back and were not steady yet."""
+        returning: BoolArray = self.good_count[slots] == _RETURNING
+        return returning
+
+    def hold_down_ns(self, slots: IntArray) -> IntArray:
+        """Return how long slots (k,) recover at least, for how often they died before they last
+        came back, or would come back now.
+        """
+        first, most = self.settings.hold_down_ns, self.settings.hold_down_max_ns
+        deaths = self._deaths(slots, self.since_ns[slots])
+        # Beyond so many doublings it is more than the most anyway, and one day no number any more.
+        doublings = np.clip(deaths - 2, 0, (most // first).bit_length())
+        return np.where(deaths >= 2, np.minimum(first << doublings, most), 0)
+
+    def _note_flaps(self, slots: IntArray, before: CodeArray, after: CodeArray, at_ns: int) -> None:
+        dead = slots[(after == Status.DEAD) & (before != Status.DEAD)]
+        if len(dead):
+            deaths = self._deaths(dead, np.full(len(dead), at_ns)) + 1
+            self.deaths[dead] = np.minimum(deaths, _COUNTED_MAX)
+            self.died_ns[dead] = at_ns
+        returning = (before == Status.RECOVERING) & (after == Status.SUSPECT)
+        self.good_count[slots[returning]] = _RETURNING
+
+    def _deaths(self, slots: IntArray, at_ns: IntArray) -> IntArray:
+        """Return how many deaths of slots (k,) are not forgotten at instants (k,)."""
+        forgotten = (at_ns - self.died_ns[slots]) // self.settings.calm_ns
+        left = self.deaths[slots].astype(np.int64) - np.maximum(forgotten, 0)
+        deaths: IntArray = np.maximum(left, 0)
+        return deaths
 
     def sweep(self, count: int, now_ns: int) -> Due:
         """Find whose alarm clock has rung among the first `count` slots, at most RUNG_MAX."""

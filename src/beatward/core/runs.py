@@ -77,7 +77,7 @@ class Runs:
 
         result   WELL: it succeeded, ILL: it failed, None: it began
         """
-        causes = [Cause.HEARD, Cause.REFUTED]
+        causes = [Cause.REFUTED, Cause.HEARD]
         if result == Cause.WELL:
             # One run is enough: good ones in a row, as a node needs, would take a job days.
             causes.append(Cause.STEADY)

@@ -39,6 +39,9 @@ def core_settings(settings: config.Settings) -> Settings:
             window_ns=settings.probe.window,
             spacing_ns=settings.probe.spacing,
             recovery_heartbeats=settings.recovery.heartbeats,
+            hold_down_ns=settings.recovery.hold,
+            hold_down_max_ns=settings.recovery.hold_max,
+            calm_ns=settings.recovery.calm,
         ),
         pace=PaceSettings(
             budget=settings.pace.budget,
@@ -47,13 +50,7 @@ def core_settings(settings: config.Settings) -> Settings:
             weights=read_weights(list((settings.pace.weights or {}).items())),
         ),
         guard=GuardSettings(pause_limit_ns=settings.monitor.pause_limit),
-        mass=MassSettings(
-            fleet_share=settings.guard.fleet,
-            zone_share=settings.guard.zone,
-            count_min=settings.guard.count,
-            window_ns=settings.guard.window,
-            lift_share=settings.guard.lift,
-        ),
+        mass=_mass(settings.guard),
         actions_per_minute=settings.guard.actions_per_minute,
         goal=Goal(settings.goal.detect_within, settings.goal.mistakes_every),
         start_grace_ns=settings.monitor.start_grace,
@@ -67,6 +64,16 @@ def core_settings(settings: config.Settings) -> Settings:
 def job_orders(settings: config.Settings) -> list[Order]:
     """Return the orders that declare the jobs of a settings file."""
     return [Order("join", job.name, job=job.plan()) for job in settings.job]
+
+
+def _mass(guard: config.GuardSettings) -> MassSettings:
+    return MassSettings(
+        fleet_share=guard.fleet,
+        zone_share=guard.zone,
+        count_min=guard.count,
+        window_ns=guard.window,
+        lift_share=guard.lift,
+    )
 
 
 def _action(name: str, action: config.ActionSettings) -> ActionSettings:

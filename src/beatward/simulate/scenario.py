@@ -137,8 +137,10 @@ def settle_ns(settings: Settings, interval_ns: int) -> int:
         found_ns = max(found_ns, 2 * settings.pace.max_ns)
     found_ns += suspected_within_ns(settings.detector, interval_ns)
     found_ns += 2 * settings.membership.window_ns
-    # What was held back follows at its rate; some twenty nodes may be down for good.
-    found_ns += settings.mass.window_ns + 20 * MINUTE // settings.actions_per_minute
+    # The operator lets what was held back go on (`world`), and it follows at its rate: ten nodes
+    # may be down for good.
+    found_ns += 3 * SECOND + 10 * MINUTE // settings.actions_per_minute
+    found_ns += settings.membership.hold_down_max_ns
     return found_ns + 25 * SECOND + (7 + settings.membership.recovery_heartbeats) * interval_ns
 
 
@@ -227,7 +229,14 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
     )
     return Settings(
         detector=_draw_detector(seed, weather),
-        membership=MembershipSettings(window_ns, spacing_ns, rng.randint(1, 5)),
+        membership=MembershipSettings(
+            window_ns,
+            spacing_ns,
+            rng.randint(1, 5),
+            hold_down_ns=SECOND // 2,
+            hold_down_max_ns=2 * SECOND,
+            calm_ns=MINUTE,
+        ),
         guard=GuardSettings(),
         start_grace_ns=chosen_ns(rng, 3, 5, 10),
         rules=rules,
@@ -244,7 +253,7 @@ def _draw_guards(seed: int) -> dict[str, Any]:
             window_ns=chosen_ns(rng, 4, 8),
             lift_share=rng.choice((0.5, 0.8)),
         ),
-        "actions_per_minute": rng.choice((120, 600)),
+        "actions_per_minute": rng.choice((300, 1200)),
     }
 
 
