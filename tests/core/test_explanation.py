@@ -158,12 +158,20 @@ def test_it_says_what_would_change_the_verdict(changed, words):
     assert numbers(FACTS._replace(**changed))["would_change"] == words
 
 
+@pytest.mark.parametrize(("wish_ns", "words"), [(0, False), (SECOND, False), (4 * SECOND, True)])
+def test_a_wish_for_another_interval_is_told_until_it_is_followed(wish_ns, words):
+    told = sentence(FACTS._replace(wish_ns=wish_ns))
+    wished = "; it promises a heartbeat every 1 s and is asked for one every 4 s"
+    assert told.endswith(wished) is words
+
+
 def test_the_numbers_behind_the_words():
     assert numbers(FACTS._replace(**DEAD, pauses=PAUSED)) == {
         "silent_ns": 2_310 * MILLISECOND,
         "sequence_heard": 4710,
         "sequence_due": 4711,
         "interval_ns": SECOND,
+        "interval_wished_ns": None,
         "overdue_ns": 1_020 * MILLISECOND,
         "margin_ns": 210 * MILLISECOND,
         "margin_from": "at most 1 in 1,000 comes later: the last 128 spread by 6.6 ms",

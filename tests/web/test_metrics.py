@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.core.by_hand import ByHand
+
+from beatward.core.monitor import Settings
+from beatward.core.pace import PaceSettings
+from beatward.web.metrics import _pace
 
 TOOLS = Path(__file__).resolve().parents[2] / ".tools" / "bin"
 
@@ -111,3 +116,17 @@ def test_openmetrics_is_spoken_when_it_is_asked_for(monitor):
     answer = monitor.http.get("/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
+
+
+def test_a_budget_of_heartbeats_is_shown_beside_what_is_promised_and_planned():
+    hand = ByHand(Settings(pace=PaceSettings(budget=0.25)))
+    hand.beat(*range(5))
+    families = {family.name: family for family in _pace(hand.snapshot())}
+    rates = families["beatward_pace_heartbeats_per_second"].samples
+    assert {sample.labels["rate"]: sample.value for sample in rates} == {
+        "budget": 0.25,
+        "promised": 1.0,
+        "planned": pytest.approx(0.25),
+    }
+    assert [one.value for one in families["beatward_pace_deaf_nodes"].samples] == [0]
+    assert list(_pace(ByHand().snapshot())) == []

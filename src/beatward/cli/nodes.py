@@ -117,7 +117,7 @@ def _show(nodes: list[dict[str, Any]]) -> None:
             status_text(node["status"]),
             ago(node["since_ns"]),
             ago(node["silent_ns"]),
-            ago(node["interval_ns"]),
+            _interval(node["interval_ns"], node["interval_wished_ns"]),
             node["via"] or "-",
             _gauge(node["cpu"], " %"),
             _gauge(node["memory"], " %"),
@@ -127,6 +127,12 @@ def _show(nodes: list[dict[str, Any]]) -> None:
             *([words] if any(said) else []),
         )
     screen.print(table)
+
+
+def _interval(promised_ns: int | None, wished_ns: int | None) -> str:
+    if wished_ns in (None, promised_ns):
+        return ago(promised_ns)
+    return f"{ago(promised_ns)} > {ago(wished_ns)}"
 
 
 def _gauge(value: float | None, unit: str) -> str:

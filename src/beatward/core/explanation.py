@@ -15,7 +15,7 @@ import numpy.typing as npt
 from beatward.core.detect import Detector
 from beatward.core.entry import Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
-from beatward.core.instants import NEVER, format_duration
+from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.intake import Via
 from beatward.core.job_words import Book, JobFacts
 from beatward.core.mass import Hold
@@ -62,6 +62,7 @@ class Facts(NamedTuple):
 
     bound_ns   the promised detection time: from its last moment to the verdict, at worst, beyond
                the delay of the network
+    wish_ns    the interval that it is asked for; 0: no other one
     """
 
     node: str
@@ -88,6 +89,7 @@ class Facts(NamedTuple):
     job: JobFacts | None = None
     hold: Hold | None = None
     hold_down_ns: int = 0
+    wish_ns: int = 0
 
 
 def gather(
@@ -127,6 +129,7 @@ def gather(
             job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
             hold=rooms.hold_of(slot),
             hold_down_ns=down,
+            wish_ns=int(registry.wish_ms[slot]) * MILLISECOND,
         )
         for (
             (slot, status, cause, since, heard, said),
@@ -169,6 +172,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "sequence_heard": facts.sequence,
         "sequence_due": None if facts.sequence is None else facts.sequence + 1,
         "interval_ns": facts.interval_ns,
+        "interval_wished_ns": facts.wish_ns or None,
         "overdue_ns": None if facts.due_ns is None else facts.at_ns - facts.due_ns,
         "margin_ns": facts.margin_ns,
         "margin_from": facts.margin_from,
@@ -193,8 +197,16 @@ def sentence(facts: Facts) -> str:
     """Say in one sentence why the node has the status it has."""
     words = None if facts.job is None else facts.job.sentence(facts.status)
     return (
-        f"{facts.node} {words or _SENTENCES[facts.cause](facts)}{_held_back(facts)}{_said(facts)}"
+        f"{facts.node} {words or _SENTENCES[facts.cause](facts)}"
+        f"{_wish(facts)}{_held_back(facts)}{_said(facts)}"
     )
+
+
+def _wish(facts: Facts) -> str:
+    if facts.wish_ns in (0, facts.interval_ns):
+        return ""
+    wished, promised = format_duration(facts.wish_ns), format_duration(facts.interval_ns)
+    return f"; it promises a heartbeat every {promised} and is asked for one every {wished}"
 
 
 def _said_numbers(facts: Facts) -> dict[str, Any]:

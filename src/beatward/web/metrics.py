@@ -111,6 +111,25 @@ def _fleet(snapshot: Snapshot) -> Iterator[Metric]:
         actions.add_metric([state], count)
     yield actions
     yield from _guards(snapshot)
+    yield from _pace(snapshot)
+
+
+def _pace(snapshot: Snapshot) -> Iterator[Metric]:
+    if snapshot.pace is None:
+        return
+    rates = GaugeMetricFamily(
+        "beatward_pace_heartbeats_per_second",
+        "Heartbeats a second: `budget`, `promised` by the nodes, `planned` for them.",
+        labels=["rate"],
+    )
+    for name in ("budget", "promised", "planned"):
+        rates.add_metric([name], getattr(snapshot.pace, name))
+    yield rates
+    yield GaugeMetricFamily(
+        "beatward_pace_deaf_nodes",
+        "Nodes that are not as fast as they were asked to be, or cannot be asked.",
+        snapshot.pace.deaf_count,
+    )
 
 
 def _guards(snapshot: Snapshot) -> Iterator[Metric]:

@@ -69,6 +69,7 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
         "deadline": timestamp(deadline_ns + offset_ns) if is_watched else None,
         "deadline_in_ns": deadline_ns - at_ns if is_watched else None,
         "interval_ns": int(registry.interval_ms[row]) * MILLISECOND or None,
+        "interval_wished_ns": int(registry.wish_ms[row]) * MILLISECOND or None,
         "margin_ns": margin_ns if heard_ns else None,
         "via": VIA_WORDS.get(int(registry.via[row])),
         "incarnation": int(registry.incarnation[row]),

@@ -120,6 +120,7 @@ class Node(_Shape):
                     "deadline": "2026-11-23T07:27:07.113Z",
                     "deadline_in_ns": 890_000_000,
                     "interval_ns": 1_000_000_000,
+                    "interval_wished_ns": None,
                     "margin_ns": 212_000_000,
                     "via": "udp",
                     "incarnation": 1_795_418_102_123_456,
@@ -158,6 +159,9 @@ class Node(_Shape):
     deadline: str | None = Field(description="Silence until then becomes suspicion.")
     deadline_in_ns: int | None = Field(description="How far off that is; negative: it passed.")
     interval_ns: int | None = Field(description="What the node promised between heartbeats.")
+    interval_wished_ns: int | None = Field(
+        description="What the monitor asks it for; null: no other one. See docs/pace.md."
+    )
     margin_ns: int | None = Field(description="How long after its due time one may come.")
     via: str | None = Field(description="How it reports: `udp`, `http` or `ping`.")
     incarnation: int = Field(description="Its life; 0: none was heard of yet.")
