@@ -407,7 +407,7 @@ def test_forgetting_a_node_takes_back_what_is_held_of_it():
     silenced(hand, actions=True)
     hand.walk(12 * SECOND)
     ordered(hand, "forget", "web-1")
-    assert hand.snapshot().outbox == {"waiting": 0, "running": 0, "held": 0, "guarded": 0}
+    assert not any(hand.snapshot().outbox.values())
 
 
 def test_a_silence_has_one_beginning_and_one_end():

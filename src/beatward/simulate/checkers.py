@@ -28,6 +28,7 @@ from beatward.core.protocol.record import exit_code_field, exit_code_from_field
 from .deeds import Deeds
 from .holds import Holds
 from .promises import Promises
+from .sayings import Sayings
 from .truth import NodeTruth, Trouble
 from .verdicts import Verdicts, kind_of
 
@@ -75,6 +76,7 @@ class Checkers:
         self.promises = Promises(self)
         self.deeds = Deeds(self)
         self.holds = Holds(self)
+        self.sayings = Sayings(self)
         self._durable: dict[str, str] = {}
         self._written = 0
         self._submitted = 0
@@ -115,6 +117,7 @@ class Checkers:
         self._compare_live(monitor)
         self.verdicts.started()
         self.holds.started()
+        self.sayings.started(recovered)
 
     def submitted(self, entries: Sequence[Entry]) -> None:
         """Check the entries of one turn."""
@@ -128,6 +131,7 @@ class Checkers:
             self.note(entry.node or "", f"#{entry.sequence} {entry.explanation or entry.event}")
             if entry.event == Event.TRANSITION:
                 self._check_transition(entry)
+            self.sayings.heed(entry)
             _fold(self.statuses, entry)
             self._check_row(entry)
             if entry.event in (Event.JOINED, Event.TRANSITION):
@@ -154,6 +158,7 @@ class Checkers:
     def begun(self, action: Action) -> None:
         """Check an attempt as it begins."""
         self.deeds.begun(action)
+        self.sayings.begun(action)
         self.holds.begun(action)
 
     def done(self, action: Action) -> None:
@@ -251,7 +256,10 @@ class Checkers:
         self.world.agenda.after(_AUDIT_NS, self._audit)
         for truth in self.world.truths.values():
             self.promises.audit(truth)
-        if self.world.monitor.is_away or self.holds.is_cut_off:
+        if self.world.monitor.is_away:
+            return
+        self.sayings.audit()
+        if self.holds.is_cut_off:
             return
         for name, truth in self.world.truths.items():
             status = self.statuses.get(name)

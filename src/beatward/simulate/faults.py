@@ -43,6 +43,7 @@ class Kind(StrEnum):
     HANDS = "hands"  # every deed fails for a while
     PAUSE = "pause"  # an operator announces maintenance
     FORGET = "forget"  # an operator removes a node
+    SILENCE = "silence"  # an operator silences notifications
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ HABITS: dict[Kind, Habit] = {
     Kind.HANDS: Habit(2 * _M, 10 * _S, 30 * _S, per_node=False),
     Kind.PAUSE: Habit(20 * _M, 15 * _S, 60 * _S),
     Kind.FORGET: Habit(40 * _M, 1, 1),
+    Kind.SILENCE: Habit(1 * _M, 15 * _S, 60 * _S, per_node=False),
 }
 # A swarm: each world has some kinds switched off, or they would hide one another (A. Groce et al.,
 # "Swarm Testing", ISSTA 2012). How many, and how often each of the others comes, differs as well:

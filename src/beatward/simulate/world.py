@@ -12,7 +12,7 @@ from functools import partial
 
 from beatward.agent.pulse import Pulse
 from beatward.core.entry import Entry
-from beatward.core.instants import HOUR, MILLISECOND, SECOND, format_duration
+from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.monitor import Monitor
 from beatward.core.orders import Order
 from beatward.core.protocol.keys import node_id, node_key
@@ -218,7 +218,7 @@ class World:
             case Kind.OUTAGE:
                 return self._cut(nodes, _OUTAGES[int(fault.draw * len(_OUTAGES))])
             case Kind.PAUSE:
-                return self._pause(node)
+                return self._pause(node, fault)
             case Kind.FORGET:
                 self.monitor.order(Order("forget", node.settings.name))
                 return _nothing
@@ -252,11 +252,13 @@ class World:
 
         return mend
 
-    def _pause(self, node: Node) -> Callable[[], None] | None:
-        name = node.settings.name
-        if not self.monitor.order(Order("pause", name)):
+    def _pause(self, node: Node, fault: Fault) -> Callable[[], None] | None:
+        """Announce maintenance, half of it with a planned end that must come by itself."""
+        name, is_planned = node.settings.name, fault.draw < 0.5
+        for_ns = fault.duration_ns if is_planned else NEVER
+        if not self.monitor.order(Order("pause", name, for_ns=for_ns)):
             return None
-        return lambda: self._resume(name)
+        return _nothing if is_planned else lambda: self._resume(name)
 
     def _resume(self, name: str) -> None:
         """End a maintenance as an operator does, who looks again whether it has really ended.
@@ -264,6 +266,7 @@ class World:
         A monitor that is away takes no order, and one that crashes forgets what was not on disk.
         """
         if self.checkers.statuses.get(name) == "paused":
+            self.checkers.sayings.ordered_resumption(name)
             self.monitor.order(Order("resume", name))
             self.agenda.after(2 * SECOND, self._resume, name)
 
@@ -280,6 +283,8 @@ class World:
                 return _nothing
             case Kind.FLOOD:
                 return self._flood(0.2 + 0.8 * fault.draw)
+            case Kind.SILENCE:
+                return self._silence(fault)
             case Kind.DISK:
                 store = monitor.store
                 store.refuses = True
@@ -293,6 +298,18 @@ class World:
                 return lambda: monitor.teach(self.scenario.skill)
             case _:
                 raise AssertionError(fault.kind)
+
+    def _silence(self, fault: Fault) -> Callable[[], None] | None:
+        """Silence some or all nodes, a third of the time their repairs too."""
+        digits = int(fault.draw * 1000)
+        order = Order(
+            "silence",
+            ("*", "node-*[02468]", "node-?")[digits % 3],
+            id=f"{fault.at_ns:x}",
+            for_ns=fault.duration_ns,
+            actions=digits % 7 < 2,
+        )
+        return _nothing if self.monitor.order(order) else None
 
     def _flood(self, probability: float) -> Callable[[], None]:
         """Let the monitor's kernel drop datagrams, for want of room, until the junk is over."""
@@ -352,6 +369,9 @@ class World:
     def _lift(self) -> None:
         """Say as an operator does that what is held back may go on: all is known to be well."""
         self.monitor.order(Order("lift"))
+        # One that began before somebody set the clock back could last for hours.
+        for name in self.checkers.sayings.silences():
+            self.monitor.order(Order("unsilence", id=name))
         self.agenda.after(_LIFT_SPACING_NS, self._lift)
 
     def _heal_node(self, node: Node, now_ns: int) -> None:
