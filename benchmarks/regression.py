@@ -136,11 +136,18 @@ def hmac_ns():
 
 
 def state_bytes(monitor):
-    """Return the bytes of all arrays a slot; rows that a fleet does not use take no memory."""
+    """Return the bytes of all arrays that are written for a node that is well, a slot.
+
+    Rows that nobody writes take no memory: IPv6, addresses that moved, windows, probes, deaths.
+    """
     rooms = monitor.rooms
     holders = (rooms.registry, rooms.registry.peers, rooms.membership, rooms.detector)
-    unused = ("_tail", "_tail_before", "_head_before")  # IPv6, and addresses that moved
-    return sum(
+    unused = (
+        *("_tail", "_tail_before", "_head_before", "wish_ms"),
+        *("window_ends_ns", "probes_sent", "challenge", "answer_by_ns", "deaths", "died_ns"),
+    )
+    quality = rooms.quality.first.itemsize + rooms.quality.jitter.itemsize
+    return quality + sum(
         value.nbytes / len(value)
         for holder in holders
         for name, value in vars(holder).items()

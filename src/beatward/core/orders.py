@@ -111,6 +111,8 @@ class Orders:
 
     def end_maintenance(self, slots: IntArray, now_ns: int) -> None:
         """Watch paused slots (k,) again; each has a whole grace from now."""
+        if not len(slots):
+            return
         changes = self._membership.apply(slots, Cause.RESUME, now_ns)
         watched = np.array([change.slot for change in changes], np.int64)
         self._membership.plan(watched, now_ns + self.grace_ns(watched))
