@@ -185,6 +185,7 @@ def test_the_numbers_on_the_wire_never_change():
         ("ACKNOWLEDGE", 1),
         ("MAIL", 2),
         ("SLOWING", 8),
+        ("STARTED", 16),
     ]
     assert [(farewell.name, farewell.value) for farewell in Farewell] == [
         ("LEFT", 0),
