@@ -79,7 +79,10 @@ def test_defaults_are_shown_as_they_could_be_written():
         ("probe", ["probe.window", "probe.spacing"]),
         ("probe.window", ["probe.window"]),
         ("action.NAME.url", ["action.NAME.url"]),
-        ("recovery", ["recovery.heartbeats"]),
+        (
+            "recovery",
+            ["recovery.heartbeats", "recovery.hold", "recovery.hold_max", "recovery.calm"],
+        ),
     ],
 )
 def test_a_table_or_a_single_setting_can_be_asked_for(beatward, key, keys):
