@@ -245,6 +245,10 @@ class GuardSettings(_Room):
               sooner, and may begin again
     actions_per_minute   destructive actions in the whole fleet, as many at once as a minute has;
               the others wait in order. More mends a large loss sooner, and a wrong one too
+    late      a turn of our own that comes later than this after it was wanted: margins and windows
+              are multiplied by one more, and by one less after a second without any. Less doubts
+              a busy host sooner, and finds deaths later there
+    health    they are multiplied by so much at most; 1 is never
     """
 
     fleet: Share = 0.15
@@ -253,6 +257,8 @@ class GuardSettings(_Room):
     window: Duration = "30s"  # type: ignore[assignment]
     lift: Share = 0.5
     actions_per_minute: int = Field(default=10, ge=1, le=60_000)
+    late: Duration = "100ms"  # type: ignore[assignment]
+    health: int = Field(default=8, ge=1, le=100)
 
 
 class RecoverySettings(_Room):

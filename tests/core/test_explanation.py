@@ -182,6 +182,7 @@ def test_the_numbers_behind_the_words():
         "exit_code": None,
         "monitor_pauses": 2,
         "monitor_pause_ns": 15 * SECOND,
+        "monitor_health": 1,
         "monitor_drops": 0,
         "monitor_running_ns": 60 * SECOND,
         "hold_down_ns": 0,

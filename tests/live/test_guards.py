@@ -151,7 +151,10 @@ def test_sixty_percent_of_a_zone_go_dark_and_nothing_is_restarted(tmp_path: Path
         # An operator knows better; the rate holds all the same.
         some.monitor.post("/v1/guard/lift", {"zone": "a"})
         wait_for(lambda: some.done()["restart"] >= 10, what="a minute's worth of restarts")
-        assert some.monitor.get("/v1/status")["actions"]["guarded"] == 50
+        wait_for(
+            lambda: some.monitor.get("/v1/status")["actions"]["guarded"] == 50,
+            what="fifty that wait for their turn",
+        )
 
 
 def test_a_monitor_that_nobody_reaches_holds_nobody_for_dead(tmp_path: Path) -> None:

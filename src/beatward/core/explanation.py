@@ -183,6 +183,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "exit_code": facts.exit_code,
         "monitor_pauses": facts.pauses.count,
         "monitor_pause_ns": facts.pauses.last_length_ns,
+        "monitor_health": facts.pauses.health,
         "monitor_drops": facts.drops.count,
         "monitor_running_ns": facts.at_ns - facts.started_ns,
         "hold_down_ns": facts.hold_down_ns,
@@ -301,7 +302,9 @@ def _window(facts: Facts) -> str:
 
 
 def _self(facts: Facts) -> str:
-    return _pauses(facts) + _drops(facts)
+    health = facts.pauses.health
+    slow = f"; its own turns are late: margins and windows x {health}" if health > 1 else ""
+    return _pauses(facts) + slow + _drops(facts)
 
 
 def _drops(facts: Facts) -> str:

@@ -11,6 +11,13 @@ True stamps from the kernel do not make a drain after a pause worth learning fro
 where only our process stood still; where the whole machine did, a frozen guest for instance, its
 kernel stamps what waited outside at the moment it wakes, and nothing here can tell the two apart.
 
+A pause is plain to see; a monitor that is merely slow is not. Where its turns come late, though
+somebody's alarm clock had rung, everything it sees of others is late as well. So each late turn
+multiplies all margins and probing windows by one more, up to `health_max`, and each second without
+one takes one away again: the local health of Lifeguard (Dadgar, Phillips, Currey, DSN 2018; there 8
+as well), which cut false positives by more than 50 times. A pause does not count: it begins all
+deadlines anew anyway.
+
 Own drops are the smaller doubt: the kernel threw datagrams away that had reached this machine,
 because we did not read them fast enough. Any one of them may have been the heartbeat that is
 missing. So whose deadline passes, and since whose heartbeat was due something was dropped, gets
@@ -21,12 +28,12 @@ after DOUBTS_MAX timeouts, and as many windows, a node is judged on its silence 
 the journal and the verdict say what was dropped meanwhile.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.instants import MILLISECOND, SECOND
+from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -36,24 +43,36 @@ BoolArray = npt.NDArray[np.bool_]
 DOUBTS_MAX = 3
 # A flood drops in every turn; the journal needs to know about once a second.
 DOUBT_SPACING_NS = SECOND
+# Lifeguard takes one away with each probe that went well, which is one a second there.
+HEALTH_CALM_NS = SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """pause_limit_ns: a longer gap between two turns is a pause of our own."""
+    """pause_limit_ns: a longer gap between two turns is a pause of our own.
+
+    late_limit_ns   a turn that comes later than that after it was wanted is late
+    health_max      margins and windows are multiplied by so much at most; 1: never
+    """
 
     pause_limit_ns: int = 250 * MILLISECOND
+    late_limit_ns: int = 100 * MILLISECOND
+    health_max: int = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """The monitor's own pauses so far, for explanations and metrics. Instants 0: never."""
+    """The monitor's own pauses so far, for explanations and metrics. Instants 0: never.
+
+    health   what margins and windows are multiplied by, because its turns are late; 1: well
+    """
 
     count: int = 0
     last_ns: int = 0
     last_length_ns: int = 0
     longest_ns: int = 0
     total_ns: int = 0
+    health: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,7 @@ class Guard:
         self.pauses = Pauses()
         self.drops = Drops()
         self._watermark_ns: int | None = None
+        self._health_ns = 0
         self._doubt = Doubt()
         self._told_ns: int | None = None
 
@@ -95,19 +115,40 @@ class Guard:
             return False
         return drained_ns - self._watermark_ns > self.settings.pause_limit_ns
 
-    def turn(self, watermark_ns: int) -> int:
-        """Note a turn; return the length of our own pause before it, 0 when there was none."""
+    def turn(self, watermark_ns: int, wanted_ns: int = NEVER) -> int:
+        """Note a turn; return the length of our own pause before it, 0 when there was none.
+
+        wanted_ns   when the turn before asked for this one
+        """
         before, self._watermark_ns = self._watermark_ns, watermark_ns
         if before is None:
             return 0
         gap = watermark_ns - before
         if gap <= self.settings.pause_limit_ns:
+            late_ns = watermark_ns - max(before, wanted_ns)
+            self._note_health(watermark_ns, is_late=late_ns > self.settings.late_limit_ns)
             return 0
         past = self.pauses
-        self.pauses = Pauses(
-            past.count + 1, watermark_ns, gap, max(past.longest_ns, gap), past.total_ns + gap
+        self.pauses = replace(
+            past,
+            count=past.count + 1,
+            last_ns=watermark_ns,
+            last_length_ns=gap,
+            longest_ns=max(past.longest_ns, gap),
+            total_ns=past.total_ns + gap,
         )
         return gap
+
+    def _note_health(self, now_ns: int, *, is_late: bool) -> None:
+        health = self.pauses.health
+        if is_late:
+            health = min(health + 1, self.settings.health_max)
+        elif health == 1 or now_ns - self._health_ns < HEALTH_CALM_NS:
+            return
+        else:
+            health -= 1
+        self._health_ns = now_ns
+        self.pauses = replace(self.pauses, health=health)
 
     def note_drops(self, count: int, now_ns: int) -> None:
         """Note that so many datagrams were dropped between the last turn and this one."""

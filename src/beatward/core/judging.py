@@ -47,6 +47,8 @@ class Judging:
         due = self._membership.sweep(self._registry.count, now_ns)
         if self._jobs:
             due = self._judge_jobs(due, now_ns)
+        if self._guard.pauses.health > 1:
+            due = self._stretch(due, now_ns)
         if self._guard.drops.count:
             due = self._spare(due, now_ns)
         if len(due.silent):
@@ -71,6 +73,20 @@ class Judging:
             self._ledger.record_run(run, changes[0] if changes else None)
             self._ledger.record_changes(changes)
         return Due(due.overdue[~waiting], due.probed, due.silent, due.over)
+
+    def _stretch(self, due: Due, now_ns: int) -> Due:
+        """Give the overdue the margin they have while our own turns are late; return the others."""
+        detector = self._detector
+        known = (detector.deadline_ns[due.overdue] != NEVER) & (
+            self._membership.status[due.overdue] != Status.NEW
+        )
+        slots = due.overdue[known]
+        margin_ns = detector.margin_ns(slots) * self._guard.pauses.health
+        until_ns = detector.due_ns(slots) + margin_ns
+        slots, until_ns = slots[until_ns > now_ns], until_ns[until_ns > now_ns]
+        detector.extend(slots, until_ns)
+        self._membership.watch(slots, detector.deadline_ns[slots])
+        return replace(due, overdue=due.overdue[~np.isin(due.overdue, slots)])
 
     def _spare(self, due: Due, now_ns: int) -> Due:
         """Give those more time whose silence our own drops may explain; return the others."""
@@ -160,6 +176,9 @@ class Judging:
         """Begin the probing of suspects; they are asked in the same turn."""
         self._membership.suspect(slots, self._voice.challenges(len(slots)), now_ns)
         self._membership.due_ns[slots] = now_ns
+        extra = self._guard.pauses.health - 1
+        if extra:
+            self._membership.prolong(slots, now_ns + extra * self._membership.settings.window_ns)
 
     # -- many at once ------------------------------------------------------------------------
 

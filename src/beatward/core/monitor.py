@@ -138,7 +138,7 @@ class Monitor:
             settings.actions, gate=self._mass, per_minute=settings.actions_per_minute
         )
         self._ledger = self._new_ledger(quality)
-        self._journaled = 0
+        self._journaled, self._turns, self._wake_ns = 0, 0, NEVER
         self._orders = Orders(
             self._ledger,
             self._outbox,
@@ -154,7 +154,6 @@ class Monitor:
             start_grace_ns=settings.start_grace_ns,
         )
         self._pace = self._new_pace()
-        self._turns = 0
 
     def _new_ledger(self, quality: Quality) -> Ledger:
         rooms = Rooms(
@@ -275,9 +274,9 @@ class Monitor:
         for dues in inputs.dues:
             self._jobs.hand(dues)
         stale = self._guard.is_stale(inputs.drained_ns)
-        pause_ns = self._guard.turn(now_ns)
+        pauses, pause_ns = self._guard.pauses, self._guard.turn(now_ns, self._wake_ns)
         self._guard.note_drops(inputs.dropped, now_ns)
-        if pause_ns or inputs.dropped:
+        if self._guard.pauses is not pauses or inputs.dropped:
             self._ledger.rooms = replace(
                 self._ledger.rooms, pauses=self._guard.pauses, drops=self._guard.drops
             )
@@ -295,7 +294,7 @@ class Monitor:
         if self._outbox.guarded_count or self._mass.is_watching:
             self._judging.look(now_ns)
         actions = self._outbox.release(self._journaled, now_ns)
-        wake_ns = min(
+        self._wake_ns = min(
             self._membership.earliest_ns(self._registry.count),
             self._outbox.next_ns(self._journaled),
             self._orders.next_ns(),
@@ -303,7 +302,7 @@ class Monitor:
             now_ns + LOOK_SPACING_NS if self._mass.is_watching else NEVER,
         )
         plans = self._jobs.take_plans()
-        return Output(self._ledger.take(), self._voice.take(), actions, wake_ns, plans)
+        return Output(self._ledger.take(), self._voice.take(), actions, self._wake_ns, plans)
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """Copy what is held to be true, for readers in other threads."""

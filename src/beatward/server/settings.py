@@ -49,7 +49,9 @@ def core_settings(settings: config.Settings) -> Settings:
             max_ns=settings.pace.max,
             weights=read_weights(list((settings.pace.weights or {}).items())),
         ),
-        guard=GuardSettings(pause_limit_ns=settings.monitor.pause_limit),
+        guard=GuardSettings(
+            settings.monitor.pause_limit, settings.guard.late, settings.guard.health
+        ),
         mass=_mass(settings.guard),
         actions_per_minute=settings.guard.actions_per_minute,
         goal=Goal(settings.goal.detect_within, settings.goal.mistakes_every),

@@ -133,6 +133,12 @@ class Verdicts:
             if span.trouble != Trouble.DOWN and span.begin_ns > due_ns:
                 continue
             due_ns = max(due_ns, span.end_ns + again_ns)
+        # Each late turn multiplies margins and windows once more for a second.
+        late_count = sum(
+            span.trouble == Trouble.FROZEN and since_ns - 8 * SECOND < span.end_ns <= due_ns
+            for span in self._world.monitor.history.spans
+        )
+        due_ns += min(late_count, 7) * self.bound_ns(truth)
         if self._dropped_between(since_ns - self.timeout_ns(truth), due_ns):
             due_ns += DOUBTS_MAX * self.bound_ns(truth)
         return due_ns

@@ -124,6 +124,7 @@ def show_status(backend: Served) -> Response:
             "last": timestamp_or_none(pauses.last_ns, offset_ns),
             "last_length_ns": pauses.last_length_ns,
             "longest_ns": pauses.longest_ns,
+            "health": pauses.health,
         },
         "guards": guards,
         "actions": dict(snapshot.outbox),

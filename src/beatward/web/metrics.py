@@ -193,6 +193,11 @@ def _wheel(snapshot: Snapshot, report: Report, now_ns: int) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "beatward_pauses", "How often the monitor itself stood still.", value=pauses.count
     )
+    yield GaugeMetricFamily(
+        "beatward_health_multiplier",
+        "What margins and windows are multiplied by, because the monitor's turns are late.",
+        pauses.health,
+    )
     yield CounterMetricFamily(
         "beatward_pause_seconds",
         "How long it stood still, all together.",

@@ -284,6 +284,9 @@ class PauseCounts(_Shape):
     last: str | None = Field(description=f"When the last one ended. {_AT}")
     last_length_ns: int = Field(description="How long the last one was.")
     longest_ns: int = Field(description="How long the longest one was.")
+    health: int = Field(
+        description="What multiplies margins and windows while its turns are late; 1: well."
+    )
 
 
 class PausedNode(Maintenance):
