@@ -46,7 +46,8 @@ BoolArray = npt.NDArray[np.bool_]
 FLEET = 0  # the number of the fleet among those of its zones, see `Registry.zone`
 # Few enough must be dark for so long before a hold ends: one lost answer is no relapse.
 CALM_NS = SECOND
-# A look takes about 15 ns a node; while something is held it may take a twentieth of the time.
+# A look takes about 18 ns a node, 18 ms of a million; while something is held back it may take a
+# twentieth of the time.
 LOOK_SPACING_NS = 100 * MILLISECOND
 _LOOK_SPACING_A_NODE_NS = 300
 NODES_NAMED_MAX = 10
