@@ -188,10 +188,13 @@ class ProbeSettings(_Room):
     window    silence of this length after suspicion makes the verdict; longer outlives longer
               outages of the network, and delays every detection by as much
     spacing   time between two probes of a suspect
+    rate      so many probes in all, as "100000/s": where more fall silent at once, the others wait
+              for their first probe, and for their verdict; more is sooner, and a larger flood
     """
 
     window: Duration = "1s"  # type: ignore[assignment]
     spacing: Duration = "200ms"  # type: ignore[assignment]
+    rate: Rate = "100000/s"  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _at_least_one_probe(self) -> "ProbeSettings":

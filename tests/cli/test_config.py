@@ -76,7 +76,7 @@ def test_defaults_are_shown_as_they_could_be_written():
 @pytest.mark.parametrize(
     ("key", "keys"),
     [
-        ("probe", ["probe.window", "probe.spacing"]),
+        ("probe", ["probe.window", "probe.spacing", "probe.rate"]),
         ("probe.window", ["probe.window"]),
         ("action.NAME.url", ["action.NAME.url"]),
         (

@@ -16,6 +16,7 @@ from beatward.core.intake import BoolArray, IntArray, Via
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import WATCHED, Cause, Due, Status
+from beatward.core.probing import Probing
 from beatward.core.registry import NO_VIA
 from beatward.core.voice import Voice
 
@@ -35,6 +36,7 @@ class Judging:
         self._heard_ns = 0
         self._jobs = jobs
         self._voice = voice
+        self.probing = Probing(self._registry, self._membership, voice)
         self._start_grace_ns = start_grace_ns
 
     def judge(self, now_ns: int) -> IntArray:
@@ -57,7 +59,7 @@ class Judging:
         changes = self._membership.apply(due.overdue, Cause.OVERDUE, now_ns)
         if changes:
             self.open_window(due.overdue, now_ns)
-        self._probe(np.concatenate((due.overdue, due.probed)), now_ns)
+        self.probing.probe(np.concatenate((due.overdue, due.probed)), now_ns)
         self._ledger.record_changes(changes)
         return due.over
 
@@ -166,11 +168,6 @@ class Judging:
             f"was judged all the same, after {DOUBTS_MAX} timeouts",
             detail={"dropped": doubt.dropped, "spared": doubt.spared, "judged": doubt.judged},
         )
-
-    def _probe(self, slots: IntArray, now_ns: int) -> None:
-        if len(slots):
-            sent = self._voice.probe(slots, self._membership.challenge[slots].astype(np.int64))
-            self._membership.probe(slots, now_ns, sent=sent)
 
     def open_window(self, slots: IntArray, now_ns: IntArray | int) -> None:
         """Begin the probing of suspects; they are asked in the same turn."""

@@ -139,7 +139,7 @@ WATCHED[[Status.NEW, Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
 
 @dataclass(frozen=True, slots=True)
 class MembershipSettings:
-    """window_ns and spacing_ns of probing; good heartbeats that end a recovery.
+    """window_ns and spacing_ns of probing, and its rate; good heartbeats that end a recovery.
 
     hold_down_ns   a node that dies a second time recovers no sooner; doubles with each death more,
                    up to hold_down_max_ns
@@ -152,6 +152,7 @@ class MembershipSettings:
     hold_down_ns: int = 10 * SECOND
     hold_down_max_ns: int = 300 * SECOND
     calm_ns: int = 600 * SECOND
+    probes_per_second: float = 100_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +325,11 @@ class Membership:
         """Give suspects one more probing window from an instant on; their number stays."""
         self.window_ends_ns[slots] = now_ns + self.settings.window_ns
         self.answer_by_ns[slots] = now_ns + 2 * self.settings.window_ns
+
+    def put_off(self, slots: IntArray, until_ns: IntArray) -> None:
+        """Let suspects wait for their first probe; without it no window runs."""
+        self.window_ends_ns[slots] = NEVER
+        self.due_ns[slots] = until_ns
 
     def ask(self, slots: IntArray, challenges: IntArray, now_ns: IntArray | int) -> None:
         """Note the number that slots are asked for from now on, and until when it may be answered.

@@ -318,6 +318,7 @@ class Monitor:
                 "records": self._intake.records_count,
                 "accepted": self._hearing.accepted_count,
                 "joins_refused": self._orders.refused_count,
+                "probes_put_off": self._judging.probing.put_off_count,
             },
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
             outbox=self._outbox.counts(),

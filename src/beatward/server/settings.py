@@ -38,6 +38,7 @@ def core_settings(settings: config.Settings) -> Settings:
         membership=MembershipSettings(
             window_ns=settings.probe.window,
             spacing_ns=settings.probe.spacing,
+            probes_per_second=settings.probe.rate,
             recovery_heartbeats=settings.recovery.heartbeats,
             hold_down_ns=settings.recovery.hold,
             hold_down_max_ns=settings.recovery.hold_max,

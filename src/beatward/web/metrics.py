@@ -45,6 +45,7 @@ _COUNTERS = {
     "receive_errors": "Errors of the datagram socket.",
     "replies_sent": "Acknowledgements and probes sent.",
     "replies_refused": "Acknowledgements and probes that the network refused.",
+    "probes_put_off": "Suspects that waited for their first probe, because of `probe.rate`.",
     "inbox_refused": "Records and orders turned away because the inbox was full.",
 }
 

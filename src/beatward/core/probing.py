@@ -1,0 +1,74 @@
+"""Asking suspects, and no more of them at once than the network is to bear.
+
+Where thousands fall silent together, each would be asked five times within a second. So a suspect
+is admitted to its probing: if the rate is used up, it gets an instant that is its place in the
+queue, and its window begins there, with its first probe. So
+
+    nobody is convicted who could not be asked: without a probe no window runs;
+    who is nearest to its verdict goes first: whoever was admitted is asked to the end, in time;
+    nobody waits again who has waited: the instant is a place that nobody else takes.
+
+It is the virtual scheduling algorithm of ITU-T I.371 (GCRA). One admission costs all rounds of a
+window, so at most rate x spacing suspects are asked at any time; half of them may come at once, and
+the others in the course of a window. After a pause of our own the places that have passed meanwhile
+are given anew. Who cannot be asked at all, over HTTP for instance, has nothing to wait for.
+"""
+
+import numpy as np
+
+from beatward.core.instants import NEVER, SECOND
+from beatward.core.intake import BoolArray, IntArray
+from beatward.core.membership import Membership
+from beatward.core.registry import Registry
+from beatward.core.voice import Voice
+
+
+class Probing:
+    """Sends probes. `put_off_count`: so many suspects had to wait for their first."""
+
+    def __init__(self, registry: Registry, membership: Membership, voice: Voice) -> None:
+        settings = membership.settings
+        self._registry = registry
+        self._membership = membership
+        self._voice = voice
+        self._window_ns = settings.window_ns
+        self._spacing_ns = settings.spacing_ns
+        rounds = -(-settings.window_ns // settings.spacing_ns)
+        self._step_ns = max(round(2 * rounds * SECOND / settings.probes_per_second), 1)
+        self._free_ns = 0
+        self.put_off_count = 0
+
+    def probe(self, slots: IntArray, now_ns: int) -> None:
+        """Ask suspects (k,) whose turn it is, or give them a place to be asked later."""
+        if not len(slots):
+            return
+        slots = slots[self._admit(slots, now_ns)]
+        sent = self._voice.probe(slots, self._membership.challenge[slots].astype(np.int64))
+        self._membership.probe(slots, now_ns, sent=sent)
+
+    def _admit(self, slots: IntArray, now_ns: int) -> BoolArray:
+        """Return who is asked now (k,); the others get a place."""
+        membership = self._membership
+        ends_ns = membership.window_ends_ns[slots]
+        waited = ends_ns == NEVER
+        in_place = waited & (membership.due_ns[slots] + self._spacing_ns >= now_ns)
+        # A longer window than usual is a guard's, which knows why; it must not become shorter.
+        usual = waited | (ends_ns <= now_ns + self._window_ns)
+        first = np.flatnonzero((membership.probes_sent[slots] == 0) & usual & ~in_place)
+        first = first[self._can_be_asked(slots[first])]
+        admitted = np.ones(len(slots), np.bool_)
+        if len(first):
+            begin_ns = max(self._free_ns, now_ns - self._window_ns)
+            place_ns = begin_ns + self._step_ns * np.arange(len(first))
+            self._free_ns = begin_ns + self._step_ns * len(first)
+            waits = place_ns > now_ns
+            admitted[first[waits]] = False
+            membership.put_off(slots[first[waits]], place_ns[waits])
+            self.put_off_count += int(waits.sum())
+        membership.prolong(slots[waited & admitted], now_ns)
+        return admitted
+
+    def _can_be_asked(self, slots: IntArray) -> BoolArray:
+        peers = self._registry.peers
+        there: BoolArray = np.any((peers.of(slots) != 0) | (peers.before(slots) != 0), axis=1)
+        return there
