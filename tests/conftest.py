@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import hypothesis
 import pytest
@@ -24,6 +25,9 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "needs(program, ...): skips, naming it, when a system program is missing"
     )
+    # A shell without job control lets those ignore SIGINT whom it starts with `&`, and with them
+    # all their children; here programs are stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):
