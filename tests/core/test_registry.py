@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beatward.core.arrays import grown
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import BODY_SIZE, NO_GAUGE, NO_SLOT, tag
-from beatward.core.registry import NO_VIA, Registry, grown
+from beatward.core.registry import NO_VIA, Registry
 
 MASTER = bytes(range(32))
 NAMES = st.text("abc", min_size=1, max_size=2)

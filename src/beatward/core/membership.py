@@ -28,8 +28,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import grow
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.registry import grown
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -201,9 +201,7 @@ class Membership:
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots."""
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                setattr(self, name, grown(value, capacity))
+        grow(self, capacity)
 
     def place(
         self,

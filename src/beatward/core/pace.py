@@ -32,10 +32,11 @@ from re import compile as compile_pattern
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import grown
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
 from beatward.core.intake import BoolArray, IntArray, Via
 from beatward.core.membership import WATCHED, Cause, Membership, Status
-from beatward.core.registry import Registry, grown
+from beatward.core.registry import Registry
 
 FloatArray = npt.NDArray[np.float64]
 

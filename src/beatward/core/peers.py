@@ -10,6 +10,8 @@ they are compared and kept for most fleets: rows that nobody writes take no memo
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import grow
+
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
 
@@ -30,11 +32,7 @@ class Peers:
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots."""
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                larger = np.zeros((capacity, *value.shape[1:]), value.dtype)
-                larger[: len(value)] = value
-                setattr(self, name, larger)
+        grow(self, capacity)
 
     def of(self, slots: IntArray) -> ByteArray:
         """Return the addresses (k, PEER_SIZE) that slots spoke from last."""

@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import grown
 from beatward.core.detect import Detector
 from beatward.core.detect.base import DEVIATION_MAX
 from beatward.core.figures import BOUNDS_NS, Adds, Figures, Goal
@@ -45,7 +46,7 @@ from beatward.core.instants import MILLISECOND, NEVER
 from beatward.core.intake import BoolArray, Heartbeats, Via
 from beatward.core.membership import Cause, Change, Membership, Status
 from beatward.core.protocol.record import Flag
-from beatward.core.registry import Registry, grown
+from beatward.core.registry import Registry
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

@@ -15,6 +15,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import grow
 from beatward.core.index import SlotIndex
 from beatward.core.instants import MILLISECOND
 from beatward.core.peers import Peers
@@ -280,9 +281,7 @@ class Registry:
 
     def _grow(self) -> None:
         large = _CAPACITY_LARGE if self.capacity == _LEAP else 2 * self.capacity
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                setattr(self, name, grown(value, large))
+        grow(self, large)
         self.peers.grow(large)
         self.capacity = large
 
@@ -324,10 +323,3 @@ class Names(Sequence[str]):
             self._start[: self._count].tolist(), self._size[: self._count].tolist(), strict=True
         )
         return (text[start : start + size].decode("ascii") for start, size in pairs)
-
-
-def grown(array: npt.NDArray[np.generic], capacity: int) -> npt.NDArray[np.generic]:
-    """Return a longer copy of an array, new rows zero; the old one is left to its readers."""
-    larger = np.zeros((capacity, *array.shape[1:]), array.dtype)
-    larger[: len(array)] = array
-    return larger

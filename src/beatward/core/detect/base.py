@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import grow
 from beatward.core.instants import MILLISECOND, NEVER
-from beatward.core.registry import grown
 from beatward.core.tails import SUSPICION_MAX
 
 IntArray = npt.NDArray[np.int64]
@@ -91,9 +91,7 @@ class Detector(ABC):
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots; the old arrays are left to whoever still reads them."""
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                setattr(self, name, grown(value, capacity))
+        grow(self, capacity)
 
     def forget(self, slots: IntArray) -> None:
         """Begin anew: a new life, or a slot used again. Nothing learnt before counts."""
