@@ -138,7 +138,7 @@ class Judging:
         rooms = self._ledger.rooms
         since_ns = self._membership.since_ns[slots]
         restored = since_ns < rooms.started_ns
-        grace_ns = np.maximum(self._start_grace_ns, 2 * self._registry.interval_ns(slots))
+        grace_ns = self._registry.grace_ns(slots, self._start_grace_ns)
         since_ns[restored] = rooms.started_ns + grace_ns[restored]
         return np.maximum(since_ns, rooms.pauses.last_ns)
 

@@ -121,6 +121,9 @@ class Ledger:
     def record_node(self, event: Event, slot: int, at_ns: int, explanation: str) -> None:
         """Record a fact about a node that is no change of status."""
         (row,) = self.node_records(np.array([slot]))
+        self._record_row(event, row, at_ns, explanation)
+
+    def _record_row(self, event: Event, row: NodeRecord, at_ns: int, explanation: str) -> None:
         self.record(
             event,
             at_ns,
@@ -142,7 +145,7 @@ class Ledger:
         """
         begun = what == "begun"
         words, names = hold.words(at_ns), self.rooms.registry.names
-        dark = self.mass.dark(hold)[:NODES_NAMED_MAX].tolist()
+        dark = self.mass.dark(hold)
         if begun:
             words += "; destructive actions are held back, alarms are not"
         else:
@@ -157,11 +160,11 @@ class Ledger:
                 "zone": hold.zone or None,
                 "dark": hold.dark,
                 "total": hold.total,
-                "nodes": [names[slot] for slot in dark],
+                "nodes": [names[slot] for slot in dark[:NODES_NAMED_MAX].tolist()],
             },
         )
         statuses = ("dead", "suspect") if begun else ("alive", "recovering")
-        slots = self.mass.dark(hold) if begun else self.mass.scope(hold)
+        slots = dark if begun else self.mass.scope(hold)
         touched = self._unsilenced(slots[:NAMES_TRIED_MAX])
         for name in decide_for_many(self._rules, touched, statuses):
             if not self._outbox.destroys(name):
@@ -182,16 +185,7 @@ class Ledger:
     def record_joined(self, slots: IntArray, at_ns: int) -> None:
         """Record that nodes were enrolled."""
         for row in self.node_records(slots):
-            self.record(
-                Event.JOINED,
-                at_ns,
-                node=row.name,
-                status=row.status,
-                cause=row.cause,
-                explanation=f"{row.name} was enrolled",
-                detail={"incarnation": row.incarnation},
-                node_record=row,
-            )
+            self._record_row(Event.JOINED, row, at_ns, f"{row.name} was enrolled")
 
     def record_lives(self, slots: IntArray, at_ns: int, changes: Mapping[int, Change]) -> None:
         """Record that new lives proved themselves; `changes` holds the first that each led to.
@@ -199,6 +193,8 @@ class Ledger:
         The row then comes with the change: were it written here, with the status after the change,
         a crash between two writes would keep the status and lose the transition and its actions.
         """
+        if not len(slots):
+            return  # as in most turns; nine arrays would be asked for nobody
         for slot, row in zip(slots.tolist(), self.node_records(slots), strict=True):
             change = changes.get(slot)
             self.record(

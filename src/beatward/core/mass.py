@@ -212,7 +212,7 @@ class MassGuard:
     def dark(self, hold: Hold) -> IntArray:
         """Return the slots of those who are dark in a hold's scope, as of now."""
         from_ns = np.full(len(self._registry.zones), hold.from_ns)
-        return self._within(self._dark(from_ns), hold)
+        return self._within(self._since(self._gone(), from_ns), hold)
 
     def scope(self, hold: Hold) -> IntArray:
         """Return the slots of all nodes in a hold's scope."""
@@ -374,10 +374,11 @@ class MassGuard:
         heard = speaking & (registry.heard_ns[:count] >= since_ns)
         window_ms = self.settings.window_ns // MILLISECOND
         unheard = speaking & ~heard & (registry.interval_ms[:count] <= window_ms)
-        rung_slots = np.flatnonzero(rung)
-        dark = self._by_zone(np.concatenate((self._dark(from_ns), rung_slots)))
-        dark[FLEET] = len(self._dark(np.full(len(from_ns), from_ns[FLEET]))) + len(rung_slots)
-        since = self._dark(np.full(len(from_ns), since_ns))
+        rung_slots, gone = np.flatnonzero(rung), self._gone()
+        dark = self._by_zone(np.concatenate((self._since(gone, from_ns), rung_slots)))
+        of_fleet = self._since(gone, np.full(len(from_ns), from_ns[FLEET]))
+        dark[FLEET] = len(of_fleet) + len(rung_slots)
+        since = self._since(gone, np.full(len(from_ns), since_ns))
         return _Sight(
             dark=dark,
             since=self._by_zone(np.concatenate((since, rung_slots))),
@@ -386,16 +387,21 @@ class MassGuard:
             total=dark + self._by_zone(np.flatnonzero(speaking)),
         )
 
-    def _dark(self, from_ns: IntArray) -> IntArray:
-        """Return the slots of suspects, and of the dead by silence since an instant of their
-        zone (z,).
-        """
-        registry, membership = self._registry, self._membership
-        status = membership.status[: registry.count]
+    def _gone(self) -> tuple[IntArray, IntArray]:
+        """Return the slots of suspects, and of the dead by silence."""
+        membership = self._membership
+        status = membership.status[: self._registry.count]
         dead = np.flatnonzero(status == Status.DEAD)
         dead = dead[membership.cause[dead] == Cause.SILENT]
-        dead = dead[membership.since_ns[dead] >= from_ns[registry.zone[dead]]]
-        slots = np.concatenate((np.flatnonzero(status == Status.SUSPECT), dead))
+        return self._no_jobs(np.flatnonzero(status == Status.SUSPECT)), self._no_jobs(dead)
+
+    def _since(self, gone: tuple[IntArray, IntArray], from_ns: IntArray) -> IntArray:
+        """Return the suspects, and those who are dead since an instant of their zone (z,)."""
+        suspects, dead = gone
+        since_ns, zone = self._membership.since_ns[dead], self._registry.zone[dead]
+        return np.concatenate((suspects, dead[since_ns >= from_ns[zone]]))
+
+    def _no_jobs(self, slots: IntArray) -> IntArray:
         return slots[~np.isin(slots, list(self._jobs))] if self._jobs else slots
 
     def _by_zone(self, slots: IntArray) -> IntArray:

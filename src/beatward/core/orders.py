@@ -181,8 +181,7 @@ class Orders:
 
     def grace_ns(self, slots: IntArray) -> IntArray:
         """Return how long slots (k,) have until their silence counts."""
-        # Twice a long interval, or else a node that beats once an hour would never make it.
-        return np.maximum(self._start_grace_ns, 2 * self._registry.interval_ns(slots))
+        return self._registry.grace_ns(slots, self._start_grace_ns)
 
     def _join(self, orders: Sequence[Order], now_ns: int) -> None:
         slots, is_new = self._registry.enrol_all([order.name for order in orders])
@@ -309,9 +308,7 @@ class Orders:
         words = f"{name} was removed on request"
         for settled in self._outbox.withdraw(name, words) + self._outbox.drop_held(name, words):
             self._ledger.record_settled(settled, now_ns)
-        self._ledger.record(
-            Event.FORGOTTEN, now_ns, node=name, explanation=f"{name} was removed on request"
-        )
+        self._ledger.record(Event.FORGOTTEN, now_ns, node=name, explanation=words)
 
 
 def _is_join(order: Order) -> bool:

@@ -109,6 +109,11 @@ class Registry:
         """Return what slots (k,) promised last; 0 where nothing was heard."""
         return self.interval_ms[slots].astype(np.int64) * MILLISECOND
 
+    def grace_ns(self, slots: IntArray, least_ns: int) -> IntArray:
+        """Return how long slots (k,) have until their silence counts, when nothing is due yet."""
+        # Twice a long interval, or else a node that beats once an hour would never make it.
+        return np.maximum(least_ns, 2 * self.interval_ns(slots))
+
     def __len__(self) -> int:
         return self.count - len(self._free)
 
