@@ -86,21 +86,10 @@ class Client:
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
         """Ask and return the answer's object; parameters that are None are left out."""
         wanted = {key: value for key, value in parameters.items() if value is not None}
-        return self._say("GET", path, params=wanted)
-
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Order something and return the answer's object."""
-        return self._say("POST", path, json=body)
-
-    def _say(self, method: str, path: str, **said: Any) -> dict[str, Any]:
-        try:
-            answer = self._http.request(method, path, **said)
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
-        return self._object(answer.status_code, answer.content)
+        return self.send("GET", path, **wanted)
 
     def send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, **parameters: str
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, **parameters: Any
     ) -> dict[str, Any]:
         """Order something and return the answer's object."""
         try:

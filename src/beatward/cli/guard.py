@@ -25,7 +25,7 @@ def guard_command(client: Client, as_json: bool, lift: bool, zone: str) -> None:
         message = "--zone says where to --lift; all zones are shown"
         raise click.UsageError(message)
     if lift:
-        answer = client.post("/v1/guard/lift", {"zone": zone or None})
+        answer = client.send("POST", "/v1/guard/lift", {"zone": zone or None})
         if as_json:
             print_json(answer)
         else:

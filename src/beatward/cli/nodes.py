@@ -8,12 +8,12 @@ from rich.table import Table
 
 from beatward.cli.client import Client, Refused, asking, node_path
 from beatward.cli.job import due_words
-from beatward.cli.ordering import label_option
+from beatward.cli.ordering import Labels, label_option, label_words
 from beatward.cli.screen import ago, console, print_json, remarks, status_text
 from beatward.config import StatusWord
+from beatward.core.protocol.keys import is_pattern
 
 _PAGE_COUNT = 2000
-_WILDCARDS = "*?["
 _COLUMNS: dict[str, Literal["left", "right"]] = {
     "node": "left",
     "status": "left",
@@ -44,7 +44,7 @@ def nodes_command(
     *,
     names: tuple[str, ...],
     statuses: tuple[str, ...],
-    labels: tuple[tuple[str, str], ...],
+    labels: Labels,
 ) -> None:
     """List nodes: all, those named, or those whose names match a pattern such as 'web-*'.
 
@@ -53,7 +53,7 @@ def nodes_command(
     found: dict[str, dict[str, Any]] = {}
     unknown = []
     for asked in names or ("*",):
-        if any(sign in asked for sign in _WILDCARDS):
+        if is_pattern(asked):
             pages = _pages(client, asked, statuses, labels)
             found.update((node["name"], node) for node in pages)
             continue
@@ -79,13 +79,13 @@ def nodes_command(
 
 
 def _pages(
-    client: Client, match: str, statuses: tuple[str, ...], labels: tuple[tuple[str, str], ...]
+    client: Client, match: str, statuses: tuple[str, ...], labels: Labels
 ) -> Iterator[dict[str, Any]]:
     after = None
     asked = {
         "match": match,
         "status": list(statuses) or None,
-        "label": [f"{key}={value}" for key, value in labels] or None,
+        "label": label_words(labels),
         "limit": _PAGE_COUNT,
     }
     while True:

@@ -14,13 +14,14 @@ import click
 
 from beatward.cli.client import Client, Refused, node_path
 from beatward.core.instants import parse_duration
+from beatward.core.protocol.keys import is_pattern
 
 # A snapshot appears every 200 ms; 100,000 nodes take some seconds.
 _SPACING_SECONDS = 0.05
 _PATIENCE_SECONDS = 60.0
-_WILDCARDS = "*?["
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Labels = tuple[tuple[str, str], ...]
 
 
 def duration_text(text: str) -> str:
@@ -51,6 +52,11 @@ def label_option(command: Command) -> Command:
     )(command)
 
 
+def label_words(labels: Labels) -> list[str] | None:
+    """Return labels as the API wants them in a query; None where there are none."""
+    return [f"{key}={value}" for key, value in labels] or None
+
+
 def by_option(command: Command) -> Command:
     """Give a command `--by`."""
     return click.option(
@@ -76,12 +82,12 @@ def in_effect(is_so: Callable[[], bool]) -> bool:
     return True
 
 
-def count_paused(client: Client, nodes: tuple[str, ...], labels: list[str]) -> tuple[int, int]:
+def count_paused(client: Client, nodes: tuple[str, ...], labels: Labels) -> tuple[int, int]:
     """Return how many of the nodes that are meant are paused, and how many are not."""
     paused = rest = 0
     for name in nodes or ("*",):
-        if any(sign in name for sign in _WILDCARDS):
-            asked: dict[str, Any] = {"match": name, "label": labels or None, "limit": 1}
+        if is_pattern(name):
+            asked: dict[str, Any] = {"match": name, "label": label_words(labels), "limit": 1}
             every = client.get("/v1/nodes", **asked)["matching"]
             those = client.get("/v1/nodes", **asked, status="paused")["matching"]
             paused, rest = paused + those, rest + every - those

@@ -4,6 +4,7 @@ import click
 
 from beatward.cli.client import Client, asking
 from beatward.cli.ordering import (
+    Labels,
     by_option,
     count_paused,
     duration_text,
@@ -33,7 +34,7 @@ def pause_command(
     *,
     nodes: tuple[str, ...],
     duration: str | None,
-    labels: tuple[tuple[str, str], ...],
+    labels: Labels,
     reason: str,
     by: str,
 ) -> None:
@@ -49,8 +50,7 @@ def pause_command(
     if duration is not None:
         body["for"] = duration
     answer = client.send("POST", "/v1/pause", body)
-    told = [f"{key}={value}" for key, value in labels]
-    is_done = in_effect(lambda: count_paused(client, nodes, told)[1] == 0)
+    is_done = in_effect(lambda: count_paused(client, nodes, labels)[1] == 0)
     if as_json:
         print_json({**answer, "in_effect": is_done})
     else:

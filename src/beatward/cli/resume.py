@@ -3,7 +3,14 @@
 import click
 
 from beatward.cli.client import Client, asking
-from beatward.cli.ordering import by_option, count_paused, in_effect, label_option, warn_late
+from beatward.cli.ordering import (
+    Labels,
+    by_option,
+    count_paused,
+    in_effect,
+    label_option,
+    warn_late,
+)
 from beatward.cli.screen import nodes_meant, print_json
 
 
@@ -17,7 +24,7 @@ def resume_command(
     as_json: bool,
     *,
     nodes: tuple[str, ...],
-    labels: tuple[tuple[str, str], ...],
+    labels: Labels,
     by: str,
 ) -> None:
     """Watch nodes again; each has the start grace before its silence counts.
@@ -29,8 +36,7 @@ def resume_command(
         raise click.UsageError("say which nodes: names, patterns, or --label")
     body = {"nodes": nodes, "labels": dict(labels), "by": by}
     answer = client.send("POST", "/v1/resume", body)
-    told = [f"{key}={value}" for key, value in labels]
-    is_done = in_effect(lambda: count_paused(client, nodes, told)[0] == 0)
+    is_done = in_effect(lambda: count_paused(client, nodes, labels)[0] == 0)
     if as_json:
         print_json({**answer, "in_effect": is_done})
     else:

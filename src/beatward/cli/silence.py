@@ -3,7 +3,15 @@
 import click
 
 from beatward.cli.client import Client, asking
-from beatward.cli.ordering import by_option, duration_text, in_effect, label_option, warn_late
+from beatward.cli.ordering import (
+    Labels,
+    by_option,
+    duration_text,
+    in_effect,
+    label_option,
+    label_words,
+    warn_late,
+)
 from beatward.cli.screen import print_json, when
 
 
@@ -28,7 +36,7 @@ def silence_command(
     as_json: bool,
     *,
     node: str | None,
-    labels: tuple[tuple[str, str], ...],
+    labels: Labels,
     everything: bool,
     duration: str,
     actions: bool,
@@ -49,7 +57,7 @@ def silence_command(
     is_done = in_effect(
         lambda: any(one["id"] == answer["id"] for one in client.get("/v1/silences")["silences"])
     )
-    asked = {"match": node or "*", "label": [f"{k}={v}" for k, v in labels] or None, "limit": 1}
+    asked = {"match": node or "*", "label": label_words(labels), "limit": 1}
     count = client.get("/v1/nodes", **asked)["matching"]
     if as_json:
         print_json({**answer, "matching": count, "in_effect": is_done})

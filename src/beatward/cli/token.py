@@ -19,8 +19,6 @@ from beatward.core.protocol.join import new_token
 from beatward.errors import ConfigError
 from beatward.server.identity import load_or_create
 
-_WILDCARDS = "*?["
-
 _DATA = click.option(
     "--data",
     envvar="BEATWARD_DATA",
@@ -49,7 +47,7 @@ def new_command(
 
     Whoever holds it may enrol under the names it is for, until it expires.
     """
-    if not _is_pattern(names) and not keys.is_name(names):
+    if not keys.is_pattern(names) and not keys.is_name(names):
         raise ConfigError(
             "token new", "--node", names, "a name or pattern of letters, digits, ._:@-"
         )
@@ -61,14 +59,14 @@ def new_command(
         print_json({"token": token, **terms})
         return
     until = "never expires" if expires is None else f"expires in {_shown(expires)}"
-    name = "$(hostname)" if _is_pattern(names) else names
+    name = "$(hostname)" if keys.is_pattern(names) else names
     click.echo(f"{token}\n")
     click.echo(f"It is for nodes called {names!r} and {until}. On a node:\n")
     click.echo(f"  export BEATWARD_MONITOR={url}")
     click.echo(f"  export BEATWARD_TOKEN={token}")
     click.echo(f"  export BEATWARD_NAME={name}")
     click.echo("  beatward agent\n")
-    if _is_pattern(names):
+    if keys.is_pattern(names):
         click.echo("With curl alone, without an agent or this token:\n")
         click.echo("  beatward token ping NAME")
     else:
@@ -125,10 +123,6 @@ def _checked(name: str) -> str:
     if not keys.is_name(name):
         raise ConfigError("beatward token", "NAME", name, "letters, digits and ._:@-, at most 128")
     return name
-
-
-def _is_pattern(names: str) -> bool:
-    return any(sign in names for sign in _WILDCARDS)
 
 
 def _ping_url(master: bytes, monitor: str, name: str) -> str:

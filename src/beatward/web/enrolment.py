@@ -18,10 +18,10 @@ from beatward.web.access import Served
 from beatward.web.backend import Machine
 from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
+from beatward.web.selection import LABEL_LENGTH_MAX
 from beatward.web.shapes import problems
 
 LABELS_MAX = 32
-LABEL_LENGTH_MAX = 256
 
 router = APIRouter(tags=["agents"])
 

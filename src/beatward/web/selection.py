@@ -9,21 +9,16 @@ from difflib import get_close_matches
 from fnmatch import translate
 from itertools import islice
 
+from beatward.core.protocol.keys import is_pattern
 from beatward.core.snapshot import Snapshot
 from beatward.core.upkeep import has_labels
 from beatward.web.problems import Problem, shown
 
 LABEL_LENGTH_MAX = 256
-_WILDCARDS = frozenset("*?[")
 # Among so many names the alike are looked for, 40 ms for each that is unknown.
 _COMPARED_MAX = 10_000
 _ALIKE_MAX = 5
 _NO_LABELS: Mapping[str, str] = {}
-
-
-def is_pattern(name: str) -> bool:
-    """Tell whether a name stands for several."""
-    return not _WILDCARDS.isdisjoint(name)
 
 
 def select(snapshot: Snapshot, nodes: Sequence[str], labels: Mapping[str, str]) -> tuple[str, ...]:

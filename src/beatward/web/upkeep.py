@@ -18,7 +18,7 @@ from beatward.core.entry import Silence
 from beatward.core.instants import DAY, NEVER, parse_duration
 from beatward.core.membership import Status
 from beatward.core.orders import Order
-from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.core.protocol.keys import NAME_LENGTH_MAX, is_pattern
 from beatward.core.snapshot import Snapshot
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
 from beatward.store.rows import timestamp
@@ -27,7 +27,7 @@ from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
 from beatward.web.nodes import Name, acknowledgement_object, find, maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
-from beatward.web.selection import LABEL_LENGTH_MAX, is_pattern, select
+from beatward.web.selection import LABEL_LENGTH_MAX, select
 from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 

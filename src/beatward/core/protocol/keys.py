@@ -17,12 +17,18 @@ import re
 
 KEY_SIZE = 32
 NAME_LENGTH_MAX = 128
+_WILDCARDS = frozenset("*?[")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 
 def is_name(name: str) -> bool:
     """Tell whether a node may be called that: letters, digits and `._:@-`, at most 128."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_pattern(names: str) -> bool:
+    """Tell whether it stands for several names: no name can hold the signs of a pattern."""
+    return not _WILDCARDS.isdisjoint(names)
 
 
 def node_id(name: str) -> int:
