@@ -32,6 +32,8 @@ class Event(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  # that was taken back
     SILENCED = "silenced"  # notifications are held from now on
     UNSILENCED = "unsilenced"  # they are not any more
+    SERVICE = "service"  # a node declared its services anew
+    ROLE = "role"  # who holds a service's role, or why nobody may
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,47 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Declaration:
+    """A service that a node offers, as its agent declares it.
+
+    mode      `balance` (all healthy members serve) or `failover` (one of them holds the role)
+    weight    of balanced traffic; priority: the highest is promoted first
+    zone      empty: the node's own label
+    """
+
+    name: str
+    mode: str = "balance"
+    address: str = ""
+    port: int = 0
+    weight: int = 100
+    priority: int = 100
+    zone: str = ""
+    version: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """A service's role as the journal knows it.
+
+    token    the newest that was ever decided; holder: who it was for, empty: nobody now
+    phase    see `core.roles.Phase`
+    term_ns  so long after the last grant its holder may still hold, by the settings of then
+    reason   why nobody may have the role, where that is so
+    paused   automatic failover is paused; NEVER: until somebody ends it
+    """
+
+    name: str
+    token: int = 0
+    holder: str = ""
+    phase: str = "vacant"
+    since_ns: int = 0
+    term_ns: int = 0
+    reason: str = ""
+    paused: Maintenance | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A node as the journal knows it; what a restart needs and no more.
 
@@ -153,6 +196,7 @@ class NodeRecord:
     address   the raw socket address last heard from (`core.peers.PEER_SIZE` bytes) or b""
     via       how it reports: `udp`, `http`, `ping` or, never heard, the empty string
     job       where the node is a job
+    services  what it offers
     """
 
     name: str
@@ -168,6 +212,7 @@ class NodeRecord:
     maintenance: Maintenance | None = None
     acknowledgement: Acknowledgement | None = None
     job: JobRecord | None = None
+    services: Sequence[Declaration] = ()
 
     def moved(self, by_ns: int) -> "NodeRecord":
         """Return the same with its instants on a clock that shows so much more."""
@@ -217,6 +262,7 @@ class Entry:
     node_record: NodeRecord | None = None
     action_record: ActionRecord | None = None
     silence: Silence | None = None
+    service_record: ServiceRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +273,7 @@ class Recovered:
     nodes: Sequence[NodeRecord] = ()
     actions: tuple[ActionRecord, ...] = ()
     silences: tuple[Silence, ...] = ()
+    services: tuple[ServiceRecord, ...] = ()
 
 
 def public(entry: Entry, at: str) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class Kind(IntEnum):
     PROBE = 3
     PROBE_REPLY = 4
     GOODBYE = 5
+    STANDING = 6  # agent to monitor, see `roles`
+    GRANT = 7  # monitor to agent, see `roles`
 
 
 class Health(IntEnum):
