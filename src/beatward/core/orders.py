@@ -15,7 +15,14 @@ from itertools import groupby
 
 import numpy as np
 
-from beatward.core.entry import Acknowledgement, Event, JobPlan, Maintenance, Silence
+from beatward.core.entry import (
+    Acknowledgement,
+    Declaration,
+    Event,
+    JobPlan,
+    Maintenance,
+    Silence,
+)
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import IntArray
@@ -37,15 +44,20 @@ class Order:
 
     kind     `join` (enrol or enrol again), `forget`, `mail` (tell an agent that an action waits
              for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`, `unsilence`,
-             `lift` (end what a mass failure holds back)
-    name     of the node; silence: a pattern of names; lift: of a zone, empty for all
+             `lift` (end what a mass failure holds back), `declare` (the services of a node),
+             `switchover`, `failover`, `pause_service`, `resume_service`
+    name     of the node; silence: a pattern of names; lift: of a zone, empty for all; of the
+             service, where one is meant
     names    pause and resume: of many nodes, in place of `name`
     labels   join: of the node; silence: those that a node must have
-    for_ns   pause and silence: how long from now on
+    for_ns   pause, pause_service and silence: how long from now on
     id       silence and unsilence: what it is called
     by, words   who asks, and why
     actions  silence: repairs are held too
     job      join: what it promises, if it is a job; a node that is known becomes one
+    services   declare: all that the node offers, in place of what it offered before
+    to       switchover and failover: the node that is to have the role; empty: the best
+    force    failover: whatever the machine is unsure of
     """
 
     kind: str
@@ -58,6 +70,9 @@ class Order:
     words: str = ""
     actions: bool = False
     job: JobPlan | None = None
+    services: tuple[Declaration, ...] = ()
+    to: str = ""
+    force: bool = False
 
 
 @dataclass(slots=True)

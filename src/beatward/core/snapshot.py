@@ -7,7 +7,7 @@ made by the same code as in a verdict.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from beatward.core.explanation import Rooms, gather, numbers, sentence
 from beatward.core.index import SlotIndex
 from beatward.core.pace import PaceReport
 from beatward.core.peers import Peers
+from beatward.core.roles import ServiceView
 
 IntArray = npt.NDArray[np.int64]
 Room = TypeVar("Room")
@@ -31,6 +32,7 @@ class Snapshot:
     counters   what was counted since the session began; `rejects` by reason
     pace       None where nobody is asked for another interval
     guarded    names of destructive actions that wait at the gate, by node; not of very many
+    services   by name
     """
 
     rooms: Rooms
@@ -45,6 +47,7 @@ class Snapshot:
     outbox: Mapping[str, int]
     guarded: Mapping[str, tuple[str, ...]]
     pace: PaceReport | None = None
+    services: Mapping[str, ServiceView] = field(default_factory=dict)
 
     @property
     def names(self) -> Sequence[str]:

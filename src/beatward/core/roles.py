@@ -1,0 +1,78 @@
+"""Who holds the role of a service in failover mode: leases, tokens, and when it may move."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from beatward.core.entry import Maintenance
+
+
+class Phase(StrEnum):
+    """Where a service's role stands."""
+
+    VACANT = "vacant"  # nobody holds it, and everybody who did is known to have given it up
+    PROMOTING = "promoting"  # the holder is to take it under the newest token
+    HELD = "held"  # the holder says that it is active under the newest token
+    DEMOTING = "demoting"  # the holder gives it up, asked or by itself
+    WAITING = "waiting"  # the holder is silent, and its lease or its demotion may still run
+    REFUSED = "refused"  # nobody may have it until somebody decides; the reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """A node that offers a service, for readers.
+
+    row        of the node in the snapshot
+    status     of the node, a word of `membership.Status`
+    state      what it said last of its role, a word of `protocol.roles.State`; empty: nothing yet
+    token      the one it said then
+    heard_ns   when it said so
+    zone       its own, or its node's label
+    healthy    the node is alive and the member neither unable nor stuck
+    """
+
+    node: str
+    row: int
+    status: str
+    state: str = ""
+    token: int = 0
+    freshness: int | None = None
+    heard_ns: int | None = None
+    address: str = ""
+    port: int = 0
+    weight: int = 100
+    priority: int = 100
+    zone: str = ""
+    version: str = ""
+    labels: Mapping[str, str] | None = None
+    healthy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A service, for readers; what follows `members` means something in failover mode only.
+
+    phase        None in balance mode
+    holder       the name of the node that has the role, takes it or gives it up; empty: nobody
+    until_ns     nobody else may have the role before, unless it is given back or fenced
+    reason       why nobody may have it, or what is waited for; empty: nothing is wrong
+    explanation  all of it as one sentence
+    automatic    it fails over by itself; not while `paused` says something
+    target       whom it is being moved to on request; empty: nobody in particular
+    """
+
+    name: str
+    mode: str
+    members: tuple[MemberView, ...] = ()
+    phase: Phase | None = None
+    holder: str = ""
+    token: int = 0
+    since_ns: int = 0
+    until_ns: int = 0
+    reason: str = ""
+    explanation: str = ""
+    automatic: bool = True
+    paused: Maintenance | None = None
+    target: str = ""
+    lease_ns: int = 0
+    demote_ns: int = 0
