@@ -1,0 +1,303 @@
+"""The hold on a role as a pure machine: literal instants, and any order of whatever may happen."""
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from beatward.agent.tenure import STUCK_PAUSE_NS, Duty, Memory, Tenure
+from beatward.core.instants import MILLISECOND, SECOND
+from beatward.core.protocol.roles import Grant, State, Word, service_id
+
+MS = MILLISECOND
+DB = service_id("db")
+LEASE_MS, DEMOTE_MS = 2000, 1000
+# 2,000 ms less what two quartzes of 200 ppm may differ.
+LEASE_NS = 1_999_200_000
+
+
+def grant(counter, word, token, *, service=DB, lease_ms=LEASE_MS, demote_ms=DEMOTE_MS):
+    return Grant(service, counter, word, token, lease_ms, demote_ms)
+
+
+def standby(memory=None):
+    """Return a member that could be promoted; its standing 1 was sent at 0."""
+    tenure = Tenure("db", memory, now_ns=0)
+    tenure.report(0, able=True)
+    assert tenure.standing(0).state == State.STANDBY
+    return tenure
+
+
+def active(token=7):
+    """Return one that was promoted by the answer to standing 1, so until LEASE_NS; 2 is sent."""
+    tenure = standby()
+    tenure.hear(grant(1, Word.PROMOTE, token), 10 * MS)
+    tenure.done(Duty("promote", token), 20 * MS, ok=True)
+    assert tenure.standing(20 * MS).state == State.ACTIVE
+    return tenure
+
+
+# --- taking it ---
+
+
+def test_a_promotion_is_taken_and_its_lease_counts_from_the_sending_of_the_standing():
+    tenure = standby()
+    tenure.hear(grant(1, Word.PROMOTE, 7), 30 * MS)
+    assert tenure.state == State.PROMOTING
+    assert tenure.duty == Duty("promote", 7)
+    assert tenure.memory == Memory(7, 7, DEMOTE_MS)
+    assert tenure.lease_end_ns == LEASE_NS
+    assert tenure.over_ns == LEASE_NS + SECOND
+    said = tenure.standing(30 * MS)
+    assert (said.counter, said.state, said.token) == (2, State.PROMOTING, 7)
+    tenure.done(Duty("promote", 7), 40 * MS, ok=True)
+    assert tenure.is_holding
+    assert tenure.standing(40 * MS).state == State.ACTIVE
+    assert tenure.duty is None
+
+
+@pytest.mark.parametrize(
+    ("heard", "at_ns"),
+    [
+        (grant(2, Word.PROMOTE, 7), 10 * MS),  # It answers what was never said.
+        (grant(1, Word.PROMOTE, 7, service=DB + 1), 10 * MS),
+        (grant(1, Word.PROMOTE, 7), LEASE_NS),  # Its lease is over.
+        (grant(1, Word.PROMOTE, 5), 10 * MS),  # A token that is used up.
+        (grant(1, Word.HOLD, 5), 10 * MS),
+        (grant(1, Word.DEMOTE, 5), 10 * MS),
+    ],
+)
+def test_what_is_no_promotion_of_now_changes_nothing(heard, at_ns):
+    tenure = standby(Memory(5))
+    tenure.hear(heard, at_ns)
+    assert tenure.state == State.STANDBY
+    assert tenure.memory == Memory(5)
+    assert tenure.duty is None
+
+
+def test_who_is_unable_says_no_by_having_seen_the_token():
+    tenure = Tenure("db", now_ns=0)
+    tenure.standing(0)
+    tenure.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
+    said = tenure.standing(10 * MS)
+    assert (said.state, said.token) == (State.UNABLE, 7)
+    assert tenure.memory == Memory(7)
+    # And the same token is not taken later, when the monitor has gone on to another.
+    tenure.report(20 * MS, able=True)
+    tenure.hear(grant(2, Word.PROMOTE, 7), 20 * MS)
+    assert tenure.state == State.STANDBY
+
+
+def test_the_newest_token_is_learned_by_standing_by():
+    tenure = standby()
+    tenure.hear(grant(1, Word.STAND_BY, 9), 10 * MS)
+    assert tenure.memory == Memory(9)
+    assert tenure.standing(SECOND).token == 9
+
+
+# --- keeping it ---
+
+
+def test_each_answer_lends_the_role_anew_and_an_older_one_takes_nothing_back():
+    tenure = active()
+    tenure.standing(600 * MS)
+    tenure.hear(grant(3, Word.HOLD, 7), 610 * MS)
+    assert tenure.lease_end_ns == 600 * MS + LEASE_NS
+    tenure.hear(grant(2, Word.HOLD, 7), 620 * MS)
+    assert tenure.lease_end_ns == 600 * MS + LEASE_NS
+
+
+@pytest.mark.parametrize("word", [Word.HOLD, Word.PROMOTE, Word.STAND_BY])
+def test_a_grant_of_an_older_token_lends_nothing(word):
+    tenure = active()
+    tenure.standing(600 * MS)
+    tenure.hear(grant(3, word, 6), 610 * MS)
+    assert tenure.lease_end_ns == LEASE_NS
+    assert tenure.state == State.ACTIVE
+
+
+def test_shorter_times_in_a_later_grant_do_not_outlast_what_that_grant_said():
+    tenure = active()
+    tenure.standing(600 * MS)
+    tenure.hear(grant(3, Word.HOLD, 7, lease_ms=1000, demote_ms=100), 610 * MS)
+    # The first grant still counts as it was.
+    assert tenure.lease_end_ns == LEASE_NS
+    assert tenure.over_ns == LEASE_NS + SECOND
+    tenure.standing(1800 * MS)
+    tenure.hear(grant(4, Word.HOLD, 7, lease_ms=1000, demote_ms=100), 1810 * MS)
+    assert tenure.lease_end_ns == 1800 * MS + LEASE_NS // 2
+    assert tenure.over_ns == LEASE_NS + SECOND
+
+
+def test_standings_are_said_twice_a_second_then_four_times_a_lease_and_at_once_on_a_change():
+    tenure = Tenure("db", now_ns=0)
+    assert tenure.standing(0).counter == 1
+    assert tenure.standing(1) is None
+    assert tenure.turn(1) == 500 * MS
+    assert tenure.standing(500 * MS).counter == 2
+    tenure.hear(grant(2, Word.STAND_BY, 3, lease_ms=8000), 501 * MS)
+    assert tenure.turn(501 * MS) == 2500 * MS
+    tenure.report(600 * MS, able=True, freshness=11)
+    said = tenure.standing(600 * MS)
+    assert (said.state, said.freshness) == (State.STANDBY, 11)
+    # Nobody has answered that one: it is said again sooner than a quarter of eight seconds.
+    assert tenure.turn(601 * MS) == 1100 * MS
+
+
+# --- giving it up ---
+
+
+def test_a_lease_that_runs_out_is_given_up_in_three_steps():
+    tenure = active()
+    tenure.standing(LEASE_NS - 2)
+    assert tenure.turn(LEASE_NS - 1) == LEASE_NS
+    assert tenure.is_holding
+    tenure.turn(LEASE_NS)
+    assert tenure.state == State.DEMOTING
+    assert not tenure.is_holding
+    assert tenure.duty == Duty("demote", 7)
+    tenure.standing(LEASE_NS)
+    # The last 300 ms of the second are for stopping it.
+    tenure.turn(LEASE_NS + 700 * MS - 1)
+    assert tenure.duty == Duty("demote", 7)
+    tenure.turn(LEASE_NS + 700 * MS)
+    assert tenure.duty == Duty("stop", 7)
+    tenure.turn(LEASE_NS + SECOND)
+    assert tenure.state == State.STUCK
+    assert tenure.duty == Duty("stop", 7)
+    tenure.done(Duty("stop", 7), LEASE_NS + 2 * SECOND, ok=True)
+    assert tenure.state == State.STANDBY
+    assert tenure.memory == Memory(7, 0, DEMOTE_MS)
+
+
+def test_an_answer_to_a_standing_of_before_a_freeze_comes_too_late():
+    tenure = active()
+    tenure.hear(grant(2, Word.HOLD, 7), 60 * SECOND)
+    assert tenure.state in (State.DEMOTING, State.STUCK)
+    assert not tenure.is_holding
+
+
+def test_a_demotion_in_order_has_as_long_as_the_lease_goes_on():
+    tenure = active()
+    tenure.hear(grant(2, Word.DEMOTE, 7), 30 * MS)
+    assert tenure.state == State.DEMOTING
+    for at_ns in range(SECOND, 9 * SECOND, SECOND):
+        said = tenure.standing(at_ns)
+        assert said.state == State.DEMOTING
+        tenure.hear(grant(said.counter, Word.DEMOTE, 7), at_ns + MS)
+    assert tenure.duty == Duty("demote", 7)
+    tenure.report(9 * SECOND, able=False)
+    tenure.done(Duty("demote", 7), 9 * SECOND, ok=True)
+    said = tenure.standing(9 * SECOND)
+    assert (said.state, said.token) == (State.UNABLE, 7)
+
+
+@pytest.mark.parametrize("word", list(Word))
+def test_a_higher_token_is_somebody_elses_and_lends_nothing(word):
+    tenure = active()
+    tenure.standing(600 * MS)
+    tenure.hear(grant(3, word, 8), 610 * MS)
+    assert tenure.state == State.DEMOTING
+    assert tenure.lease_end_ns == LEASE_NS
+    assert tenure.memory == Memory(8, 7, DEMOTE_MS)
+    tenure.done(Duty("demote", 7), 700 * MS, ok=True)
+    assert tenure.standing(700 * MS).token == 8
+
+
+def test_a_promotion_that_fails_is_undone_and_claimed_as_given_up():
+    tenure = standby()
+    tenure.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
+    tenure.done(Duty("promote", 7), 20 * MS, ok=False)
+    assert tenure.duty == Duty("demote", 7)
+    tenure.done(Duty("demote", 7), 30 * MS, ok=True)
+    said = tenure.standing(30 * MS)
+    assert (said.state, said.token) == (State.STANDBY, 7)
+
+
+def test_a_promotion_that_ends_after_its_lease_does_not_count():
+    tenure = standby()
+    tenure.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
+    tenure.done(Duty("promote", 7), LEASE_NS, ok=True)
+    assert tenure.duty == Duty("demote", 7)
+
+
+def test_a_demotion_that_fails_is_followed_by_a_stop_and_that_by_more():
+    tenure = active()
+    tenure.give_up(SECOND)
+    tenure.done(Duty("demote", 7), SECOND, ok=False)
+    assert tenure.duty == Duty("stop", 7)
+    tenure.done(Duty("stop", 7), SECOND, ok=False)
+    assert tenure.standing(SECOND).state == State.STUCK
+    assert tenure.duty is None
+    tenure.turn(SECOND + STUCK_PAUSE_NS)
+    assert tenure.duty == Duty("stop", 7, 2)
+    tenure.done(Duty("stop", 7), 7 * SECOND, ok=True)  # The first attempt's: overtaken.
+    assert tenure.state == State.STUCK
+    tenure.done(Duty("stop", 7, 2), 7 * SECOND, ok=True)
+    assert tenure.standing(7 * SECOND).state == State.STANDBY
+    assert tenure.is_heard is False
+
+
+def test_what_a_former_life_held_is_demoted_before_anything_else():
+    tenure = Tenure("db", Memory(9, 7, 400), now_ns=100 * SECOND)
+    assert tenure.duty == Duty("demote", 7)
+    assert tenure.over_ns == 100 * SECOND + 400 * MS
+    assert tenure.demote_until_ns == 100 * SECOND + 200 * MS
+    tenure.report(100 * SECOND, able=True)
+    said = tenure.standing(100 * SECOND)
+    assert (said.state, said.token) == (State.DEMOTING, 7)
+    tenure.hear(grant(1, Word.PROMOTE, 10), 100 * SECOND + MS)
+    assert tenure.duty == Duty("demote", 7)
+    tenure.done(Duty("demote", 7), 100 * SECOND + 2 * MS, ok=True)
+    assert tenure.standing(100 * SECOND + 2 * MS).token == 10
+
+
+# --- whatever may happen ---
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("wait", "say", "grant", "done", "fail", "give up", "crash", "able")),
+        st.integers(1, 3_000 * MS),
+        st.integers(0, 6),
+        st.sampled_from(Word),
+        st.integers(1, 9),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@hypothesis.given(STEPS)
+def test_no_order_of_things_breaks_the_rules(steps):
+    tenure, now_ns, said, used = Tenure("db", now_ns=0), 0, [], set()
+    for what, pause_ns, back, word, token, is_able in steps:
+        before, end_ns = tenure.memory, tenure.lease_end_ns
+        was_acting = tenure.state in (State.PROMOTING, State.ACTIVE)
+        now_ns += pause_ns if what == "wait" else 0
+        tenure.turn(now_ns)
+        if what == "say" and (standing := tenure.standing(now_ns)) is not None:
+            said.append((standing.counter, now_ns))
+        elif what == "grant":
+            counter = said[-1 - back][0] if back < len(said) else 99
+            tenure.hear(grant(counter, word, token), now_ns)
+        elif what in ("done", "fail") and tenure.duty is not None:
+            tenure.done(tenure.duty, now_ns, ok=what == "done")
+        elif what == "give up":
+            tenure.give_up(now_ns)
+        elif what == "able":
+            tenure.report(now_ns, able=is_able)
+        elif what == "crash":
+            tenure, said = Tenure("db", tenure.memory, now_ns=now_ns), []
+        is_acting = tenure.state in (State.PROMOTING, State.ACTIVE)
+        if is_acting and not was_acting:
+            # A token is used once, also over crashes, and only within its lease.
+            assert tenure.memory.held not in used
+            assert tenure.memory.held > before.token
+            used.add(tenure.memory.held)
+        if is_acting:
+            assert now_ns < tenure.lease_end_ns
+            newest_ns = max(sent_ns for _, sent_ns in said)
+            assert tenure.lease_end_ns <= newest_ns + LEASE_NS
+        assert tenure.memory.token >= before.token
+        assert tenure.memory.held in (0, before.held) or tenure.memory.held > before.held
+        assert what == "crash" or tenure.lease_end_ns >= end_ns
+        assert tenure.next_due_ns > now_ns or tenure.standing(now_ns) is not None
