@@ -12,6 +12,12 @@ say() { echo "test packages: $*" >&2; }
 
 has() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x ".tools/bin/$1" ]; }
 
+# Put a package's file into the folder one is in.
+fetch() {
+    apt-get download -q "$1" >&2 ||
+        { as_root apt-get update -q >&2 && apt-get download -q "$1" >&2; }
+}
+
 # Take one program out of a package without installing it. Debian's prometheus package would start
 # a server on port 9090 and bring node-exporter; we only want promtool.
 unpack() {
@@ -20,8 +26,7 @@ unpack() {
     scratch=$(mktemp -d)
     (
         cd "$scratch"
-        apt-get download -q "$package" >&2 ||
-            { as_root apt-get update -q >&2 && apt-get download -q "$package" >&2; }
+        fetch "$package"
         dpkg-deb -x "$package"_*.deb files
     ) || {
         rm -rf "$scratch"
@@ -35,6 +40,30 @@ unpack() {
         rm ".tools/bin/$program"
         return 1
     }
+}
+
+# One fence agent and the library that all of them stand on. Debian's package depends on the clients
+# of every cloud, 97 MB; a script beside it tells Python where the library is.
+unpack_fence_agent() {
+    local program=$1 package=$2 scratch folder=.tools/fence
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    /usr/bin/python3 -c 'import pexpect, pycurl' 2>/dev/null ||
+        apt_install python3-pexpect python3-pycurl || return 1
+    scratch=$(mktemp -d)
+    (
+        cd "$scratch"
+        fetch "$package" && dpkg-deb -x "$package"_*.deb files
+    ) && mkdir -p .tools/bin "$folder" &&
+        cp "$scratch/files/usr/sbin/$program" "$scratch"/files/usr/share/fence/fencing.py "$folder/" &&
+        cat >".tools/bin/$program" <<EOF
+#!/bin/sh
+folder=\$(dirname "\$0")/../fence
+PYTHONPATH=\$folder exec /usr/bin/python3 "\$folder/$program" "\$@"
+EOF
+    rm -rf "$scratch"
+    chmod 755 ".tools/bin/$program" && ".tools/bin/$program" --version >&2 && return 0
+    rm -f ".tools/bin/$program"
+    return 1
 }
 
 missing=()
@@ -53,6 +82,7 @@ install_package() { apt_install "$2"; }
 need curl curl install_package
 need ip iproute2 install_package
 need promtool prometheus unpack
+need fence_dummy fence-agents unpack_fence_agent
 
 if [ ${#missing[@]} -gt 0 ] && [ "${CI:-}" = true ]; then
     say "CI needs all of them: ${missing[*]}"

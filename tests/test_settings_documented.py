@@ -98,7 +98,8 @@ def uncommented() -> dict[str, object]:
 
 def test_the_example_for_the_monitor_can_be_used_with_every_line_taken_in():
     settings = config.parse(uncommented(), "the example")
-    assert {action.kind for action in settings.action.values()} == {"webhook", "exec", "agent"}
+    kinds = {action.kind for action in settings.action.values()}
+    assert kinds == {"webhook", "exec", "agent", "fence"}
     assert len(settings.rule) == 2
 
 

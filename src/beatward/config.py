@@ -12,28 +12,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
+from beatward.action_settings import ActionSettings, RuleSettings
 from beatward.core.entry import JobPlan
 from beatward.core.instants import format_duration
 from beatward.errors import ConfigError
 from beatward.timetable import Schedule
-from beatward.values import Address, Duration, Margin, NodeName, Rate, Share
+from beatward.values import Address, Duration, Margin, NodeName, Rate, Share, Table
 
 PORT = 7227
 
 
-class _Room(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class MonitorSettings(_Room):
+class MonitorSettings(Table):
     """[monitor] the program itself.
 
     name          what it calls itself in messages and metrics
@@ -101,7 +92,7 @@ def _listed(names: tuple[str, ...]) -> str:
     return " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
 
 
-class DetectorSettings(_Room):
+class DetectorSettings(Table):
     """[detector] when silence becomes suspicion.
 
     kind      which detector; docs/detectors.md says when to choose which. `chen`: due time
@@ -182,7 +173,7 @@ class DetectorSettings(_Room):
         return self
 
 
-class ProbeSettings(_Room):
+class ProbeSettings(Table):
     """[probe] what happens between suspicion and verdict.
 
     window    silence of this length after suspicion makes the verdict; longer outlives longer
@@ -208,7 +199,7 @@ _WeightText = Annotated[str, Field(min_length=1, max_length=256)]
 _Weight = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 
 
-class PaceSettings(_Room):
+class PaceSettings(Table):
     """[pace] how often nodes beat, if the monitor may ask them; docs/pace.md.
 
     budget    so many heartbeats a second in all, such as "20000/s", divided so that deaths are
@@ -234,7 +225,7 @@ class PaceSettings(_Room):
         return self
 
 
-class GuardSettings(_Room):
+class GuardSettings(Table):
     """[guard] when silence is doubted because it is that of many, and how fast deeds may be done.
 
     fleet     share of the fleet that has to go dark at once for a mass failure: destructive
@@ -264,7 +255,7 @@ class GuardSettings(_Room):
     health: int = Field(default=8, ge=1, le=100)
 
 
-class RecoverySettings(_Room):
+class RecoverySettings(Table):
     """[recovery] the way back.
 
     heartbeats   so many good ones make a returned node alive; more keeps a flapping node out for
@@ -289,7 +280,7 @@ class RecoverySettings(_Room):
         return self
 
 
-class GoalSettings(_Room):
+class GoalSettings(Table):
     """[goal] what is wanted; `beatward quality` compares it with what is measured.
 
     detect_within    a death is found within this time of the node's last word; nothing is set by
@@ -301,76 +292,7 @@ class GoalSettings(_Room):
     mistakes_every: Duration | None = None
 
 
-class ActionSettings(_Room):
-    """[action.NAME] a deed that rules can ask for.
-
-    kind      `webhook` POSTs the event as JSON; `exec` runs a command on the monitor's machine;
-              `agent` asks the agent on a node to run what its own settings name
-    url       webhook: where to; http:// or https://
-    headers   webhook: sent along, such as Authorization
-    command   exec: program and arguments, no shell; {node} and {status} are replaced
-    agent     agent: the node whose agent is asked
-    run       agent: what that agent's own settings call it
-    attempts  how often it is tried in all, before it counts as failed
-    retry, retry_max   how long between two attempts: from the first to the second value, doubling
-    timeout   one attempt may take this long; then it is ended and counts as failed for now
-    revives   it repairs the node, so it is withdrawn when the node is back before it ran;
-              default: true for exec and agent, false for webhook
-    destructive   it interferes with the node: [guard] may hold it back and limits its rate;
-              default: true for exec and agent, false for webhook
-    """
-
-    kind: Literal["webhook", "exec", "agent"]
-    url: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-    command: tuple[str, ...] = ()
-    agent: str | None = None
-    run: str | None = None
-    attempts: int = Field(default=20, ge=1, le=1000)
-    retry: Duration = "1s"  # type: ignore[assignment]
-    retry_max: Duration = "5m"  # type: ignore[assignment]
-    timeout: Duration = "10s"  # type: ignore[assignment]
-    revives: bool | None = None
-    destructive: bool | None = None
-
-    @model_validator(mode="after")
-    def _has_what_its_kind_needs(self) -> "ActionSettings":
-        needs: dict[str, dict[str, object]] = {
-            "webhook": {"url": self.url},
-            "exec": {"command": self.command},
-            "agent": {"agent": self.agent, "run": self.run},
-        }
-        for kind, fields in needs.items():
-            for name, value in fields.items():
-                if kind == self.kind and not value:
-                    message = f"{name} with kind = {kind}"
-                    raise ValueError(message)
-                if kind != self.kind and value:
-                    message = f"no {name} with kind = {self.kind}"
-                    raise ValueError(message)
-        if self.url is not None and not self.url.startswith(("http://", "https://")):
-            message = "url that begins with http:// or https://"
-            raise ValueError(message)
-        return self
-
-
-StatusWord = Literal["new", "alive", "suspect", "dead", "left", "paused", "failing", "recovering"]
-
-
-class RuleSettings(_Room):
-    """[[rule]] which change of status leads to which actions.
-
-    on        the statuses: a node that enters one of them is meant
-    nodes     a pattern for its name, as in "web-*"
-    actions   names of [action.NAME] tables, taken in this order
-    """
-
-    on: tuple[StatusWord, ...] = Field(min_length=1)
-    actions: tuple[str, ...] = Field(min_length=1)
-    nodes: str = "*"
-
-
-class JobSettings(_Room):
+class JobSettings(Table):
     """[[job]] a node that runs now and then: when it is due, and how long it may take.
 
     name      of the node; `beatward token ping NAME` prints its bare URL
@@ -410,7 +332,7 @@ class JobSettings(_Room):
         )
 
 
-class Settings(_Room):
+class Settings(Table):
     """The whole file."""
 
     monitor: MonitorSettings = MonitorSettings()

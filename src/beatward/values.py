@@ -1,16 +1,23 @@
-"""How a value is written in a settings file: durations, addresses, names, rates, shares.
+"""How a value is written in a settings file: durations, addresses, names, rates, shares, options.
 
 `250ms`, `127.0.0.1:7227`, `web-1`, `20000/s`, 0.15: each type reads its own, and says what it
 expected when it cannot. Not here: which setting has which (`beatward.config`).
 """
 
 import contextlib
+import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from beatward.core.instants import parse_duration
 from beatward.core.protocol.keys import is_name
+
+
+class Table(BaseModel):
+    """One table of a settings file: it never changes, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 def _read_duration(value: object) -> object:
@@ -75,3 +82,29 @@ Rate = Annotated[float, BeforeValidator(_read_rate), Field(gt=0, le=1e9, allow_i
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Margin = Annotated[int | Literal["auto"], BeforeValidator(_read_margin)]
 NodeName = Annotated[str, AfterValidator(_check_name)]
+
+
+def _read_fence_options(value: object) -> object:
+    if not isinstance(value, dict):
+        message = 'a table such as { ip = "10.0.9.1", plug = 3 }'
+        raise ValueError(message)  # noqa: TRY004  pydantic tells the user of a ValueError only
+    return {name: _fence_option(name, one) for name, one in value.items()}
+
+
+def _fence_option(name: object, value: object) -> str:
+    """Return an option as fence agents read it: a line `name=value` of theirs."""
+    text = {True: "1", False: "0"}[value] if isinstance(value, bool) else str(value)
+    if name in ("action", "option"):
+        message = f"no {name}: that is for us to say"
+        raise ValueError(message)
+    if not isinstance(name, str) or not _OPTION.fullmatch(name):
+        message = f"the name of an agent's option, of letters, digits, _ and -, for {name!r}"
+        raise ValueError(message)
+    if not isinstance(value, str | int) or not text.isprintable():
+        message = f"text of one line, a number, or true or false, for {name}"
+        raise ValueError(message)
+    return text
+
+
+_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+FenceOptions = Annotated[dict[str, str], BeforeValidator(_read_fence_options)]

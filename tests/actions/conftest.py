@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from beatward.action_settings import ActionSettings
 from beatward.actions import DRIVERS, Dispatcher, Surroundings
-from beatward.config import ActionSettings
 from beatward.core.outbox import Action
 
 EVENT = {

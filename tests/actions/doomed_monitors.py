@@ -17,8 +17,8 @@ from pathlib import Path
 
 import uvloop
 
+from beatward.action_settings import ActionSettings
 from beatward.actions import Command, Dispatcher, Surroundings
-from beatward.config import ActionSettings
 from beatward.core.outbox import Action
 
 # The deed takes a moment, is done at one instant, and takes another moment to end.

@@ -111,7 +111,53 @@ class MailboxBench:
             self.report(letter)
 
 
-BENCHES = {"webhook": WebhookBench, "exec": CommandBench, "agent": MailboxBench}
+class PowerBench:
+    """A fence agent of our own making, which can do all that Debian's `fence_dummy` cannot.
+
+    What it is told by `mode` becomes of `off`; every `off` is a deed.
+    """
+
+    PROGRAM = r"""#!/bin/sh
+while IFS= read -r line; do
+    case $line in
+    mode=*) mode=${line#*=} ;; folder=*) folder=${line#*=} ;; action=*) deed=${line#*=} ;;
+    esac
+done
+[ "$mode" != huge ] || head -c 5000000 /dev/zero | tr '\0' x
+if [ "$deed" = status ]; then
+    printf '\nStatus: OFF\n'
+    exit 2
+fi
+echo "$mode" >>"$folder/deeds"
+while [ "$mode" = hang ] || { [ "$mode" = held ] && [ ! -e "$folder/gate" ]; }; do sleep 0.01; done
+case $mode in temporary) exit 7 ;; permanent) exit 11 ;; esac
+"""
+
+    def __init__(self, surroundings, receiver, folder):
+        self.folder = folder
+        self.program = folder / "fence_bench"
+        self.program.write_text(self.PROGRAM)
+        self.program.chmod(0o755)
+        self.driver = DRIVERS["fence"](surroundings)
+
+    def table(self, name):
+        options = {"mode": name, "folder": str(self.folder), "plug": "{node}"}
+        return {"kind": "fence", "program": str(self.program), "options": options}
+
+    def deeds_count(self):
+        path = self.folder / "deeds"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def release(self):
+        (self.folder / "gate").touch()
+
+
+BENCHES = {
+    "webhook": WebhookBench,
+    "exec": CommandBench,
+    "agent": MailboxBench,
+    "fence": PowerBench,
+}
 
 
 def test_every_driver_has_a_bench():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from .dispatcher import Dispatcher
 from .driver import Driver, Surroundings
+from .fence.power import Power
 from .notify.webhook import Webhook
 from .restart.command import Command
 from .restart.mailbox import Letter, Mailbox
@@ -18,6 +19,7 @@ DRIVERS: Mapping[str, Callable[[Surroundings], Driver]] = {
     "webhook": Webhook,
     "exec": Command,
     "agent": Mailbox,
+    "fence": Power,
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Driver",
     "Letter",
     "Mailbox",
+    "Power",
     "Surroundings",
     "Webhook",
 ]

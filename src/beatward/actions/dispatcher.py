@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from beatward.config import ActionSettings
+from beatward.action_settings import ActionSettings
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action, Outcome
 from beatward.errors import PermanentError, TemporaryError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from beatward.config import ActionSettings
+from beatward.action_settings import ActionSettings
 from beatward.core.outbox import Action
 
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, get_args
 import click
 from rich.table import Table
 
+from beatward.action_settings import StatusWord
 from beatward.cli.client import Client, Refused, asking, node_path
 from beatward.cli.job import due_words
 from beatward.cli.ordering import Labels, label_option, label_words
 from beatward.cli.screen import ago, console, print_json, remarks, status_text
-from beatward.config import StatusWord
 from beatward.core.protocol.keys import is_pattern
 
 _PAGE_COUNT = 2000

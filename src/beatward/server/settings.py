@@ -1,6 +1,6 @@
 """The file's settings -> the core's settings: the one place where both shapes are known."""
 
-from beatward import config
+from beatward import action_settings, config
 from beatward.core.detect import DetectorSettings
 from beatward.core.figures import Goal
 from beatward.core.guard import GuardSettings
@@ -79,7 +79,7 @@ def _mass(guard: config.GuardSettings) -> MassSettings:
     )
 
 
-def _action(name: str, action: config.ActionSettings) -> ActionSettings:
+def _action(name: str, action: action_settings.ActionSettings) -> ActionSettings:
     touches = action.kind != "webhook"
     return ActionSettings(
         name=name,

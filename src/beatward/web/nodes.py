@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import StringConstraints
 from starlette.responses import Response
 
-from beatward.config import StatusWord
+from beatward.action_settings import StatusWord
 from beatward.core.entry import Acknowledgement, JobRecord, Maintenance
 from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from beatward.config import StatusWord
+from beatward.action_settings import StatusWord
 from beatward.web.problems import MEDIA_TYPE
 from beatward.web.quality_shapes import Brief
 

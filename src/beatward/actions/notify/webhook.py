@@ -25,8 +25,8 @@ from urllib.parse import quote
 import httpx2
 
 from beatward import __version__
+from beatward.action_settings import ActionSettings
 from beatward.actions.driver import Surroundings
-from beatward.config import ActionSettings
 from beatward.core.instants import HOUR, SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.errors import PermanentError, TemporaryError

@@ -19,8 +19,8 @@ import signal
 from collections.abc import Callable, Collection, Mapping
 from urllib.parse import quote
 
+from beatward.action_settings import ActionSettings
 from beatward.actions.driver import Surroundings
-from beatward.config import ActionSettings
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.errors import PermanentError, TemporaryError

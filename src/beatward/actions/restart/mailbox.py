@@ -17,8 +17,8 @@ from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from beatward.action_settings import ActionSettings
 from beatward.actions.driver import Surroundings
-from beatward.config import ActionSettings
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.outbox import Action, Outcome
 from beatward.errors import PermanentError, TemporaryError

@@ -1,0 +1,104 @@
+"""Which deeds there are, and which change of status asks for them: [action.NAME] and [[rule]].
+
+Not here: doing them (`actions`), deciding on them (`core.policy`), and the rest of the settings
+file (`config`).
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from beatward.values import Duration, FenceOptions, Table
+
+
+class ActionSettings(Table):
+    """[action.NAME] a deed that rules can ask for.
+
+    kind      `webhook` POSTs the event as JSON; `exec` runs a command on the monitor's machine;
+              `agent` asks the agent on a node to run what its own settings name; `fence` cuts a
+              node's power and succeeds only when the cut is confirmed
+    url       webhook: where to; http:// or https://
+    headers   webhook: sent along, such as Authorization
+    command   exec: program and arguments, no shell; {node} and {status} are replaced
+    agent     agent: the node whose agent is asked
+    run       agent: what that agent's own settings call it
+    program   fence: a fence agent, such as fence_ipmilan
+    options   fence: what it is told of every node; {node} is replaced
+    node_options   fence: what it is told besides of a node, by the node's name; it goes before
+    power     fence: `off`, or `reboot`: given back once the cut is confirmed. Off leaves the node
+              to people; reboot brings it back as a standby, and takes longer
+    attempts  how often it is tried in all, before it counts as failed
+    retry, retry_max   how long between two attempts: from the first to the second value, doubling
+    timeout   one attempt may take this long; then it is ended and counts as failed for now. A
+              switch takes its time: a fence should have 30s or more
+    revives   it repairs the node, so it is withdrawn when the node is back before it ran;
+              default: false for webhook, else true
+    destructive   it interferes with the node: [guard] may hold it back and limits its rate;
+              default: false for webhook, else true
+    """
+
+    kind: Literal["webhook", "exec", "agent", "fence"]
+    url: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    agent: str | None = None
+    run: str | None = None
+    program: str | None = None
+    options: FenceOptions = Field(default_factory=dict)
+    node_options: dict[str, FenceOptions] = Field(default_factory=dict)
+    power: Literal["off", "reboot"] = "off"
+    attempts: int = Field(default=20, ge=1, le=1000)
+    retry: Duration = "1s"  # type: ignore[assignment]
+    retry_max: Duration = "5m"  # type: ignore[assignment]
+    timeout: Duration = "10s"  # type: ignore[assignment]
+    revives: bool | None = None
+    destructive: bool | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> "ActionSettings":
+        needs: dict[str, dict[str, object]] = {
+            "webhook": {"url": self.url},
+            "exec": {"command": self.command},
+            "agent": {"agent": self.agent, "run": self.run},
+            "fence": {"program": self.program},
+        }
+        for kind, fields in needs.items():
+            for name, value in fields.items():
+                if kind == self.kind and not value:
+                    message = f"{name} with kind = {kind}"
+                    raise ValueError(message)
+                if kind != self.kind and value:
+                    message = f"no {name} with kind = {self.kind}"
+                    raise ValueError(message)
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            message = "url that begins with http:// or https://"
+            raise ValueError(message)
+        self._knows_whom_to_fence()
+        return self
+
+    def _knows_whom_to_fence(self) -> None:
+        if self.kind != "fence":
+            for name in ("options", "node_options", "power"):
+                if name in self.model_fields_set:
+                    message = f"no {name} with kind = {self.kind}"
+                    raise ValueError(message)
+        elif not self.node_options and not any("{node}" in one for one in self.options.values()):
+            # One switch for whatever node: it would cut the power of somebody who is well.
+            message = "node_options of each node, or {node} in one of options"
+            raise ValueError(message)
+
+
+StatusWord = Literal["new", "alive", "suspect", "dead", "left", "paused", "failing", "recovering"]
+
+
+class RuleSettings(Table):
+    """[[rule]] which change of status leads to which actions.
+
+    on        the statuses: a node that enters one of them is meant
+    nodes     a pattern for its name, as in "web-*"
+    actions   names of [action.NAME] tables, taken in this order
+    """
+
+    on: tuple[StatusWord, ...] = Field(min_length=1)
+    actions: tuple[str, ...] = Field(min_length=1)
+    nodes: str = "*"
