@@ -10,7 +10,10 @@ cd "$(dirname "$0")/.."
 
 say() { echo "test packages: $*" >&2; }
 
-has() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x ".tools/bin/$1" ]; }
+has() {
+    command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x ".tools/bin/$1" ] ||
+        [ -x "/usr/lib/postgresql/15/bin/$1" ]
+}
 
 # Put a package's file into the folder one is in.
 fetch() {
@@ -66,6 +69,27 @@ EOF
     return 1
 }
 
+# Unpack PostgreSQL's server, whose package would create a cluster and start it. Its programs find
+# the rest of their files beside them; what they are linked with is installed.
+unpack_postgresql() {
+    local home=.tools/postgresql scratch
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    apt_install libpq5 libicu72 libldap-2.5-0 liblz4-1 libxml2 libzstd1 libsystemd0 || return 1
+    scratch=$(mktemp -d)
+    (cd "$scratch" && fetch postgresql-15 && fetch postgresql-client-15) || {
+        rm -rf "$scratch"
+        return 1
+    }
+    mkdir -p "$home" .tools/bin
+    for package in "$scratch"/*.deb; do dpkg-deb -x "$package" "$home"; done
+    rm -rf "$scratch"
+    ln -sf ../postgresql/usr/lib/postgresql/15/bin/postgres .tools/bin/postgres
+    .tools/bin/postgres --version >&2 || {
+        rm .tools/bin/postgres
+        return 1
+    }
+}
+
 missing=()
 
 need() {
@@ -81,6 +105,9 @@ install_package() { apt_install "$2"; }
 
 need curl curl install_package
 need ip iproute2 install_package
+need nft nftables install_package
+need arping iputils-arping install_package
+need postgres postgresql-15 unpack_postgresql
 need promtool prometheus unpack
 need fence_dummy fence-agents unpack_fence_agent
 

@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 
 BEATWARD_MISSING=$(scripts/test-packages.sh)
 export BEATWARD_MISSING
-# /usr/sbin holds `ip` and is not on every user's PATH.
-export PATH="$PWD/.tools/bin:$PATH:/usr/sbin:/sbin"
+# /usr/sbin holds `ip` and is not on every user's PATH; Debian's PostgreSQL is on nobody's.
+export PATH="$PWD/.tools/bin:$PATH:/usr/sbin:/sbin:/usr/lib/postgresql/15/bin"
 
 status=0
 .venv/bin/python -m pytest "$@" || status=$?

@@ -42,7 +42,8 @@ def wait_for(
         time.sleep(0.02)  # the pace of asking another process
 
 
-def _free_address(kind: socket.SocketKind) -> str:
+def free_address(kind: socket.SocketKind) -> str:
+    """Return an address on loopback at which nobody listens."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
@@ -58,8 +59,8 @@ class LiveMonitor:
         self._process: subprocess.Popen[bytes] | None = None
         self.extra = settings
         # Chosen here and not by the kernel at each start, so that a restart finds its agents.
-        self.http = _free_address(socket.SOCK_STREAM)
-        self.udp = _free_address(socket.SOCK_DGRAM)
+        self.http = free_address(socket.SOCK_STREAM)
+        self.udp = free_address(socket.SOCK_DGRAM)
 
     def __enter__(self) -> Self:
         return self.start()
