@@ -30,6 +30,8 @@ BY_A_NODE = {
     "POST /v1/nodes/{name}/heartbeat",
     "POST /v1/agent/inbox",
     "POST /v1/agent/outcome",
+    "POST /v1/agent/services",
+    "POST /v1/agent/primary",
 }
 
 
@@ -68,10 +70,19 @@ def test_every_route_does_what_it_is_described_to_do(request, label):
         case.call_and_validate(
             base_url=monitor.url,
             headers=token_for(monitor, case),
-            # "One of both intervals, above 0ms", "a multiple of 64", "at most ten years" and "a
-            # cron expression" are more than the schema says in machine's words.
+            # "One of both intervals, above 0ms", "a multiple of 64", "at most ten years", "a cron
+            # expression" and "each service once" are more than the schema says in machine's words.
             excluded_checks=[positive_data_acceptance]
-            if label.endswith(("/heartbeat", "/records", "/jobs/{name}")) or label in OF_MANY
+            if label.endswith(
+                (
+                    "/heartbeat",
+                    "/records",
+                    "/jobs/{name}",
+                    "/agent/services",
+                    "/services/{name}/pause",
+                )
+            )
+            or label in OF_MANY
             else [],
         )
 
@@ -94,6 +105,8 @@ def test_every_route_is_described():
         "/ping/{name}/{key}/exit/{code}",
         "/v1/agent/inbox",
         "/v1/agent/outcome",
+        "/v1/agent/primary",
+        "/v1/agent/services",
         "/v1/status",
         "/v1/guard",
         "/v1/quality",
@@ -107,6 +120,12 @@ def test_every_route_is_described():
         "/v1/nodes/{name}/acknowledgement",
         "/v1/pause",
         "/v1/resume",
+        "/v1/services",
+        "/v1/services/{name}",
+        "/v1/services/{name}/failover",
+        "/v1/services/{name}/pause",
+        "/v1/services/{name}/resume",
+        "/v1/services/{name}/switchover",
         "/v1/silences",
         "/v1/silences/{id}",
     } == paths

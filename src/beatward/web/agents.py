@@ -1,9 +1,12 @@
-"""What agents fetch and report: actions that the monitor asks a node's own settings to run.
+"""What agents fetch and report: actions that the monitor asks a node's own settings to run, and
+what services a node offers.
 
 The monitor hands out a name and a key, never a command line. Not here: when an action is handed
-out and when it has been waited for long enough (`actions.restart.mailbox`).
+out and when it has been waited for long enough (`actions.restart.mailbox`), who gets a role
+(`core.roles`), and what people ask of services (`services`).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,10 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from beatward.actions.restart.mailbox import KEY_LENGTH_MAX, MESSAGE_LENGTH_MAX
+from beatward.core.entry import Declaration
+from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.core.protocol.roles import service_id
+from beatward.core.snapshot import Snapshot
 from beatward.web.access import NODE_BEARER, Keyring, Served, shown_token, unauthorized
-from beatward.web.problems import shown
+from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.selection import LABEL_LENGTH_MAX, find_service
 from beatward.web.shapes import problems
 
 router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NODE_BEARER)])
@@ -91,6 +99,150 @@ class OutcomeAnswer(BaseModel):
     taken: bool = Field(description="False: too late, or for an attempt nobody asked for.")
 
 
+_ServiceName = Annotated[
+    str,
+    Field(
+        description="The service: letters, digits and `._:@-`.",
+        max_length=NAME_LENGTH_MAX,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]*$",
+        examples=["db"],
+    ),
+]
+_Text = Annotated[str, Field(max_length=LABEL_LENGTH_MAX)]
+SERVICES_MAX = 32
+
+
+class OfferedService(BaseModel):
+    """One service as a node offers it."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: _ServiceName
+    mode: Literal["balance", "failover"] = Field(
+        default="balance",
+        description="`balance`: all healthy members serve; `failover`: one of them holds the role.",
+    )
+    address: _Text = Field(default="", description="Where it is reached.")
+    port: int = Field(default=0, description="And at which port; 0: none.", ge=0, le=65535)
+    weight: int = Field(default=100, description="Its share of traffic.", ge=0, le=1_000_000)
+    priority: int = Field(
+        default=100,
+        description="The highest is promoted first.",
+        ge=-1_000_000,
+        le=1_000_000,
+    )
+    zone: _Text = Field(default="", description="Without it the node's own label `zone`.")
+    version: _Text = Field(default="", description="What of it runs here.")
+    labels: dict[Annotated[str, Field(min_length=1, max_length=LABEL_LENGTH_MAX)], _Text] = Field(
+        default_factory=dict, description="Words about it.", max_length=32
+    )
+
+
+class ServicesBody(BaseModel):
+    """All that a node offers, in place of what it offered before."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "db-1",
+                    "services": [
+                        {"name": "db", "mode": "failover", "address": "10.0.0.1", "port": 5432}
+                    ],
+                }
+            ]
+        },
+    )
+    name: _Name
+    services: list[OfferedService] = Field(
+        description="None: it offers nothing any more.", max_length=SERVICES_MAX
+    )
+
+
+class KnownService(BaseModel):
+    """What a service is called on the wire."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(description="The service.")
+    id: int = Field(description="Its identity in standings and grants; see docs/protocol.md.")
+
+
+class ServicesAnswer(BaseModel):
+    """The declaration is on its way into the journal."""
+
+    model_config = ConfigDict(extra="forbid")
+    services: list[KnownService] = Field(description="In the order of the request.")
+
+
+class PrimaryBody(BaseModel):
+    """Who asks about which service."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: _Name
+    service: _ServiceName
+
+
+class Holder(BaseModel):
+    """Who has a role, and where it serves."""
+
+    model_config = ConfigDict(extra="forbid")
+    node: str = Field(description="The node.")
+    address: str = Field(description="As it declared it; may be empty.")
+    port: int = Field(description="As it declared it; 0: none.")
+
+
+class PrimaryAnswer(BaseModel):
+    """Who holds a role, as of a moment ago."""
+
+    model_config = ConfigDict(extra="forbid")
+    service: str = Field(description="The service.")
+    token: int = Field(description="The newest fencing token; 0: there was none yet.")
+    phase: str | None = Field(description="As `GET /v1/services/{name}` has it.")
+    holder: Holder | None = Field(description="Null: nobody, or the service is balanced.")
+
+
+@router.post(
+    "/services",
+    summary="Declare services",
+    status_code=202,
+    responses=problems(400, 401, 409, 413, 422, 503),
+)
+def declare_services(body: ServicesBody, request: Request, backend: Served) -> ServicesAnswer:
+    """Say which services a node offers; say it at every start, unchanged it costs nothing.
+
+    A service has one mode: as long as another node offers it, this one cannot offer it otherwise.
+    """
+    _admit(request, body.name)
+    snapshot = backend.machine.snapshot()
+    _check(snapshot, body.name, body.services)
+    declared = tuple(Declaration(**one.model_dump()) for one in body.services)
+    orders = [Order("declare", body.name, services=declared)]
+    if snapshot.find(body.name) < 0:
+        # Enrolled a moment ago, or forgotten since; who holds the node's token may enrol it.
+        orders.insert(0, Order("join", body.name))
+    if not all(backend.machine.order(order) for order in orders):
+        raise inbox_full()
+    known = [KnownService(name=one.name, id=service_id(one.name)) for one in declared]
+    return ServicesAnswer(services=known)
+
+
+@router.post(
+    "/primary",
+    summary="Ask who holds a role",
+    responses=problems(400, 401, 404, 413, 422),
+)
+def ask_primary(body: PrimaryBody, request: Request, backend: Served) -> PrimaryAnswer:
+    """Say who has the role of a service, for whoever follows it."""
+    _admit(request, body.name)
+    view = find_service(backend.machine.snapshot(), body.service)
+    holder = None
+    for member in view.members:
+        if member.node == view.holder:
+            holder = Holder(node=member.node, address=member.address, port=member.port)
+    phase = None if view.phase is None else str(view.phase)
+    return PrimaryAnswer(service=view.name, token=view.token, phase=phase, holder=holder)
+
+
 @router.post(
     "/inbox",
     summary="Fetch actions",
@@ -114,6 +266,32 @@ def report_outcome(body: OutcomeBody, request: Request, backend: Served) -> Outc
     _admit(request, body.name)
     outcome = Outcome(body.key, body.attempt, body.result, body.message[:MESSAGE_LENGTH_MAX])
     return OutcomeAnswer(taken=backend.mail.outcome(body.name, outcome))
+
+
+def _check(snapshot: Snapshot, node: str, offered: Sequence[OfferedService]) -> None:
+    """Raise Problem when these services cannot stand beside each other, or beside the known."""
+    names = [one.name for one in offered]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        detail = f"body.services: expected each service once; {shown(twice[0])} is there twice"
+        raise Problem(422, "not-as-expected", detail)
+    taken = {service_id(name): name for name in snapshot.services}
+    for one in offered:
+        other = taken.setdefault(service_id(one.name), one.name)
+        if other != one.name:
+            detail = (
+                f"{shown(one.name)} and {shown(other)} have the same identity on the wire, by "
+                "chance; call one of them otherwise"
+            )
+            raise Problem(409, "name-taken", detail)
+        view = snapshot.services.get(one.name)
+        others = [member.node for member in view.members if member.node != node] if view else []
+        if view is not None and others and view.mode != one.mode:
+            detail = (
+                f"{node} offers {one.name} in mode {one.mode}, and {others[0]} in mode "
+                f"{view.mode}; a service has one mode: change one of them"
+            )
+            raise Problem(409, "other-mode", detail)
 
 
 def _admit(request: Request, name: str) -> None:

@@ -30,6 +30,7 @@ from beatward.web import (
     problems,
     quality,
     records,
+    services,
     upkeep,
 )
 from beatward.web.access import Keyring
@@ -112,7 +113,7 @@ def create_router() -> FastAPI:
     )
     problems.install(app)
     rooms = (
-        *(health, guards, nodes, quality, upkeep, jobs, events),
+        *(health, guards, nodes, services, quality, upkeep, jobs, events),
         *(enrolment, agents, metrics, pages),
     )
     for room in rooms:
@@ -124,9 +125,13 @@ def create_router() -> FastAPI:
 _TAGS: list[dict[str, Any]] = [
     {"name": "monitor", "description": "How the monitor and its fleet are."},
     {"name": "nodes", "description": "Asking about nodes, and commanding them."},
+    {"name": "services", "description": "What nodes offer, and who holds its role."},
     {"name": "upkeep", "description": "Maintenance, acknowledged alarms, silences."},
     {"name": "jobs", "description": "Nodes that run now and then, and their runs."},
     {"name": "events", "description": "The journal: what happened, and what happens."},
     {"name": "heartbeats", "description": "Heartbeats over HTTP."},
-    {"name": "agents", "description": "Enrolment, and actions that agents run."},
+    {
+        "name": "agents",
+        "description": "Enrolment, actions that agents run, services that they declare.",
+    },
 ]

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import FastAPI
 
 from beatward.core.protocol.record import RECORD_SIZE
-from beatward.web import shapes
+from beatward.web import service_shapes, shapes
 from beatward.web.bounds import BODY_SIZE_MAX
 from beatward.web.heartbeat import HeartbeatAnswer, HeartbeatBody
 from beatward.web.records import RecordsAnswer
@@ -41,7 +41,7 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     schemas.update(of_doors)
     schemas["HeartbeatBody"]["oneOf"] = [{"required": ["interval"]}, {"required": ["interval_ms"]}]
     schema["paths"].update(_HEARTBEAT | _RECORDS | _PINGS)
-    for model in vars(shapes).values():
+    for model in (*vars(shapes).values(), *vars(service_shapes).values()):
         # FastAPI drops every null on its way, also from examples, which are then no longer true.
         extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
         if extra and model.__name__ in schemas:

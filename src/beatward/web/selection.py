@@ -1,4 +1,5 @@
-"""Which nodes a request means: by names, patterns, labels; and what to say when there are none.
+"""Which nodes a request means: by names, patterns, labels; which service; and what to say when
+there are none.
 
 Names cannot hold the signs of patterns, so one list has both. Not here: what is asked of them.
 """
@@ -10,6 +11,7 @@ from fnmatch import translate
 from itertools import islice
 
 from beatward.core.protocol.keys import is_pattern
+from beatward.core.roles import ServiceView
 from beatward.core.snapshot import Snapshot
 from beatward.core.upkeep import has_labels
 from beatward.web.problems import Problem, shown
@@ -39,6 +41,24 @@ def select(snapshot: Snapshot, nodes: Sequence[str], labels: Mapping[str, str]) 
     return tuple(sorted(names[row] for row in rows))
 
 
+def find_service(snapshot: Snapshot, name: str) -> ServiceView:
+    """Return a service of a snapshot; raises Problem 404, with the names that are alike."""
+    view = snapshot.services.get(name)
+    if view is not None:
+        return view
+    known = sorted(snapshot.services)
+    alike = alike_names([name], known)
+    if alike:
+        told = f"alike: {', '.join(alike)}"
+    elif known:
+        rest = f" and {len(known) - _ALIKE_MAX} more" if len(known) > _ALIKE_MAX else ""
+        told = f"there is {', '.join(known[:_ALIKE_MAX])}{rest}"
+    else:
+        told = "no node offers any; agents declare them, see docs/configuration.md"
+    more = {"unknown": [name], "alike": alike, "known": len(known)}
+    raise Problem(404, "unknown-service", f"no service is called {shown(name)}; {told}", more=more)
+
+
 def _rows_of(snapshot: Snapshot, name: str, labels: Mapping[str, str]) -> Iterator[int]:
     if not is_pattern(name):
         row = snapshot.find(name)
@@ -57,15 +77,16 @@ def _rows_of(snapshot: Snapshot, name: str, labels: Mapping[str, str]) -> Iterat
 
 def _unknown(snapshot: Snapshot, unknown: Sequence[str], labels: Mapping[str, str]) -> Problem:
     told = shown(" ".join(f"{key}={value}" for key, value in labels.items()))[1:-1]
-    names = ", ".join(shown(name) for name in unknown[:_ALIKE_MAX])
+    meant = ", ".join(shown(name) for name in unknown[:_ALIKE_MAX])
     if len(unknown) > _ALIKE_MAX:
-        names += f" and {len(unknown) - _ALIKE_MAX} more"
-    detail = f"no node is called {names}" if unknown else f"no node has {told}"
+        meant += f" and {len(unknown) - _ALIKE_MAX} more"
+    detail = f"no node is called {meant}" if unknown else f"no node has {told}"
     if unknown and labels:
         detail += f" and has {told}"
     count = len(snapshot.rows())
     detail += f"; {count:,} nodes are enrolled" if count != 1 else "; 1 node is enrolled"
-    alike = _alike(snapshot, unknown) if unknown else _values(snapshot, labels)
+    names = [snapshot.names[row] for row in snapshot.rows().tolist()] if unknown else []
+    alike = alike_names(unknown, names) if unknown else _values(snapshot, labels)
     if alike:
         detail += (", alike: " if unknown else ", there is ") + ", ".join(alike)
     more = {"unknown": list(unknown), "alike": alike, "known": count}
@@ -78,10 +99,9 @@ def _values(snapshot: Snapshot, labels: Mapping[str, str]) -> list[str]:
     return sorted(found)[:_ALIKE_MAX]
 
 
-def _alike(snapshot: Snapshot, unknown: Sequence[str]) -> list[str]:
-    rows = snapshot.rows().tolist()
-    if len(rows) > _COMPARED_MAX:
+def alike_names(unknown: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return some of the names that are known and look like those that are not."""
+    if len(known) > _COMPARED_MAX:
         return []
-    names = [snapshot.names[row] for row in rows]
-    found = (name for one in unknown[:_ALIKE_MAX] for name in get_close_matches(one, names))
+    found = (name for one in unknown[:_ALIKE_MAX] for name in get_close_matches(one, known))
     return list(islice(dict.fromkeys(found), _ALIKE_MAX))

@@ -47,8 +47,8 @@ _MEANINGS = {
     400: "The body is not JSON.",
     401: "The token is missing or wrong.",
     403: "The join token does not allow this.",
-    404: "There is no such node.",
-    409: "It cannot be so now: there is no alarm to acknowledge, or no room for a silence.",
+    404: "There is no such node, or no such service.",
+    409: "It cannot be so now; the `detail` says what stands against it.",
     413: "The body is larger than 64 KiB.",
     422: "A value is not as expected; `errors` lists them.",
     503: "The monitor cannot take more just now; try again after `Retry-After` seconds.",
@@ -222,7 +222,7 @@ class Event(BaseModel):
     event: str = Field(
         description="`started`, `joined`, `life`, `transition`, `forgotten`, `guard`, `action`, "
         "`outcome`, `job`, `run`, `labelled`, `maintenance`, `acknowledged`, `unacknowledged`, "
-        "`silenced` or `unsilenced`."
+        "`silenced`, `unsilenced`, `service` or `role`."
     )
     at: str = Field(description=_AT)
     node: str | None = Field(description="The node it is about.")

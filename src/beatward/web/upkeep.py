@@ -45,12 +45,12 @@ def _check_duration(text: str) -> str:
     return text
 
 
-_Duration = Annotated[
+DurationText = Annotated[
     str,
     StringConstraints(max_length=64, pattern=r"^\s*([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+\s*$"),
     AfterValidator(_check_duration),
 ]
-_By = Annotated[str, Field(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
+By = Annotated[str, Field(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
 _ByQuery = Annotated[str, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
 _LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
 _Labels = Annotated[
@@ -77,7 +77,7 @@ class ResumeBody(_Body):
         max_length=_NODES_MAX,
     )
     labels: _Labels = Field(default_factory=dict)
-    by: _By = ""
+    by: By = ""
 
 
 class PauseBody(ResumeBody):
@@ -89,7 +89,7 @@ class PauseBody(ResumeBody):
             **_SELECTED,
         }
     )
-    duration: _Duration | None = Field(
+    duration: DurationText | None = Field(
         default=None, alias="for", description="How long, `1h`; without it until `resume`."
     )
     reason: str = Field(default="", description="Why.", max_length=_WORDS_LENGTH_MAX)
@@ -101,7 +101,7 @@ class AcknowledgeBody(_Body):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"by": "ann", "note": "the disk is ordered"}]}
     )
-    by: _By = ""
+    by: By = ""
     note: str = Field(default="", description="What is known.", max_length=_WORDS_LENGTH_MAX)
 
 
@@ -118,9 +118,9 @@ class SilenceBody(_Body):
         default=None, description="A name, or a pattern; `*` alone silences everything."
     )
     labels: _Labels = Field(default_factory=dict)
-    duration: _Duration = Field(alias="for", description="How long, `2h`.")
+    duration: DurationText = Field(alias="for", description="How long, `2h`.")
     actions: bool = Field(default=False, description="Hold repairs as well.")
-    by: _By = ""
+    by: By = ""
     reason: str = Field(default="", description="Why.", max_length=_WORDS_LENGTH_MAX)
 
 

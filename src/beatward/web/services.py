@@ -1,0 +1,346 @@
+"""Services: who offers them, who holds their roles, and the orders by which people move them.
+
+An order that can be seen to be in vain is refused here, with the reason and what to do instead;
+what changes in the moment between is refused by the machine (`core.roles`), whose reason is then
+in the service. Not here: what nodes declare (`agents`).
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from beatward.core.instants import NEVER, SECOND, format_duration, parse_duration
+from beatward.core.orders import Order
+from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.core.roles import MemberView, Phase, ServiceView
+from beatward.core.snapshot import Snapshot
+from beatward.store.rows import timestamp
+from beatward.web.access import Served, may_command, may_read
+from beatward.web.backend import Backend
+from beatward.web.nodes import maintenance_object
+from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.selection import alike_names, find_service
+from beatward.web.service_shapes import OrderedService, Service, ServiceList
+from beatward.web.shapes import problems
+from beatward.web.timestamps import timestamp_or_none
+from beatward.web.upkeep import By, DurationText
+
+# A holder that was heard within this, or within a lease if that is longer, answers.
+_FRESH_NS = 2 * SECOND
+_HINDRANCES = {
+    "unable": "says that it could not be promoted",
+    "promoting": "is taking the role",
+    "active": "holds the role",
+    "demoting": "is giving the role up",
+    "stuck": "could not be made to give the role up",
+}
+_WORDS_LENGTH_MAX = 1000
+router = APIRouter(prefix="/v1/services", tags=["services"])
+ServiceName = Annotated[
+    str,
+    Path(alias="name", description="The service.", max_length=NAME_LENGTH_MAX, examples=["db"]),
+]
+_To = Annotated[
+    str | None,
+    Field(description="The node that is to have the role; without it the best.", max_length=128),
+]
+_Reason = Annotated[str, Field(description="Why.", max_length=_WORDS_LENGTH_MAX)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class SwitchoverBody(_Body):
+    """To whom, who says so, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"to": "db-2", "by": "ann", "reason": "kernel update"}]}
+    )
+    to: _To = None
+    by: By = ""
+    reason: _Reason = ""
+
+
+class FailoverBody(SwitchoverBody):
+    """The same, and whether to skip what the monitor is unsure of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"force": True, "to": "db-2", "by": "ann"}]}
+    )
+    force: bool = Field(
+        default=False,
+        description="At once, whatever the monitor is unsure of. If the old holder still acts, "
+        "two do, until its lease has run out; see docs/roles.md.",
+    )
+
+
+class PauseServiceBody(_Body):
+    """For how long, who says so, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"for": "1h", "by": "ann", "reason": "a drill"}]}
+    )
+    duration: DurationText | None = Field(
+        default=None, alias="for", description="How long, `1h`; without it until `resume`."
+    )
+    by: By = ""
+    reason: _Reason = ""
+
+
+class ResumeServiceBody(_Body):
+    """Who says so."""
+
+    by: By = ""
+
+
+# -- asking -----------------------------------------------------------------------------------
+
+
+@router.get(
+    "",
+    summary="List services",
+    response_model=ServiceList,
+    dependencies=[Depends(may_read)],
+    responses=problems(401),
+)
+def list_services(backend: Served) -> Response:
+    """Return all services that nodes have declared, in order of their names."""
+    snapshot = backend.machine.snapshot()
+    body = {
+        "at": timestamp(snapshot.taken_ns + snapshot.wall_offset_ns),
+        "services": [
+            service_object(snapshot, view) for _, view in sorted(snapshot.services.items())
+        ],
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get(
+    "/{name}",
+    summary="Show a service",
+    response_model=Service,
+    dependencies=[Depends(may_read)],
+    responses=problems(401, 404, 422),
+)
+def show_service(name: ServiceName, backend: Served) -> Response:
+    """Return one service, its members, and who holds its role."""
+    snapshot = backend.machine.snapshot()
+    body = service_object(snapshot, find_service(snapshot, name))
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+def service_object(snapshot: Snapshot, view: ServiceView) -> dict[str, Any]:
+    """Return a service as `service_shapes.Service` describes it."""
+    offset_ns, at_ns = snapshot.wall_offset_ns, snapshot.taken_ns
+    is_kept = at_ns < view.until_ns < NEVER
+    return {
+        "name": view.name,
+        "mode": view.mode,
+        "phase": None if view.phase is None else str(view.phase),
+        "holder": view.holder or None,
+        "token": view.token,
+        "since": timestamp_or_none(view.since_ns, offset_ns),
+        "since_ns": at_ns - view.since_ns if view.since_ns else None,
+        "until": timestamp(view.until_ns + offset_ns) if is_kept else None,
+        "until_in_ns": view.until_ns - at_ns if is_kept else None,
+        "reason": view.reason,
+        "explanation": view.explanation,
+        "automatic": view.automatic,
+        "paused": view.paused and maintenance_object(snapshot, view.paused),
+        "target": view.target or None,
+        "lease_ns": view.lease_ns,
+        "demote_within_ns": view.demote_ns,
+        "members": [
+            _member_object(snapshot, view, one)
+            for one in sorted(view.members, key=lambda one: one.node)
+        ],
+    }
+
+
+def _member_object(snapshot: Snapshot, view: ServiceView, member: MemberView) -> dict[str, Any]:
+    heard_ns = member.heard_ns
+    return {
+        "node": member.node,
+        "status": member.status,
+        "state": member.state or None,
+        "token": member.token,
+        "freshness": member.freshness,
+        "heard": None if heard_ns is None else timestamp(heard_ns + snapshot.wall_offset_ns),
+        "heard_ago_ns": None if heard_ns is None else max(snapshot.taken_ns - heard_ns, 0),
+        "address": member.address,
+        "port": member.port,
+        "weight": member.weight,
+        "priority": member.priority,
+        "zone": member.zone,
+        "version": member.version,
+        "labels": dict(member.labels or {}),
+        "healthy": member.healthy,
+        "hindrance": _hindrance(snapshot, view, member) or None,
+    }
+
+
+def _hindrance(snapshot: Snapshot, view: ServiceView, member: MemberView) -> str:
+    """Say why the role cannot go to a member now; empty: it could, or all members serve."""
+    if view.phase is None:
+        return "" if member.healthy else f"is {member.status}"
+    if member.node == view.holder and view.phase in (Phase.HELD, Phase.PROMOTING):
+        return "holds the role" if view.phase == Phase.HELD else "is taking the role"
+    if member.status != "alive":
+        return f"is {member.status}"
+    if not member.state or member.heard_ns is None:
+        return "has not said where it stands"
+    if member.state != "standby":
+        return _HINDRANCES.get(member.state, f"is {member.state}")
+    if not _answers(snapshot, view, member):
+        return f"was last heard {format_duration(snapshot.taken_ns - member.heard_ns)} ago"
+    return ""
+
+
+def _answers(snapshot: Snapshot, view: ServiceView, member: MemberView) -> bool:
+    within_ns = max(view.lease_ns, _FRESH_NS)
+    return member.heard_ns is not None and snapshot.taken_ns - member.heard_ns <= within_ns
+
+
+# -- moving -----------------------------------------------------------------------------------
+
+_COMMAND: dict[str, Any] = {
+    "status_code": 202,
+    "dependencies": [Depends(may_command)],
+    "responses": problems(400, 401, 404, 409, 422, 503),
+}
+
+
+@router.post("/{name}/switchover", summary="Move a role in good order", **_COMMAND)
+def switch_over(name: ServiceName, body: SwitchoverBody, backend: Served) -> OrderedService:
+    """Let the holder give the role up, and then the best candidate, or `to`, take it.
+
+    Never by time while the holder answers: nobody else is promoted before it has given the role up.
+    """
+    snapshot, view = _find_role(backend, name)
+    if view.phase != Phase.HELD:
+        raise _impossible(
+            "not-held",
+            f"{_where(view)}; a switchover needs a holder that answers. Without one the "
+            "role is moved by a failover",
+            view,
+        )
+    _check_target(snapshot, view, body.to)
+    order = Order("switchover", name, to=body.to or "", by=body.by, words=body.reason)
+    return _put(backend, snapshot, order)
+
+
+@router.post("/{name}/failover", summary="Move a role without its holder", **_COMMAND)
+def fail_over(name: ServiceName, body: FailoverBody, backend: Served) -> OrderedService:
+    """Give the role to the best candidate, or to `to`, as soon as nobody can hold it any more.
+
+    With `force` at once: if the old holder still acts, there are two for as long as its lease runs.
+    """
+    snapshot, view = _find_role(backend, name)
+    holders = [one for one in view.members if one.node == view.holder]
+    if view.phase == Phase.HELD and any(_answers(snapshot, view, one) for one in holders):
+        if not body.force:
+            raise _impossible(
+                "held",
+                f"{view.holder} holds {name} and answers; a switchover moves it in good order. "
+                "With `force` it is taken away at once, and two may act until its lease is over",
+                view,
+            )
+    elif view.phase == Phase.REFUSED and not body.force:
+        raise _impossible(
+            "unsure",
+            f"{_where(view)}; only `force` skips that, and two may act then",
+            view,
+        )
+    _check_target(snapshot, view, body.to)
+    to = body.to or ""
+    order = Order("failover", name, to=to, force=body.force, by=body.by, words=body.reason)
+    return _put(backend, snapshot, order)
+
+
+@router.post("/{name}/pause", summary="Pause automatic failover", **_COMMAND)
+def pause_service(name: ServiceName, body: PauseServiceBody, backend: Served) -> OrderedService:
+    """Let nothing move the role by itself, for a time or until `resume`; people still may.
+
+    The holder goes on holding it, and gives it up by itself when its lease runs out.
+    """
+    snapshot, _ = _find_role(backend, name)
+    for_ns = NEVER if body.duration is None else parse_duration(body.duration)
+    order = Order("pause_service", name, for_ns=for_ns, by=body.by, words=body.reason)
+    return _put(backend, snapshot, order)
+
+
+@router.post("/{name}/resume", summary="Resume automatic failover", **_COMMAND)
+def resume_service(name: ServiceName, body: ResumeServiceBody, backend: Served) -> OrderedService:
+    """Let the role move by itself again."""
+    snapshot, view = _find_role(backend, name)
+    if view.paused is None:
+        raise _impossible("not-paused", f"automatic failover of {name} is not paused", view)
+    return _put(backend, snapshot, Order("resume_service", name, by=body.by))
+
+
+def _find_role(backend: Backend, name: str) -> tuple[Snapshot, ServiceView]:
+    snapshot = backend.machine.snapshot()
+    view = find_service(snapshot, name)
+    if view.phase is None:
+        raise _impossible(
+            "no-role",
+            f"{name} is in mode balance: all healthy members serve, and there is no role to move. "
+            "A node is taken out by `pause`",
+            view,
+        )
+    return snapshot, view
+
+
+def _check_target(snapshot: Snapshot, view: ServiceView, to: str | None) -> None:
+    """Raise Problem unless the role could go to a node, or without one to anybody."""
+    why = {one.node: _hindrance(snapshot, view, one) for one in view.members}
+    if to is None:
+        if not any(not words for words in why.values()):
+            told = "; ".join(f"{node} {words}" for node, words in sorted(why.items()))
+            detail = f"nobody could take the role of {view.name}: {told or 'no node offers it'}"
+            raise _impossible("no-candidate", detail, view)
+    elif to not in why:
+        alike = alike_names([to], sorted(why))
+        told = f"alike: {', '.join(alike)}" if alike else f"{', '.join(sorted(why))} do"
+        detail = f"{shown(to)} does not offer {view.name}; {told}"
+        more = {"unknown": [to], "alike": alike, "known": len(why)}
+        raise Problem(404, "unknown-member", detail, more=more)
+    elif why[to]:
+        detail = f"{to} cannot take the role of {view.name}: it {why[to]}"
+        raise _impossible("no-candidate", detail, view)
+
+
+def _where(view: ServiceView) -> str:
+    """Say where a role stands that is not simply held."""
+    if view.explanation:
+        return view.explanation
+    held = f", {view.holder}" if view.holder else ""
+    reason = f": {view.reason}" if view.reason else ""
+    return f"{view.name} is {view.phase}{held}{reason}"
+
+
+def _impossible(kind: str, detail: str, view: ServiceView) -> Problem:
+    phase = None if view.phase is None else str(view.phase)
+    more = {"service": view.name, "phase": phase, "holder": view.holder or None}
+    return Problem(409, kind, detail, more=more)
+
+
+def _put(backend: Backend, snapshot: Snapshot, order: Order) -> OrderedService:
+    if not backend.machine.order(order):
+        raise inbox_full()
+    until = None
+    if order.kind == "pause_service" and order.for_ns != NEVER:
+        now_ns = backend.machine.now_ns() + backend.machine.wall_offset_ns()
+        until = timestamp(now_ns + order.for_ns)
+    return OrderedService(
+        ordered=order.kind,
+        service=order.name,
+        to=order.to or None,
+        token=snapshot.services[order.name].token,
+        until=until,
+        last_event=snapshot.journaled,
+    )
