@@ -20,7 +20,12 @@ from beatward.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 EXAMPLES = ROOT / "examples"
-TABLES = {"action": "[action.NAME]", "rule": "[[rule]]", "job": "[[job]]"}
+TABLES = {
+    "action": "[action.NAME]",
+    "service": "[service.NAME]",
+    "rule": "[[rule]]",
+    "job": "[[job]]",
+}
 ROW = re.compile(r"^\| `(?P<key>[\w.]+)` \| (?P<default>[^|]+) \|", re.MULTILINE)
 # A commented-out setting begins with `#` and a letter or a bracket, words with `# `.
 COMMENTED = re.compile(r"^#(?=[a-z\[])", re.MULTILINE)
@@ -106,7 +111,8 @@ def test_the_example_for_the_monitor_can_be_used_with_every_line_taken_in():
 @pytest.mark.parametrize("table", models())
 def test_the_example_for_the_monitor_has_every_key_with_its_default(table):
     said = uncommented()[table]
-    tables = said.values() if table == "action" else said if table in ("rule", "job") else [said]
+    is_named, is_listed = table in ("action", "service"), table in ("rule", "job")
+    tables = said.values() if is_named else said if is_listed else [said]
     found = {key: value for each in tables for key, value in each.items()}
     # The detectors' settings exclude each other: the other one's key stands in words.
     fields = models()[table].model_fields.keys()

@@ -18,6 +18,7 @@ from beatward.action_settings import ActionSettings, RuleSettings
 from beatward.core.entry import JobPlan
 from beatward.core.instants import format_duration
 from beatward.errors import ConfigError
+from beatward.role_settings import FailoverSettings, ServiceSettings
 from beatward.timetable import Schedule
 from beatward.values import Address, Duration, Margin, NodeName, Rate, Share, Table
 
@@ -342,6 +343,8 @@ class Settings(Table):
     recovery: RecoverySettings = RecoverySettings()
     guard: GuardSettings = GuardSettings()
     goal: GoalSettings = GoalSettings()
+    failover: FailoverSettings = FailoverSettings()
+    service: dict[str, ServiceSettings] = Field(default_factory=dict)
     action: dict[str, ActionSettings] = Field(default_factory=dict)
     rule: tuple[RuleSettings, ...] = ()
     job: tuple[JobSettings, ...] = ()
@@ -393,13 +396,19 @@ def parse(data: dict[str, Any], file: str) -> Settings:
     if settings.pace.budget is not None and timeout is not None and timeout <= settings.pace.max:
         expected = "less than detector.timeout, or whoever beats so seldom is always suspect"
         raise ConfigError(file, "pace.max", format_duration(settings.pace.max), expected)
+    for name, service in settings.service.items():
+        if service.fence is not None and service.fence not in settings.action:
+            raise _no_action(file, f"service.{name}.fence", service.fence, settings)
     for index, rule in enumerate(settings.rule):
         for name in rule.actions:
             if name not in settings.action:
-                known = ", ".join(sorted(settings.action)) or "none is defined"
-                expected = f"the name of an [action.NAME] table ({known})"
-                raise ConfigError(file, f"rule.{index}.actions", name, expected)
+                raise _no_action(file, f"rule.{index}.actions", name, settings)
     return settings
+
+
+def _no_action(file: str, key: str, name: str, settings: Settings) -> ConfigError:
+    known = ", ".join(sorted(settings.action)) or "none is defined"
+    return ConfigError(file, key, name, f"the name of an [action.NAME] table ({known})")
 
 
 def _explained(problem: Any, file: str) -> ConfigError:

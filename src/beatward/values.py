@@ -38,6 +38,16 @@ def _read_margin(value: object) -> object:
     raise ValueError(message)
 
 
+def _read_failback(value: object) -> object:
+    if value in ("never", None):
+        return value
+    with contextlib.suppress(ValueError):
+        if duration := _read_duration(value):
+            return duration
+    message = '"never", or a duration such as 10m, in quotes'
+    raise ValueError(message)
+
+
 Duration = Annotated[int, BeforeValidator(_read_duration), Field(gt=0)]
 
 
@@ -81,6 +91,7 @@ def _read_rate(value: object) -> object:
 Rate = Annotated[float, BeforeValidator(_read_rate), Field(gt=0, le=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Margin = Annotated[int | Literal["auto"], BeforeValidator(_read_margin)]
+Failback = Annotated[int | Literal["never"], BeforeValidator(_read_failback)]
 NodeName = Annotated[str, AfterValidator(_check_name)]
 
 

@@ -96,5 +96,5 @@ def test_a_table_or_a_single_setting_can_be_asked_for(beatward, key, keys):
 def test_an_unknown_setting_names_the_tables(beatward):
     done = beatward("config", "explain", "timout")
     assert (done.code, done.out) == (2, "")
-    names = "action.NAME, detector, goal, guard, job, monitor, pace, probe, recovery, rule"
-    assert names in done.err
+    names = "action.NAME, detector, failover, goal, guard, job, monitor, pace, probe, recovery, "
+    assert f"{names}rule, service.NAME" in done.err

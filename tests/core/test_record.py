@@ -113,7 +113,7 @@ def forged(**bytes_at):
         (forged(_2=2), "version 2 is spoken here as 1"),
         (seal(EXAMPLE, bytes(32)), "the tag does not fit"),
         (forged(_3=0), "kind 0 is not known"),
-        (forged(_3=6), "kind 6 is not known"),
+        (forged(_3=8), "kind 8 is not known"),
         (forged(_31=0x80), "out of range"),
         (forged(_39=0x40), "out of range"),
     ],
@@ -180,6 +180,8 @@ def test_the_numbers_on_the_wire_never_change():
         ("PROBE", 3),
         ("PROBE_REPLY", 4),
         ("GOODBYE", 5),
+        ("STANDING", 6),
+        ("GRANT", 7),
     ]
     assert [(flag.name, flag.value) for flag in Flag] == [
         ("ACKNOWLEDGE", 1),

@@ -31,6 +31,7 @@ from beatward.core.protocol.record import (
     Record,
     seal,
 )
+from beatward.core.protocol.roles import Standing, State, seal_standing
 from beatward.core.registry import Registry
 from beatward.transport.wire import ROW_SIZE
 
@@ -75,6 +76,14 @@ def recorded():
         yield sealed(name, kind=Kind.PROBE, sequence=SEQUENCE + 1, flags=Flag.MAIL)
         yield sealed(name, interval_ms=0, sequence=SEQUENCE + 1)
         yield sealed(name, incarnation=2**63)
+        # A word about a role, by who has none.
+        yield seal_standing(
+            Standing(4711, 1, State.ACTIVE, 9),
+            node=keys.node_id(name),
+            incarnation=LIFE,
+            slot=slot,
+            key=keys.node_key(MASTER, keys.node_id(name)),
+        )
     yield sealed("a node that nobody enrolled", slot=0)
 
 

@@ -11,7 +11,13 @@ from typing import TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.entry import Acknowledgement, JobRecord, Maintenance, NodeRecord
+from beatward.core.entry import (
+    Acknowledgement,
+    Declaration,
+    JobRecord,
+    Maintenance,
+    NodeRecord,
+)
 from beatward.core.peers import PEER_SIZE
 
 IntArray = npt.NDArray[np.int64]
@@ -55,8 +61,8 @@ class NodeColumns(Sequence[NodeRecord]):
     """Row i of every column is one node; see `entry.NodeRecord` for what the fields are.
 
     address   (n, PEER_SIZE), zeros where there is none
-    labels    of the rows that have any; so are `maintenance`, `known` (the acknowledgements) and
-              `jobs`
+    labels    of the rows that have any; so are `maintenance`, `known` (the acknowledgements),
+              `jobs` and `services`
     """
 
     names: Sequence[str]
@@ -72,6 +78,7 @@ class NodeColumns(Sequence[NodeRecord]):
     maintenance: Mapping[int, Maintenance] = field(default_factory=dict)
     known: Mapping[int, Acknowledgement] = field(default_factory=dict)
     jobs: Mapping[int, JobRecord] = field(default_factory=dict)
+    services: Mapping[int, tuple[Declaration, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[NodeRecord]) -> "NodeColumns":
@@ -100,6 +107,9 @@ class NodeColumns(Sequence[NodeRecord]):
                 if record.acknowledgement
             },
             jobs={row: record.job for row, record in enumerate(records) if record.job},
+            services={
+                row: tuple(record.services) for row, record in enumerate(records) if record.services
+            },
         )
 
     @classmethod
@@ -121,6 +131,7 @@ class NodeColumns(Sequence[NodeRecord]):
             maintenance=_below(begins, [part.maintenance for part in parts]),
             known=_below(begins, [part.known for part in parts]),
             jobs=_below(begins, [part.jobs for part in parts]),
+            services=_below(begins, [part.services for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -152,6 +163,7 @@ class NodeColumns(Sequence[NodeRecord]):
             maintenance=self.maintenance.get(row),
             acknowledgement=self.known.get(row),
             job=self.jobs.get(row),
+            services=self.services.get(row, ()),
         )
 
     def __eq__(self, other: object) -> bool:

@@ -170,11 +170,16 @@ class Declaration:
 class ServiceRecord:
     """A service's role as the journal knows it.
 
-    token    the newest that was ever decided; holder: who it was for, empty: nobody now
+    token    the newest that was ever decided; holder: who it is for, empty: nobody now
     phase    see `core.roles.Phase`
     term_ns  so long after the last grant its holder may still hold, by the settings of then
-    reason   why nobody may have the role, where that is so
+    reason   why nobody may have the role, or what is waited for
     paused   automatic failover is paused; NEVER: until somebody ends it
+    former   who had it before, where nobody has it now
+    seen     the highest token that any member has claimed
+    doubt    why this journal does not know all that has happened; empty: it does
+    stuck    the holder could not be made to give it up
+    target   whom it is being moved to on request, empty: the best; None: nobody asked
     """
 
     name: str
@@ -185,6 +190,16 @@ class ServiceRecord:
     term_ns: int = 0
     reason: str = ""
     paused: Maintenance | None = None
+    former: str = ""
+    seen: int = 0
+    doubt: str = ""
+    stuck: bool = False
+    target: str | None = None
+
+    def moved(self, by_ns: int) -> "ServiceRecord":
+        """Return the same on a clock that shows so much more."""
+        paused = self.paused and self.paused.moved(by_ns)
+        return replace(self, since_ns=self.since_ns + by_ns, paused=paused)
 
 
 @dataclass(frozen=True, slots=True)

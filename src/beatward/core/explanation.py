@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.detect import Detector
-from beatward.core.entry import Maintenance, Silence
+from beatward.core.entry import Declaration, Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.intake import Via
@@ -36,7 +36,10 @@ VIA_CODES = {word: code for code, word in VIA_WORDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """Where facts are gathered: the live rooms, or copies of them."""
+    """Where facts are gathered: the live rooms, or copies of them.
+
+    offers   the services that slots have declared
+    """
 
     registry: Registry
     membership: Membership
@@ -48,6 +51,7 @@ class Rooms:
     upkeep: Upkeep = field(default_factory=Upkeep)
     jobs: Book = field(default_factory=Book)
     holds: tuple[Hold, ...] = ()
+    offers: dict[int, tuple[Declaration, ...]] = field(default_factory=dict)
 
     def hold_of(self, slot: int) -> Hold | None:
         """Return what holds back deeds for a slot, the widest first."""

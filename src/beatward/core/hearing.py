@@ -24,6 +24,7 @@ from beatward.core.protocol.record import Farewell, Flag, Health, Kind
 from beatward.core.quality import Quality
 from beatward.core.registry import Registry
 from beatward.core.runs import Runs
+from beatward.core.standings import Claim, Standings
 from beatward.core.voice import Voice
 
 # One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
@@ -35,7 +36,7 @@ _YES = np.ones(1, np.bool_)
 _ONE = np.ones(1, np.int64)
 # As plain numbers: a look into an enumeration takes as long as a step over a hundred rows.
 _ALIVE, _ILL, _ACKNOWLEDGE = int(Status.ALIVE), int(Health.ILL), int(Flag.ACKNOWLEDGE)
-_SLOWING = int(Flag.SLOWING)
+_SLOWING, _STANDING = int(Flag.SLOWING), int(Kind.STANDING)
 # Who is not expected to speak, and who is asked to.
 _GONE = np.zeros(len(Status), np.bool_)
 _GONE[[Status.DEAD, Status.LEFT]] = True
@@ -46,13 +47,15 @@ _ASKED[Status.SUSPECT] = True
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What a batch led to. `lives` are slots whose node has begun a new life; `exit_fields` holds
-    the exit code of a goodbye, as on the wire, by slot. `runs` are words about runs of jobs.
+    the exit code of a goodbye, as on the wire, by slot. `runs` are words about runs of jobs,
+    `claims` those of members about their roles.
     """
 
     changes: tuple[Change, ...]
     lives: tuple[int, ...]
     exit_fields: dict[int, int]
     runs: tuple[Run, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 class Hearing:
@@ -65,6 +68,7 @@ class Hearing:
         membership: Membership,
         *,
         runs: Runs,
+        standings: Standings,
         intake: Intake,
         voice: Voice,
         quality: Quality,
@@ -73,6 +77,7 @@ class Hearing:
         self._detector = detector
         self._membership = membership
         self._runs, self._jobs = runs, runs.jobs
+        self._standings = standings
         self._intake = intake
         self._voice = voice
         self._quality = quality
@@ -89,13 +94,19 @@ class Hearing:
         stale  the batch was stamped late by our own pause: believe it, learn nothing from it
         """
         self._changes, self._lives, self._exit_fields, self._begun = [], [], {}, []
+        is_standing = beats.records["kind"] == _STANDING
+        said = None
+        if is_standing.any():
+            # Taken out first: they prove no life, and have other fields in the place of the echo.
+            beats, said = beats.take(~is_standing), beats.take(is_standing)
         if len(beats.slots):
             if beats.via == Via.PING:
                 self._take_pings(beats, now_ns)
             else:
                 self._take_records(beats, now_ns, stale=stale)
+        claims = () if said is None else tuple(self._standings.take(said))
         lives, runs = tuple(self._lives), self._runs.take()
-        return Heard(tuple(self._changes), lives, self._exit_fields, runs)
+        return Heard(tuple(self._changes), lives, self._exit_fields, runs, claims)
 
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
         beats = beats.take(self._believed(beats, now_ns))

@@ -22,6 +22,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 # Name, format and offset. Some words are there twice: `head`, `condition` and `gauges` are several
 # fields at once, because a field costs as much to fetch and to keep as four of them together.
+# What is said of roles has the same shape, see `core.protocol.roles`: counter in `interval_ms`,
+# service in `condition`, claim in `sequence`; and the ranges that are checked here fit it too.
 _FIELDS = (
     ("head", "<u4", 0),
     ("magic", "S2", 0),
@@ -40,6 +42,7 @@ _FIELDS = (
     ("memory", "<u2", 40),
     ("load", "<u2", 42),
     ("echo", "<u4", 44),
+    ("freshness", "<u8", 40),
     ("tag", "V16", 48),
 )
 _NAMES, _FORMATS, _OFFSETS = zip(*_FIELDS, strict=True)
@@ -75,6 +78,7 @@ class Reject(IntEnum):
     UNPROVEN = 8
     REPLAY = 9
     LATE_REPLY = 10
+    NO_MEMBER = 11  # a standing about a service that the node does not offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,9 @@ class Intake:
 # What a monitor takes in; an acknowledgement or a probe sent to a monitor is a mistake or an
 # attempt to turn its own words against it.
 _FROM_AGENT = np.zeros(256, np.bool_)
-_FROM_AGENT[[record.Kind.HEARTBEAT, record.Kind.PROBE_REPLY, record.Kind.GOODBYE]] = True
+_FROM_AGENT[
+    [record.Kind.HEARTBEAT, record.Kind.PROBE_REPLY, record.Kind.GOODBYE, record.Kind.STANDING]
+] = True
 
 
 # Magic and version as they stand in the first three bytes of `head`.

@@ -332,6 +332,7 @@ class Ledger:
                     maintenance=upkeep.maintenance.get(slot),
                     acknowledgement=upkeep.acknowledged.get(slot),
                     job=self.rooms.jobs.records.get(slot),
+                    services=self.rooms.offers.get(slot, ()),
                 )
             )
         return rows

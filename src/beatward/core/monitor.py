@@ -23,6 +23,7 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.intake import (
     Datagrams,
     Intake,
+    IntArray,
     Reject,
     Replies,
 )
@@ -43,8 +44,11 @@ from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.quality import Quality
 from beatward.core.registry import NO_VIA, Registry
+from beatward.core.roles import RoleSettings
 from beatward.core.runs import Runs
+from beatward.core.services import Services
 from beatward.core.snapshot import Snapshot, freeze
+from beatward.core.standings import Standings
 from beatward.core.voice import Voice
 
 # Of so many guarded actions a snapshot says whose they are.
@@ -53,7 +57,10 @@ GUARDED_SHOWN_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every room of the machine is set to. Reasons and costs: `beatward.config`."""
+    """What every room of the machine is set to. Reasons and costs: `beatward.config`.
+
+    roles      of the services in failover mode for which `services` has nothing of their own
+    """
 
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     membership: MembershipSettings = field(default_factory=MembershipSettings)
@@ -65,6 +72,8 @@ class Settings:
     rules: tuple[Rule, ...] = ()
     actions: Mapping[str, ActionSettings] = field(default_factory=dict)
     goal: Goal = field(default_factory=Goal)
+    roles: RoleSettings = field(default_factory=RoleSettings)
+    services: Mapping[str, RoleSettings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +124,14 @@ class Monitor:
         self._intake = Intake(self._registry)
         self._voice = Voice(self._registry, session)
         self._jobs = Jobs(self._registry, self._membership)
-        quality = Quality(
-            settings.goal,
-            self._registry,
-            self._membership,
-            self._detector,
-            jobs=self._jobs.book.records,
-        )
+        self._standings = Standings(self._registry, self._intake)
+        quality = self._new_quality()
         self._hearing = Hearing(
             self._registry,
             self._detector,
             self._membership,
             runs=Runs(self._jobs, self._registry, self._detector, self._membership),
+            standings=self._standings,
             intake=self._intake,
             voice=self._voice,
             quality=quality,
@@ -139,10 +144,12 @@ class Monitor:
         )
         self._ledger = self._new_ledger(quality)
         self._journaled, self._turns, self._wake_ns = 0, 0, NEVER
+        self._services = self._new_services()
         self._orders = Orders(
             self._ledger,
             self._outbox,
             jobs=self._jobs,
+            services=self._services,
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
@@ -155,6 +162,15 @@ class Monitor:
         )
         self._pace = self._new_pace()
 
+    def _new_quality(self) -> Quality:
+        return Quality(
+            self.settings.goal,
+            self._registry,
+            self._membership,
+            self._detector,
+            jobs=self._jobs.book.records,
+        )
+
     def _new_ledger(self, quality: Quality) -> Ledger:
         rooms = Rooms(
             self._registry,
@@ -166,6 +182,16 @@ class Monitor:
             jobs=self._jobs.book,
         )
         return Ledger(rooms, self._outbox, self.settings.rules, mass=self._mass)
+
+    def _new_services(self) -> Services:
+        return Services(
+            self._ledger,
+            self._intake,
+            standings=self._standings,
+            voice=self._voice,
+            settings=self.settings.roles,
+            named=self.settings.services,
+        )
 
     def _new_pace(self) -> Pace | None:
         if self.settings.pace.budget is None:
@@ -184,7 +210,8 @@ class Monitor:
         self._ledger.sequence = self._journaled = recovered.sequence
         self._ledger.rooms = replace(self._ledger.rooms, started_ns=now_ns)
         self._ledger.rooms.quality.begin(now_ns)
-        self._restore_nodes(NodeColumns.of(recovered.nodes), now_ns)
+        nodes = NodeColumns.of(recovered.nodes)
+        slots = self._restore_nodes(nodes, now_ns)
         self._ledger.record(
             Event.STARTED,
             now_ns,
@@ -192,13 +219,15 @@ class Monitor:
             detail={"nodes": len(self._registry), "actions": len(recovered.actions)},
         )
         self._ledger.rooms.upkeep.silences.update({one.id: one for one in recovered.silences})
+        offers = {int(slots[row]): said for row, said in nodes.services.items()}
+        self._services.restore(offers, recovered.services, now_ns)
         for action in recovered.actions:
             self._restore_action(action, now_ns)
         self._remember_mass(recovered)
 
-    def _restore_nodes(self, nodes: NodeColumns, now_ns: int) -> None:
+    def _restore_nodes(self, nodes: NodeColumns, now_ns: int) -> IntArray:
         if not len(nodes):
-            return
+            return np.zeros(0, np.int64)
         registry, membership = self._registry, self._membership
         slots = registry.enrol_new(nodes.names, nodes.node)
         self._orders.make_room()
@@ -230,6 +259,7 @@ class Monitor:
         paused = np.array(list(upkeep.maintenance), np.int64)
         until_ns = [said.until_ns for said in upkeep.maintenance.values()]
         membership.plan(paused, np.array(until_ns, np.int64))
+        return slots
 
     def _remember_mass(self, recovered: Recovered) -> None:
         # A mass that was held back before a restart is one after it, however long that took.
@@ -288,6 +318,8 @@ class Monitor:
         if pause_ns:
             self._judging.begin_anew(pause_ns, now_ns)
         self._orders.end_maintenance(self._judging.judge(now_ns), now_ns)
+        if self._services:
+            self._services.turn(now_ns, base_ns=inputs.drained_ns, journaled=self._journaled)
         if self._pace is not None:
             self._pace.turn(now_ns)
         self._outbox.take_ready(self._journaled, now_ns)
@@ -299,6 +331,7 @@ class Monitor:
             self._outbox.next_ns(self._journaled),
             self._orders.next_ns(),
             self._jobs.next_ns(),
+            self._services.next_ns(),
             now_ns + LOOK_SPACING_NS if self._mass.is_watching else NEVER,
         )
         plans = self._jobs.take_plans()
@@ -306,8 +339,9 @@ class Monitor:
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """Copy what is held to be true, for readers in other threads."""
+        rooms = freeze(self._ledger.rooms)
         return Snapshot(
-            rooms=freeze(self._ledger.rooms),
+            rooms=rooms,
             taken_ns=now_ns,
             wall_offset_ns=self._ledger.wall_offset_ns,
             session=self._voice.session,
@@ -319,11 +353,14 @@ class Monitor:
                 "accepted": self._hearing.accepted_count,
                 "joins_refused": self._orders.refused_count,
                 "probes_put_off": self._judging.probing.put_off_count,
+                "standings": self._standings.accepted_count,
+                "services_refused": self._services.refused_count,
             },
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
             outbox=self._outbox.counts(),
             pace=None if self._pace is None else self._pace.report,
             guarded=self._outbox.guarded_nodes(GUARDED_SHOWN_MAX),
+            services=self._services.board(rooms, now_ns),
         )
 
     # -- its parts ---------------------------------------------------------------------------
@@ -337,3 +374,5 @@ class Monitor:
         for run in heard.runs:
             self._ledger.record_run(run, changed.get(run.slot))
         self._ledger.record_changes(heard.changes, exit_fields=heard.exit_fields)
+        if heard.claims:
+            self._services.hear(heard.claims, now_ns, is_stale=stale)

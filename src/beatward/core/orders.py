@@ -31,6 +31,7 @@ from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
+from beatward.core.services import Services
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
 from beatward.core.voice import Voice
 
@@ -89,7 +90,14 @@ class Orders:
     """Obeys; keeps what cannot be done in one turn."""
 
     def __init__(
-        self, ledger: Ledger, outbox: Outbox, *, jobs: Jobs, voice: Voice, start_grace_ns: int
+        self,
+        ledger: Ledger,
+        outbox: Outbox,
+        *,
+        jobs: Jobs,
+        services: Services,
+        voice: Voice,
+        start_grace_ns: int,
     ) -> None:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
@@ -98,6 +106,7 @@ class Orders:
         self._ledger = ledger
         self._outbox = outbox
         self._jobs = jobs
+        self._services = services
         self._voice = voice
         self._start_grace_ns = start_grace_ns
         self._bulks: deque[_Bulk] = deque()
@@ -158,6 +167,8 @@ class Orders:
         match order.kind:
             case "forget":
                 self._forget(slot, now_ns)
+            case "declare":
+                self._services.declare(slot, order.services, now_ns)
             case "mail":
                 self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
             case "acknowledge":
@@ -319,6 +330,7 @@ class Orders:
         self._detector.forget(np.array([slot]))
         self._upkeep.forget(slot)
         self._jobs.drop(slot)
+        self._services.forget(slot)
         self._registry.forget(slot)
         words = f"{name} was removed on request"
         for settled in self._outbox.withdraw(name, words) + self._outbox.drop_held(name, words):

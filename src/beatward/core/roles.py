@@ -1,21 +1,70 @@
-"""Who holds the role of a service in failover mode: leases, tokens, and when it may move."""
+"""The words about services and roles: phases, settings, what the journal and readers are told.
+
+Not here: what happens to a role, and why (`core.failover`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from beatward.core.entry import Maintenance
+from beatward.core.instants import SECOND
+
+# A candidate was heard within a lease, or this: one lost datagram of a short lease is no death.
+HEARD_WITHIN_NS = 2 * SECOND
 
 
 class Phase(StrEnum):
     """Where a service's role stands."""
 
-    VACANT = "vacant"  # nobody holds it, and everybody who did is known to have given it up
+    VACANT = "vacant"  # nobody holds it, and whoever did cannot any more
     PROMOTING = "promoting"  # the holder is to take it under the newest token
     HELD = "held"  # the holder says that it is active under the newest token
     DEMOTING = "demoting"  # the holder gives it up, asked or by itself
     WAITING = "waiting"  # the holder is silent, and its lease or its demotion may still run
     REFUSED = "refused"  # nobody may have it until somebody decides; the reason says why
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSettings:
+    """How a role is lent and moved. Units, reasons and costs: config.FailoverSettings."""
+
+    lease_ns: int = 2 * SECOND
+    demote_ns: int = SECOND
+    promote_ns: int = 30 * SECOND
+    switchover_ns: int = 60 * SECOND
+    failback_ns: int | None = None
+    zones: tuple[str, ...] = ()
+    max_lag: int | None = None
+    fence: str = ""
+    fence_required: bool = False
+    min_healthy: int = 0
+    automatic: bool = True
+
+    @property
+    def within_ns(self) -> int:
+        """Who has not been heard for longer is silent."""
+        return max(self.lease_ns, HEARD_WITHIN_NS)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What has become of a role: an entry of the journal.
+
+    node     whom it is about; empty: nobody in particular
+    """
+
+    cause: str
+    words: str
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for: that `to` has the role (empty: the best), and rather not `away`."""
+
+    to: str = ""
+    away: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ def freeze(rooms: Rooms) -> Rooms:
         _cut(rooms.upkeep, count),
         rooms.jobs.copy(),
         rooms.holds,
+        rooms.offers.copy(),
     )
 
 

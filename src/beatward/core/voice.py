@@ -1,8 +1,10 @@
-"""What the monitor says to nodes in one turn: probes and acknowledgements, sealed.
+"""What the monitor says to nodes in one turn: probes, acknowledgements and grants, sealed.
 
 Never longer than what it answers, and only to addresses that an authenticated record came from,
 so that nobody can use a monitor to shout at a third party. Not here: sending (`transport`).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from beatward.core.intake import RECORD, BoolArray, ByteArray, Heartbeats, IntAr
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import record
 from beatward.core.protocol.record import Flag, Kind
+from beatward.core.protocol.roles import Grant
 from beatward.core.registry import Registry
 
 EMPTY = Replies(
@@ -74,6 +77,23 @@ class Voice:
     ) -> None:
         """Ask lives (k,) that the registry does not know yet, where they spoke from."""
         self._probe_at(slots, echo, peers, incarnation=incarnation)
+
+    def grant(
+        self, slots: IntArray, incarnation: IntArray, grants: Sequence[Grant], peers: ByteArray
+    ) -> None:
+        """Answer standings of members (k,), where they came from.
+
+        incarnation   (k,) of the lives that said them: the next life counts from 1 again, and must
+                      not take an answer to another one's words for its own
+        """
+        said = self._said(slots, Kind.GRANT)
+        said["incarnation"] = incarnation
+        said["interval_ms"] = [grant.counter for grant in grants]
+        said["condition"] = [grant.service for grant in grants]
+        said["sequence"] = [grant.token << 8 | grant.word for grant in grants]
+        said["gauges"] = [grant.lease_ms for grant in grants]
+        said["echo"] = [grant.demote_ms for grant in grants]
+        self._say(slots, said, peers, np.ones(len(said), np.bool_))
 
     def take(self) -> Replies:
         """Hand over what was said since the last call."""

@@ -1,5 +1,7 @@
 """The file's settings -> the core's settings: the one place where both shapes are known."""
 
+from dataclasses import replace
+
 from beatward import action_settings, config
 from beatward.core.detect import DetectorSettings
 from beatward.core.figures import Goal
@@ -10,6 +12,8 @@ from beatward.core.monitor import Settings
 from beatward.core.orders import Order
 from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.policy import ActionSettings, Rule
+from beatward.core.roles import RoleSettings
+from beatward.role_settings import FailoverSettings, ServiceSettings
 
 
 def core_settings(settings: config.Settings) -> Settings:
@@ -44,12 +48,7 @@ def core_settings(settings: config.Settings) -> Settings:
             hold_down_max_ns=settings.recovery.hold_max,
             calm_ns=settings.recovery.calm,
         ),
-        pace=PaceSettings(
-            budget=settings.pace.budget,
-            min_ns=settings.pace.min,
-            max_ns=settings.pace.max,
-            weights=read_weights(list((settings.pace.weights or {}).items())),
-        ),
+        pace=_pace(settings.pace),
         guard=GuardSettings(
             settings.monitor.pause_limit, settings.guard.late, settings.guard.health
         ),
@@ -61,12 +60,49 @@ def core_settings(settings: config.Settings) -> Settings:
             Rule(statuses=rule.on, actions=rule.actions, nodes=rule.nodes) for rule in settings.rule
         ),
         actions={name: _action(name, action) for name, action in settings.action.items()},
+        roles=_role(settings.failover),
+        services={
+            name: _service(settings.failover, service) for name, service in settings.service.items()
+        },
+    )
+
+
+def _role(said: FailoverSettings) -> RoleSettings:
+    return RoleSettings(
+        lease_ns=said.lease,
+        demote_ns=said.demote_within,
+        promote_ns=said.promote_within,
+        switchover_ns=said.switchover_within,
+        failback_ns=None if said.failback == "never" else said.failback,
+    )
+
+
+def _service(usual: FailoverSettings, said: ServiceSettings) -> RoleSettings:
+    own = {name: getattr(said, name) for name in FailoverSettings.model_fields}
+    own = {name: value for name, value in own.items() if value is not None}
+    return replace(
+        _role(usual.model_copy(update=own)),
+        zones=said.zones,
+        max_lag=said.max_lag,
+        fence=said.fence or "",
+        fence_required=said.fence_required,
+        min_healthy=said.min_healthy,
+        automatic=said.automatic,
     )
 
 
 def job_orders(settings: config.Settings) -> list[Order]:
     """Return the orders that declare the jobs of a settings file."""
     return [Order("join", job.name, job=job.plan()) for job in settings.job]
+
+
+def _pace(pace: config.PaceSettings) -> PaceSettings:
+    return PaceSettings(
+        budget=pace.budget,
+        min_ns=pace.min,
+        max_ns=pace.max,
+        weights=read_weights(list((pace.weights or {}).items())),
+    )
 
 
 def _mass(guard: config.GuardSettings) -> MassSettings:

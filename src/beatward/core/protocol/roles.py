@@ -35,6 +35,8 @@ COUNTER_MAX = 2**32 - 1
 NO_FRESHNESS = 2**64 - 1
 # What a quartz may be wrong by; both sides count with it, see `lease_end_ns` and `term_ns`.
 DRIFT_PPM = 200
+# What a term has beyond that, for the scheduling of whoever ends a workload.
+TERM_SPARE_NS = 100_000_000
 
 _STANDING = struct.Struct("<2sBBIIIQQQQ")
 _GRANT = struct.Struct("<2sBBIIIQQQII")
@@ -103,6 +105,15 @@ def lease_end_ns(sent_ns: int, lease_ms: int) -> int:
     Earlier than the lease by what two clocks may drift apart (Gray and Cheriton, 1989).
     """
     return sent_ns + lease_ms * (1_000_000 - 2 * DRIFT_PPM)
+
+
+def term_ns(lease_ns: int, demote_ns: int) -> int:
+    """Return how long after a grant its holder may still hold, on the monitor's clock.
+
+    Counted from an instant at which the standing that it answers had arrived for certain.
+    """
+    whole_ns = lease_ns + demote_ns
+    return whole_ns + whole_ns * 2 * DRIFT_PPM // 1_000_000 + TERM_SPARE_NS
 
 
 def seal_standing(

@@ -1,0 +1,132 @@
+"""All services as readers see them: copies of what is known, made into views where one is read.
+
+The wheel copies a few dicts; sentences and views are made by whoever asks, in its own thread. Not
+here: what becomes of a role (`core.failover`).
+"""
+
+from collections.abc import Iterator, Mapping
+
+from beatward.core.candidates import Member
+from beatward.core.entry import Declaration
+from beatward.core.explanation import Rooms, credit
+from beatward.core.failover import Role
+from beatward.core.instants import NEVER, format_duration
+from beatward.core.membership import Status
+from beatward.core.protocol.roles import State
+from beatward.core.roles import MemberView, Phase, ServiceView
+
+_STATUSES = tuple(Status)
+_ILL = (State.UNABLE, State.STUCK)
+
+
+class Board(Mapping[str, ServiceView]):
+    """Services by name. What it is given must not change any more."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        roles: Mapping[str, Role],
+        balanced: Mapping[str, Mapping[int, Declaration]],
+        taken_ns: int,
+    ) -> None:
+        self._rooms = rooms
+        self._roles = roles
+        self._balanced = balanced
+        self._taken_ns = taken_ns
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._names()))
+
+    def __getitem__(self, name: str) -> ServiceView:
+        """Return a service; raises KeyError where there is none."""
+        if name in self._balanced:
+            return self._balance(name, self._balanced[name])
+        return self._failover(self._roles[name])
+
+    def _names(self) -> dict[str, None]:
+        return dict.fromkeys((*self._roles, *self._balanced))
+
+    def _balance(self, name: str, offers: Mapping[int, Declaration]) -> ServiceView:
+        registry = self._rooms.registry
+        found = (
+            Member(registry.name(slot), slot, offer, self._zone(slot, offer))
+            for slot, offer in offers.items()
+        )
+        members = tuple(self._member(one) for one in sorted(found, key=lambda one: one.node))
+        healthy = sum(member.healthy for member in members)
+        words = f"{healthy} of {len(members)} members of {name} are healthy and serve"
+        return ServiceView(name, "balance", members, explanation=words)
+
+    def _failover(self, role: Role) -> ServiceView:
+        members = sorted(role.members.values(), key=lambda one: one.node)
+        settings = role.settings
+        return ServiceView(
+            role.name,
+            "failover",
+            tuple(self._member(member) for member in members),
+            phase=role.phase,
+            holder=role.lease.holder,
+            token=role.lease.token,
+            since_ns=role.since_ns,
+            until_ns=role.lease.until_ns,
+            reason=role.reason,
+            explanation=explain(role, self._taken_ns),
+            automatic=settings.automatic,
+            paused=role.paused,
+            target="" if role.wish is None else role.wish.to,
+            lease_ns=settings.lease_ns,
+            demote_ns=settings.demote_ns,
+        )
+
+    def _zone(self, slot: int, offer: Declaration) -> str:
+        return offer.zone or self._rooms.registry.labels.get(slot, {}).get("zone", "")
+
+    def _member(self, member: Member) -> MemberView:
+        offer, said = member.offer, member.said
+        status = _STATUSES[self._rooms.membership.status[member.slot]]
+        is_well = said is None or said.state not in _ILL
+        return MemberView(
+            member.node,
+            member.slot,
+            status.word,
+            state="" if said is None else said.state.name.lower(),
+            token=0 if said is None else said.token,
+            freshness=None if said is None else said.freshness,
+            heard_ns=member.heard_ns,
+            address=offer.address,
+            port=offer.port,
+            weight=offer.weight,
+            priority=offer.priority,
+            zone=member.zone,
+            version=offer.version,
+            labels=offer.labels,
+            healthy=status == Status.ALIVE and is_well,
+        )
+
+
+def explain(role: Role, at_ns: int) -> str:
+    """Say in one sentence who has the role, since when, and what is waited for."""
+    lease, holder = role.lease, role.lease.holder
+    since = format_duration(max(at_ns - role.since_ns, 0))
+    words = {
+        Phase.VACANT: f"nobody has the role of {role.name}, since {since}",
+        Phase.PROMOTING: f"{holder} takes the role of {role.name} under token {lease.token}, "
+        f"since {since}",
+        Phase.HELD: f"{holder} holds the role of {role.name} under token {lease.token}, "
+        f"since {since}",
+        Phase.DEMOTING: f"{holder} gives the role of {role.name} up, since {since}",
+        Phase.WAITING: f"{holder} may still hold the role of {role.name} under token "
+        f"{lease.token}, for another {format_duration(max(lease.until_ns - at_ns, 0))}",
+        Phase.REFUSED: f"nobody may have the role of {role.name}, since {since}",
+    }[role.phase]
+    words += f": {role.reason}" if role.reason else ""
+    if role.wish is not None and role.wish.to:
+        words += f"; it was asked to go to {role.wish.to}"
+    if role.paused is not None:
+        planned = role.paused.until_ns != NEVER
+        left = f" for another {format_duration(role.paused.until_ns - at_ns)}" if planned else ""
+        words += f"; automatic failover is paused{left}{credit(role.paused.by, role.paused.reason)}"
+    return words

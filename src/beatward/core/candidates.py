@@ -1,0 +1,130 @@
+"""Who could take a role, and who best: members, what they said last, and their order.
+
+    able      it says STANDBY, its node is alive, and it was heard just now
+    fresh     its copy of the data is no further behind the best that is known than `max_lag`
+    order     priority, the zones in the order of the settings, freshness, who had it before, name
+
+Freshness comes after what people have said, because it differs in every moment and the lag that is
+allowed is theirs to say. Not here: whether the role may move at all (`core.roles`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from beatward.core.entry import Declaration
+from beatward.core.membership import Membership, Status
+from beatward.core.protocol.roles import Standing, State
+from beatward.core.standings import Claim
+
+_STATUSES = tuple(Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that offers a service.
+
+    said       what it said last, in the life `incarnation`; None: nothing yet
+    peer       where it said so from
+    heard_ns   when that arrived; what came late by our own pause does not count
+    able_ns    since when it has said that it could be promoted
+    """
+
+    node: str
+    slot: int
+    offer: Declaration
+    zone: str = ""
+    said: Standing | None = None
+    incarnation: int = 0
+    peer: bytes = b""
+    heard_ns: int | None = None
+    able_ns: int | None = None
+
+    def hear(self, claim: Claim, *, is_stale: bool, within_ns: int) -> "Member | None":
+        """Return the member after a claim; None where that is no news.
+
+        is_stale    the claim was stamped late by our own pause
+        within_ns   a longer silence between two claims is an interruption
+        """
+        standing, before = claim.standing, self.said
+        is_same_life = claim.incarnation == self.incarnation
+        if before is not None and is_same_life and standing.counter <= before.counter:
+            return None
+        heard_ns = self.heard_ns if is_stale else claim.arrived_ns
+        able_ns = None
+        if standing.state == State.STANDBY:
+            gap_ns = claim.arrived_ns - (self.heard_ns or 0)
+            able_ns = self.able_ns if is_same_life and gap_ns <= within_ns else None
+            able_ns = claim.arrived_ns if able_ns is None else able_ns
+        return replace(
+            self,
+            said=standing,
+            incarnation=claim.incarnation,
+            peer=claim.peer,
+            heard_ns=heard_ns,
+            able_ns=able_ns,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of candidates: see `roles.RoleSettings`, and `within_ns`, when it was heard."""
+
+    within_ns: int
+    zones: Sequence[str] = ()
+    max_lag: int | None = None
+    former: str = ""
+
+
+def hindrance(member: Member, wanted: Wanted, membership: Membership, now_ns: int) -> str:
+    """Say why a member cannot be promoted now, as a few words; empty: it can."""
+    said, status = member.said, _STATUSES[membership.status[member.slot]]
+    if status != Status.ALIVE:
+        return f"is {status.word}"
+    if said is None:
+        return "has not said where it stands"
+    if said.state != State.STANDBY:
+        return _STATE_WORDS[said.state]
+    if member.heard_ns is None or now_ns - member.heard_ns > wanted.within_ns:
+        return "was not heard for too long"
+    return ""
+
+
+def candidates(
+    members: Iterable[Member], wanted: Wanted, membership: Membership, now_ns: int
+) -> tuple[list[Member], dict[str, str]]:
+    """Return who could be promoted, the best first, and why the others could not, by node."""
+    members = list(members)
+    best = max((one.said.freshness or 0 for one in members if one.said is not None), default=0)
+    found, others = [], {}
+    for member in members:
+        why = hindrance(member, wanted, membership, now_ns)
+        why = why or _lags(member, best, wanted.max_lag)
+        if why:
+            others[member.node] = why
+        else:
+            found.append(member)
+    return sorted(found, key=lambda one: _rank(one, wanted)), others
+
+
+def _lags(member: Member, best: int, max_lag: int | None) -> str:
+    if max_lag is None or member.said is None:
+        return ""
+    if member.said.freshness is None:
+        return "does not say how fresh its data is"
+    return "lags too far behind" if best - member.said.freshness > max_lag else ""
+
+
+def _rank(member: Member, wanted: Wanted) -> tuple[int, int, int, bool, str]:
+    zones = wanted.zones
+    zone = zones.index(member.zone) if member.zone in zones else len(zones)
+    fresh = member.said.freshness if member.said is not None else None
+    return -member.offer.priority, zone, -(fresh or 0), member.node != wanted.former, member.node
+
+
+_STATE_WORDS = {
+    State.UNABLE: "could not be promoted, as it says",
+    State.PROMOTING: "is being promoted, as it says",
+    State.ACTIVE: "is active, as it says",
+    State.DEMOTING: "is still being demoted",
+    State.STUCK: "could not be demoted",
+}

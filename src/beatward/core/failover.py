@@ -1,0 +1,407 @@
+"""Who holds the role of a service in failover mode: leases, tokens, and when it may move.
+
+Two may never act as the one. So the role is lent, under a token that is used once, and for a lease
+that the holder counts from the instant at which it sent what was answered. Whoever is silent may
+still hold it: until its lease is over, and the time to give the role up after that, on the slower
+of two clocks. The role moves
+
+    when it was given back   the holder itself says that it has no role under our token any more
+    when it was fenced       an action has confirmed that the holder cannot act
+    when a term has passed   since the last grant that its holder can have had
+
+and otherwise not, whatever anybody is held to be: no verdict about a node is a proof about its
+workload. What a member says of (token, state) only moves forward, so its word that it has given up
+is true for ever, however late it comes and how often.
+
+    VACANT ──token──► PROMOTING ──active──► HELD ──asked, or by itself──► DEMOTING ──given back──►
+                          └──────silent───────┴──► WAITING ──term──► VACANT
+
+What must survive a crash is the token. A journal that knows less than the members do was restored
+or has lost something, and then nobody gets anything (`doubt`). A restart decides nothing new for a
+whole term, so that they can be heard.
+
+One object is one service; time and words come in, facts and grants go out. Not here: which nodes
+offer it and what is written down (`core.services`), who is the best (`core.candidates`), and the
+arithmetic of leases (`core.leases`).
+"""
+
+from copy import copy
+from dataclasses import replace
+
+from beatward.core.candidates import Member, Wanted, candidates
+from beatward.core.entry import Maintenance, ServiceRecord
+from beatward.core.explanation import credit
+from beatward.core.instants import NEVER, SECOND, format_duration
+from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms
+from beatward.core.membership import Membership
+from beatward.core.protocol.roles import Grant, State, service_id
+from beatward.core.roles import Fact, Phase, RoleSettings, Wish
+from beatward.core.standings import Claim
+
+# It is looked this often whether something has changed that nobody tells, such as a node's status.
+LOOK_SPACING_NS = SECOND
+WAIT_SPACING_NS = SECOND // 10
+
+# What the holder's word under our token makes of the phase. Where it was asked to give the role up,
+# it is DEMOTING whatever it says on its way there.
+_P, _S = Phase, State
+TABLE: dict[tuple[Phase, State], Phase] = {
+    (_P.PROMOTING, _S.ACTIVE): _P.HELD,
+    (_P.WAITING, _S.ACTIVE): _P.HELD,
+    (_P.DEMOTING, _S.ACTIVE): _P.HELD,
+    (_P.REFUSED, _S.ACTIVE): _P.HELD,
+    (_P.WAITING, _S.PROMOTING): _P.PROMOTING,
+    (_P.REFUSED, _S.PROMOTING): _P.PROMOTING,
+    (_P.PROMOTING, _S.DEMOTING): _P.DEMOTING,
+    (_P.HELD, _S.DEMOTING): _P.DEMOTING,
+    (_P.WAITING, _S.DEMOTING): _P.DEMOTING,
+    (_P.REFUSED, _S.DEMOTING): _P.DEMOTING,
+}
+_DOES = {
+    Phase.HELD: "holds the role",
+    Phase.PROMOTING: "takes the role",
+    Phase.DEMOTING: "gives the role up",
+}
+_SPOKEN_FOR = (Phase.PROMOTING, Phase.HELD, Phase.DEMOTING)
+
+
+class Role:
+    """The role of one service; `members` by slot."""
+
+    def __init__(
+        self, name: str, settings: RoleSettings, membership: Membership, *, now_ns: int
+    ) -> None:
+        self.name = name
+        self.id = service_id(name)
+        self.settings = settings
+        self._membership = membership
+        self.members: dict[int, Member] = {}
+        self.lease = Lease(self.id, Terms(settings.lease_ns, settings.demote_ns))
+        self.phase, self.since_ns = Phase.VACANT, now_ns
+        self.former = ""
+        self.reason = self.doubt = ""
+        self.seen = 0  # the highest token that a member has claimed
+        self.stuck = False
+        self.paused: Maintenance | None = None
+        self.wish: Wish | None = None
+        # The members of a service that nobody knew a moment ago were not all heard yet.
+        self.ready_ns = now_ns + self.lease.term_left_ns(now_ns)
+        self._held_ns: int | None = None  # since when the holder has been active
+        self._promote_by_ns = NEVER
+        self._failed: dict[str, str] = {}  # who was tried in this round, and what became of it
+        self._round_ns = NEVER
+        self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
+
+    def copy(self) -> "Role":
+        """Return a copy for readers."""
+        twin = copy(self)
+        twin.members, twin.lease = self.members.copy(), copy(self.lease)
+        return twin
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether it fails over by itself now."""
+        return self.settings.automatic and self.paused is None
+
+    @property
+    def holding(self) -> Member | None:
+        """The holder, if it still is a member."""
+        holder = self.lease.holder
+        return next((one for one in self.members.values() if one.node == holder), None)
+
+    # -- members -----------------------------------------------------------------------------
+
+    def hear(self, claim: Claim, now_ns: int, *, is_stale: bool) -> bool:
+        """Take a member's word; return whether it is one, and news."""
+        before = self.members.get(claim.slot)
+        if before is None:
+            return False
+        within_ns = self.settings.within_ns
+        member = before.hear(claim, is_stale=is_stale, within_ns=within_ns)
+        if member is None:
+            return False
+        self.members[claim.slot] = member
+        self._heard[claim.slot] = None
+        said, lease = claim.standing, self.lease
+        if said.token > max(lease.told, self.seen):
+            self.seen = said.token
+            self.doubt = (
+                f"{member.node} knows of token {said.token} and the journal only of {lease.told}, "
+                "so it is older than what has happened"
+            )
+        elif said.token == lease.told and said.state not in GIVEN_UP:
+            owner = lease.holder if lease.is_written else self.former
+            if member.node not in (owner, self.former):
+                self.doubt = (
+                    f"{member.node} claims token {said.token}, which the journal gave to "
+                    f"{owner or self.former or 'nobody'}"
+                )
+        if member.node == lease.holder and said.token == lease.token:
+            lease.spoke_ns = now_ns
+        return True
+
+    @property
+    def heard(self) -> list[int]:
+        """The slots that have spoken and were not answered, in order."""
+        return list(self._heard)
+
+    def answer(self, slot: int, now_ns: int, base_ns: int) -> Grant | None:
+        """Answer what a member said last, see `leases.Lease.answer`."""
+        member = self.members.get(slot)
+        if member is None or self.doubt:
+            return None
+        is_promoting = self.phase == Phase.PROMOTING
+        self._heard.pop(slot, None)
+        grant = self.lease.answer(member, now_ns, base_ns, is_promoting=is_promoting)
+        if is_promoting and self.lease.granted_ns and self._promote_by_ns == NEVER:
+            self._promote_by_ns = now_ns + self.settings.promote_ns
+        return grant
+
+    # -- what happens ------------------------------------------------------------------------
+
+    def advance(self, now_ns: int) -> Fact | None:
+        """Let the next thing happen; None when nothing more does. Call it until then."""
+        if self.paused is not None and self.paused.until_ns <= now_ns:
+            return self.resume("", now_ns)
+        if self.doubt:
+            words = f"nobody may have the role: {self.doubt}; beatward failover --force ends this"
+            return self._refuse("doubt", self.doubt, words, now_ns)
+        return self._follow(now_ns) if self.lease.holder else self._fill(now_ns)
+
+    def _follow(self, now_ns: int) -> Fact | None:
+        """Follow who holds the role."""
+        member, lease = self.holding, self.lease
+        said = member.said if member is not None else None
+        if said is not None and said.token != lease.token:
+            said = None
+        if said is not None and said.state in GIVEN_UP:
+            return self._take_back(now_ns)
+        if said is not None and said.state == State.STUCK:
+            return self._be_stuck(now_ns)
+        if self.stuck or not lease.is_written:
+            return None
+        if member is not None and said is not None and member.slot in self._heard:
+            fact = self._hear_holder(said.state, now_ns)
+            if fact is not None:
+                return fact
+        if self.phase == Phase.PROMOTING and now_ns >= self._promote_by_ns:
+            return self._give_up(now_ns)
+        holds = said is not None and said.state in HOLDING
+        is_near = now_ns - lease.spoke_ns < self.settings.within_ns
+        if now_ns >= lease.until_ns and not (holds and is_near):
+            return self._expire(now_ns)
+        if self.phase in _SPOKEN_FOR and lease.is_quiet(now_ns):
+            return self._wait(now_ns)
+        return self._hold(now_ns) if self.phase == Phase.HELD else None
+
+    def _hear_holder(self, state: State, now_ns: int) -> Fact | None:
+        phase = TABLE.get((self.phase, state), self.phase)
+        if self.lease.is_asked:
+            phase = Phase.DEMOTING
+        if phase == self.phase:
+            return None
+        if phase == Phase.HELD:
+            self.wish = None
+            if self._held_ns is None:
+                self._held_ns = now_ns
+        cause = "gives_up" if phase == Phase.DEMOTING and not self.lease.is_asked else "heard"
+        if self.phase == Phase.PROMOTING and phase == Phase.HELD:
+            cause = "promoted"
+        words = f"{self.lease.holder} {_DOES[phase]} under token {self.lease.token}"
+        return self._enter(phase, cause, words, now_ns)
+
+    def _give_up(self, now_ns: int) -> Fact:
+        late = f"it was not active within {format_duration(self.settings.promote_ns)}"
+        self._failed[self.lease.holder] = late
+        self.lease.ask_back(0)
+        words = f"{self.lease.holder} is to give token {self.lease.token} up: {late}"
+        return self._enter(Phase.DEMOTING, "too_slow", words, now_ns)
+
+    def _hold(self, now_ns: int) -> Fact | None:
+        # Whoever holds for as long as a promotion may take has not failed at it.
+        since_ns = now_ns if self._held_ns is None else self._held_ns
+        if self._failed and now_ns - since_ns >= self.settings.promote_ns:
+            self._failed = {}
+        return None
+
+    def _take_back(self, now_ns: int) -> Fact:
+        node, token = self.lease.holder, self.lease.token
+        if self._held_ns is None:
+            self._failed.setdefault(node, "it did not become active")
+            words = f"{node} did not become active under token {token}, and has given it up"
+            return self._free("failed", words, now_ns)
+        if self.lease.is_asked:
+            return self._free("demoted", f"{node} has given token {token} up as asked", now_ns)
+        if now_ns - self._held_ns < self.settings.promote_ns:
+            self._failed[node] = "it gave the role up soon after"
+        return self._free("given_back", f"{node} has given token {token} up by itself", now_ns)
+
+    def _be_stuck(self, now_ns: int) -> Fact | None:
+        self.stuck = True
+        reason = f"{self.lease.holder} could not be demoted"
+        words = (
+            f"nobody may have the role: {reason} under token {self.lease.token} and may still act; "
+            "it has to be fenced, or beatward failover --force takes that risk"
+        )
+        return self._refuse("stuck", reason, words, now_ns)
+
+    def _wait(self, now_ns: int) -> Fact:
+        holder, lease = self.lease.holder, self.lease
+        left = format_duration(max(lease.until_ns - now_ns, 0))
+        words = (
+            f"{holder} was not heard under token {lease.token} for "
+            f"{format_duration(now_ns - lease.spoke_ns)}; it has given the role up in {left} for "
+            "certain"
+        )
+        return self._enter(Phase.WAITING, "silent", words, now_ns, reason=f"{holder} is silent")
+
+    def _expire(self, now_ns: int) -> Fact | None:
+        """Free the role because a term has passed."""
+        node, token = self.lease.holder, self.lease.token
+        if self._held_ns is None:
+            self._failed.setdefault(node, "it was not heard any more")
+        words = f"the time is over in which {node} may have held the role under token {token}"
+        return self._free("expired", words, now_ns)
+
+    def _free(self, cause: str, words: str, now_ns: int) -> Fact:
+        node = self.former = self.lease.holder
+        self.lease.end()
+        self.stuck, self._held_ns, self._promote_by_ns = False, None, NEVER
+        fact = self._enter(Phase.VACANT, cause, words, now_ns)
+        return replace(fact, node=node)
+
+    # -- who is next -------------------------------------------------------------------------
+
+    def _fill(self, now_ns: int) -> Fact | None:
+        """Give the role to the best, if it may be given and somebody can take it."""
+        if now_ns < self.ready_ns:
+            self.reason = "members may not all have been heard yet"
+            return None
+        if not self.is_automatic and self.wish is None:
+            return self._stay_vacant("automatic failover is off", now_ns)
+        able, others = self._candidates(now_ns)
+        if able and all(one.node in self._failed for one in able) and now_ns >= self._round_ns:
+            self._failed = {}
+        untried = [one for one in able if one.node not in self._failed]
+        if untried:
+            return self._promote(self._chosen(untried), now_ns, of_count=len(able))
+        if not able:
+            why = [f"{node} {words}" for node, words in sorted(others.items())]
+            reason = "; ".join(why) or "no node offers the service"
+            return self._stay_vacant(f"there is nobody to take it: {reason}", now_ns)
+        if self._round_ns == NEVER:
+            self._round_ns = now_ns + self.settings.promote_ns
+        tried = "; ".join(f"{node}: {why}" for node, why in sorted(self._failed.items()))
+        return self._stay_vacant(f"every candidate failed: {tried}", now_ns)
+
+    def _candidates(self, now_ns: int) -> tuple[list[Member], dict[str, str]]:
+        settings = self.settings
+        wanted = Wanted(settings.within_ns, settings.zones, settings.max_lag, self.former)
+        return candidates(self.members.values(), wanted, self._membership, now_ns)
+
+    def _chosen(self, able: list[Member]) -> Member:
+        if self.wish is None:
+            return able[0]
+        named = [one for one in able if one.node == self.wish.to]
+        others = [one for one in able if one.node != self.wish.away]
+        return (named or others or able)[0]
+
+    def _stay_vacant(self, reason: str, now_ns: int) -> Fact | None:
+        if (self.phase, self.reason) == (Phase.VACANT, reason):
+            return None
+        words = f"nobody has the role: {reason}"
+        return self._enter(Phase.VACANT, "vacant", words, now_ns, reason=reason)
+
+    def _promote(self, member: Member, now_ns: int, *, of_count: int) -> Fact:
+        token = max(self.lease.token, self.seen) + 1
+        self.lease.begin(token, member.node, now_ns)
+        self._held_ns, self._promote_by_ns, self._round_ns = None, NEVER, NEVER
+        words = f"{member.node} is to take the role under token {token}"
+        words += f", the best of {of_count} that could" if of_count > 1 else ""
+        return self._enter(Phase.PROMOTING, "chosen", words, now_ns)
+
+    def _refuse(self, cause: str, reason: str, words: str, now_ns: int) -> Fact | None:
+        if (self.phase, self.reason) == (Phase.REFUSED, reason):
+            return None
+        return self._enter(Phase.REFUSED, cause, words, now_ns, reason=reason)
+
+    def _enter(
+        self, phase: Phase, cause: str, words: str, now_ns: int, *, reason: str = ""
+    ) -> Fact:
+        if phase != self.phase:
+            self.phase, self.since_ns = phase, now_ns
+        self.reason = reason
+        return Fact(cause, f"{self.name}: {words}", self.lease.holder)
+
+    # -- what people ask ---------------------------------------------------------------------
+
+    def pause(self, paused: Maintenance, now_ns: int) -> Fact:
+        """Let nothing fail over by itself; whoever holds the role goes on."""
+        self.paused = paused
+        planned = paused.until_ns != NEVER
+        left = f" for {format_duration(paused.until_ns - now_ns)}" if planned else ""
+        words = f"automatic failover is paused{left}{credit(paused.by, paused.reason)}"
+        return Fact("paused", f"{self.name}: {words}", self.lease.holder)
+
+    def resume(self, by: str, now_ns: int) -> Fact | None:
+        """End a pause."""
+        if self.paused is None:
+            return None
+        is_over = self.paused.until_ns <= now_ns
+        self.paused = None
+        why = ": the planned end of its pause has come" if is_over else credit(by, "")
+        words = f"{self.name}: automatic failover is on again{why}"
+        return Fact("resumed", words, self.lease.holder)
+
+    # -- before and after a restart ----------------------------------------------------------
+
+    def record(self, now_ns: int) -> ServiceRecord:
+        """Return the row of the journal."""
+        return ServiceRecord(
+            self.name,
+            token=self.lease.token,
+            holder=self.lease.holder,
+            phase=self.phase,
+            since_ns=self.since_ns,
+            # A longer lease of an earlier session may still run.
+            term_ns=self.lease.term_left_ns(now_ns),
+            reason=self.reason,
+            paused=self.paused,
+            former=self.former,
+            seen=self.seen,
+            doubt=self.doubt,
+            stuck=self.stuck,
+            target=None if self.wish is None else self.wish.to,
+        )
+
+    def restore(self, record: ServiceRecord, now_ns: int) -> None:
+        """Take up what the journal knows, at the beginning of a session."""
+        self.phase, self.since_ns = Phase(record.phase), record.since_ns
+        self.former, self.seen, self.doubt = record.former, record.seen, record.doubt
+        self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
+        self.lease.take_up(record.token, record.holder, now_ns, term_ns=record.term_ns)
+        self.ready_ns = now_ns + max(record.term_ns, self.lease.term_left_ns(now_ns))
+        if record.target is not None:
+            self.wish = Wish(record.target, away=record.holder)
+        if self.phase == Phase.PROMOTING:
+            self._promote_by_ns = now_ns + self.settings.promote_ns
+        elif self.phase != Phase.VACANT:
+            self._held_ns = now_ns
+        if self.phase == Phase.DEMOTING and self.wish is not None:
+            self.lease.ask_back(now_ns + self.settings.switchover_ns)
+
+    def due_ns(self, now_ns: int) -> int:
+        """Return when something may happen without a word from anybody; may be early."""
+        dues = [NEVER if self.paused is None else self.paused.until_ns]
+        lease = self.lease
+        if self.doubt or (not self.members and not lease.holder):
+            return dues[0]
+        if not lease.holder:
+            later = [self.ready_ns, self._round_ns, now_ns + LOOK_SPACING_NS]
+        elif lease.is_written:
+            quiet_ns = max(lease.spoke_ns, lease.granted_ns) + self.settings.lease_ns
+            spacing_ns = WAIT_SPACING_NS if self.phase == Phase.WAITING else LOOK_SPACING_NS
+            later = [self._promote_by_ns, lease.until_ns, quiet_ns, now_ns + spacing_ns]
+        else:
+            later = []
+        return min(dues + [at_ns for at_ns in later if at_ns > now_ns])

@@ -1,0 +1,293 @@
+"""Services and who offers them: what members say -> what becomes of roles, written down and told.
+
+    Claim -> role -> facts -> entries -> (receipt of the journal) -> grants
+
+In one turn all that members have said comes first, then each role that somebody spoke of or whose
+time has come is led as far as it goes, and then whoever spoke is answered, by what is true then.
+A monitor without services in failover mode does none of this. Not here: what becomes of a role
+(`core.failover`), and who may order what (`web.access`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from heapq import heappop, heappush
+
+import numpy as np
+
+from beatward.core.board import Board
+from beatward.core.candidates import Member
+from beatward.core.entry import Declaration, Event, ServiceRecord
+from beatward.core.explanation import Rooms
+from beatward.core.failover import Role
+from beatward.core.instants import NEVER
+from beatward.core.intake import Intake, Reject
+from beatward.core.ledger import Ledger
+from beatward.core.peers import PEER_SIZE
+from beatward.core.protocol.roles import Grant, service_id
+from beatward.core.roles import Fact, RoleSettings
+from beatward.core.standings import Claim, Standings
+from beatward.core.voice import Voice
+
+# Roles are led one by one, at 20 us each; what is beyond is refused.
+ROLES_MAX = 10_000
+_NOTHING: tuple[Declaration, ...] = ()
+
+
+class Services:
+    """All services. False while none is in failover mode, so that nobody else has to ask."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        intake: Intake,
+        *,
+        standings: Standings,
+        voice: Voice,
+        settings: RoleSettings,
+        named: Mapping[str, RoleSettings],
+    ) -> None:
+        """Begin without any service; `settings` are for all that `named` says nothing of."""
+        self._ledger = ledger
+        self._registry = ledger.rooms.registry
+        self._membership = ledger.rooms.membership
+        self._offers = ledger.rooms.offers
+        self._intake = intake
+        self._standings = standings
+        self._voice = voice
+        self._settings, self._named = settings, named
+        self.roles: dict[str, Role] = {}
+        self.balanced: dict[str, dict[int, Declaration]] = {}
+        self.refused_count = 0
+        self._by_id: dict[int, Role] = {}
+        self._stirred: dict[str, None] = {}  # roles that something has happened to, in order
+        self._unwritten: dict[str, int] = {}  # by name, the entry that the journal has to hold
+        self._timers: list[tuple[int, str]] = []  # a heap; each role is there once
+        self._due_ns: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.roles)
+
+    def board(self, rooms: Rooms, now_ns: int) -> Board:
+        """Copy all that is known for readers; `rooms` are frozen already."""
+        roles = {name: role.copy() for name, role in self.roles.items()}
+        balanced = {name: offers.copy() for name, offers in self.balanced.items()}
+        return Board(rooms, roles, balanced, now_ns)
+
+    # -- declaring ---------------------------------------------------------------------------
+
+    def declare(self, slot: int, offers: Sequence[Declaration], now_ns: int) -> None:
+        """Let a node offer these services and no others; nothing happens where that is no news."""
+        offers = tuple(one for one in offers if self._is_possible(slot, one, offers))
+        if offers == self._offers.get(slot, _NOTHING):
+            return
+        self._place(slot, offers, now_ns)
+        name = self._registry.name(slot)
+        what = ", ".join(_described(one) for one in offers) or "no services any more"
+        self._ledger.record_node(Event.SERVICE, slot, now_ns, f"{name} offers {what}")
+
+    def _is_possible(self, slot: int, offer: Declaration, offers: Sequence[Declaration]) -> bool:
+        """Tell whether a declaration contradicts nothing; whoever asks the API is told before."""
+        refusal = self.refusal(slot, offer)
+        is_twice = [one.name for one in offers].count(offer.name) > 1
+        self.refused_count += bool(refusal) or is_twice
+        return not refusal and not is_twice
+
+    def refusal(self, slot: int, offer: Declaration) -> str:
+        """Say why a node cannot offer a service; empty: it can."""
+        name = offer.name
+        if offer.mode == "failover":
+            other = self._by_id.get(service_id(name))
+            if other is not None and other.name != name:
+                return f"{name} has the identity of the service {other.name}; choose another name"
+            if any(at != slot for at in self.balanced.get(name, ())):
+                return f"{name} is in balance mode on other nodes"
+            if other is None and len(self.roles) >= ROLES_MAX:
+                return f"there are {ROLES_MAX} services in failover mode already"
+        elif name in self.roles and any(at != slot for at in self.roles[name].members):
+            return f"{name} is in failover mode on other nodes"
+        return ""
+
+    def _place(self, slot: int, offers: tuple[Declaration, ...], now_ns: int) -> None:
+        before = self._offers.get(slot, _NOTHING)
+        kept = {one.name for one in offers if one.mode == "failover"}
+        for one in before:
+            if one.mode == "failover" and one.name not in kept:
+                self._withdraw(slot, one.name)
+            elif one.mode != "failover":
+                members = self.balanced[one.name]
+                del members[slot]
+                if not members:
+                    del self.balanced[one.name]
+        self._offers[slot] = offers
+        if not offers:
+            del self._offers[slot]
+        for one in offers:
+            if one.mode == "failover":
+                self._join(slot, one, now_ns)
+            else:
+                self.balanced.setdefault(one.name, {})[slot] = one
+
+    def _join(self, slot: int, offer: Declaration, now_ns: int) -> None:
+        role = self.roles.get(offer.name) or self._new_role(offer.name, now_ns)
+        zone = offer.zone or self._registry.labels.get(slot, {}).get("zone", "")
+        before = role.members.get(slot)
+        if before is None:
+            role.members[slot] = Member(self._registry.name(slot), slot, offer, zone)
+        else:
+            role.members[slot] = replace(before, offer=offer, zone=zone)
+        self._stirred[role.name] = None
+
+    def _new_role(self, name: str, now_ns: int) -> Role:
+        settings = self._named.get(name, self._settings)
+        role = Role(name, settings, self._membership, now_ns=now_ns)
+        self.roles[name] = self._by_id[role.id] = role
+        self._standings.services = np.array(sorted(self._by_id), np.int64)
+        return role
+
+    def _withdraw(self, slot: int, name: str) -> None:
+        role = self.roles[name]
+        role.members.pop(slot, None)
+        self._stirred[name] = None
+        if not role.members and not role.lease.token:
+            # Nothing was ever lent, so there is nothing to remember.
+            del self.roles[name], self._by_id[role.id], self._stirred[name]
+            self._due_ns.pop(name, None)
+            self._standings.services = np.array(sorted(self._by_id), np.int64)
+
+    def forget(self, slot: int) -> None:
+        """Drop what a node offered; what it may hold, it may hold until its term has passed."""
+        self._place(slot, _NOTHING, 0)
+
+    # -- one turn ----------------------------------------------------------------------------
+
+    def hear(self, claims: Sequence[Claim], now_ns: int, *, is_stale: bool) -> None:
+        """Take what members have said; it is answered in `turn`."""
+        for claim in claims:
+            role = self._by_id[claim.standing.service]
+            if role.hear(claim, now_ns, is_stale=is_stale):
+                self._stirred[role.name] = None
+            else:
+                is_member = claim.slot in role.members
+                self._intake.refuse(Reject.REPLAY if is_member else Reject.NO_MEMBER, 1)
+
+    def turn(self, now_ns: int, *, base_ns: int, journaled: int) -> None:
+        """Lead every role that something has happened to, and answer.
+
+        base_ns     not before anything of this turn arrived
+        journaled   the journal holds every entry up to this sequence
+        """
+        self._ring(now_ns)
+        grants: list[tuple[Member, Grant]] = []
+        for name in [name for name, entry in self._unwritten.items() if entry <= journaled]:
+            del self._unwritten[name]
+            self._stirred[name] = None
+            grants += self._push(self.roles[name], now_ns, base_ns)
+        if not self._stirred:
+            return
+        stirred, self._stirred = self._stirred, {}
+        for name in stirred:
+            role = self.roles[name]
+            while (fact := role.advance(now_ns)) is not None:
+                self._record(role, fact, now_ns)
+            for slot in role.heard:
+                grant = role.answer(slot, now_ns, base_ns)
+                if grant is not None:
+                    grants.append((role.members[slot], grant))
+            self._plan(role, now_ns)
+        self._tell(grants)
+
+    def _push(self, role: Role, now_ns: int, base_ns: int) -> list[tuple[Member, Grant]]:
+        """Tell a candidate at once that the journal has its token; what it said last asks for it.
+
+        Whoever is not heard any more is not told: then it cannot have it, and the next one may.
+        """
+        role.lease.written()
+        member = role.holding
+        if member is None or member.heard_ns is None or not self._is_current(member):
+            return []
+        if now_ns - member.heard_ns > role.settings.within_ns:
+            return []
+        grant = role.answer(member.slot, now_ns, base_ns)
+        return [] if grant is None else [(member, grant)]
+
+    def _is_current(self, member: Member) -> bool:
+        registry = self._registry
+        is_same = member.incarnation == int(registry.incarnation[member.slot])
+        return is_same and bool(registry.proven[member.slot])
+
+    def _record(self, role: Role, fact: Fact, now_ns: int) -> None:
+        record = role.record(now_ns)
+        entry = self._ledger.record(
+            Event.ROLE,
+            now_ns,
+            node=fact.node or None,
+            cause=fact.cause,
+            explanation=fact.words,
+            detail={
+                "service": role.name,
+                "phase": record.phase,
+                "token": record.token,
+                "holder": record.holder or None,
+                "reason": record.reason or None,
+            },
+            service_record=record,
+        )
+        if not role.lease.is_written:
+            self._unwritten[role.name] = entry.sequence
+
+    def _tell(self, grants: Sequence[tuple[Member, Grant]]) -> None:
+        if not grants:
+            return
+        members = [member for member, _ in grants]
+        self._voice.grant(
+            np.array([member.slot for member in members], np.int64),
+            np.array([member.incarnation for member in members], np.int64),
+            [grant for _, grant in grants],
+            np.frombuffer(b"".join(member.peer for member in members), np.uint8).reshape(
+                -1, PEER_SIZE
+            ),
+        )
+
+    # -- time --------------------------------------------------------------------------------
+
+    def next_ns(self) -> int:
+        """Return when a role wants a turn though nobody has spoken, or NEVER; may be early."""
+        return self._timers[0][0] if self._timers else NEVER
+
+    def _ring(self, now_ns: int) -> None:
+        while self._timers and self._timers[0][0] <= now_ns:
+            at_ns, name = heappop(self._timers)
+            if self._due_ns.get(name) == at_ns:
+                del self._due_ns[name]
+                self._stirred[name] = None
+
+    def _plan(self, role: Role, now_ns: int) -> None:
+        due_ns = role.due_ns(now_ns)
+        # One that rings too early costs a look; most of them are moved on at every standing.
+        if due_ns < self._due_ns.get(role.name, NEVER):
+            self._due_ns[role.name] = due_ns
+            heappush(self._timers, (due_ns, role.name))
+
+    # -- a restart ---------------------------------------------------------------------------
+
+    def restore(
+        self,
+        offers: Mapping[int, Sequence[Declaration]],
+        records: Sequence[ServiceRecord],
+        now_ns: int,
+    ) -> None:
+        """Take up what the journal knows: what each slot offers, and where each role stood."""
+        for slot, said in offers.items():
+            self._place(slot, tuple(said), now_ns)
+        for record in records:
+            role = self.roles.get(record.name) or self._new_role(record.name, now_ns)
+            role.restore(record, now_ns)
+            self._stirred[role.name] = None
+            if not role.lease.is_written:
+                words = f"{role.name}: a lease is longer by the settings of now"
+                self._record(role, Fact("longer", words, record.holder), now_ns)
+
+
+def _described(offer: Declaration) -> str:
+    place = f"{offer.address}:{offer.port}" if offer.port else offer.address
+    return f"{offer.name} ({offer.mode}{', ' if place else ''}{place})"

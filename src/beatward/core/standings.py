@@ -1,0 +1,104 @@
+"""Standings of members -> claims: whose life is proven, what is news, which services there are.
+
+The part of hearing that is about roles. A standing proves no life: it counts only from one that a
+heartbeat has proved in this session. Of several of one member in a batch the newest says all,
+because what a member says of itself only moves forward. Not here: whether the node offers the
+service, and whether it said this before (`core.roles`, which knows the member).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via
+from beatward.core.protocol.roles import NO_FRESHNESS, Standing, State
+from beatward.core.registry import Registry
+
+_STATE_MAX = max(State)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A standing, who said it in which life, where from and when it arrived."""
+
+    slot: int
+    incarnation: int
+    standing: Standing
+    peer: bytes
+    arrived_ns: int
+
+
+class Standings:
+    """Opens standings; `services` (s,) are the identities of those in failover mode, in order."""
+
+    def __init__(self, registry: Registry, intake: Intake) -> None:
+        self._registry = registry
+        self._intake = intake
+        self.services: IntArray = np.zeros(0, np.int64)
+        self.accepted_count = 0
+
+    def take(self, beats: Heartbeats) -> list[Claim]:
+        """Return what an authenticated batch of standings claims, in order of arrival."""
+        beats = self._believed(beats)
+        self.accepted_count += len(beats.slots)
+        beats = beats.take(_newest_of_each(beats))
+        said = beats.records
+        columns = (
+            beats.slots,
+            said["incarnation"],
+            said["condition"],
+            said["interval_ms"],
+            said["sequence"],
+            said["freshness"],
+            beats.arrived_ns,
+        )
+        return [
+            Claim(
+                slot,
+                incarnation,
+                Standing(
+                    service,
+                    counter,
+                    State(claim & 0xFF),
+                    claim >> 8,
+                    None if freshness == NO_FRESHNESS else freshness,
+                ),
+                peer.tobytes(),
+                arrived_ns,
+            )
+            for peer, (slot, incarnation, service, counter, claim, freshness, arrived_ns) in zip(
+                beats.peers, zip(*(column.tolist() for column in columns), strict=True), strict=True
+            )
+        ]
+
+    def _believed(self, beats: Heartbeats) -> Heartbeats:
+        said, registry = beats.records, self._registry
+        incarnation = said["incarnation"].astype(np.int64)
+        known = registry.incarnation[beats.slots]
+        is_current = registry.proven[beats.slots] & (incarnation == known)
+        state = said["sequence"] & 0xFF
+        checks = (
+            # A grant has to find the way back, and only a datagram has one.
+            (Reject.KIND, np.full(len(said), beats.via == Via.UDP)),
+            (Reject.RANGE, (state > 0) & (state <= _STATE_MAX)),
+            (Reject.OLD_LIFE, incarnation >= known),
+            (Reject.UNPROVEN, is_current),
+            (Reject.NO_MEMBER, np.isin(said["condition"], self.services)),
+        )
+        kept = np.ones(len(said), np.bool_)
+        for reason, passed in checks:
+            self._intake.refuse(reason, int((kept & ~passed).sum()))
+            kept &= passed
+        return beats.take(kept)
+
+
+def _newest_of_each(beats: Heartbeats) -> BoolArray:
+    """Return which rows have the highest counter of their member; of equals the first."""
+    said, count = beats.records, len(beats.slots)
+    order = np.lexsort((-np.arange(count), said["interval_ms"], said["condition"], beats.slots))
+    slots, services = beats.slots[order], said["condition"][order]
+    is_last = np.ones(count, np.bool_)
+    is_last[:-1] = (slots[1:] != slots[:-1]) | (services[1:] != services[:-1])
+    newest = np.zeros(count, np.bool_)
+    newest[order[is_last]] = True
+    return newest
