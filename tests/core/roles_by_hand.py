@@ -17,6 +17,7 @@ from beatward.core.protocol.roles import (
     service_id,
 )
 from beatward.core.roles import RoleSettings
+from beatward.store.memory import MemoryStore
 
 from .by_hand import LIFE, ByHand, key_of, said
 
@@ -31,12 +32,13 @@ class Roles(ByHand):
     """`db` is offered by `nodes`; each line of `members` is what one says on and on."""
 
     def __init__(
-        self, roles=ROLES, *, nodes=("db-1", "db-2"), offers=None, session_from=None, **settings
+        self, roles=ROLES, *, nodes=("db-1", "db-2"), offers=None, recovered=None, **settings
     ):
-        named = settings.pop("services", {SERVICE: roles})
-        fields = settings.pop("settings", {})
-        super().__init__(Settings(services=named, **fields), nodes=nodes, **settings)
+        self.settings = Settings(services={SERVICE: roles}, **settings)
+        joining = nodes if recovered is None else ()
+        super().__init__(self.settings, nodes=joining, recovered=recovered)
         self.nodes = list(nodes)
+        self.history = []  # entries of earlier sessions
         self.counters = {}
         self.lives = dict.fromkeys(nodes, LIFE)
         self.saying = {}
@@ -46,7 +48,8 @@ class Roles(ByHand):
         self.silent = set()
         self.inputs = {}
         offers = offers or {}
-        self.declare({name: offers.get(name, {}) for name in nodes})
+        if recovered is None:
+            self.declare({name: offers.get(name, {}) for name in nodes})
 
     def declare(self, offers):
         orders = tuple(
@@ -119,6 +122,26 @@ class Roles(ByHand):
     def order(self, kind, **fields):
         return self.turn(self.now + MILLISECOND, orders=(Order(kind, SERVICE, **fields),))
 
+    def restarted(self, roles=None, *, up_to=None, **settings):
+        """Return a monitor that begins again from the journal, as of an entry or its end.
+
+        Members go on with what they say, and count on.
+        """
+        store = MemoryStore()
+        entries = [*self.history, *self.entries]
+        entries = [one for one in entries if up_to is None or one.sequence <= up_to]
+        store.append(entries, wall_offset_ns=0)
+        recovered = store.load(wall_offset_ns=self.now)
+        again = Roles(
+            roles or self.settings.services[SERVICE],
+            nodes=self.nodes,
+            recovered=recovered,
+            **settings,
+        )
+        again.saying, again.counters, again.lives = self.saying, self.counters, self.lives
+        again.beats, again.history = self.beats, entries
+        return again
+
     # -- what came of it ---------------------------------------------------------------------
 
     @property
@@ -162,7 +185,7 @@ def with_holder(roles=ROLES, **fields):
     hand = Roles(roles, **fields)
     for name in hand.nodes:
         hand.say(name, "standby")
-    hand.run(4 * SECOND)
+    hand.run(4 * SECOND + roles.lease_ns + roles.demote_ns - 3 * SECOND)
     holder = hand.view.holder
     hand.say(holder, "active", hand.view.token)
     hand.run(SECOND)

@@ -94,7 +94,7 @@ class World:
         self._session_begins(self._recovered())
 
     def _recovered(self):
-        nodes, actions, silences = {}, {}, {}
+        nodes, actions, silences, services = {}, {}, {}, {}
         for entry in self.entries:
             if entry.event == Event.FORGOTTEN:
                 nodes.pop(entry.node, None)
@@ -106,9 +106,17 @@ class World:
                 silences[entry.silence.id] = entry.silence
             if entry.event == Event.UNSILENCED:
                 del silences[entry.silence.id]
+            if entry.service_record is not None:
+                services[entry.service_record.name] = entry.service_record
         waiting = [row for row in actions.values() if row.state == "decided"]
         sequence = self.entries[-1].sequence if self.entries else 0
-        return Recovered(sequence, tuple(nodes.values()), tuple(waiting), tuple(silences.values()))
+        return Recovered(
+            sequence,
+            tuple(nodes.values()),
+            tuple(waiting),
+            tuple(silences.values()),
+            tuple(services.values()),
+        )
 
     # -- nodes and the network ------------------------------------------------------------------
 

@@ -1,10 +1,13 @@
 """What every engine promises; `memory` and `sqlite` pass the same lines."""
 
+from dataclasses import replace
+
 import pytest
 
 from beatward.core.entry import (
     Acknowledgement,
     ActionRecord,
+    Declaration,
     Entry,
     Event,
     JobPlan,
@@ -12,6 +15,7 @@ from beatward.core.entry import (
     Maintenance,
     NodeRecord,
     Recovered,
+    ServiceRecord,
     Silence,
 )
 from beatward.core.instants import NEVER
@@ -29,6 +33,25 @@ BACKUP = JobRecord(
     excused_ns=600,
     zone_ns=3600,
     zone="CEST",
+)
+OFFERS = (
+    Declaration("web", address="192.0.2.1", port=80, weight=50, labels={"rôle": "主"}),
+    Declaration("db", "failover", priority=200, zone="a", version="15.4"),
+)
+DB = ServiceRecord(
+    "db",
+    token=2**54 - 1,
+    holder="db-1",
+    phase="demoting",
+    since_ns=500,
+    term_ns=3_101_200_000,
+    reason="db-1 is silent",
+    paused=Maintenance(900, "ann", "said \udcff"),
+    former="db-2",
+    seen=7,
+    doubt="",
+    stuck=True,
+    target="",
 )
 WEB_1 = NodeRecord("web-1", 11, "alive", "heartbeat", since_ns=500)
 
@@ -218,8 +241,9 @@ def unsilenced(sequence, silence=SILENCE):
         {"acknowledgement": Acknowledgement(700, "dead", "ann", "disk")},
         {"job": BACKUP},
         {"job": JobRecord(JobPlan(period_ns=5))},
+        {"services": OFFERS},
     ],
-    ids=["planned", "open", "acknowledged", "ran", "declared"],
+    ids=["planned", "open", "acknowledged", "ran", "declared", "offered"],
 )
 def test_what_was_said_of_a_node_comes_back_with_it(engine, said):
     record = NodeRecord("web-1", 11, "paused", "pause", 500, **said)
@@ -268,6 +292,39 @@ def test_a_silence_stays_until_it_has_ended(engine, batches):
 def test_words_that_are_no_text_do_not_stop_the_journal(engine):
     engine.append([silenced(1, Silence("s1", 1, 2, reason="said \udcff"))], wall_offset_ns=0)
     assert [one.id for one in engine.load(wall_offset_ns=0).silences] == ["s1"]
+
+
+def role(sequence, record):
+    return Entry(sequence, Event.ROLE, 1000, service_record=record)
+
+
+def test_a_role_comes_back_as_it_was_left(engine):
+    plain = ServiceRecord("a")
+    engine.append([role(1, DB), role(2, plain)], wall_offset_ns=10_000)
+    first, second = engine.load(wall_offset_ns=12_000).services
+    assert (first.name, second.name) == ("a", "db")
+    assert second.since_ns == -1500
+    assert second.paused.until_ns == -1100
+    assert (second.paused.by, second.paused.reason[:5]) == ("ann", "said ")
+    back = second.moved(2000)
+    assert replace(back, paused=None) == replace(DB, paused=None)
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_the_last_word_on_a_role_counts_and_is_never_forgotten(engine, batches):
+    last = ServiceRecord("db", token=6, holder="db-2", phase="held")
+    entries = [role(1, ServiceRecord("db", token=5)), role(2, last), forgotten(3, "db-2")]
+    for batch in [entries] if batches == 1 else [entries[:1], entries[1:]]:
+        engine.append(batch, wall_offset_ns=0)
+    assert engine.load(wall_offset_ns=0).services == (last,)
+
+
+def test_declarations_that_are_no_text_do_not_stop_the_journal(engine):
+    odd = (Declaration("db", version="\udcff", labels={"\udcff": "\udcff"}),)
+    record = NodeRecord("web-1", 11, "alive", "heard", 500, services=odd)
+    engine.append([transition(1, record)], wall_offset_ns=0)
+    (found,) = engine.load(wall_offset_ns=0).nodes
+    assert [one.name for one in found.services] == ["db"]
 
 
 def test_closing_twice_does_nothing(engine):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord
+from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, ServiceRecord
 from beatward.store.journal import JournalHealth
 from beatward.store.memory import MemoryStore
 from beatward.store.sqlite import SqliteStore
@@ -260,6 +260,19 @@ def test_a_decision_is_left_out_only_for_a_later_word_on_it(start, until, store,
         ("a", "withdrawn"),
         ("b", "decided"),
     ]
+
+
+def test_a_token_is_left_out_only_for_a_later_word_on_its_service(start, until, store, jam):
+    # A receipt lets the monitor say the token; one that is on no disk would be given twice.
+    journal, _ = fill(start, until, store)
+    for number, name, token in [(11, "db", 5), (12, "cache", 1), (13, "db", 6)]:
+        row = ServiceRecord(name, token)
+        entry = Entry(number, Event.ROLE, number * 1000, service_record=row)
+        journal.submit([entry], wall_offset_ns=0)
+    jam()
+    until(lambda: journal.health().written == 13)
+    tokens = {one.name: one.token for one in store.load(wall_offset_ns=0).services}
+    assert tokens == {"cache": 1, "db": 6}
 
 
 def test_order_is_kept_while_a_surplus_waits(start, until, store, reader, jam):

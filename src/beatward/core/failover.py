@@ -130,7 +130,7 @@ class Role:
                 "so it is older than what has happened"
             )
         elif said.token == lease.told and said.state not in GIVEN_UP:
-            owner = lease.holder if lease.is_written else self.former
+            owner = lease.holder if lease.told == lease.token else self.former
             if member.node not in (owner, self.former):
                 self.doubt = (
                     f"{member.node} claims token {said.token}, which the journal gave to "
@@ -386,7 +386,7 @@ class Role:
         if self.phase == Phase.PROMOTING:
             self._promote_by_ns = now_ns + self.settings.promote_ns
         elif self.phase != Phase.VACANT:
-            self._held_ns = now_ns
+            self._held_ns = record.since_ns
         if self.phase == Phase.DEMOTING and self.wish is not None:
             self.lease.ask_back(now_ns + self.settings.switchover_ns)
 

@@ -50,7 +50,6 @@ class Lease:
         self.spoke_ns = 0  # when the holder last spoke under this token
         self.is_asked = False  # the holder is to give it up
         self.lease_by_ns = 0  # and until then its lease goes on
-        self.is_refused = False  # nobody is told anything
 
     def begin(self, token: int, holder: str, now_ns: int) -> None:
         """Let a new token be somebody's; it is told when the journal has it (`written`)."""
@@ -106,7 +105,7 @@ class Lease:
         is_promoting   the holder may take the role, if it has not done so yet
         """
         said = member.said
-        if said is None or self.is_refused:
+        if said is None:
             return None
         if member.node != self.holder:
             word = Word.DEMOTE if said.state in ACTING else Word.STAND_BY

@@ -280,6 +280,8 @@ class Services:
         for slot, said in offers.items():
             self._place(slot, tuple(said), now_ns)
         for record in records:
+            if record.name not in self.roles and not record.token:
+                continue  # nobody offers it and nothing was ever lent
             role = self.roles.get(record.name) or self._new_role(record.name, now_ns)
             role.restore(record, now_ns)
             self._stirred[role.name] = None

@@ -27,7 +27,12 @@ from beatward.core.entry import Entry
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.errors import BeatwardError
 from beatward.ports import Store
-from beatward.store.projection import changed_action, changed_node, changed_silence
+from beatward.store.projection import (
+    changed_action,
+    changed_node,
+    changed_service,
+    changed_silence,
+)
 
 # 930 bytes each, so a million are about a gigabyte (benchmarks/journal.py, November 2026).
 WAITING_MAX = 1_000_000
@@ -157,8 +162,13 @@ class JournalWriter:
 
     def _take_news(self, entries: Sequence[Entry], wall_offset_ns: int) -> None:
         for entry in entries:
-            subject = (changed_node(entry), changed_action(entry), changed_silence(entry))
-            if subject == (None, None, None):
+            subject = (
+                changed_node(entry),
+                changed_action(entry),
+                changed_silence(entry),
+                changed_service(entry),
+            )
+            if not any(subject):
                 self._left_out_count += 1
                 continue
             # Taken out first: the dict's order is then the order of sequences.

@@ -6,7 +6,14 @@ no clock, so it may be used where those are forbidden.
 
 from collections.abc import Sequence
 
-from beatward.core.entry import ActionRecord, Entry, NodeRecord, Recovered, Silence
+from beatward.core.entry import (
+    ActionRecord,
+    Entry,
+    NodeRecord,
+    Recovered,
+    ServiceRecord,
+    Silence,
+)
 from beatward.store.projection import project
 
 
@@ -18,6 +25,7 @@ class MemoryStore:
         # Their instants are wall-clock time in here.
         self._nodes: dict[str, NodeRecord] = {}
         self._silences: dict[str, Silence] = {}
+        self._services: dict[str, ServiceRecord] = {}
         self._actions: dict[str, ActionRecord] = {}
 
     @property
@@ -40,6 +48,9 @@ class MemoryStore:
             silences=tuple(
                 self._silences[name].moved(-wall_offset_ns) for name in sorted(self._silences)
             ),
+            services=tuple(
+                self._services[name].moved(-wall_offset_ns) for name in sorted(self._services)
+            ),
         )
 
     def append(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
@@ -61,6 +72,8 @@ class MemoryStore:
                 self._silences.pop(name, None)
             else:
                 self._silences[name] = change.silence.moved(wall_offset_ns)
+        for name, service in changes.services.items():
+            self._services[name] = service.record.moved(wall_offset_ns)
 
     def close(self) -> None:
         """Do nothing: there is no file to release, and what was written may still be read."""

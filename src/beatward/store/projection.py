@@ -1,4 +1,4 @@
-"""What the tables of nodes, actions and silences look like after a batch of entries; pure.
+"""What the tables of nodes, actions, silences and services look like after entries; pure.
 
 Every engine asks here, so they cannot differ in it. Only the last word on a node or an action is
 kept: a batch in which a node flaps a hundred times costs one row.
@@ -7,7 +7,7 @@ kept: a batch in which a node flaps a hundred times costs one row.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Silence
+from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, ServiceRecord, Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,21 @@ class SilenceChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceChange:
+    """A service's row after an entry; it never goes, for its token must not be given twice."""
+
+    sequence: int
+    record: ServiceRecord
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
-    """The last change of every node by name, of every action by key, of every silence by id."""
+    """The last change of every node and service by name, action by key, silence by id."""
 
     nodes: dict[str, NodeChange] = field(default_factory=dict)
     actions: dict[str, ActionChange] = field(default_factory=dict)
     silences: dict[str, SilenceChange] = field(default_factory=dict)
+    services: dict[str, ServiceChange] = field(default_factory=dict)
 
 
 def changed_node(entry: Entry) -> str | None:
@@ -59,6 +68,11 @@ def changed_action(entry: Entry) -> str | None:
 def changed_silence(entry: Entry) -> str | None:
     """Return the id of the silence whose row an entry makes or removes."""
     return None if entry.silence is None else entry.silence.id
+
+
+def changed_service(entry: Entry) -> str | None:
+    """Return the name of the service whose row an entry changes."""
+    return None if entry.service_record is None else entry.service_record.name
 
 
 def project(entries: Iterable[Entry]) -> Changes:
@@ -80,4 +94,7 @@ def project(entries: Iterable[Entry]) -> Changes:
             ended = entry.event == Event.UNSILENCED
             left = None if ended else entry.silence
             changes.silences[entry.silence.id] = SilenceChange(entry.sequence, left)
+        if entry.service_record is not None:
+            service = ServiceChange(entry.sequence, entry.service_record)
+            changes.services[entry.service_record.name] = service
     return changes

@@ -17,22 +17,24 @@ from beatward.core.columns import NodeColumns, Words
 from beatward.core.entry import (
     Acknowledgement,
     ActionRecord,
+    Declaration,
     Entry,
     Event,
     JobRecord,
     Maintenance,
     NodeRecord,
+    ServiceRecord,
     Silence,
     public,
 )
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.peers import PEER_SIZE
-from beatward.store.projection import ActionChange, SilenceChange
+from beatward.store.projection import ActionChange, ServiceChange, SilenceChange
 
 Row = dict[str, Any]
 NODE_COLUMNS = (
     *("name", "node", "status", "cause", "since", "incarnation", "interval_ns", "address", "via"),
-    *("labels", "maintenance", "acknowledgement", "job"),
+    *("labels", "maintenance", "acknowledgement", "job", "services"),
 )
 _NO_LABELS = "{}"
 _PART = 20_000
@@ -89,6 +91,7 @@ def node_row(record: NodeRecord, sequence: int, wall_offset_ns: int) -> Row:
         "maintenance": _said(record.maintenance, wall_offset_ns),
         "acknowledgement": _said(record.acknowledgement, wall_offset_ns),
         "job": _said(record.job, wall_offset_ns),
+        "services": _offered(record.services),
     }
 
 
@@ -108,7 +111,7 @@ def node_columns(rows: Iterable[Sequence[Any]], wall_offset_ns: int) -> NodeColu
 def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
     columns = zip(*rows, strict=True)
     names, nodes, status, cause, since, incarnation, interval, address, via, *rest = columns
-    labels, maintenance, known, jobs = rest
+    labels, maintenance, known, jobs, services = rest
     no_address = bytes(PEER_SIZE)
     addresses = b"".join([one or no_address for one in address])
     return NodeColumns(
@@ -137,6 +140,11 @@ def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
         jobs={
             row: msgspec.json.decode(text, type=JobRecord).moved(-wall_offset_ns)
             for row, text in enumerate(jobs)
+            if text is not None
+        },
+        services={
+            row: msgspec.json.decode(text, type=tuple[Declaration, ...])
+            for row, text in enumerate(services)
             if text is not None
         },
     )
@@ -185,6 +193,20 @@ def silence_of(text: str, wall_offset_ns: int) -> Silence:
     return msgspec.json.decode(text, type=Silence).moved(-wall_offset_ns)
 
 
+def service_row(change: ServiceChange, wall_offset_ns: int) -> Row:
+    """Return the row of a service after its last change."""
+    return {
+        "name": change.record.name,
+        "sequence": change.sequence,
+        "said": _said(change.record, wall_offset_ns),
+    }
+
+
+def service_of(text: str, wall_offset_ns: int) -> ServiceRecord:
+    """Return a service as it was written down, on the clock of the one who asks."""
+    return msgspec.json.decode(text, type=ServiceRecord).moved(-wall_offset_ns)
+
+
 def action_object(row: Stored) -> dict[str, Any]:
     """Return an action for the API; `id` and `at` are those of the entry that changed it last."""
     return {
@@ -207,17 +229,26 @@ def timestamp(wall_ns: int) -> str:
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest_ns // MILLISECOND:03d}Z"
 
 
-_Said = Maintenance | Acknowledgement | Silence | JobRecord
+_Said = Maintenance | Acknowledgement | Silence | JobRecord | ServiceRecord
 
 
 def _said(value: _Said | None, wall_offset_ns: int) -> str | None:
     if value is None:
         return None
-    words = msgspec.to_builtins(value.moved(wall_offset_ns))
-    # A lone surrogate, as in `_text`: what people say comes from terminals too.
-    return _json(
-        {key: _text(said) if isinstance(said, str) else said for key, said in words.items()}
-    )
+    return _json(_written(msgspec.to_builtins(value.moved(wall_offset_ns))))
+
+
+def _offered(offers: Sequence[Declaration]) -> str | None:
+    return _json(_written(msgspec.to_builtins(offers))) if offers else None
+
+
+def _written(said: Any) -> Any:
+    """Return builtins without what UTF-8 cannot write: what people say comes from terminals too."""
+    if isinstance(said, Mapping):
+        return {_text(key): _written(value) for key, value in said.items()}
+    if isinstance(said, Sequence) and not isinstance(said, str):
+        return [_written(value) for value in said]
+    return _text(said) if isinstance(said, str) else said
 
 
 def _signed(node: int) -> int:
@@ -232,7 +263,7 @@ def _text(value: str | None) -> str | None:
     return value.encode("utf-8", "replace").decode()
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(value: Any) -> str:
     # msgspec: a tenth of the time of json.dumps, and NaN becomes null instead of broken JSON.
     try:
         return msgspec.json.encode(value, enc_hook=_plain).decode()

@@ -34,6 +34,8 @@ from beatward.store.rows import (
     entry_row,
     node_columns,
     node_row,
+    service_of,
+    service_row,
     silence_of,
     silence_row,
 )
@@ -48,6 +50,7 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"journal_size_limit={64 * 10
 _LAST = select(func.coalesce(func.max(tables.entries.c.sequence), 0))
 _KNOWN = str(select(*(tables.nodes.c[name] for name in NODE_COLUMNS)).order_by(tables.nodes.c.name))
 _SILENCES = select(tables.silences.c.said).order_by(tables.silences.c.id)
+_SERVICES = select(tables.services.c.said).order_by(tables.services.c.name)
 _DECIDED = (
     select(tables.actions)
     .where(tables.actions.c.state == "decided")
@@ -94,6 +97,10 @@ class SqliteStore:
                 silences=tuple(
                     silence_of(said, wall_offset_ns)
                     for said in connection.execute(_SILENCES).scalars()
+                ),
+                services=tuple(
+                    service_of(said, wall_offset_ns)
+                    for said in connection.execute(_SERVICES).scalars()
                 ),
             )
 
@@ -213,6 +220,8 @@ def _write_changes(connection: Connection, changes: Changes, wall_offset_ns: int
         else:
             begun.append(silence_row(name, change, wall_offset_ns))
     _insert(connection, tables.silences, begun)
+    roles = [service_row(change, wall_offset_ns) for change in changes.services.values()]
+    _insert(connection, tables.services, roles)
     acts = [action_row(action, wall_offset_ns) for action in changes.actions.values()]
     _insert(connection, tables.actions, acts)
 
@@ -239,6 +248,7 @@ _SQL = {
     "nodes": _compiled(tables.nodes, "OR REPLACE"),
     "actions": _compiled(tables.actions, "OR REPLACE"),
     "silences": _compiled(tables.silences, "OR REPLACE"),
+    "services": _compiled(tables.services, "OR REPLACE"),
 }
 
 

@@ -4,8 +4,9 @@
     nodes     what the last entry said of each node: a restart begins here
     actions   what the last entry said of each action; those `decided` are taken up again
     silences  those that have not ended
+    services  what the last entry said of each service's role; its token is never forgotten
 
-These three could be replayed from the journal, but a restart should not have to read years of
+All but the first could be replayed from the journal, but a restart should not have to read years of
 history to know a thousand nodes. All instants are nanoseconds since 1970 UTC: the
 monitor's own clock means nothing after a reboot. Not here: how rows become entries (`rows`).
 """
@@ -13,7 +14,7 @@ monitor's own clock means nothing after a reboot. Not here: how rows become entr
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 # The newest file in migrations/versions; tests/store/test_schema.py holds the two together.
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 metadata = MetaData()
 
@@ -53,8 +54,9 @@ nodes = Table(
     # JSON of the few nodes of which somebody said something, with wall-clock instants.
     Column("maintenance", Text),
     Column("acknowledgement", Text),
-    # The same of those that are jobs.
+    # The same of those that are jobs, and of those that offer services.
     Column("job", Text),
+    Column("services", Text),
     sqlite_with_rowid=False,
 )
 
@@ -80,6 +82,15 @@ silences = Table(
     "silences",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("said", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("name", Text, primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("said", Text, nullable=False),
     sqlite_with_rowid=False,
