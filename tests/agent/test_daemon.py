@@ -405,9 +405,9 @@ def test_a_clock_of_ticks_that_steps_back_is_no_negative_cpu(tmp_path):
 
 
 def test_this_machine_has_facts_that_a_heart_takes(tmp_path):
-    from beatward.agent.heart import _check_metrics
+    from beatward.agent.limits import check_metrics
 
-    assert {"cpu", "memory", "load"} == _check_metrics(facts()()).keys()
+    assert {"cpu", "memory", "load"} == check_metrics(facts()()).keys()
 
 
 def test_without_proc_psutil_is_asked_if_it_is_there(tmp_path):

@@ -11,7 +11,8 @@ import threading
 import pytest
 
 from beatward import AsyncHeart, Heart
-from beatward.agent.heart import Waker, exit_code_of
+from beatward.agent.heart import exit_code_of
+from beatward.agent.waker import Waker
 from beatward.core.instants import MILLISECOND
 from beatward.core.protocol.record import NO_GAUGE, Farewell, Flag, Health, Kind
 

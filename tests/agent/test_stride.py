@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.agent.test_pulse import LIFE, START, answer, heard
 
-from beatward.agent.heart import check_bounds
+from beatward.agent.limits import check_bounds
 from beatward.agent.pulse import Pulse, Report
 from beatward.agent.stride import HOLD_INTERVALS, STEP_MAX, Bounds, Stride
 from beatward.core.instants import MILLISECOND, SECOND

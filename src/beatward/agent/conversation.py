@@ -11,9 +11,8 @@ and it is looked for, ever more patiently. `heart` turns this in a thread or on 
 
 import logging
 import os
-import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from beatward.core.instants import MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.protocol.join import Credential
@@ -22,6 +21,7 @@ from beatward.errors import JoinRefused, MonitorUnreachable
 
 from . import clock
 from .enrol import Found, Identity, find, resolve
+from .errand import Errand
 from .link import Forget, HttpLink, Link, UdpLink
 from .pulse import Pulse, Report
 from .state import StateFile
@@ -41,36 +41,6 @@ JOB_GOODBYE_COUNT_MAX = 100
 RECEIVE_COUNT_MAX = 64
 
 log = logging.getLogger("beatward.agent")
-
-_Result = TypeVar("_Result")
-
-
-class Errand(Generic[_Result]):
-    """One blocking call in a thread; `wake` is called when `outcome` can be taken."""
-
-    def __init__(self, call: Callable[[], _Result], wake: Callable[[], None]) -> None:
-        self._call = call
-        self._wake = wake
-        self._result: _Result | None = None
-        self._error: Exception | None = None
-        self.is_done = False
-        threading.Thread(target=self._run, name="beatward-errand", daemon=True).start()
-
-    def outcome(self) -> _Result:
-        """Return what the call returned, or raise what it raised."""
-        assert self.is_done
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None
-        return self._result
-
-    def _run(self) -> None:
-        try:
-            self._result = self._call()
-        except Exception as error:  # noqa: BLE001  it is raised again by `outcome`
-            self._error = error
-        self.is_done = True
-        self._wake()
 
 
 class Conversation:

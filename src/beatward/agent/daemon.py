@@ -18,9 +18,10 @@ from beatward.errors import ConfigError, JoinRefused
 from . import clock
 from .deeds import Hands
 from .facts import facts
-from .heart import WAIT_MAX_NS, Heart
+from .heart import Heart
 from .notify import notify, watchdog_ns
 from .settings import AgentSettings
+from .waker import WAIT_MAX_NS
 
 log = logging.getLogger("beatward.agent")
 

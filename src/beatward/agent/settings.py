@@ -27,7 +27,7 @@ from beatward.core.instants import SECOND, parse_duration
 from beatward.errors import ConfigError
 
 from .enrol import check_labels, check_name, check_token
-from .heart import check_interval, check_transport
+from .limits import check_interval, check_transport
 from .post import check_url
 
 ACTION_TIMEOUT_NS = 30 * SECOND

@@ -1,0 +1,67 @@
+"""What an agent and its guardian say to each other: JSON objects, a line each, over a socket pair.
+
+Neither ever waits for the other: one that does not read, because it is frozen, is as good as gone,
+and what could not be said to it is lost. Both count on words being lost, and on the lease.
+"""
+
+import json
+import logging
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+log = logging.getLogger("beatward.agent")
+
+READ_SIZE = 65536
+
+
+class Channel:
+    """One end; used by one thread. is_closed: the other end is gone."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)  # noqa: FBT003  its only parameter
+        self._end = end
+        self._read = b""
+        self.is_closed = False
+
+    def fileno(self) -> int:
+        """Return what to wait on for reading, or -1."""
+        return -1 if self.is_closed else self._end.fileno()
+
+    def say(self, words: Mapping[str, Any]) -> None:
+        """Say something, or lose it."""
+        if self.is_closed:
+            return
+        line = json.dumps(words).encode() + b"\n"
+        try:
+            sent = self._end.send(line)
+        except BlockingIOError:
+            log.debug("a word to the other side was lost: it does not read")
+            return
+        except OSError:
+            self.close()
+            return
+        if sent < len(line):
+            # The rest would be read as something else.
+            self.close()
+
+    def heard(self) -> list[dict[str, Any]]:
+        """Return what has come in since the last call."""
+        while not self.is_closed:
+            try:
+                data = self._end.recv(READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+            self._read += data
+        *lines, self._read = self._read.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Hang up."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._end.close()

@@ -1,0 +1,191 @@
+"""The agent's side of its guardian: it starts one, asks for hooks, and notices when it is gone.
+
+    start ──► waiting for the lock of a former guardian ──► ready ──► killed, or no answer: lost
+
+A guardian that does not answer is killed: its shadow gives the role up then, as it would if
+somebody else had killed it. Whatever was asked of a lost guardian is not answered any more; the
+member gives its role up and asks the next one. Not here: what a guardian does (`guardian`).
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from beatward.core.instants import NEVER, SECOND
+
+from . import clock
+from .channel import Channel
+from .guardian import Plan
+from .tenure import Duty, Tenure
+
+log = logging.getLogger("beatward.agent")
+
+# A machine under load makes everybody wait; a guardian that is late by more than this, or by a
+# lease, if that is longer, is taken for frozen.
+PATIENCE_NS = 5 * SECOND
+PING_NS = SECOND
+RESTART_PAUSE_NS = SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer. number: of what was asked; head: the first that the hook has said."""
+
+    number: int
+    is_ok: bool
+    said: str
+    head: str
+
+
+class Keeper:
+    """Starts guardians, one at a time; used by one thread.
+
+    is_ready     the guardian holds the lock, and hooks may be asked for
+    has_ended    it has begun to give the role up by itself, since `take_ending`
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._process: subprocess.Popen[bytes] | None = None
+        self._former: list[subprocess.Popen[bytes]] = []
+        self._channel: Channel | None = None
+        self._pid = 0
+        self._number = 0
+        self._start_ns = 0
+        self._asked_ns = NEVER
+        self._pinged_ns = 0
+        self._is_ending = False
+        self.is_ready = False
+
+    @property
+    def next_due_ns(self) -> int:
+        """When `turn` has something to do."""
+        if self._channel is None:
+            return self._start_ns
+        return self._pinged_ns + PING_NS
+
+    def fileno(self) -> int:
+        """Return what to wait on for reading, or -1."""
+        return -1 if self._channel is None else self._channel.fileno()
+
+    def turn(self, now_ns: int, lease_ns: int = 0) -> bool:
+        """Start a guardian if there is none, and ask whether it is there; False: it is lost.
+
+        lease_ns   the service's lease; a guardian may be silent for so long
+        """
+        self._former = [process for process in self._former if process.poll() is None]
+        if self._channel is None and now_ns >= self._start_ns:
+            self._start(now_ns)
+        if self._channel is None:
+            return True
+        if now_ns - self._asked_ns > max(PATIENCE_NS, lease_ns):
+            log.error("%s: the guardian does not answer and is killed", self._plan.service)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._lose(now_ns)
+            return False
+        if self._channel.is_closed:
+            log.error("%s: the guardian is gone", self._plan.service)
+            self._lose(now_ns)
+            return False
+        if now_ns >= self._pinged_ns + PING_NS:
+            self._ask({"do": "ping"}, now_ns)
+        return True
+
+    def heard(self) -> Sequence[Told]:
+        """Return what was answered since the last call."""
+        told = []
+        for words in [] if self._channel is None else self._channel.heard():
+            self._asked_ns = NEVER
+            if words["is"] == "ready":
+                self.is_ready, self._pid = True, words["pid"]
+            elif words["is"] == "waiting":
+                log.warning("%s: a former guardian is waited for", self._plan.service)
+            elif words["is"] == "ending":
+                self._is_ending = True
+            elif words["is"] == "done":
+                told.append(Told(words["number"], words["ok"], words["said"], words["head"]))
+        return told
+
+    def take_ending(self) -> bool:
+        """Tell whether the guardian has begun to give the role up since the last call."""
+        is_ending, self._is_ending = self._is_ending, False
+        return is_ending
+
+    def run(self, kind: str, token: int, primary: Mapping[str, str], *, timeout_ns: int = 0) -> int:
+        """Ask for a hook and return the number of its answer; timeout_ns: 0: none."""
+        self._number += 1
+        words = {"kind": kind, "number": self._number, "token": token, "timeout_ns": timeout_ns}
+        self._ask({"do": "run", "primary": dict(primary), **words}, clock.now_ns())
+        return self._number
+
+    def end_role(self, duty: Duty, tenure: Tenure) -> int:
+        """Ask to demote or to stop, and return the number of the answer."""
+        assert duty.kind != "promote"
+        self._number += 1
+        words = {"do": duty.kind, "number": self._number, "lease": lease_of(tenure)}
+        self._ask(words, clock.now_ns())
+        return self._number
+
+    def lend(self, lease: Sequence[int]) -> None:
+        """Say how long the lease runs, see `lease_of`."""
+        self._ask({"do": "lease", "lease": list(lease)}, clock.now_ns())
+
+    def end(self) -> None:
+        """Let the guardian go; nothing is held any more, or it may do what it can alone."""
+        if self._channel is not None:
+            self._channel.say({"do": "end"})
+            self._channel.close()
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+
+    def _ask(self, words: Mapping[str, Any], now_ns: int) -> None:
+        if self._channel is None:
+            return
+        self._channel.say(words)
+        self._pinged_ns = now_ns
+        if self.is_ready:
+            self._asked_ns = min(self._asked_ns, now_ns)
+
+    def _start(self, now_ns: int) -> None:
+        ours, its = socket.socketpair()
+        self._start_ns = now_ns + RESTART_PAUSE_NS
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  ourselves
+                [sys.executable, "-m", "beatward.agent.guardian", str(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.warning("%s: no guardian can be started: %s", self._plan.service, error)
+            ours.close()
+        else:
+            self._channel = Channel(ours)
+            self._channel.say(asdict(self._plan))
+            self._pinged_ns = now_ns
+        finally:
+            its.close()
+
+    def _lose(self, now_ns: int) -> None:
+        if self._process is not None:
+            self._former.append(self._process)
+        if self._channel is not None:
+            self._channel.close()
+        self._process = self._channel = None
+        self.is_ready = False
+        self._asked_ns = NEVER
+        self._start_ns = max(self._start_ns, now_ns)
+
+
+def lease_of(tenure: Tenure) -> tuple[int, int, int, int]:
+    """Return what a guardian has to know: the token held, and the three instants of its end."""
+    return (tenure.token, tenure.lease_end_ns, tenure.demote_until_ns, tenure.over_ns)

@@ -1,0 +1,160 @@
+"""What a heart of either kind is told, checks and knows; `heart` drives it."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from beatward.core.protocol.join import Credential
+from beatward.core.protocol.record import Health
+
+from .conversation import Conversation
+from .enrol import identify
+from .limits import check_bounds, check_interval, check_metrics, check_transport
+from .pulse import Report
+from .state import StateFile
+
+STATUSES = {"ok": Health.WELL, "failing": Health.ILL}
+
+Measure = Callable[[], Mapping[str, float]]
+
+log = logging.getLogger("beatward.agent")
+
+
+class Vitals:
+    """What a heart of either kind is told, checks and knows."""
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        interval: str = "1s",
+        interval_min: str | None = None,
+        interval_max: str | None = None,
+        monitor: str | None = None,
+        token: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        transport: str = "udp",
+        data: Path | str | None = None,
+        measure: Measure | None = None,
+        on_mail: Callable[[], None] | None = None,
+        job: Mapping[str, str] | None = None,
+    ) -> None:
+        """Check what was given; nothing is sent before `start`.
+
+        name        default: BEATWARD_NAME, or the machine's own
+        interval    a heartbeat each; shorter finds a death sooner, and costs as much more
+        interval_min, interval_max   what the monitor may wish it to be, see docs/pace.md;
+                    default: from a tenth to ten times as long
+        monitor     `http://host:port`; default: BEATWARD_MONITOR, or this machine's
+        token       from `beatward token new`; default: BEATWARD_TOKEN, or this machine's
+        labels      words about the node, such as its zone
+        transport   `udp`, or `http` for nodes behind proxies
+        data        folder of the state file; default as the monitor's
+        measure     called before each heartbeat, returns metrics as `report` takes them; cheap
+        on_mail     called when an action waits at the monitor; it must not block
+        job         each life is a run: `schedule` and `timezone` or `every`, `grace`, `max_run`,
+                    see docs/jobs.md
+        Raises ValueError with what was expected.
+        """
+        identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
+        self.identity = replace(identity, job=dict(job or {}))
+        self.name = self.identity.name
+        self._interval_ns = check_interval(interval)
+        self._bounds = check_bounds(self._interval_ns, interval_min, interval_max)
+        self._transport = check_transport(transport)
+        self._measure = measure
+        self._may_warn_of_measure = True
+        self._on_mail = on_mail or (lambda: None)
+        self._report = Report()
+        self._conversation: Conversation | None = None
+        self._file: StateFile | None = None
+        self._process = 0
+
+    @property
+    def credential(self) -> Credential | None:
+        """The node's credential, once there is one."""
+        return None if self._conversation is None else self._conversation.credential
+
+    @property
+    def monitor(self) -> str:
+        """The address of the monitor that enrolled this node, or "" before that."""
+        return "" if self._conversation is None else self._conversation.monitor
+
+    @property
+    def incarnation(self) -> int:
+        """The number of this life, 0 before the first."""
+        return 0 if self._conversation is None else self._conversation.incarnation
+
+    @property
+    def refusal(self) -> str:
+        """Why the monitor would not enrol this node, or ""."""
+        return "" if self._conversation is None else self._conversation.refusal
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the monitor has acknowledged this life."""
+        return self._conversation is not None and self._conversation.is_acknowledged
+
+    @property
+    def round_trip_ns(self) -> int | None:
+        """The last measured time from asking the monitor to its answer, or None."""
+        return None if self._conversation is None else self._conversation.round_trip_ns
+
+    @property
+    def state_file(self) -> StateFile:
+        """What this node remembers between starts."""
+        if self._file is None:
+            self._file = StateFile(self.identity.data, self.name)
+        return self._file
+
+    def report(self, status: str = "ok", metrics: Mapping[str, float] | None = None) -> None:
+        """Say how the service is, from the next heartbeat on until the next report.
+
+        status    `ok`, or `failing`: the process lives but the service is ill
+        metrics   `cpu` and `memory` in percent, `load` in runnable processes; they take the place
+                  of what `measure` found. Nothing else is carried yet, so any other key raises
+                  ValueError rather than being dropped silently.
+        """
+        if status not in STATUSES:
+            raise ValueError(f"expected status ok or failing, found {status!r}")
+        gauges = {} if metrics is None else check_metrics(metrics)
+        self._report = Report(STATUSES[status], **gauges)
+
+    def _current(self) -> Report:
+        report = self._report
+        if self._measure is None:
+            return report
+        try:
+            found = check_metrics(self._measure())
+        except Exception:
+            if self._may_warn_of_measure:
+                log.exception("%s: measuring failed; heartbeats go on without", self.name)
+                self._may_warn_of_measure = False
+            return report
+        return Report(
+            report.health,
+            cpu=found.get("cpu") if report.cpu is None else report.cpu,
+            memory=found.get("memory") if report.memory is None else report.memory,
+            load=found.get("load") if report.load is None else report.load,
+        )
+
+    def _new_conversation(
+        self, wake: Callable[[], None], forget: Callable[[int], None] = lambda _: None
+    ) -> Conversation:
+        return Conversation(
+            self.identity,
+            self.state_file,
+            interval_ns=self._interval_ns,
+            bounds=self._bounds,
+            transport=self._transport,
+            wake=wake,
+            forget=forget,
+            on_mail=self._on_mail,
+        )
+
+    @property
+    def _is_inherited(self) -> bool:
+        # In a forked child the thread is gone but this object is there, sockets and all.
+        return self._process != os.getpid()
