@@ -15,6 +15,8 @@ from pydantic_core import PydanticUndefined
 
 from beatward import config
 from beatward.agent import settings as agent_settings
+from beatward.agent.services import Service
+from beatward.core.instants import parse_duration
 from beatward.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,11 +87,25 @@ def known(data: dict[str, object]) -> set[str]:
 
 def test_the_page_has_every_key_of_the_agent():
     page = PAGE.read_text("utf-8").partition("\n# The agent\n")[2]
-    agent, _, action = page.partition("Each `[action.NAME]` of an agent")
-    assert set(rows(agent)) == known({"nonsense": 1}) - {"action"} | {"action.NAME"}
+    page, _, action = page.partition("Each `[action.NAME]` of an agent")
+    agent, _, service = page.partition("Each `[service.NAME]`")
+    tables = {"action", "service"}
+    assert set(rows(agent)) == known({"nonsense": 1}) - tables | {f"{name}.NAME" for name in tables}
+    assert set(rows(service)) == known({"service": {"x": {"nonsense": 1}}})
     assert set(rows(action)) == known({"action": {"x": {"command": ["true"], "nonsense": 1}}})
     assert rows(action)["timeout"] == '`"30s"`'
     assert agent_settings.ACTION_TIMEOUT_NS == 30 * 10**9
+
+
+def test_the_page_has_the_defaults_of_the_agents_services():
+    page = PAGE.read_text("utf-8").partition("Each `[service.NAME]`")[2]
+    service = Service("x")
+    for name, default in rows(page.partition("Each `[action.NAME]`")[0]).items():
+        if default in ("none", "required") or name in ("promote", "zone"):
+            continue
+        found = getattr(service, name, None) or getattr(service, f"{name}_ns", 0)
+        wanted = default.strip('`"')
+        assert str(found) == wanted or found == parse_duration(wanted), name
 
 
 def test_the_example_for_the_monitor_can_be_used_as_it_is_and_changes_nothing():
@@ -135,7 +151,16 @@ def test_the_example_for_the_agent_has_every_key():
     text = (EXAMPLES / "agent.toml").read_text("utf-8")
     said = set(re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE))
     # Of the two ways to say the token the file shows the one that keeps it out of the file.
-    assert said >= known({"nonsense": 1}) - {"action", "token"} | {"command", "timeout"}
+    tables = {"action", "service"}
+    assert said >= known({"nonsense": 1}) - {"token", *tables} | {"command", "timeout"}
+    assert said >= known({"service": {"x": {"nonsense": 1}}})
+
+
+def test_the_services_of_the_example_for_the_agent_can_be_used():
+    text = (EXAMPLES / "agent.toml").read_text("utf-8").partition("# [service.db]")[2]
+    lines = [line.removeprefix("# ") for line in text.splitlines()]
+    found = agent_settings.parse({"service": {"db": tomllib.loads("\n".join(lines))}}, "here")
+    assert found.services["db"].has_role
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,24 @@ from pathlib import Path
 import pytest
 
 from beatward.core.protocol import join, keys
-from beatward.core.protocol.record import Flag, Kind, Record, open_record, seal
+from beatward.core.protocol.record import (
+    MAGIC,
+    VERSION,
+    Flag,
+    Kind,
+    Record,
+    open_record,
+    seal,
+    tag,
+)
+from beatward.core.protocol.roles import (
+    _GRANT,
+    Standing,
+    State,
+    Word,
+    open_standing,
+    service_id,
+)
 from beatward.errors import MalformedRecord
 
 MASTER = bytes(range(100, 132))
@@ -43,6 +60,11 @@ class TinyMonitor:
         self.is_mute = False
         self.refuses_outcomes = 0
         self.udp_shown: str | None = None
+        self.standings: list[tuple[str, Standing]] = []
+        self.lease_ms, self.demote_ms = 2000, 1000
+        # Of each service: the token, who it is for, and whether it is asked back.
+        self.roles: dict[str, tuple[int, str, bool]] = {}
+        self.declared: dict[str, list[dict]] = {}
         self._changed = threading.Condition()
         self.port = 0
         self._threads: list[threading.Thread] = []
@@ -102,7 +124,8 @@ class TinyMonitor:
                 if found:
                     return found
                 left = deadline - time.monotonic()
-                assert left > 0, f"waited in vain; heard {self.records[-5:]}"
+                said = self.standings[-5:] or self.records[-5:]
+                assert left > 0, f"waited in vain; heard {said}"
                 self._changed.wait(min(left, 0.05))
 
     def said(self, name: str, kind: Kind = Kind.HEARTBEAT) -> list[Record]:
@@ -128,6 +151,68 @@ class TinyMonitor:
         index = max(i for i, record in enumerate(self.records) if record.node == node)
         self._udp.sendto(self._sealed(name, kind, **fields), self.datagram_peers[index])
 
+    # --- roles, as docs/protocol.md has them; who gets them is up to the test ---
+
+    def stood(self, name: str, state: State, token: int | None = None) -> bool:
+        """Tell whether a node has said last that it stands there."""
+        said = [standing for node, standing in self.standings if node == name][-1:]
+        return bool(said) and said[0].state == state and token in (None, said[0].token)
+
+    def wait_stood(self, name: str, state: State, token: int | None = None) -> Standing:
+        self.wait(lambda: self.stood(name, state, token))
+        return [standing for node, standing in self.standings if node == name][-1]
+
+    def _grant(self, udp: socket.socket, name: str, said: Standing, peer, incarnation: int) -> None:
+        service = next((role for role in self.roles if service_id(role) == said.service), None)
+        if service is None:
+            return
+        token, holder, is_asked_back = self.roles[service]
+        holds = said.state in (State.PROMOTING, State.ACTIVE)
+        lease_ms = self.lease_ms
+        if holder != name:
+            word = Word.DEMOTE if holds else Word.STAND_BY
+            lease_ms = 0 if holds else lease_ms
+        elif said.token != token:
+            word = Word.PROMOTE
+        elif is_asked_back and (holds or said.state == State.DEMOTING):
+            word = Word.DEMOTE
+        else:
+            word = Word.HOLD if holds else Word.STAND_BY
+        body = _GRANT.pack(
+            MAGIC,
+            VERSION,
+            Kind.GRANT,
+            3,
+            said.counter,
+            said.service,
+            keys.node_id(name),
+            incarnation,
+            token << 8 | word,
+            lease_ms,
+            self.demote_ms,
+        )
+        udp.sendto(body + tag(self.key(name), body), peer)
+
+    def _take_standing(self, udp: socket.socket, name: str, data: bytes, peer) -> bool:
+        try:
+            said = open_standing(data, self.key(name))
+        except MalformedRecord:
+            return False
+        self.note(lambda: self.standings.append((name, said)))
+        if not self.is_mute:
+            self._grant(udp, name, said, peer, int.from_bytes(data[24:32], "little"))
+        return True
+
+    def _serve_roles(self, name: str, path: str, body: dict) -> tuple[int, dict]:
+        if path == "/v1/agent/services":
+            self.note(lambda: self.declared.update({name: body["services"]}))
+            return 202, {"services": []}
+        token, holder, _ = self.roles.get(body["service"], (0, "", False))
+        found = [said for said in self.declared.get(holder, []) if said["name"] == body["service"]]
+        shown = {"address": found[0]["address"], "port": found[0]["port"]} if found else {}
+        answer = {"node": holder, "address": "", "port": 0, **shown}
+        return 200, {"token": token, "phase": "held", "holder": answer if holder else None}
+
     def _sealed(self, name: str, kind: Kind, **fields) -> bytes:
         return seal(Record(kind=kind, node=keys.node_id(name), **fields), self.key(name))
 
@@ -145,6 +230,8 @@ class TinyMonitor:
                 names[keys.node_id(asked["name"])] = asked["name"]
             name = names.get(node)
             if name is None:
+                continue
+            if self._take_standing(udp, name, data, peer):
                 continue
             try:
                 spoken = open_record(data, self.key(name))
@@ -191,6 +278,8 @@ class TinyMonitor:
             return 200, {"actions": waiting}
         if path == "/v1/agent/outcome":
             return self._serve_outcome(name, body)
+        if path in ("/v1/agent/services", "/v1/agent/primary"):
+            return self._serve_roles(name, path, body)
         return 404, {"detail": "no such route"}
 
     def _serve_join(self, body: dict) -> tuple[int, dict]:

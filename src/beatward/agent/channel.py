@@ -7,12 +7,40 @@ and what could not be said to it is lost. Both count on words being lost, and on
 import json
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from .tenure import Tenure
 
 log = logging.getLogger("beatward.agent")
 
 READ_SIZE = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a guardian is for. hooks: by name; lock: the file that says that somebody is there."""
+
+    node: str
+    service: str
+    hooks: Mapping[str, Sequence[str]]
+    lock: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Until when the token may be acted upon, and given up; instants on the agent's clock."""
+
+    token: int
+    end_ns: int
+    demote_until_ns: int
+    over_ns: int
+
+
+def lease_of(tenure: Tenure) -> Lease:
+    """Return what a guardian has to know of the role that is held."""
+    return Lease(tenure.token, tenure.lease_end_ns, tenure.demote_until_ns, tenure.over_ns)
 
 
 class Channel:

@@ -23,6 +23,7 @@ from . import clock
 from .enrol import Found, Identity, find, resolve
 from .errand import Errand
 from .link import Forget, HttpLink, Link, UdpLink
+from .offers import Herald, Offers
 from .pulse import Pulse, Report
 from .state import StateFile
 from .stride import Bounds
@@ -51,6 +52,7 @@ class Conversation:
     forget    called with a file descriptor before it is closed
     on_mail   called when the monitor says that an action waits, which it repeats until somebody
               fetches it; must not block
+    offers    services to declare and seats to speak for
     refusal   what the monitor said when it refused to enrol this node, or ""
     """
 
@@ -65,6 +67,7 @@ class Conversation:
         bounds: Bounds | None = None,
         forget: Forget = lambda _: None,
         on_mail: Callable[[], None] = lambda: None,
+        offers: Offers | None = None,
     ) -> None:
         self.identity = identity
         self.refusal = ""
@@ -76,6 +79,8 @@ class Conversation:
         self._wake = wake
         self._forget = forget
         self._on_mail = on_mail
+        self._offers = offers or Offers()
+        self._herald = Herald(self._offers, is_offering=file.state.is_offering)
         self._pulse: Pulse | None = None
         self._link: Link | None = None
         self._errand: Errand[Found] | None = None
@@ -128,7 +133,8 @@ class Conversation:
         """When `turn` is due again; `wake` may ask for it earlier."""
         due_ns = NEVER if self._pulse is None else self._pulse.next_due_ns
         seek_ns = NEVER if self._errand is not None else self._seek_due_ns
-        return min(due_ns, seek_ns, self._farewell_due_ns)
+        due_ns = min(due_ns, seek_ns, self._farewell_due_ns)
+        return min(due_ns, self._offers.due_ns, self._herald.due_ns) if self._speaks else due_ns
 
     def fileno(self) -> int:
         """Return what to wait on for reading, or -1."""
@@ -165,6 +171,8 @@ class Conversation:
                 self._link.send(self._pulse.beat(now_ns, report()))
             if self._pulse.wants_reconnect:
                 self._reconnect(self._pulse, self._link, now_ns)
+            if self._speaks:
+                self._offer(self._pulse, self._link, now_ns)
         if now_ns >= self._farewell_due_ns:
             self._farewell_due_ns = NEVER
             self._say_farewell(now_ns)
@@ -207,8 +215,9 @@ class Conversation:
             data = link.receive()
             if data is None:
                 break
-            for reply in pulse.receive(data, now_ns):
-                link.send(reply)
+            if not self._offers.take(data, pulse, now_ns):
+                for reply in pulse.receive(data, now_ns):
+                    link.send(reply)
         if link.take_refusal():
             pulse.doubt()
         if pulse.incarnation != self.incarnation:
@@ -226,6 +235,22 @@ class Conversation:
             self._note_heard(pulse)
         if pulse.take_mail():
             self._on_mail()
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether the monitor knows this life, so that it can be told of its services."""
+        return self.is_acknowledged and self._farewell is None
+
+    def _offer(self, pulse: Pulse, link: Link, now_ns: int) -> None:
+        if self._wants_udp:
+            for data in self._offers.speak(pulse, now_ns):
+                link.send(data)
+        if self._credential is not None:
+            heard = self._herald.turn(
+                now_ns, self._credential, self._monitor, session=pulse.session, wake=self._wake
+            )
+            if heard is not None:
+                self._file.note_offering(is_offering=bool(self._offers.declarations()))
 
     def _note_heard(self, pulse: Pulse) -> None:
         if self._heard_count == 0 or self._is_silent:
@@ -328,6 +353,7 @@ class Conversation:
         self._take_link(found, is_new=is_new)
 
     def _note_enrolled(self, found: Found, now_ns: int) -> None:
+        self._herald.renew()
         if self._pulse is not None:
             self._pulse.introduce(now_ns)
         labels = self.identity.labels

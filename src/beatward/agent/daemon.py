@@ -15,19 +15,25 @@ from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.join import Credential
 from beatward.errors import ConfigError, JoinRefused
 
-from . import clock
+from . import clock, services
 from .deeds import Hands
 from .facts import facts
 from .heart import Heart
+from .member import Member
 from .notify import notify, watchdog_ns
+from .offers import Offers
 from .settings import AgentSettings
 from .waker import WAIT_MAX_NS
+from .watchdog import Watchdog
 
 log = logging.getLogger("beatward.agent")
 
 # A heart that has not turned for so long, although it has to every few seconds, hangs.
 TURN_PATIENCE_NS = 2 * WAIT_MAX_NS
 WATCH_MAX_NS = 60 * SECOND
+# A demotion in order ends with its lease, and the longest that is sensible is a minute.
+LEAVE_PATIENCE_NS = 60 * SECOND
+LEAVE_LOOK_S = 0.1
 
 
 class Daemon:
@@ -36,6 +42,7 @@ class Daemon:
     def __init__(self, settings: AgentSettings) -> None:
         """Put the parts together; nothing is sent before `run`. Raises ConfigError."""
         self._stopping = threading.Event()
+        services.check_transport(settings.services, settings.transport or "udp", "the settings")
         try:
             self._heart = Heart(
                 settings.name,
@@ -49,6 +56,11 @@ class Daemon:
                 data=settings.data,
                 measure=facts(),
                 on_mail=self._take_mail,
+                offers=Offers(
+                    service.declaration()
+                    for service in settings.services.values()
+                    if not service.has_role
+                ),
             )
         except ValueError as error:
             # All that was said is checked already but for two bounds that contradict each other;
@@ -57,6 +69,20 @@ class Daemon:
                 found = settings.interval or "1s"
                 raise ConfigError("the settings", "interval", found, str(error)) from error
             raise ConfigError("this machine", "name", socket.gethostname(), str(error)) from error
+        self._members = [
+            Member(
+                service,
+                self._heart.state_file,
+                node=self._heart.name,
+                access=self._access,
+                wake=self._heart.wake,
+            )
+            for service in settings.services.values()
+            if service.has_role
+        ]
+        for member in self._members:
+            self._heart.offers.add(member.seat)
+        self._watchdog = None if settings.watchdog is None else Watchdog(settings.watchdog)
         self._hands = Hands(self._heart.name, settings.deeds, self._heart.state_file, self._access)
 
     def run(self) -> None:
@@ -65,6 +91,10 @@ class Daemon:
             signal.signal(number, self._take_signal)
         self._hands.start()
         self._heart.start()
+        for member in self._members:
+            member.start()
+        if self._watchdog is not None:
+            self._watchdog.open()
         log.info("%s beats", self._heart.name)
         notify("READY=1")
         try:
@@ -72,14 +102,44 @@ class Daemon:
         finally:
             notify("STOPPING=1")
             self._hands.stop()
+            # Who says goodbye while it still acts would be believed too early.
+            self._leave_roles()
             self._heart.stop()
+
+    def _leave_roles(self) -> None:
+        """Give up what is held, before the goodbye; the watchdog bites if that hangs."""
+        for member in self._members:
+            member.leave()
+        due_ns = clock.now_ns() + LEAVE_PATIENCE_NS
+        while not all(member.wait_left(0) for member in self._members):
+            if clock.now_ns() >= due_ns:
+                log.error("a role could not be given up; its guardian goes on trying")
+                return
+            self._feed()
+            self._members[0].wait_left(LEAVE_LOOK_S)
+        for member in self._members:
+            member.stop()
+        if self._watchdog is not None:
+            self._watchdog.close()
+
+    def _feed(self) -> int:
+        """Feed the watchdog, if all is in order; returns when it is to be fed again."""
+        if self._watchdog is None:
+            return NEVER
+        lease_ns = min((lease for member in self._members if (lease := member.lease_ns)), default=0)
+        self._watchdog.suit(lease_ns)
+        now_ns = clock.now_ns()
+        within_ns = self._watchdog.promise_ns
+        if all(member.is_in_order(now_ns, within_ns) for member in self._members):
+            self._watchdog.feed()
+        return self._watchdog.spacing_ns
 
     def _watch(self) -> None:
         watchdog_due_ns = watchdog_ns()
         while True:
             # Once all is well there is nothing to look at but the watchdog.
             pause_ns = WATCH_MAX_NS if self._heart.is_acknowledged else SECOND
-            if self._stopping.wait(min(watchdog_due_ns, pause_ns) / SECOND):
+            if self._stopping.wait(min(watchdog_due_ns, pause_ns, self._feed()) / SECOND):
                 return
             if self._heart.refusal and self._heart.credential is None:
                 # Asking again will not help, and an agent that nobody hears should not look well.

@@ -24,11 +24,10 @@ from typing import Any
 
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.protocol import keys
-from beatward.core.protocol.join import Credential
 from beatward.errors import MonitorUnreachable
 
 from . import clock
-from .post import Door
+from .post import Access, Door
 from .settings import Deed
 from .state import StateFile
 
@@ -45,8 +44,6 @@ POST_PAUSE_MAX_S = 30.0
 FETCH_COUNT_MAX = 20
 # Outcomes of attempts that may be handed out again because the monitor did not hear of them.
 KNOWN_COUNT_MAX = 100
-
-Access = Callable[[], tuple[Credential | None, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,14 +38,13 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
 from . import clock
-from .channel import Channel
+from .channel import Channel, Lease, Plan
 from .hooks import Hook, Hooks, become_subreaper
 from .spoken import speak
 
@@ -63,26 +62,6 @@ LATE_KILL_NS = 2 * SECOND
 # Alone, with a workload that cannot be stopped, it tries again after this.
 STUCK_PAUSE_NS = 5 * SECOND
 _SHARED = struct.Struct("<QQQQ")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a guardian is for. hooks: by name; lock: the file that says that somebody is there."""
-
-    node: str
-    service: str
-    hooks: Mapping[str, Sequence[str]]
-    lock: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Until when the token may be acted upon, and given up; instants on the agent's clock."""
-
-    token: int
-    end_ns: int
-    demote_until_ns: int
-    over_ns: int
 
 
 class Shared:

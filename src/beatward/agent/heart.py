@@ -71,6 +71,11 @@ class Heart(Vitals):
         self._thread.join(JOB_STOP_TIMEOUT_S if self.identity.job else STOP_TIMEOUT_S)
         self._conversation = None
 
+    def wake(self) -> None:
+        """Let the heart look at once whether there is something to say; from any thread."""
+        if self._conversation is not None and not self._is_inherited:
+            self._waker.wake()
+
     def wait_acknowledged(self, timeout: str = "5s") -> bool:
         """Wait until the monitor has acknowledged this life; returns whether it did in time."""
         if self._conversation is None:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 
@@ -39,8 +40,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Ended:
     """What became of a hook. code: None: it could not be started; below 0: minus the signal.
 
-    head   the first that it said, whole lines or not; at most OUTPUT_SIZE_MAX bytes
-    said   how it ended, for people: one line, with the last that it said
+    head   the first that it said on standard output, at most OUTPUT_SIZE_MAX bytes
+    said   how it ended, for people, with the last that it said on either output
     """
 
     code: int | None
@@ -72,6 +73,11 @@ class Hook:
         """Its process, which leads its session; 0 if it never had one."""
         return 0 if self.process is None else self.process.pid
 
+    def pipes(self) -> list[IO[bytes]]:
+        """Return where it speaks, or what it left in the background does: what is still open."""
+        found = [] if self.process is None else [self.process.stdout, self.process.stderr]
+        return [pipe for pipe in found if pipe is not None and not pipe.closed]
+
     def begin(self, environment: Mapping[str, str]) -> None:
         """Start it; what cannot be started has ended."""
         try:
@@ -79,7 +85,7 @@ class Hook:
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.PIPE,
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
@@ -87,29 +93,28 @@ class Hook:
             why = getattr(error, "strerror", None) or str(error)
             self.ended = Ended(None, "", f"{self.kind}: {self.command[0]}: {why}")
             return
-        assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
+        for pipe in self.pipes():
+            os.set_blocking(pipe.fileno(), False)
 
-    def read(self) -> bool:
-        """Read what is there, a bounded part of it; returns whether there may be more to come."""
-        assert self.process is not None
-        assert self.process.stdout is not None
+    def read(self, pipe: IO[bytes]) -> None:
+        """Read what is there, a bounded part of it; closes what will not speak any more."""
         try:
-            data = os.read(self.process.stdout.fileno(), READ_SIZE)
+            data = os.read(pipe.fileno(), READ_SIZE)
         except BlockingIOError:
-            return True
+            return
         if not data:
-            return False
-        self._head = (self._head + data)[:OUTPUT_SIZE_MAX]
+            pipe.close()
+        assert self.process is not None
+        if pipe is self.process.stdout:
+            self._head = (self._head + data)[:OUTPUT_SIZE_MAX]
         self._tail = (self._tail + data)[-OUTPUT_SIZE_MAX:]
-        return True
 
     def end(self, code: int) -> None:
         """Take note of its exit code, or minus the signal that ended it."""
         assert self.process is not None
         self.process.returncode = code
-        with contextlib.suppress(OSError, ValueError):
-            self.read()
+        for pipe in self.pipes():
+            self.read(pipe)
         took = format_duration(clock.now_ns() - self._began_ns)
         how = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
         if self._is_late:
@@ -154,8 +159,10 @@ class Hooks:
         if hook.ended is None:
             self._running.append(hook)
             self._drained.append(hook)
+            self._drained = [old for old in self._drained if old.pipes()]
             if len(self._drained) > DRAIN_COUNT_MAX:
-                self._drop(next((old for old in self._drained if old.ended), self._drained[0]))
+                for pipe in next(old for old in self._drained if old is not hook).pipes():
+                    pipe.close()
         return hook
 
     def wait(self, filenos: Iterable[int], until_ns: int) -> set[int]:
@@ -163,7 +170,7 @@ class Hooks:
         limits = [hook.limit_ns for hook in self._running]
         poll = select.poll()
         watched = set(filenos)
-        drained = {hook.process.stdout.fileno(): hook for hook in self._drained}  # type: ignore[union-attr]
+        drained = {pipe.fileno(): (hook, pipe) for hook in self._drained for pipe in hook.pipes()}
         for fileno in (*watched, *drained, self._reader):
             poll.register(fileno, select.POLLIN)
         wait_ns = min([until_ns, *limits]) - clock.now_ns()
@@ -171,8 +178,8 @@ class Hooks:
         if self._reader in found:
             os.read(self._reader, READ_SIZE)
         for fileno in found & drained.keys():
-            if not drained[fileno].read():
-                self._drop(drained[fileno])
+            hook, pipe = drained[fileno]
+            hook.read(pipe)
         self.reap()
         for hook in self._running:
             if clock.now_ns() >= hook.limit_ns:
@@ -212,12 +219,6 @@ class Hooks:
                     os.kill(pid, signal.SIGKILL)
             killed |= set(found)
             self.wait((), min(clock.now_ns() + KILL_PAUSE_NS, until_ns))
-
-    def _drop(self, hook: Hook) -> None:
-        self._drained.remove(hook)
-        assert hook.process is not None
-        if hook.process.stdout is not None:
-            hook.process.stdout.close()
 
 
 def become_subreaper() -> bool:

@@ -15,14 +15,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from beatward.core.instants import NEVER, SECOND
 
 from . import clock
-from .channel import Channel
-from .guardian import Plan
+from .channel import Channel, Lease, Plan, lease_of
 from .tenure import Duty, Tenure
 
 log = logging.getLogger("beatward.agent")
@@ -130,13 +129,13 @@ class Keeper:
         """Ask to demote or to stop, and return the number of the answer."""
         assert duty.kind != "promote"
         self._number += 1
-        words = {"do": duty.kind, "number": self._number, "lease": lease_of(tenure)}
+        words = {"do": duty.kind, "number": self._number, "lease": astuple(lease_of(tenure))}
         self._ask(words, clock.now_ns())
         return self._number
 
-    def lend(self, lease: Sequence[int]) -> None:
-        """Say how long the lease runs, see `lease_of`."""
-        self._ask({"do": "lease", "lease": list(lease)}, clock.now_ns())
+    def lend(self, lease: Lease) -> None:
+        """Say how long the lease runs."""
+        self._ask({"do": "lease", "lease": astuple(lease)}, clock.now_ns())
 
     def end(self) -> None:
         """Let the guardian go; nothing is held any more, or it may do what it can alone."""
@@ -184,8 +183,3 @@ class Keeper:
         self.is_ready = False
         self._asked_ns = NEVER
         self._start_ns = max(self._start_ns, now_ns)
-
-
-def lease_of(tenure: Tenure) -> tuple[int, int, int, int]:
-    """Return what a guardian has to know: the token held, and the three instants of its end."""
-    return (tenure.token, tenure.lease_end_ns, tenure.demote_until_ns, tenure.over_ns)

@@ -6,11 +6,12 @@ late, because it costs 3 MB which an agent that is enrolled already and speaks U
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from beatward.core.protocol.join import Credential
 from beatward.errors import MonitorUnreachable
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # The largest answer is an inbox of some dozens of actions; whoever sends more is no monitor.
 ANSWER_SIZE_MAX = 256 * 1024
+
+# The node's credential and its monitor's address, as soon as there are any.
+Access = Callable[[], tuple[Credential | None, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ from beatward.core.protocol.record import (
     open_record,
     seal,
 )
+from beatward.core.protocol.roles import Grant, Standing, open_grant, seal_standing
 from beatward.errors import MalformedRecord
 
 from .stride import Bounds, Stride
@@ -69,6 +70,7 @@ UNANSWERED_MAX = 3
 # Half of the default start grace.
 INTRODUCTION_COUNT_MAX = 5
 GOODBYE_COUNT_MAX = 5
+SESSION_END = 2**31
 GOODBYE_SPACING_NS = 100 * MILLISECOND
 
 
@@ -93,6 +95,7 @@ class Pulse:
     acknowledged_count   how often the monitor has acknowledged something in this life
     rival_incarnation    the life that another process leads under this name; None: none was seen
     round_trip_ns        of the last acknowledgement that could be measured, or None
+    session              the monitor's own number, another one after its restart; 0: not known yet
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Pulse:
         self.acknowledged_count = 0
         self.rival_incarnation: int | None = None
         self.round_trip_ns: int | None = None
+        self.session = 0
         self._node = node_id(name)
         self._key = key
         self._stride = Stride(interval_ns, start_ns, bounds)
@@ -204,6 +208,20 @@ class Pulse:
         if heard.kind == Kind.ACKNOWLEDGEMENT:
             self._take_acknowledgement(heard, now_ns)
         return []
+
+    def seal_standing(self, standing: Standing) -> bytes:
+        """Return a member's word as this life says it."""
+        return seal_standing(
+            standing,
+            node=self._node,
+            incarnation=self.incarnation,
+            slot=self._slot,
+            key=self._key,
+        )
+
+    def open_grant(self, data: bytes) -> Grant | None:
+        """Return a grant that is meant for this life, or None."""
+        return open_grant(data, node=self._node, incarnation=self.incarnation, key=self._key)
 
     def goodbye(self, now_ns: int, farewell: Farewell, *, exit_code: int | None = None) -> bytes:
         """Begin to say goodbye and return the first one; `beat` repeats it while it is due.
@@ -385,5 +403,8 @@ class Pulse:
 
     def _remember(self, heard: Record) -> None:
         self._echo = heard.echo
+        # Larger numbers are asked of this node alone, to prove a point.
+        if 0 < heard.echo < SESSION_END:
+            self.session = heard.echo
         self._slot = heard.slot
         self.mail_waits = self.mail_waits or bool(heard.flags & Flag.MAIL)

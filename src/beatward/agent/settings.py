@@ -9,6 +9,10 @@
     transport = "udp"                         # or "http", for nodes behind proxies
     data = "/var/lib/beatward"
     labels = { zone = "a" }
+    watchdog = "/dev/watchdog"                # resets the machine if a role cannot be given up
+
+    [service.web]                             # what this node offers, see `services`
+    port = 80
 
     [action.restart-web]                      # what the monitor may ask for, by this name only
     command = ["systemctl", "restart", "web"]
@@ -23,12 +27,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from beatward.core.instants import SECOND, parse_duration
+from beatward.core.instants import SECOND
 from beatward.errors import ConfigError
 
+from . import services, tables
 from .enrol import check_labels, check_name, check_token
 from .limits import check_interval, check_transport
 from .post import check_url
+from .services import Service
 
 ACTION_TIMEOUT_NS = 30 * SECOND
 _FROM_ENVIRONMENT = ("name", "monitor", "token", "data")
@@ -41,6 +47,7 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "interval_max": check_interval,
     "transport": check_transport,
     "data": Path,
+    "watchdog": Path,
 }
 _ACTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -68,6 +75,8 @@ class AgentSettings:
     data: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     deeds: Mapping[str, Deed] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    watchdog: Path | None = None
 
 
 def load(path: Path) -> AgentSettings:
@@ -85,24 +94,26 @@ def load(path: Path) -> AgentSettings:
 
 def parse(data: Mapping[str, Any], file: str) -> AgentSettings:
     """Check settings that were read already; `file` is for the message. Raises ConfigError."""
-    _refuse_unknown(data, {*_CHECKS, "token_file", "labels", "action"}, file, "")
+    tables.refuse_unknown(data, {*_CHECKS, "token_file", "labels", "action", "service"}, file, "")
     said = {key: _checked(data[key], file, key) for key in _CHECKS if key in data}
     if "token_file" in data:
-        path = _text(data["token_file"], file, "token_file")
+        path = tables.text(data["token_file"], file, "token_file")
         said["token"] = _read_token(path, file, is_double="token" in said)
-    labels = _table(data.get("labels", {}), file, "labels")
+    labels = tables.table(data.get("labels", {}), file, "labels")
     try:
         check_labels(labels)
     except ValueError as error:
         raise ConfigError(file, "labels", dict(labels), _expected(error)) from error
-    folder = said.pop("data", None)
+    folder, watchdog = said.pop("data", None), said.pop("watchdog", None)
     return AgentSettings(
         **said,
         data=None if folder is None else Path(folder),
+        watchdog=None if watchdog is None else Path(watchdog),
         labels=labels,
+        services=services.parse(tables.table(data.get("service", {}), file, "service"), file),
         deeds={
             name: _deed(name, value, file)
-            for name, value in _table(data.get("action", {}), file, "action").items()
+            for name, value in tables.table(data.get("action", {}), file, "action").items()
         },
     )
 
@@ -125,25 +136,15 @@ def merge(*layers: AgentSettings) -> AgentSettings:
 
 def _deed(name: str, value: Any, file: str) -> Deed:
     key = f"action.{name}"
-    table = _table(value, file, key)
+    said = tables.table(value, file, key)
     if not _ACTION_NAME.fullmatch(name):
         raise ConfigError(file, key, name, "a name of letters, digits and ._-, at most 64")
-    _refuse_unknown(table, {"command", "timeout"}, file, f"{key}.")
-    command = table.get("command")
-    is_list = isinstance(command, list) and all(isinstance(part, str) for part in command)
-    if not is_list or not command or not command[0]:
-        expected = 'a program and its arguments, as ["systemctl", "restart", "web"]'
-        raise ConfigError(file, f"{key}.command", command, expected)
+    tables.refuse_unknown(said, {"command", "timeout"}, file, f"{key}.")
+    command = tables.command(said.get("command"), file, f"{key}.command")
     timeout_ns = ACTION_TIMEOUT_NS
-    if "timeout" in table:
-        try:
-            timeout_ns = parse_duration(_text(table["timeout"], file, f"{key}.timeout"))
-        except ValueError as error:
-            expected = "a duration such as 30s or 5m"
-            raise ConfigError(file, f"{key}.timeout", table["timeout"], expected) from error
-    if timeout_ns <= 0:
-        raise ConfigError(file, f"{key}.timeout", table["timeout"], "a time longer than nothing")
-    return Deed(name, tuple(command), timeout_ns)
+    if "timeout" in said:
+        timeout_ns = tables.duration_ns(said["timeout"], file, f"{key}.timeout")
+    return Deed(name, command, timeout_ns)
 
 
 def _read_token(path: str, file: str, *, is_double: bool) -> str:
@@ -158,7 +159,7 @@ def _read_token(path: str, file: str, *, is_double: bool) -> str:
 
 
 def _checked(value: Any, file: str, key: str) -> str:
-    text = _text(value, file, key)
+    text = tables.text(value, file, key)
     try:
         _CHECKS[key](text)
     except ValueError as error:
@@ -169,21 +170,3 @@ def _checked(value: Any, file: str, key: str) -> str:
 
 def _expected(error: ValueError) -> str:
     return str(error).removeprefix("expected ").partition(", found")[0]
-
-
-def _refuse_unknown(data: Mapping[str, Any], known: set[str], file: str, prefix: str) -> None:
-    for key in data:
-        if key not in known:
-            raise ConfigError(file, prefix + key, key, f"one of {', '.join(sorted(known))}")
-
-
-def _text(value: Any, file: str, key: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(file, key, value, "a text in quotes")
-    return value
-
-
-def _table(value: Any, file: str, key: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(file, key, value, "a table")
-    return value

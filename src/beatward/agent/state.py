@@ -3,9 +3,11 @@
     name, monitor, key, udp, labels, job   the credential, and where and with what it was obtained
     incarnation                       the number of the last life
     done                              keys of actions that succeeded, newest last, bounded
+    roles                             for each service in failover mode what its member must know
+    is_offering                       services were declared, so that none has to be said, too
 
 A machine whose disk is read-only still beats: what cannot be written is kept in memory, with one
-line in the log, and its lives are numbered by the wall clock alone.
+line in the log, and its lives are numbered by the wall clock alone. It takes no role.
 """
 
 import json
@@ -13,12 +15,14 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import KEY_SIZE
+
+from .tenure import Memory
 
 # A monitor tries one action 20 times within about an hour by default; 1000 keys outlast that by
 # far, and 64 bytes each keep the file below 100 KB.
@@ -37,6 +41,8 @@ class State:
     job: Mapping[str, str] = field(default_factory=dict)
     incarnation: int = 0
     done: tuple[str, ...] = ()
+    roles: Mapping[str, Memory] = field(default_factory=dict)
+    is_offering: bool = False
 
 
 class StateFile:
@@ -93,6 +99,17 @@ class StateFile:
         """Tell whether the action with this key succeeded before."""
         return key in self._state.done
 
+    def note_offering(self, *, is_offering: bool) -> None:
+        """Remember whether the monitor knows of services of this node."""
+        if is_offering != self._state.is_offering:
+            self._change(is_offering=is_offering)
+
+    def note_role(self, service: str, memory: Memory) -> bool:
+        """Remember what a member must know; returns whether it is on the disk now."""
+        with self._lock:
+            self._state = replace(self._state, roles={**self._state.roles, service: memory})
+            return self._save()
+
     def _change(self, **changes: Any) -> None:
         with self._lock:
             self._state = replace(self._state, **changes)
@@ -108,7 +125,7 @@ class StateFile:
             log.warning("%s cannot be read (%s); %s begins anew", self.path, error, self._name)
             return State()
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -119,10 +136,18 @@ class StateFile:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
+            # The name, too: a role must not be forgotten by losing power.
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             if self._may_warn:
                 log.warning("%s cannot be written (%s); it is kept in memory", self.path, error)
                 self._may_warn = False
+            return False
+        return True
 
 
 def _to_json(name: str, state: State) -> dict[str, Any]:
@@ -136,6 +161,8 @@ def _to_json(name: str, state: State) -> dict[str, Any]:
         "job": dict(state.job),
         "incarnation": state.incarnation,
         "done": list(state.done),
+        "roles": {service: asdict(memory) for service, memory in state.roles.items()},
+        "is_offering": state.is_offering,
     }
 
 
@@ -151,4 +178,7 @@ def _from_json(name: str, data: Mapping[str, Any]) -> State:
         job={str(word): str(value) for word, value in data.get("job", {}).items()},
         incarnation=int(data["incarnation"]),
         done=tuple(str(done) for done in data["done"])[-DONE_COUNT_MAX:],
+        # Nor had they roles.
+        roles={service: Memory(**row) for service, row in data.get("roles", {}).items()},
+        is_offering=bool(data.get("is_offering")),
     )

@@ -158,12 +158,16 @@ class Tenure:
     @property
     def next_due_ns(self) -> int:
         """When `turn` or `standing` has something to do, if nothing comes in before."""
-        due_ns = min(self.standing_due_ns, self._retry_ns)
+        return min(self.standing_due_ns, self.turn_due_ns)
+
+    @property
+    def turn_due_ns(self) -> int:
+        """When `turn` has something to do, if nothing comes in before."""
         if self._may_act:
-            return min(due_ns, self.lease_end_ns)
+            return self.lease_end_ns
         if self.state == State.DEMOTING:
-            return min(due_ns, self.over_ns if self._is_stopping else self.demote_until_ns)
-        return due_ns
+            return self.over_ns if self._is_stopping else self.demote_until_ns
+        return self._retry_ns
 
     @property
     def standing_due_ns(self) -> int:

@@ -12,6 +12,7 @@ from beatward.core.protocol.record import Health
 from .conversation import Conversation
 from .enrol import identify
 from .limits import check_bounds, check_interval, check_metrics, check_transport
+from .offers import Offers
 from .pulse import Report
 from .state import StateFile
 
@@ -40,6 +41,7 @@ class Vitals:
         measure: Measure | None = None,
         on_mail: Callable[[], None] | None = None,
         job: Mapping[str, str] | None = None,
+        offers: Offers | None = None,
     ) -> None:
         """Check what was given; nothing is sent before `start`.
 
@@ -56,6 +58,7 @@ class Vitals:
         on_mail     called when an action waits at the monitor; it must not block
         job         each life is a run: `schedule` and `timezone` or `every`, `grace`, `max_run`,
                     see docs/jobs.md
+        offers      services that are declared; `role` adds to them
         Raises ValueError with what was expected.
         """
         identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
@@ -67,6 +70,7 @@ class Vitals:
         self._measure = measure
         self._may_warn_of_measure = True
         self._on_mail = on_mail or (lambda: None)
+        self.offers = offers or Offers()
         self._report = Report()
         self._conversation: Conversation | None = None
         self._file: StateFile | None = None
@@ -152,6 +156,7 @@ class Vitals:
             wake=wake,
             forget=forget,
             on_mail=self._on_mail,
+            offers=self.offers,
         )
 
     @property

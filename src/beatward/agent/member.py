@@ -1,0 +1,368 @@
+"""A member of a service with a role, run by hooks: tenure, guardian and state in one loop.
+
+    conversation ──grants──► seat ──duty──► guardian ──► hooks
+                 ◄─standings─┘  ▲               │ done, ending, gone
+                                └── state file ─┘
+
+One thread a service; nothing in it waits but for its poll: hooks run in the guardian, questions to
+the monitor are errands, and the disk is waited for before a promotion, which no holder needs.
+It is able to be promoted while its guardian is there, its start hook has succeeded, its state hook
+answers, and what it must not forget is on the disk.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from beatward.core.instants import MILLISECOND, NEVER, SECOND
+from beatward.core.protocol.roles import State
+
+from . import clock
+from .channel import Lease, Plan, lease_of
+from .keeper import Keeper, Told
+from .post import Access
+from .seat import Seat
+from .services import Service
+from .standby import Primary, Standby
+from .state import StateFile
+from .tenure import Duty, Tenure
+from .waker import Waker
+
+log = logging.getLogger("beatward.agent")
+
+# While a role is held; as the guardian's own.
+LOOK_NS = 100 * MILLISECOND
+IDLE_NS = SECOND
+# A loop that has not turned for so long hangs, and the watchdog must not be fed for it.
+TURN_PATIENCE_NS = 2 * SECOND
+# So often in a row a holder whose hook fails says `none`, or any holder `standby`.
+GONE_COUNT_MAX = 3
+# What is given up is said to the monitor; whether it heard is waited for so long.
+HEARD_PATIENCE_NS = SECOND
+STATES = ("primary", "standby", "none")
+
+
+class Member:
+    """One service's member; `start`, and in the end `leave`, `wait_left` and `stop`."""
+
+    def __init__(
+        self,
+        service: Service,
+        file: StateFile,
+        *,
+        node: str,
+        access: Access,
+        wake: Callable[[], None],
+    ) -> None:
+        """Put it together; nothing runs before `start`.
+
+        wake   called when the conversation has something to say for it
+        """
+        self.service = service
+        self._file = file
+        self._wake = wake
+        self._waker = Waker()
+        self.seat = Seat(service.name, service.declaration(), self._waker.wake)
+        lock = lock_path(file.path, service.name)
+        self._keeper = Keeper(Plan(node, service.name, service.hooks, str(lock)))
+        run = self._run_start if "start" in service.hooks else None
+        self._standby = Standby(service.name, access=access, run=run, wake=self._waker.wake)
+        self._duty: Duty | None = None
+        self._duty_number = self._start_number = self._state_number = 0
+        self._lent: Lease | None = None
+        self._has_state = "state" in service.hooks
+        self._is_state_good = not self._has_state
+        self._freshness: int | None = None
+        self._state_due_ns = 0
+        self._gone_count = 0
+        self._last_said = ""
+        self._is_leaving = self._is_over = False
+        self._left_ns = NEVER
+        self._has_left = threading.Event()
+        self.last_turn_ns = clock.now_ns()
+        name = f"beatward-{service.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin: wait for a former guardian, demote what a former life held, stand by."""
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Give up what is held and be unable from now on; see `wait_left`."""
+        self._is_leaving = True
+        self._waker.wake()
+
+    def wait_left(self, timeout_s: float) -> bool:
+        """Wait until nothing is held and the monitor has heard of it, or had its time to."""
+        return self._has_left.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End the loop and let the guardian go; a standby's workload goes on."""
+        self._is_over = True
+        self._waker.wake()
+        self._thread.join(3 * IDLE_NS / SECOND)
+
+    def is_in_order(self, now_ns: int, within_ns: int = 0) -> bool:
+        """Tell whether nothing speaks against feeding a watchdog that bites within so long.
+
+        The loop turns, and no role could be acted upon any more when it bites.
+        """
+        with self.seat.lock:
+            tenure = self.seat.tenure
+            is_safe = (
+                tenure is None or not tenure.memory.held or now_ns + within_ns < tenure.over_ns
+            )
+        return is_safe and now_ns - self.last_turn_ns < TURN_PATIENCE_NS
+
+    @property
+    def lease_ns(self) -> int:
+        """How long a holder has from its last word until all is over; 0: not known yet."""
+        with self.seat.lock:
+            tenure = self.seat.tenure
+            lent_ms = 0 if tenure is None else tenure.lease_ms + tenure.memory.demote_ms
+        return lent_ms * MILLISECOND
+
+    # --- the loop ---
+
+    def _run(self) -> None:
+        while not self._is_over:
+            try:
+                due_ns = self._turn()
+            except Exception:
+                # The guardian ends the role in time, whatever is wrong here.
+                log.exception("%s: a turn failed", self.service.name)
+                due_ns = clock.now_ns() + SECOND
+            wait_ns = due_ns - clock.now_ns()
+            if wait_ns > 0 and not self._is_over:
+                self._waker.wait(self._keeper.fileno(), wait_ns)
+        self._keeper.end()
+
+    def _turn(self) -> int:
+        """Do what is due and return when to look again."""
+        now_ns = self.last_turn_ns = clock.now_ns()
+        tenure = self._hear_guardian(now_ns)
+        if tenure is None:
+            return min(now_ns + IDLE_NS, self._keeper.next_due_ns)
+        self._report(tenure)
+        self._attend(tenure)
+        self._lend(tenure)
+        if self._is_idle(tenure):
+            self._standby.turn(clock.now_ns(), tenure.token)
+        self._look(tenure, clock.now_ns())
+        self._report(tenure)
+        self.seat.remember(self._file)
+        if self._is_leaving:
+            self._note_left(tenure)
+        with self.seat.lock:
+            if tenure.standing_due_ns <= clock.now_ns():
+                self._wake()
+            spacing_ns = LOOK_NS if tenure.memory.held else IDLE_NS
+            due_ns = min(now_ns + spacing_ns, tenure.turn_due_ns, self._keeper.next_due_ns)
+        if self._is_idle(tenure):
+            due_ns = min(due_ns, self._standby.due_ns)
+        return min(due_ns, self._state_due_ns if self._may_look(tenure) else NEVER)
+
+    def _hear_guardian(self, now_ns: int) -> Tenure | None:
+        """Take in what the guardian says; None: there has never been one yet."""
+        tenure = self.seat.tenure
+        lease_ns = 0 if tenure is None else tenure.lease_ms * MILLISECOND
+        answers = self._keeper.heard()
+        is_lost = not self._keeper.turn(now_ns, lease_ns)
+        if tenure is None:
+            if not self._keeper.is_ready:
+                return None
+            tenure = self.seat.begin(self._file, now_ns)
+        if is_lost or self._keeper.take_ending():
+            with self.seat.lock:
+                tenure.give_up(now_ns)
+        if is_lost:
+            # What it was asked for is not answered; the next one is asked again.
+            self._duty = self._lent = None
+            self._start_number = self._state_number = 0
+            self._standby.forget()
+            self._state_due_ns = 0
+        for told in answers:
+            self._take(told, tenure, now_ns)
+        return tenure
+
+    def _take(self, told: Told, tenure: Tenure, now_ns: int) -> None:
+        if not told.is_ok:
+            self._tell(told.said)
+        if told.number == self._duty_number and self._duty is not None:
+            self._finish(self._duty, tenure, now_ns, is_ok=told.is_ok)
+        elif told.number == self._start_number:
+            self._start_number = 0
+            self._standby.started(now_ns, is_ok=told.is_ok)
+            self._state_due_ns = 0
+        elif told.number == self._state_number:
+            self._state_number = 0
+            self._take_state(told, tenure, now_ns)
+
+    def _finish(self, duty: Duty, tenure: Tenure, now_ns: int, *, is_ok: bool) -> None:
+        self._duty = None
+        if duty.kind != "promote" and is_ok:
+            # What stood by before is not what stands there now.
+            self._standby.forget()
+            self._is_state_good = not self._has_state
+            self._report(tenure)
+        with self.seat.lock:
+            tenure.done(duty, now_ns, ok=is_ok)
+        self._gone_count = 0
+        self._state_due_ns = now_ns + self.service.state_every_ns if tenure.is_holding else 0
+        log.info(
+            "%s: %s under token %d %s",
+            self.service.name,
+            duty.kind,
+            duty.token,
+            "is done" if is_ok else "has failed",
+        )
+
+    # --- the role ---
+
+    def _report(self, tenure: Tenure) -> None:
+        is_able = (
+            self._keeper.is_ready
+            and self._standby.is_ready
+            and self._is_state_good
+            and not self._is_leaving
+            and (bool(tenure.memory.held) or self.seat.remember(self._file))
+        )
+        with self.seat.lock:
+            tenure.report(clock.now_ns(), able=is_able, freshness=self._freshness)
+            if self._is_leaving:
+                tenure.give_up(clock.now_ns())
+
+    def _attend(self, tenure: Tenure) -> None:
+        """See to it that what has to be done is under way."""
+        with self.seat.lock:
+            tenure.turn(clock.now_ns())
+            duty = tenure.duty
+        if duty == self._duty or not self._keeper.is_ready:
+            return
+        self._duty = None
+        if duty is None:
+            return
+        if duty.kind == "promote":
+            self._promote(duty, tenure)
+        else:
+            # What has to end does not wait for the disk.
+            self._duty_number = self._keeper.end_role(duty, tenure)
+            self._duty = duty
+
+    def _promote(self, duty: Duty, tenure: Tenure) -> None:
+        is_written = self.seat.remember(self._file)
+        now_ns = clock.now_ns()
+        with self.seat.lock:
+            tenure.turn(now_ns)
+            if not is_written:
+                log.error("%s: no role is taken that cannot be remembered", self.service.name)
+                tenure.done(duty, now_ns, ok=False)
+            if tenure.duty != duty:
+                self._waker.wake()
+                return
+        self._duty = duty
+        self._lend(tenure)
+        self._duty_number = self._keeper.run("promote", duty.token, self._standby.primary)
+
+    def _lend(self, tenure: Tenure) -> None:
+        """Tell the guardian how long the lease runs, whenever that has changed."""
+        with self.seat.lock:
+            # Between the grant and its writing down nothing is under way that has to end.
+            is_begun = self._duty is not None or tenure.state != State.PROMOTING
+            lease = lease_of(tenure) if tenure.memory.held and is_begun else None
+        if lease is not None and lease != self._lent and self._keeper.is_ready:
+            self._keeper.lend(lease)
+            self._lent = lease
+
+    def _note_left(self, tenure: Tenure) -> None:
+        now_ns = clock.now_ns()
+        with self.seat.lock:
+            if tenure.memory.held:
+                return
+            self._left_ns = min(self._left_ns, now_ns)
+            if tenure.is_heard or now_ns - self._left_ns >= HEARD_PATIENCE_NS:
+                self._has_left.set()
+
+    # --- the workload ---
+
+    def _is_idle(self, tenure: Tenure) -> bool:
+        is_idle = tenure.state in (State.STANDBY, State.UNABLE)
+        return is_idle and self._keeper.is_ready and not self._is_leaving
+
+    def _run_start(self, primary: Primary) -> None:
+        tenure = self.seat.tenure
+        token = 0 if tenure is None else tenure.token
+        timeout_ns = self.service.start_timeout_ns
+        self._start_number = self._keeper.run("start", token, primary, timeout_ns=timeout_ns)
+
+    def _may_look(self, tenure: Tenure) -> bool:
+        is_at_rest = self._is_idle(tenure) or tenure.state == State.ACTIVE
+        is_ready = self._keeper.is_ready and self._standby.is_ready
+        return self._has_state and is_at_rest and is_ready and self._state_number == 0
+
+    def _look(self, tenure: Tenure, now_ns: int) -> None:
+        """Ask the workload what it is, if it is time."""
+        if self._may_look(tenure) and now_ns >= self._state_due_ns:
+            self._state_due_ns = now_ns + self.service.state_every_ns
+            timeout_ns = self.service.state_timeout_ns
+            primary = self._standby.primary
+            self._state_number = self._keeper.run(
+                "state", tenure.token, primary, timeout_ns=timeout_ns
+            )
+
+    def _take_state(self, told: Told, tenure: Tenure, now_ns: int) -> None:
+        word, freshness = read_state(told.head)
+        is_good = told.is_ok and word in STATES
+        self._freshness = freshness if is_good else None
+        self._is_state_good = is_good
+        if not is_good and told.is_ok:
+            self._tell(f"state: found {told.head[:80]!r}, expected primary, standby or none")
+        if tenure.state == State.ACTIVE:
+            self._judge_primary(word, tenure, now_ns, is_sure=told.is_ok)
+        elif is_good and word != "standby":
+            self._judge_standby(word)
+        elif is_good:
+            self._last_said = ""
+
+    def _judge_primary(self, word: str, tenure: Tenure, now_ns: int, *, is_sure: bool) -> None:
+        """Give a role up whose workload is gone. A hook that fails is no proof that it is."""
+        is_gone = word in ("none", "standby")
+        self._gone_count = self._gone_count + 1 if is_gone else 0
+        if (word == "none" and is_sure) or self._gone_count >= GONE_COUNT_MAX:
+            log.error(
+                "%s: the workload is %s although this node holds the role, which is given up",
+                self.service.name,
+                "gone" if word == "none" else "a standby",
+            )
+            with self.seat.lock:
+                tenure.give_up(now_ns)
+
+    def _judge_standby(self, word: str) -> None:
+        """See whether what should stand by does; without a start hook `none` is what it is."""
+        if word == "primary":
+            self._tell("state: it is a primary although this node does not hold the role")
+            self._is_state_good = False
+        if "start" in self.service.hooks:
+            self._is_state_good = False
+            self._standby.forget()
+
+    def _tell(self, trouble: str) -> None:
+        # A hook that fails each second shall not say so each second.
+        if trouble.partition(" after ")[0] != self._last_said:
+            log.warning("%s: %s", self.service.name, trouble)
+            self._last_said = trouble.partition(" after ")[0]
+
+
+def lock_path(state: Path, service: str) -> Path:
+    """Return the file that a service's guardian holds locked, beside the node's state file."""
+    # No service's name has a `+`, so no two files are one.
+    return state.with_name(f"{state.stem}+{service.replace(':', '%3A')}.lock")
+
+
+def read_state(head: str) -> tuple[str, int | None]:
+    """Read the first line of a state hook: a word, and how far its data has come if it says."""
+    words = head.partition("\n")[0].split()
+    freshness = words[1] if len(words) > 1 else ""
+    is_number = freshness.isascii() and freshness.isdigit() and len(freshness) < 20
+    return (words[0] if words else ""), (int(freshness) if is_number else None)

@@ -1,0 +1,151 @@
+"""What a node offers, as its conversation sees it: services to declare, and seats to speak for.
+
+    declare    POST /v1/agent/services, at the start and again after each enrolment, and whenever
+               the monitor's session is a new one: it may know nothing of us
+    speak      what a seat has to say, sealed, over the heartbeat's own socket
+    take       a grant that came in
+
+Declarations block, so they are errands; standings and grants are datagrams and never wait.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from beatward.core.instants import NEVER, SECOND
+from beatward.core.protocol import keys
+from beatward.core.protocol.join import Credential
+from beatward.core.protocol.roles import service_id
+from beatward.errors import MonitorUnreachable
+
+from .errand import Errand
+from .post import Answer, Door
+from .pulse import Pulse
+from .seat import Seat
+
+log = logging.getLogger("beatward.agent")
+
+DECLARE_PAUSE_NS = SECOND
+DECLARE_PAUSE_MAX_NS = 30 * SECOND
+
+
+class Offers:
+    """All that a node offers; safe to use from several threads. version: counts changes."""
+
+    def __init__(self, declarations: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._plain = tuple(declarations)
+        self._lock = threading.Lock()
+        self.seats: tuple[Seat, ...] = ()
+        self.version = 0
+
+    def add(self, seat: Seat) -> None:
+        """Offer a service with a role; raises ValueError when it is offered already."""
+        with self._lock:
+            known = [service_id(said["name"]) for said in self.declarations()]
+            if seat.id in known:
+                raise ValueError(
+                    f"expected a service that this node does not offer yet, found {seat.name!r}"
+                )
+            self.seats = (*self.seats, seat)
+            self.version += 1
+
+    def declarations(self) -> list[Mapping[str, Any]]:
+        """Return what the monitor is to be told, as a whole."""
+        return [*self._plain, *(seat.declaration for seat in self.seats)]
+
+    @property
+    def due_ns(self) -> int:
+        """When a seat has something to say."""
+        return min((seat.standing_due_ns for seat in self.seats), default=NEVER)
+
+    def speak(self, pulse: Pulse, now_ns: int) -> Sequence[bytes]:
+        """Return the datagrams that are due, to be sent at once."""
+        standings = [seat.standing(now_ns) for seat in self.seats]
+        return [pulse.seal_standing(said) for said in standings if said is not None]
+
+    def take(self, data: bytes, pulse: Pulse, now_ns: int) -> bool:
+        """Take in a datagram, if it is a grant; returns whether it is one."""
+        grant = pulse.open_grant(data) if self.seats else None
+        if grant is None:
+            return False
+        for seat in self.seats:
+            seat.hear(grant, now_ns)
+        return True
+
+
+class Herald:
+    """Declares the offers to one monitor after the other; `turn` never blocks."""
+
+    def __init__(self, offers: Offers, *, is_offering: bool) -> None:
+        self._offers = offers
+        self._has_something = is_offering
+        self._told: tuple[Any, ...] = ()
+        self._asked: tuple[Any, ...] = ()
+        self._errand: Errand[Answer] | None = None
+        self._due_ns = 0
+        self._pause_ns = DECLARE_PAUSE_NS
+        self._last_trouble = ""
+
+    def renew(self) -> None:
+        """Declare once more: the monitor has enrolled this node anew."""
+        self._told = ()
+
+    @property
+    def due_ns(self) -> int:
+        """When `turn` has something to do that it could not do before."""
+        return NEVER if self._errand is not None or self._due_ns == 0 else self._due_ns
+
+    def turn(
+        self,
+        now_ns: int,
+        credential: Credential,
+        monitor: str,
+        *,
+        session: int,
+        wake: Callable[[], None],
+    ) -> bool | None:
+        """Declare what this monitor has not heard; returns whether anything is offered, once heard.
+
+        session   the monitor's own number, which is another one after its restart; 0: not known
+        """
+        heard = self._take(now_ns)
+        declarations = self._offers.declarations()
+        if declarations:
+            self._has_something = True
+        wanted = (credential, monitor, session, self._offers.version)
+        is_due = self._errand is None and now_ns >= self._due_ns
+        if self._has_something and session and wanted != self._told and is_due:
+            body = {"name": credential.name, "services": declarations}
+            self._asked = wanted
+            self._errand = Errand(lambda: _post(monitor, credential, body), wake)
+        return heard
+
+    def _take(self, now_ns: int) -> bool | None:
+        errand = self._errand
+        if errand is None or not errand.is_done:
+            return None
+        self._errand = None
+        try:
+            answer = errand.outcome()
+            trouble = "" if 200 <= answer.status < 300 else answer.reason
+        except MonitorUnreachable as error:
+            trouble = str(error)
+        if not trouble:
+            self._told, self._due_ns, self._pause_ns = self._asked, 0, DECLARE_PAUSE_NS
+            self._last_trouble = ""
+            return self._has_something
+        if trouble != self._last_trouble:
+            log.warning("services could not be declared: %s", trouble)
+            self._last_trouble = trouble
+        self._due_ns = now_ns + self._pause_ns
+        self._pause_ns = min(2 * self._pause_ns, DECLARE_PAUSE_MAX_NS)
+        return None
+
+
+def _post(monitor: str, credential: Credential, body: Mapping[str, Any]) -> Answer:
+    door = Door(monitor)
+    try:
+        return door.post("/v1/agent/services", body, bearer=keys.bearer(credential.key))
+    finally:
+        door.close()

@@ -1,0 +1,174 @@
+"""The services that a node offers: [service.NAME] of the agent's settings, checked.
+
+    [service.db]
+    mode = "failover"                         # one member of all holds the role; or "balance"
+    address = "10.0.0.5"
+    port = 5432
+    priority = 100                            # the highest is promoted first
+    promote = ["/etc/beatward/db/promote"]    # the hooks, see `guardian`; no shell
+    demote = ["/etc/beatward/db/demote"]
+    stop = ["/etc/beatward/db/stop"]
+    start = ["/etc/beatward/db/start"]
+    state = ["/etc/beatward/db/state"]
+
+Not here: what is done with it (`member`), and what the monitor makes of it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from beatward.core.instants import MINUTE, SECOND
+from beatward.core.protocol.keys import is_name
+from beatward.core.protocol.roles import service_id
+from beatward.errors import ConfigError
+
+from . import tables
+from .enrol import check_labels
+
+# A standby that has to be copied anew from its primary; whoever has more data says so.
+START_TIMEOUT_NS = 5 * MINUTE
+STATE_EVERY_NS = SECOND
+STATE_TIMEOUT_NS = SECOND
+MODES = ("balance", "failover")
+HOOKS = ("promote", "demote", "start", "stop", "state")
+# As the monitor's /v1/agent/services has them.
+WEIGHT_MAX = 1_000_000
+PRIORITY_MAX = 1_000_000
+PORT_MAX = 65535
+SERVICE_COUNT_MAX = 64
+_TEXT_SIZE_MAX = 256
+_TIMES = ("start_timeout", "state_every", "state_timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One [service.NAME]; the first nine as the monitor is told them."""
+
+    name: str
+    mode: str = "balance"
+    address: str = ""
+    port: int = 0
+    weight: int = 100
+    priority: int = 100
+    zone: str = ""
+    version: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    start_timeout_ns: int = START_TIMEOUT_NS
+    state_every_ns: int = STATE_EVERY_NS
+    state_timeout_ns: int = STATE_TIMEOUT_NS
+
+    @property
+    def has_role(self) -> bool:
+        """Whether one of its members holds a role."""
+        return self.mode == "failover"
+
+    def declaration(self) -> dict[str, Any]:
+        """Return what the monitor is told of it."""
+        names = ("name", "mode", "address", "port", "weight", "priority", "zone", "version")
+        return {**{name: getattr(self, name) for name in names}, "labels": dict(self.labels)}
+
+
+def parse(data: Mapping[str, Any], file: str) -> dict[str, Service]:
+    """Check all [service.NAME]; raises ConfigError."""
+    if len(data) > SERVICE_COUNT_MAX:
+        raise ConfigError(file, "service", len(data), f"at most {SERVICE_COUNT_MAX} services")
+    found = {name: _service(name, value, file) for name, value in data.items()}
+    known: dict[int, str] = {}
+    for name in found:
+        other = known.setdefault(service_id(name), name)
+        if other != name:
+            expected = f"another name: on the wire it would be the same as {other!r}"
+            raise ConfigError(file, f"service.{name}", name, expected)
+    return found
+
+
+def check_transport(services: Mapping[str, Service], transport: str, file: str) -> None:
+    """Refuse roles over HTTP: a lease needs answers that come while they are worth something."""
+    roles = [name for name, service in services.items() if service.has_role]
+    if roles and transport != "udp":
+        expected = f'"udp", for service.{roles[0]} has mode = "failover"; or mode = "balance"'
+        raise ConfigError(file, "transport", transport, expected)
+
+
+def _service(name: str, value: Any, file: str) -> Service:
+    key = f"service.{name}"
+    said = tables.table(value, file, key)
+    if not is_name(name):
+        raise ConfigError(file, key, name, "a name of letters, digits and ._:@-, at most 128")
+    tables.refuse_unknown(said, {*_READ, *HOOKS, *_TIMES}, file, f"{key}.")
+    read: dict[str, Any] = {
+        word: _READ[word](said[word], file, f"{key}.{word}") for word in _READ if word in said
+    }
+    hooks = {
+        word: tables.command(said[word], file, f"{key}.{word}") for word in HOOKS if word in said
+    }
+    times: dict[str, Any] = {
+        f"{word}_ns": tables.duration_ns(said[word], file, f"{key}.{word}")
+        for word in _TIMES
+        if word in said
+    }
+    service = Service(name, **read, hooks=hooks, **times)
+    _check_hooks(service, said, file, key)
+    return service
+
+
+def _check_hooks(service: Service, said: Mapping[str, Any], file: str, key: str) -> None:
+    if not service.has_role:
+        for word in (*HOOKS, *_TIMES):
+            if word in said:
+                expected = f'no such key in mode "balance"; say mode = "failover" in [{key}]'
+                raise ConfigError(file, f"{key}.{word}", said[word], expected)
+        return
+    if os.name != "posix":
+        expected = '"balance": hooks can be kept within their lease on Linux only'
+        raise ConfigError(file, f"{key}.mode", service.mode, expected)
+    for word in ("promote", "demote"):
+        if word not in service.hooks:
+            expected = f'a program and its arguments: mode = "failover" needs a {word} hook'
+            raise ConfigError(file, f"{key}.{word}", None, expected)
+    for word, hook in (("start_timeout", "start"), ("state_every", "state")):
+        if word in said and hook not in service.hooks:
+            raise ConfigError(file, f"{key}.{word}", said[word], f"a {hook} hook beside it")
+    if service.state_timeout_ns > service.state_every_ns and "state_timeout" in said:
+        expected = f"at most state_every, so that one {key} hook has ended before the next"
+        raise ConfigError(file, f"{key}.state_timeout", said["state_timeout"], expected)
+
+
+def _mode(value: Any, file: str, key: str) -> str:
+    if value not in MODES:
+        raise ConfigError(file, key, value, '"balance" or "failover"')
+    return str(value)
+
+
+def _short(value: Any, file: str, key: str) -> str:
+    found = tables.text(value, file, key)
+    if len(found) > _TEXT_SIZE_MAX:
+        raise ConfigError(file, key, value, f"at most {_TEXT_SIZE_MAX} characters")
+    return found
+
+
+def _labels(value: Any, file: str, key: str) -> Mapping[str, str]:
+    found = tables.table(value, file, key)
+    try:
+        return check_labels(found)
+    except ValueError as error:
+        raise ConfigError(file, key, dict(found), str(error).removeprefix("expected ")) from error
+
+
+def _number(least: int, most: int) -> Callable[[Any, str, str], int]:
+    return lambda value, file, key: tables.whole(value, file, key, least=least, most=most)
+
+
+_READ: Mapping[str, Callable[[Any, str, str], Any]] = {
+    "mode": _mode,
+    "address": _short,
+    "port": _number(0, PORT_MAX),
+    "weight": _number(0, WEIGHT_MAX),
+    "priority": _number(-PRIORITY_MAX, PRIORITY_MAX),
+    "zone": _short,
+    "version": _short,
+    "labels": _labels,
+}

@@ -1,0 +1,146 @@
+"""Getting a member ready to stand by: who is primary now, and the `start` hook for it.
+
+    taken up, demoted, or a token that is new ──► ask the monitor who holds the role
+        ──► the holder is another than the one stood by for ──► start hook ──► ready
+
+It is not ready from the question on only if it was not before, or if the holder is another: a
+switchover that fell back to the same holder disturbs nobody. Without a `start` hook a member is
+always ready, and nobody is asked. Not here: whether it is able for other reasons (`member`).
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from beatward.core.instants import NEVER, SECOND
+from beatward.core.protocol import keys
+from beatward.errors import MonitorUnreachable
+
+from .errand import Errand
+from .post import Access, Door
+
+log = logging.getLogger("beatward.agent")
+
+Primary = Mapping[str, str]
+
+# While somebody takes the role, and after a question that nobody answered.
+ASK_AGAIN_NS = SECOND
+# A start hook that has failed, mostly because its primary is not there yet.
+RETRY_NS = SECOND
+RETRY_MAX_NS = 30 * SECOND
+# So often nobody answers before it is started for the primary that was known last, or for none: a
+# machine that starts up while the monitor is away shall not wait for it with its standby.
+ASK_COUNT_MAX = 5
+
+
+class Standby:
+    """One member's readiness; used by one thread.
+
+    run      runs the start hook for a primary; its end comes back by `started`
+    wake     called from another thread when `turn` is wanted
+    primary  `node`, `address` and `port` of the holder as known last; empty: nobody
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        access: Access,
+        run: Callable[[Primary], None] | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self._service = service
+        self._access = access
+        self._run = run
+        self._wake = wake
+        self.is_ready = run is None
+        self.primary: Primary = {}
+        self._is_running = False
+        self._errand: Errand[Mapping[str, Any]] | None = None
+        self._asked_token = -1
+        self._settled_token = -1
+        self._failures = 0
+        self._due_ns = 0
+        self._retry_ns = RETRY_NS
+
+    @property
+    def due_ns(self) -> int:
+        """When `turn` has something to do."""
+        is_waiting = self._is_running or self._errand is not None
+        return NEVER if self._run is None or is_waiting else self._due_ns
+
+    def forget(self) -> None:
+        """Begin anew: after a demotion, with a new guardian, or when the workload is gone."""
+        self.is_ready = self._run is None
+        self._is_running = False
+        self._settled_token = -1
+        self._due_ns = 0
+
+    def turn(self, now_ns: int, token: int) -> None:
+        """Ask, or start, if it is time; only while nothing is held. token: the highest seen."""
+        if self._run is None or self._is_running:
+            return
+        if self._errand is not None:
+            if self._errand.is_done:
+                self._take(self._errand, now_ns)
+                self._errand = None
+            return
+        if self.is_ready and token == self._settled_token:
+            self._due_ns = NEVER
+        elif now_ns >= self._due_ns or token != self._asked_token:
+            self._asked_token = token
+            self._errand = Errand(self._ask, self._wake)
+
+    def started(self, now_ns: int, *, is_ok: bool) -> None:
+        """Take in what became of the start hook."""
+        self._is_running = False
+        self.is_ready = is_ok
+        self._due_ns = now_ns if is_ok else now_ns + self._retry_ns
+        self._retry_ns = RETRY_NS if is_ok else min(2 * self._retry_ns, RETRY_MAX_NS)
+
+    def _take(self, errand: "Errand[Mapping[str, Any]]", now_ns: int) -> None:
+        self._due_ns = now_ns + ASK_AGAIN_NS
+        try:
+            answer = errand.outcome()
+        except MonitorUnreachable as error:
+            self._failures += 1
+            if self._failures < ASK_COUNT_MAX or self.is_ready:
+                log.debug("%s: nobody says who is primary: %s", self._service, error)
+                return
+            log.warning("%s: nobody says who is primary (%s)", self._service, error)
+            self._start()
+            return
+        self._failures = 0
+        found = answer.get("holder")
+        holder = found if isinstance(found, dict) else {}
+        primary = {word: str(holder.get(word) or "") for word in ("node", "address", "port")}
+        if primary["node"] and primary["node"] == answer["own"]:
+            return  # It has not taken in yet that this node has given the role up.
+        primary = primary if primary["node"] else {}
+        is_other = bool(primary) and primary != self.primary
+        if primary:
+            self.primary = primary
+        if answer.get("phase") == "held" or not primary:
+            self._settled_token = self._asked_token
+        if is_other or not self.is_ready:
+            self._start()
+
+    def _start(self) -> None:
+        assert self._run is not None
+        self.is_ready = False
+        self._is_running = True
+        self._run(self.primary)
+
+    def _ask(self) -> Mapping[str, Any]:
+        credential, monitor = self._access()
+        if credential is None:
+            raise MonitorUnreachable("this node is not enrolled yet")
+        door = Door(monitor)
+        try:
+            body = {"name": credential.name, "service": self._service}
+            answer = door.post("/v1/agent/primary", body, bearer=keys.bearer(credential.key))
+        finally:
+            door.close()
+        if answer.status != 200:
+            raise MonitorUnreachable(f"{monitor}: {answer.reason}")
+        return {**answer.body, "own": credential.name}
