@@ -14,11 +14,18 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.web.members import Member
 
 from beatward.cli import main
 from beatward.core.protocol import keys
 
 PATIENCE_SECONDS = 20
+# Short, so that waiting out a lease takes less than a test's patience.
+LENDING = """
+[failover]
+lease = "1s"
+demote_within = "500ms"
+"""
 
 
 def until(condition, what):
@@ -220,3 +227,47 @@ def make_monitor(tmp_path):
 @pytest.fixture(scope="session")
 def wait_until():
     return until
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """A monitor that lends roles for a second at a time."""
+    monitor = Monitor(tmp_path_factory.mktemp("services"), settings=LENDING).start()
+    yield monitor
+    monitor.end()
+
+
+@pytest.fixture
+def run(beatward, served):
+    return lambda *arguments, **more: beatward(*arguments, "--data", served.data, **more)
+
+
+@pytest.fixture
+def held(run, wait_until):
+    """Wait until somebody holds a service's role, and return it."""
+
+    def wait(name, holder=None, phase="held"):
+        def has_it():
+            done = run("services", name, "--json")
+            if done.code or done.json["phase"] != phase:
+                return None
+            return done.json if holder in (None, done.json["holder"]) else None
+
+        return wait_until(has_it, f"{name} is {phase} ({holder})")
+
+    return wait
+
+
+@pytest.fixture
+def members(served):
+    made = []
+
+    def make(name, *nodes):
+        for index, node in enumerate(nodes):
+            offer = {"priority": 100 - index, "address": "10.0.0.1", "port": 5432}
+            made.append(Member(served.url, served.master, node, name, offer).start())
+        return made[-len(nodes) :]
+
+    yield make
+    for member in made:
+        member.end()

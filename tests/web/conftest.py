@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.web.members import Member, service
 
 from beatward.config import Settings
 from beatward.core.protocol import join, keys
@@ -211,3 +212,49 @@ def problem():
         return body
 
     return check
+
+
+@pytest.fixture
+def phase(monitor, wait_until):
+    """Wait until a service is as it should be, and return it."""
+
+    def wait(name, phase, **more):
+        def has_it():
+            found = service(monitor, name)
+            wanted = {"phase": phase, **more}
+            return found if found and wanted.items() <= found.items() else None
+
+        return wait_until(has_it, f"{name} is {phase} {more}, not {service(monitor, name)}")
+
+    return wait
+
+
+@pytest.fixture
+def seen(monitor, wait_until):
+    """Wait until a member is shown as it should be, and return its service."""
+
+    def wait(name, node, **wanted):
+        def has_it():
+            found = service(monitor, name)
+            (member,) = [one for one in found["members"] if one["node"] == node]
+            return found if wanted.items() <= member.items() else None
+
+        return wait_until(has_it, f"{node} of {name} is {wanted}")
+
+    return wait
+
+
+@pytest.fixture
+def members(monitor):
+    """Make members; all of one service begin before any of them can be promoted."""
+    made = []
+
+    def make(name, *nodes, **offers):
+        said = [offers.get(node.replace("-", "_"), {}) for node in nodes]
+        for node, offer in zip(nodes, said, strict=True):
+            made.append(Member(monitor.url, monitor.master, node, name, offer).start())
+        return made[-len(nodes) :]
+
+    yield make
+    for member in made:
+        member.end()

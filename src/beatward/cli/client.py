@@ -153,6 +153,11 @@ def node_path(name: str, word: str = "") -> str:
     return f"/v1/nodes/{quote(name, safe='')}" + (f"/{word}" if word else "")
 
 
+def service_path(name: str, word: str = "") -> str:
+    """Return the path of a service, or of what is ordered of it."""
+    return f"/v1/services/{quote(name, safe='')}" + (f"/{word}" if word else "")
+
+
 def asking(command: Command) -> Command:
     """Give a command the options every asking command has, and `client` and `as_json`."""
 

@@ -20,6 +20,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from beatward.actions.fence.power import find_agent
 from beatward.cli.client import Client, Place, find_monitor
 from beatward.cli.screen import console, print_json
 from beatward.config import Settings, load
@@ -96,7 +97,11 @@ def _examine(settings: Settings, folder: Path, place: Place) -> Iterator[Finding
     yield check_buffer(settings.monitor.receive_buffer)
     yield check_clock()
     yield check_descriptors()
-    yield check_monitor(place)
+    yield from check_fences(settings)
+    monitor = check_monitor(place)
+    yield monitor
+    if monitor.result != FAIL:
+        yield from check_services(place)
 
 
 def check_python() -> Finding:
@@ -272,6 +277,31 @@ def check_monitor(place: Place) -> Finding:
     found = f"{place.url} is {health['status']}"
     result = {"ok": OK, "degraded": WARN}.get(health["status"], FAIL)
     return Finding("monitor", result, found, "; ".join(health["reasons"]))
+
+
+def check_fences(settings: Settings) -> Iterator[Finding]:
+    """Look whether the fence agents of the settings are on this machine."""
+    for name, action in sorted(settings.action.items()):
+        if action.kind == "fence":
+            path = find_agent(action.program or "")
+            if path is None:
+                advice = "without it nobody is fenced; Debian has it in the package fence-agents"
+                yield Finding(f"fence {name}", FAIL, f"{action.program} is not here", advice)
+            else:
+                yield Finding(f"fence {name}", OK, path)
+
+
+def check_services(place: Place) -> Iterator[Finding]:
+    """Ask the monitor of services whose roles nobody holds."""
+    client = Client(place)
+    with contextlib.closing(client), contextlib.suppress(BeatwardError):
+        summary = client.get("/v1/status")["services"]
+        for one in summary["remarks"]:
+            advice = f"see: beatward services {one['service']}"
+            yield Finding(f"service {one['service']}", WARN, one["remark"], advice)
+        total = summary["counts"]["total"]
+        if total and not summary["remarks"]:
+            yield Finding("services", OK, f"{total}, and each is served")
 
 
 def _show(found: list[Finding]) -> None:

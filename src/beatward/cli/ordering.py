@@ -57,6 +57,17 @@ def label_words(labels: Labels) -> list[str] | None:
     return [f"{key}={value}" for key, value in labels] or None
 
 
+def service_option(text: str) -> Callable[[Command], Command]:
+    """Give a command `--service`."""
+    return click.option("--service", metavar="NAME", help=text)
+
+
+def only_service(nodes: tuple[str, ...], labels: Labels) -> None:
+    """Raise a mistake of usage when nodes are meant beside a service."""
+    if nodes or labels:
+        raise click.UsageError("either --service or nodes: they are ordered one after the other")
+
+
 def by_option(command: Command) -> Command:
     """Give a command `--by`."""
     return click.option(

@@ -1,8 +1,10 @@
-"""`beatward pause`: announce maintenance."""
+"""`beatward pause`: announce maintenance, or let a service's role stay where it is."""
+
+from typing import Any
 
 import click
 
-from beatward.cli.client import Client, asking
+from beatward.cli.client import Client, asking, service_path
 from beatward.cli.ordering import (
     Labels,
     by_option,
@@ -10,6 +12,8 @@ from beatward.cli.ordering import (
     duration_text,
     in_effect,
     label_option,
+    only_service,
+    service_option,
     warn_late,
 )
 from beatward.cli.screen import nodes_meant, print_json, when
@@ -25,6 +29,7 @@ from beatward.cli.screen import nodes_meant, print_json, when
     help="How long, such as 1h; without it until `beatward resume`.",
 )
 @label_option
+@service_option("Nothing moves this service's role by itself; instead of nodes.")
 @click.option("--reason", default="", help="Why, for those who look.")
 @by_option
 @asking
@@ -35,6 +40,7 @@ def pause_command(
     nodes: tuple[str, ...],
     duration: str | None,
     labels: Labels,
+    service: str | None,
     reason: str,
     by: str,
 ) -> None:
@@ -43,12 +49,20 @@ def pause_command(
     Of a node that is paused already the planned end is changed. At the end it is watched again,
     and has the start grace before its silence counts. Returns when all are paused. Exit code 1
     when a name is unknown; then nothing is changed.
+
+    With --service, its holder goes on holding the role and gives it up when its lease runs out;
+    nobody else gets it but by `switchover` and `failover`.
     """
-    if not nodes and not labels:
-        raise click.UsageError("say which nodes: names, patterns, or --label")
-    body = {"nodes": nodes, "labels": dict(labels), "by": by, "reason": reason}
+    said: dict[str, Any] = {"by": by, "reason": reason}
     if duration is not None:
-        body["for"] = duration
+        said["for"] = duration
+    if service is not None:
+        only_service(nodes, labels)
+        _pause_service(client, service, said, as_json=as_json)
+        return
+    if not nodes and not labels:
+        raise click.UsageError("say which nodes: names, patterns, or --label; or --service")
+    body = {"nodes": nodes, "labels": dict(labels), **said}
     answer = client.send("POST", "/v1/pause", body)
     is_done = in_effect(lambda: count_paused(client, nodes, labels)[1] == 0)
     if as_json:
@@ -56,5 +70,22 @@ def pause_command(
     else:
         until = when(answer["until"]) if answer["until"] else "somebody ends it"
         click.echo(f"{nodes_meant(answer['count'], nodes)} paused until {until}")
+    if not is_done:
+        warn_late()
+
+
+def _pause_service(client: Client, name: str, said: dict[str, Any], *, as_json: bool) -> None:
+    answer = client.send("POST", service_path(name, "pause"), said)
+
+    def is_so() -> bool:
+        pause = client.get(service_path(name))["paused"]
+        return pause is not None and (pause["until"] is None) == (answer["until"] is None)
+
+    is_done = in_effect(is_so)
+    if as_json:
+        print_json({**answer, "in_effect": is_done})
+    else:
+        until = when(answer["until"]) if answer["until"] else "somebody resumes it"
+        click.echo(f"automatic failover of {name} is paused until {until}")
     if not is_done:
         warn_late()

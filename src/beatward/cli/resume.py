@@ -1,14 +1,16 @@
-"""`beatward resume`: end maintenance."""
+"""`beatward resume`: end maintenance, or let a service's role move by itself again."""
 
 import click
 
-from beatward.cli.client import Client, asking
+from beatward.cli.client import Client, asking, service_path
 from beatward.cli.ordering import (
     Labels,
     by_option,
     count_paused,
     in_effect,
     label_option,
+    only_service,
+    service_option,
     warn_late,
 )
 from beatward.cli.screen import nodes_meant, print_json
@@ -17,6 +19,7 @@ from beatward.cli.screen import nodes_meant, print_json
 @click.command("resume")
 @click.argument("nodes", nargs=-1, metavar="[NODE|PATTERN]...")
 @label_option
+@service_option("This service fails over by itself again; instead of nodes.")
 @by_option
 @asking
 def resume_command(
@@ -25,6 +28,7 @@ def resume_command(
     *,
     nodes: tuple[str, ...],
     labels: Labels,
+    service: str | None,
     by: str,
 ) -> None:
     """Watch nodes again; each has the start grace before its silence counts.
@@ -32,8 +36,19 @@ def resume_command(
     Those that are not paused stay as they are. Exit code 1 when a name is unknown; then nothing is
     changed.
     """
+    if service is not None:
+        only_service(nodes, labels)
+        answer = client.send("POST", service_path(service, "resume"), {"by": by})
+        is_done = in_effect(lambda: client.get(service_path(service))["paused"] is None)
+        if as_json:
+            print_json({**answer, "in_effect": is_done})
+        else:
+            click.echo(f"{service} fails over by itself again")
+        if not is_done:
+            warn_late()
+        return
     if not nodes and not labels:
-        raise click.UsageError("say which nodes: names, patterns, or --label")
+        raise click.UsageError("say which nodes: names, patterns, or --label; or --service")
     body = {"nodes": nodes, "labels": dict(labels), "by": by}
     answer = client.send("POST", "/v1/resume", body)
     is_done = in_effect(lambda: count_paused(client, nodes, labels)[0] == 0)

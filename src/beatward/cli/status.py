@@ -46,6 +46,8 @@ def _show(screen: Console, url: str, status: dict[str, Any], events: list[dict[s
         screen.print(Text(f"  {reason}", style="bold red" if is_journal else "yellow"))
     screen.print()
     screen.print(_counts(status))
+    for one in status["services"]["remarks"][:_SAID_COUNT]:
+        screen.print(Text(f"  {one['remark']}", style="yellow"), soft_wrap=True)
     screen.print()
     said = _said(status["said"], status["nodes"]["paused"])
     for line in said:
@@ -66,6 +68,10 @@ def _counts(status: dict[str, Any]) -> Table:
         if word != "total" and count:
             line.append(f"{count} {word}   ", style=COLOURS.get(word, ""))
     table.add_row("nodes", f"{nodes['total']}", line if nodes["total"] else Text("none enrolled"))
+    services = status["services"]["counts"]
+    if services["total"]:
+        words = {word: count for word, count in services.items() if word != "total"}
+        table.add_row("services", f"{services['total']}", _words(words))
     counters = status["counters"]
     rejects = ", ".join(f"{count} {why}" for why, count in status["rejects"].items() if count)
     turned_away = f"; turned away: {rejects}" if rejects else ""

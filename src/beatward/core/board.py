@@ -6,7 +6,7 @@ here: what becomes of a role (`core.failover`).
 
 from collections.abc import Iterator, Mapping
 
-from beatward.core.candidates import Member
+from beatward.core.candidates import Member, Wanted, candidates
 from beatward.core.entry import Declaration
 from beatward.core.explanation import Rooms, credit
 from beatward.core.failover import Role
@@ -63,10 +63,13 @@ class Board(Mapping[str, ServiceView]):
     def _failover(self, role: Role) -> ServiceView:
         members = sorted(role.members.values(), key=lambda one: one.node)
         settings = role.settings
+        wanted = Wanted(settings.within_ns, settings.zones, settings.max_lag, role.former)
+        _, others = candidates(members, wanted, self._rooms.membership, self._taken_ns)
+        others.pop(role.lease.holder, None)
         return ServiceView(
             role.name,
             "failover",
-            tuple(self._member(member) for member in members),
+            tuple(self._member(member, others.get(member.node, "")) for member in members),
             phase=role.phase,
             holder=role.lease.holder,
             token=role.lease.token,
@@ -84,7 +87,7 @@ class Board(Mapping[str, ServiceView]):
     def _zone(self, slot: int, offer: Declaration) -> str:
         return offer.zone or self._rooms.registry.labels.get(slot, {}).get("zone", "")
 
-    def _member(self, member: Member) -> MemberView:
+    def _member(self, member: Member, hindrance: str = "") -> MemberView:
         offer, said = member.offer, member.said
         status = _STATUSES[self._rooms.membership.status[member.slot]]
         is_well = said is None or said.state not in _ILL
@@ -104,6 +107,7 @@ class Board(Mapping[str, ServiceView]):
             version=offer.version,
             labels=offer.labels,
             healthy=status == Status.ALIVE and is_well,
+            hindrance=hindrance,
         )
 
 

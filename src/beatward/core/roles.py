@@ -78,6 +78,7 @@ class MemberView:
     heard_ns   when it said so
     zone       its own, or its node's label
     healthy    the node is alive and the member neither unable nor stuck
+    hindrance  why the role cannot go to it now, in a few words; empty: it can, or has it
     """
 
     node: str
@@ -95,6 +96,7 @@ class MemberView:
     version: str = ""
     labels: Mapping[str, str] | None = None
     healthy: bool = False
+    hindrance: str = ""
 
 
 @dataclass(frozen=True, slots=True)

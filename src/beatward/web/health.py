@@ -21,6 +21,7 @@ from beatward.web import shapes
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend
 from beatward.web.guards import hold_objects
+from beatward.web.services import summary_object
 from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 from beatward.web.upkeep import said_object
@@ -128,6 +129,7 @@ def show_status(backend: Served) -> Response:
         },
         "guards": guards,
         "actions": dict(snapshot.outbox),
+        "services": summary_object(snapshot),
         "said": said_object(snapshot),
         "last_event": backend.events.last_sequence(),
     }

@@ -26,7 +26,7 @@ from beatward.core.instants import SECOND
 from beatward.core.mass import CAUSES
 from beatward.core.membership import Status
 from beatward.core.snapshot import Snapshot
-from beatward.web import measured
+from beatward.web import measured, role_metrics
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend, Report, Turns
 from beatward.web.events import Streams
@@ -71,6 +71,7 @@ class MonitorCollector(Collector):
         )
         yield from _fleet(snapshot)
         yield from _said(snapshot)
+        yield from role_metrics.families(snapshot)
         yield from _arrivals(snapshot)
         yield from measured.fleet(snapshot)
         yield from self._web()

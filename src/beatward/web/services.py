@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from beatward.core.instants import NEVER, SECOND, format_duration, parse_duration
+from beatward.core.instants import NEVER, SECOND, parse_duration
 from beatward.core.orders import Order
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.roles import MemberView, Phase, ServiceView
@@ -30,14 +30,13 @@ from beatward.web.upkeep import By, DurationText
 
 # A holder that was heard within this, or within a lease if that is longer, answers.
 _FRESH_NS = 2 * SECOND
-_HINDRANCES = {
-    "unable": "says that it could not be promoted",
-    "promoting": "is taking the role",
-    "active": "holds the role",
-    "demoting": "is giving the role up",
-    "stuck": "could not be made to give the role up",
+_HOLDS = {
+    Phase.HELD: "holds the role",
+    Phase.PROMOTING: "takes the role",
+    Phase.DEMOTING: "gives the role up",
 }
 _WORDS_LENGTH_MAX = 1000
+_REMARKS_MAX = 10
 router = APIRouter(prefix="/v1/services", tags=["services"])
 ServiceName = Annotated[
     str,
@@ -161,6 +160,28 @@ def service_object(snapshot: Snapshot, view: ServiceView) -> dict[str, Any]:
     }
 
 
+def summary_object(snapshot: Snapshot) -> dict[str, Any]:
+    """Return all services in few words as `shapes.ServiceSummary` describes it."""
+    counts = {"total": len(snapshot.services), "balance": 0, **dict.fromkeys(map(str, Phase), 0)}
+    remarks = []
+    for name, view in sorted(snapshot.services.items()):
+        counts["balance" if view.phase is None else str(view.phase)] += 1
+        words = _remark(view)
+        if words:
+            remarks.append({"service": name, "remark": words})
+    return {"counts": counts, "remarks": remarks[:_REMARKS_MAX], "remarks_count": len(remarks)}
+
+
+def _remark(view: ServiceView) -> str:
+    """Say what people should know of a service; empty: all is well."""
+    if view.phase is None:
+        is_served = any(member.healthy for member in view.members)
+        return "" if is_served else f"no member of {view.name} is healthy"
+    if view.phase != Phase.HELD or view.reason:
+        return _where(view)
+    return f"automatic failover of {view.name} is paused" if view.paused is not None else ""
+
+
 def _member_object(snapshot: Snapshot, view: ServiceView, member: MemberView) -> dict[str, Any]:
     heard_ns = member.heard_ns
     return {
@@ -179,25 +200,17 @@ def _member_object(snapshot: Snapshot, view: ServiceView, member: MemberView) ->
         "version": member.version,
         "labels": dict(member.labels or {}),
         "healthy": member.healthy,
-        "hindrance": _hindrance(snapshot, view, member) or None,
+        "hindrance": _hindrance(view, member) or None,
     }
 
 
-def _hindrance(snapshot: Snapshot, view: ServiceView, member: MemberView) -> str:
+def _hindrance(view: ServiceView, member: MemberView) -> str:
     """Say why the role cannot go to a member now; empty: it could, or all members serve."""
     if view.phase is None:
         return "" if member.healthy else f"is {member.status}"
-    if member.node == view.holder and view.phase in (Phase.HELD, Phase.PROMOTING):
-        return "holds the role" if view.phase == Phase.HELD else "is taking the role"
-    if member.status != "alive":
-        return f"is {member.status}"
-    if not member.state or member.heard_ns is None:
-        return "has not said where it stands"
-    if member.state != "standby":
-        return _HINDRANCES.get(member.state, f"is {member.state}")
-    if not _answers(snapshot, view, member):
-        return f"was last heard {format_duration(snapshot.taken_ns - member.heard_ns)} ago"
-    return ""
+    if member.node == view.holder:
+        return _HOLDS.get(view.phase, member.hindrance) or "may still hold the role"
+    return member.hindrance
 
 
 def _answers(snapshot: Snapshot, view: ServiceView, member: MemberView) -> bool:
@@ -228,7 +241,7 @@ def switch_over(name: ServiceName, body: SwitchoverBody, backend: Served) -> Ord
             "role is moved by a failover",
             view,
         )
-    _check_target(snapshot, view, body.to)
+    _check_target(view, body.to)
     order = Order("switchover", name, to=body.to or "", by=body.by, words=body.reason)
     return _put(backend, snapshot, order)
 
@@ -255,7 +268,7 @@ def fail_over(name: ServiceName, body: FailoverBody, backend: Served) -> Ordered
             f"{_where(view)}; only `force` skips that, and two may act then",
             view,
         )
-    _check_target(snapshot, view, body.to)
+    _check_target(view, body.to)
     to = body.to or ""
     order = Order("failover", name, to=to, force=body.force, by=body.by, words=body.reason)
     return _put(backend, snapshot, order)
@@ -295,9 +308,9 @@ def _find_role(backend: Backend, name: str) -> tuple[Snapshot, ServiceView]:
     return snapshot, view
 
 
-def _check_target(snapshot: Snapshot, view: ServiceView, to: str | None) -> None:
+def _check_target(view: ServiceView, to: str | None) -> None:
     """Raise Problem unless the role could go to a node, or without one to anybody."""
-    why = {one.node: _hindrance(snapshot, view, one) for one in view.members}
+    why = {one.node: _hindrance(view, one) for one in view.members}
     if to is None:
         if not any(not words for words in why.values()):
             told = "; ".join(f"{node} {words}" for node, words in sorted(why.items()))

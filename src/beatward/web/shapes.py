@@ -373,6 +373,23 @@ class LiftBody(_Shape):
     )
 
 
+class ServiceRemark(_Shape):
+    """A service of which people should know something."""
+
+    service: str = Field(description="The service.")
+    remark: str = Field(description="What: that nobody holds its role and why, or that it waits.")
+
+
+class ServiceSummary(_Shape):
+    """All services in few words."""
+
+    counts: dict[str, int] = Field(
+        description="`total`, `balance`, and how many roles are in each phase."
+    )
+    remarks: list[ServiceRemark] = Field(description="Of at most ten services.")
+    remarks_count: int = Field(description="Of how many there would be one.")
+
+
 class Status(_Shape):
     """The monitor and its fleet on one screen."""
 
@@ -396,6 +413,7 @@ class Status(_Shape):
     actions: dict[str, int] = Field(
         description="Actions that wait, run, or are held back by silences or guards."
     )
+    services: ServiceSummary = Field(description="What nodes offer, in few words.")
     said: Said = Field(description="What people have said of nodes.")
     last_event: int = Field(description="The id of the newest event in the journal.")
 

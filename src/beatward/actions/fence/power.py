@@ -115,10 +115,15 @@ class Power:
         """Do nothing: every agent ends with its attempt."""
 
 
+def find_agent(name: str) -> str | None:
+    """Return where a fence agent is on this machine; None where there is none of that name."""
+    searched = os.pathsep.join((os.environ.get("PATH", os.defpath), _SYSTEM_PATH))
+    return shutil.which(name, path=searched)
+
+
 def _prepared(action: Action, settings: ActionSettings) -> _Switch:
     node, name = action.node, settings.program or ""
-    searched = os.pathsep.join((os.environ.get("PATH", os.defpath), _SYSTEM_PATH))
-    path = shutil.which(name, path=searched)
+    path = find_agent(name)
     if path is None:
         raise PermanentError(
             f"there is no fence agent {name!r} on the monitor's machine; Debian has them in the "

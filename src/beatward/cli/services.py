@@ -1,0 +1,152 @@
+"""`beatward services`: what nodes offer, who holds its role, and why the others could not."""
+
+from collections import Counter
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from beatward.cli.client import Client, asking, service_path
+from beatward.cli.screen import ago, console, print_json, status_text, when
+from beatward.core.instants import format_duration
+
+PHASE_COLOURS = {
+    "held": "green",
+    "promoting": "bright_cyan",
+    "demoting": "bright_cyan",
+    "waiting": "yellow",
+    "vacant": "bold red",
+    "refused": "bold red",
+}
+_STATE_COLOURS = {"active": "green", "stuck": "bold red", "unable": "yellow"}
+
+
+@click.command("services")
+@click.argument("name", required=False)
+@asking
+def services_command(client: Client, as_json: bool, name: str | None) -> None:
+    """List services, or show one with its members and why the role could not go to them.
+
+    Exit code 1 when a service that was asked for by name is unknown.
+    """
+    if name is None:
+        answer = client.get("/v1/services")
+        if as_json:
+            print_json(answer)
+        elif answer["services"]:
+            _show_all(console(), answer["services"])
+        else:
+            console().print("No node offers a service.", style="dim")
+        return
+    service = client.get(service_path(name))
+    if as_json:
+        print_json(service)
+    else:
+        _show_one(console(), service)
+
+
+def phase_text(service: dict[str, Any]) -> Text:
+    """Return where a role stands, in its colour; of a balanced service how many serve."""
+    if service["phase"] is None:
+        healthy = sum(member["healthy"] for member in service["members"])
+        words = f"{healthy} of {len(service['members'])} healthy"
+        return Text(words, style="green" if healthy else "bold red")
+    return Text(service["phase"], style=PHASE_COLOURS.get(service["phase"], ""))
+
+
+def remark(service: dict[str, Any]) -> str:
+    """Say what people should know of a service beside its row."""
+    said = [service["reason"]] if service["reason"] else []
+    if (pause := service["paused"]) is not None:
+        until = f"until {when(pause['until'])}" if pause["until"] else "until somebody resumes it"
+        by = f" by {pause['by']}" if pause["by"] else ""
+        why = f" ({pause['reason']})" if pause["reason"] else ""
+        said.append(f"failover paused {until}{by}{why}")
+    elif service["phase"] is not None and not service["automatic"]:
+        said.append("does not fail over by itself")
+    if service["target"]:
+        said.append(f"on its way to {service['target']}")
+    return "; ".join(said)
+
+
+def _show_all(screen: Console, services: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("service", "mode", "phase", "holder"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("token", justify="right", no_wrap=True)
+    table.add_column("since", justify="right", no_wrap=True)
+    table.add_column("members", no_wrap=True)
+    said = [remark(service) for service in services]
+    if any(said):
+        table.add_column("remarks", overflow="fold")
+    for service, words in zip(services, said, strict=True):
+        has_role = service["phase"] is not None
+        table.add_row(
+            service["name"],
+            service["mode"],
+            phase_text(service),
+            service["holder"] or "-",
+            str(service["token"]) if has_role else "-",
+            ago(service["since_ns"]) if has_role else "-",
+            _members(service),
+            *([words] if any(said) else []),
+        )
+    screen.print(table)
+
+
+def _members(service: dict[str, Any]) -> str:
+    """Count members by where they stand; of a balanced service by the status of their nodes."""
+    key = "status" if service["phase"] is None else "state"
+    counts = Counter(member[key] or "silent" for member in service["members"])
+    return ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+
+
+def _show_one(screen: Console, service: dict[str, Any]) -> None:
+    head = Text.assemble((service["name"], "bold"), f", mode {service['mode']}: ")
+    head.append_text(phase_text(service))
+    screen.print(head)
+    for words in (service["explanation"], remark(service)):
+        if words:
+            screen.print(Text(f"  {words}"), soft_wrap=True)
+    if service["phase"] is not None:
+        lease = format_duration(service["lease_ns"])
+        stop = format_duration(service["demote_within_ns"])
+        screen.print(Text(f"  lent for {lease} at a time; its holder stops within {stop} after"))
+    screen.print()
+    screen.print(_member_table(service))
+
+
+def _member_table(service: dict[str, Any]) -> Table:
+    has_role = service["phase"] is not None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("member", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    if has_role:
+        table.add_column("state", no_wrap=True)
+        for heading in ("token", "freshness", "heard", "priority"):
+            table.add_column(heading, justify="right", no_wrap=True)
+    else:
+        table.add_column("weight", justify="right", no_wrap=True)
+    for heading in ("zone", "version", "address"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("why not" if has_role else "trouble", overflow="fold")
+    for member in service["members"]:
+        row: list[str | Text] = [member["node"], status_text(member["status"])]
+        if has_role:
+            state = member["state"]
+            row += [
+                Text(state or "-", style=_STATE_COLOURS.get(state or "", "")),
+                str(member["token"]) if state else "-",
+                "-" if member["freshness"] is None else f"{member['freshness']:,}",
+                ago(member["heard_ago_ns"]),
+                str(member["priority"]),
+            ]
+        else:
+            row.append(str(member["weight"]))
+        port = f":{member['port']}" if member["port"] else ""
+        address = f"[{member['address']}]" if ":" in member["address"] else member["address"]
+        row += [member["zone"] or "-", member["version"] or "-", f"{address}{port}" or "-"]
+        table.add_row(*row, member["hindrance"] or "")
+    return table

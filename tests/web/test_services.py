@@ -1,0 +1,189 @@
+"""Services over the API of a real monitor: declared by nodes, moved by people, told in metrics."""
+
+import pytest
+from tests.web.members import balance, service
+
+from beatward.core.protocol.roles import State, service_id
+from beatward.web import service_shapes
+
+# -- declaring --------------------------------------------------------------------------------
+
+
+def declare(monitor, node, *services, bearer=None):
+    body = {"name": node, "services": list(services)}
+    headers = bearer or monitor.bearer(node)
+    return monitor.http.post("/v1/agent/services", json=body, headers=headers)
+
+
+def test_a_node_declares_what_it_offers_and_is_told_the_identities(monitor, wait_until):
+    monitor.live("offer-1")
+    answer = declare(monitor, "offer-1", {"name": "offer-a"}, {"name": "offer-b", "port": 80})
+    assert answer.json() == {
+        "services": [{"name": name, "id": service_id(name)} for name in ("offer-a", "offer-b")]
+    }
+    wait_until(lambda: service(monitor, "offer-b"), "offer-b is known")
+    assert service(monitor, "offer-b")["members"][0]["port"] == 80
+    # All that it offers, in place of what it offered before.
+    declare(monitor, "offer-1", {"name": "offer-a"})
+    wait_until(lambda: service(monitor, "offer-b") is None, "offer-b is gone")
+    assert service(monitor, "offer-a") is not None
+
+
+def test_a_node_that_nobody_knows_is_enrolled_by_declaring(monitor, wait_until):
+    declare(monitor, "offer-2", {"name": "offer-c"})
+    wait_until(lambda: service(monitor, "offer-c"), "offer-c is known")
+    assert monitor.node("offer-2")["status"] == "new"
+
+
+def test_a_declaration_that_is_no_news_writes_nothing(monitor, wait_until):
+    declare(monitor, "offer-3", {"name": "offer-d"})
+    wait_until(lambda: service(monitor, "offer-d"), "offer-d is known")
+    for _ in range(3):
+        declare(monitor, "offer-3", {"name": "offer-d"})
+    declare(monitor, "offer-3", {"name": "offer-d", "port": 1})
+    wait_until(lambda: service(monitor, "offer-d")["members"][0]["port"] == 1, "it has a port")
+    events = monitor.get("/v1/events", node="offer-3")["events"]
+    assert [one["event"] for one in events].count("service") == 2
+
+
+def test_a_service_has_one_mode(monitor, wait_until, problem):
+    declare(monitor, "mode-1", {"name": "mode-a", "mode": "balance"})
+    wait_until(lambda: service(monitor, "mode-a"), "mode-a is known")
+    answer = declare(monitor, "mode-2", {"name": "mode-a", "mode": "failover"})
+    body = problem(answer, 409, "other-mode")
+    assert body["detail"] == (
+        "mode-2 offers mode-a in mode failover, and mode-1 in mode balance; a service has one "
+        "mode: change one of them"
+    )
+    # Who is alone with it may change it.
+    assert declare(monitor, "mode-1", {"name": "mode-a", "mode": "failover"}).status_code == 202
+    wait_until(lambda: service(monitor, "mode-a")["mode"] == "failover", "mode-a is changed")
+
+
+@pytest.mark.parametrize(
+    ("services", "where"),
+    [
+        ([{"name": "a b"}], "body.services.0.name"),
+        ([{"name": ""}], "body.services.0.name"),
+        ([{}], "body.services.0.name"),
+        ([{"name": "a", "mode": "primary"}], "body.services.0.mode"),
+        ([{"name": "a", "port": 70_000}], "body.services.0.port"),
+        ([{"name": "a", "weight": -1}], "body.services.0.weight"),
+        ([{"name": "a", "hooks": {}}], "body.services.0.hooks"),
+        ([{"name": f"s{index}"} for index in range(33)], "body.services"),
+        ([{"name": "twice"}, {"name": "twice", "port": 1}], "body.services"),
+    ],
+)
+def test_what_cannot_be_declared_is_said(monitor, problem, services, where):
+    body = problem(declare(monitor, "wrong-1", *services), 422, "not-as-expected")
+    assert body["detail"].startswith(f"{where}: ")
+
+
+def test_only_the_node_itself_declares_and_asks(monitor, problem):
+    for bearer in (monitor.api, monitor.bearer("other"), {"Authorization": "Bearer x"}):
+        problem(declare(monitor, "self-1", bearer=bearer), 401, "unauthorized")
+        body = {"name": "self-1", "service": "db"}
+        answer = monitor.http.post("/v1/agent/primary", json=body, headers=bearer)
+        problem(answer, 401, "unauthorized")
+
+
+# -- asking -----------------------------------------------------------------------------------
+
+
+def test_a_balanced_service_shows_its_members_and_has_no_role(monitor, wait_until):
+    balance(monitor, "web", "web-1", "web-2")
+    found = wait_until(
+        lambda: (s := service(monitor, "web")) and len(s["members"]) == 2 and s, "both are there"
+    )
+    service_shapes.Service.model_validate(found, strict=True)
+    assert (found["mode"], found["phase"], found["holder"]) == ("balance", None, None)
+    member = found["members"][0]
+    assert (member["node"], member["weight"], member["labels"]) == ("web-1", 50, {"rack": "7"})
+    assert (member["healthy"], member["state"], member["hindrance"]) == (True, None, None)
+
+
+def test_who_holds_a_role_is_shown_with_why_the_others_could_not(members, phase, seen):
+    first, second, third = members(
+        "db", "db-1", "db-2", "db-3", db_1={"priority": 200, "address": "10.0.0.1", "port": 5432}
+    )
+    phase("db", "held", holder="db-1")
+    second.freshness, third.state = 4711, State.UNABLE
+    seen("db", "db-2", freshness=4711)
+    found = seen("db", "db-3", state="unable")
+    service_shapes.Service.model_validate(found, strict=True)
+    assert found["token"] == 1
+    assert found["explanation"].startswith("db-1 holds the role of db under token 1, since ")
+    assert found["lease_ns"] > 0
+    assert found["until_in_ns"] > 0
+    one, two, three = found["members"]
+    assert (one["state"], one["token"], one["priority"]) == ("active", 1, 200)
+    assert (two["state"], two["freshness"], two["hindrance"]) == ("standby", 4711, None)
+    assert three["hindrance"]
+    assert first.token == 1
+
+
+def test_an_agent_asks_who_holds_a_role(monitor, members, phase, problem):
+    members("who", "who-1", who_1={"address": "10.0.0.7", "port": 5432})
+    phase("who", "held")
+    headers = monitor.bearer("who-1")
+
+    def ask(name):
+        body = {"name": "who-1", "service": name}
+        return monitor.http.post("/v1/agent/primary", json=body, headers=headers)
+
+    assert ask("who").json() == {
+        "service": "who",
+        "token": 1,
+        "phase": "held",
+        "holder": {"node": "who-1", "address": "10.0.0.7", "port": 5432},
+    }
+    balance(monitor, "who-web", "who-1w")
+    problem(ask("whom"), 404, "unknown-service")
+
+
+def test_an_unknown_service_is_told_with_the_names_that_are_alike(monitor, wait_until, problem):
+    balance(monitor, "invoices", "inv-1")
+    wait_until(lambda: service(monitor, "invoices"), "invoices is known")
+    answer = monitor.http.get("/v1/services/invoice", headers=monitor.api)
+    body = problem(answer, 404, "unknown-service")
+    assert body["detail"] == "no service is called 'invoice'; alike: invoices"
+    assert body["alike"] == ["invoices"]
+
+
+def test_the_list_and_the_status_have_all_services(monitor, members, phase, wait_until):
+    (only,) = members("listed", "listed-1")
+    phase("listed", "held")
+    answer = monitor.get("/v1/services")
+    service_shapes.ServiceList.model_validate(answer, strict=True)
+    names = [one["name"] for one in answer["services"]]
+    assert "listed" in names
+    assert names == sorted(names)
+    summary = monitor.get("/v1/status")["services"]
+    assert summary["counts"]["total"] >= len(names)
+    assert summary["counts"]["held"] >= 1
+    only.state = State.UNABLE
+    remarks = wait_until(
+        lambda: [
+            one
+            for one in monitor.get("/v1/status")["services"]["remarks"]
+            if one["service"] == "listed"
+        ],
+        "listed has no holder",
+    )
+    assert remarks[0]["remark"].startswith("nobody has the role of listed")
+
+
+def test_metrics_have_every_service(monitor, members, phase):
+    members("counted", "counted-1", "counted-2")
+    phase("counted", "held")
+    text = monitor.http.get("/metrics", headers=monitor.api).text
+    for line in (
+        'beatward_service_held{service="counted"} 1.0',
+        'beatward_service_token{service="counted"} 1.0',
+        'beatward_service_paused{service="counted"} 0.0',
+        'beatward_service_healthy{service="counted"} 2.0',
+        'beatward_service_members{service="counted",state="active"} 1.0',
+        'beatward_service_members{service="counted",state="standby"} 1.0',
+        'beatward_service_members{service="counted",state="silent"} 0.0',
+    ):
+        assert line in text.splitlines(), line
