@@ -387,3 +387,9 @@ def test_a_monitor_without_folder_has_nothing_to_drop(tmp_path):
     asyncio.run(command.retain({"a"}))
     asyncio.run(command.forget({"a"}))
     assert not (tmp_path / "none").exists()
+
+
+async def test_a_fence_is_told_the_service_and_the_token(hands, tmp_path):
+    script = 'echo "$BEATWARD_NODE $BEATWARD_SERVICE $BEATWARD_TOKEN"'
+    outcome = await hands(cut=shell(script)).do("cut", "db/7/fence", event="role")
+    assert outcome.message == "exit status 0; it said: web-3 db 7"

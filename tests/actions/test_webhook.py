@@ -419,3 +419,19 @@ async def test_an_event_from_an_older_monitor_without_a_time_says_null(hands, re
     one = hands(alarm=alarm(receiver))
     assert (await one.do("alarm", at_wall_ns=None)).result == "success"
     assert json.loads(receiver.requests[0].body)["at"] is None
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [("200 OK", "success"), ("204 No Content", "success"), ("202 Accepted", "temporary")],
+)
+async def test_of_a_fence_taken_is_not_done(hands, receiver, status, result):
+    receiver.say(status)
+    outcome = await hands(fence=alarm(receiver)).do("fence", "db/7/fence", event="role")
+    assert outcome.result == result
+    assert ("of a fence that is no confirmation" in outcome.message) == (result == "temporary")
+    body = json.loads(receiver.requests[0].body)
+    assert (body["event"], body["node"]) == ("role", "web-3")
+    assert (body["service"], body["token"]) == ("db", 7)
+    # Of anything else the receiver's word that it was taken is enough.
+    assert (await hands(alarm=alarm(receiver)).do("alarm")).result == "success"

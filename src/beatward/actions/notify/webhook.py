@@ -1,6 +1,6 @@
 """kind = "webhook": POST the event as JSON and believe the status of the answer.
 
-    2xx                                    success
+    2xx                                    success; of a fence 202 is not: it is only under way
     408, 425, 429, 5xx, and no answer      temporary; Retry-After is honoured
     3xx                                    permanent: the settings should name the final address
     other 4xx                              permanent
@@ -26,7 +26,7 @@ import httpx2
 
 from beatward import __version__
 from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings
+from beatward.actions.driver import Surroundings, fenced_role
 from beatward.core.instants import HOUR, SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.errors import PermanentError, TemporaryError
@@ -74,7 +74,8 @@ class Webhook:
         bounds = asyncio.timeout(settings.timeout / SECOND)
         try:
             async with bounds, self._stream(action, settings) as response:
-                return await self._judge(response, discretion)
+                is_fence = fenced_role(action) is not None
+                return await self._judge(response, discretion, is_fence=is_fence)
         except TimeoutError:
             limit = format_duration(settings.timeout)
             raise TemporaryError(f"{discretion.place}: no answer within {limit}") from None
@@ -120,9 +121,16 @@ class Webhook:
             timeout=None,  # `do` bounds the whole; httpx2 would bound only its parts.
         )
 
-    async def _judge(self, response: httpx2.Response, discretion: Discretion) -> str:
+    async def _judge(
+        self, response: httpx2.Response, discretion: Discretion, *, is_fence: bool
+    ) -> str:
         status = response.status_code
         said = f"{discretion.place} answered {status} {response.reason_phrase}".rstrip()
+        if status == 202 and is_fence:
+            raise TemporaryError(
+                f"{discretion.hide(said)}, which says that the wish was taken and not that it is "
+                "done: of a fence that is no confirmation"
+            )
         if 200 <= status < 300:
             # The body is not waited for: with the status the event was taken.
             return discretion.hide(said)
@@ -144,6 +152,8 @@ def payload(action: Action) -> dict[str, Any]:
     """Return the JSON that a webhook receives."""
     event = action.event
     at_wall_ns = event.get("at_wall_ns")
+    role = fenced_role(action)
+    of_role = {} if role is None else {"service": role[0], "token": role[1]}
     return {
         "event": event.get("event"),
         "id": event.get("id"),
@@ -155,6 +165,7 @@ def payload(action: Action) -> dict[str, Any]:
         "action": action.name,
         "key": action.key,
         "attempt": action.attempt,
+        **of_role,
     }
 
 

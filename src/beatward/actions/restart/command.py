@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping
 from urllib.parse import quote
 
 from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings
+from beatward.actions.driver import Surroundings, fenced_role
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.errors import PermanentError, TemporaryError
@@ -155,6 +155,9 @@ def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapp
         "BEATWARD_ACTION_KEY": action.key,
         "BEATWARD_ATTEMPT": str(action.attempt),
     }
+    role = fenced_role(action)
+    if role is not None:
+        environment |= {"BEATWARD_SERVICE": role[0], "BEATWARD_TOKEN": str(role[1])}
     command = [os.path.abspath(path), *filled]  # noqa: PTH100 - resolve() would lose argv[0]
     if any("\0" in word for word in (*command, *environment.values())):
         raise PermanentError("the command or its environment holds a NUL character")
