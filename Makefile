@@ -5,10 +5,11 @@ PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint format simulate bench regression fuzz lock clean
+.PHONY: help setup setup-dev run test lint format simulate bench regression fuzz soak lock clean
+.PHONY: example-postgresql example-virtual-ip example-leader
 
 help: ## say what can be asked for
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## make .venv with all that beatward needs
 	@scripts/setup.sh run
@@ -54,6 +55,18 @@ regression: setup-dev ## does the core cost more than before? Ratios of one run,
 fuzz: setup-dev ## a million hostile datagrams, and hypothesis looks much longer
 	@BEATWARD_FUZZ=$${BEATWARD_FUZZ:-1000000} scripts/test.sh \
 	    --timeout=0 --hypothesis-profile=fuzz -m "hypothesis or fuzz" $(ARGS)
+
+example-postgresql: setup ## break two real PostgreSQL servers in eight ways; needs root
+	@examples/postgresql/run $(ARGS)
+
+example-virtual-ip: setup ## move an address between two hosts, a third one watches; needs root
+	@examples/virtual-ip/run $(ARGS)
+
+example-leader: setup ## workers with one scheduler, and a store that refuses old tokens
+	@examples/leader/run $(ARGS)
+
+soak: setup ## 100 failovers of PostgreSQL by random faults, resumable; needs root, half an hour
+	@PATH="$$PWD/.tools/bin:$$PATH:/usr/sbin:/sbin" $(PYTHON) -m examples.postgresql.soak $(ARGS)
 
 lock: ## choose the newest versions again and pin them with hashes
 	@scripts/lock.sh

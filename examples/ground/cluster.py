@@ -92,10 +92,11 @@ class Monitor:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         connection = http.client.HTTPConnection(self.address, timeout=5)
         try:
-            headers = {"Authorization": f"Bearer {self._api_token}"}
-            if body is not None:
-                headers["Content-Type"] = "application/json"
-            connection.request(method, path, body and json.dumps(body), headers)
+            headers = {
+                "Authorization": f"Bearer {self._api_token}",
+                "Content-Type": "application/json",
+            }
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             text = answer.read()
             if answer.status >= 400:

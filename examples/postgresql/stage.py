@@ -176,7 +176,7 @@ class Stage:
         service = self.monitor.service(SERVICE)
         members = {member["node"]: member for member in service.get("members", ())}
         member = members.get(name, {})
-        return member.get("state") == "standby" and member.get("status") == "alive"
+        return (member.get("state"), member.get("status")) == ("standby", "alive")
 
     # --- faults ---
 
