@@ -48,10 +48,10 @@ def switchover(monitor: Monitor, _: Agent, service: str) -> Mend:
 
 
 FAULTS: dict[str, Fault] = {
-    "agent killed": agent_killed,
-    "power cut": power_cut,
+    "agent-killed": agent_killed,
+    "power-cut": power_cut,
     "frozen": frozen,
-    "cut off from the monitor": cut_from_monitor,
-    "cut off from all": cut_from_all,
+    "cut-from-monitor": cut_from_monitor,
+    "cut-from-all": cut_from_all,
     "switchover": switchover,
 }

@@ -249,8 +249,8 @@ def _of_any_node(fault: faults.Fault) -> Callable[[Stage, str], Mend]:
 
 # What can happen to the primary, by its name.
 FAULTS: dict[str, Callable[[Stage, str], Mend]] = {
-    "server killed": _server_killed,
-    "server and agent killed": _both_killed,
+    "server-killed": _server_killed,
+    "server-and-agent-killed": _both_killed,
     **{name: _of_any_node(fault) for name, fault in faults.FAULTS.items()},
 }
 

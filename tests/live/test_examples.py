@@ -39,7 +39,7 @@ def spaces() -> set[str]:
 @pytest.mark.needs("ip", "nft", "arping", "postgres")
 def test_postgresql_loses_no_acknowledged_write_and_never_has_two_primaries(ground) -> None:
     before = spaces()
-    faults = ["server killed", "frozen", "cut off from the monitor"]
+    faults = ["server-killed", "frozen", "cut-from-monitor"]
     reports = run("examples/postgresql/run", "--tuned", "--json", *faults)
     assert [report["fault"] for report in reports] == faults
     assert [report["token"] for report in reports] == [2, 3, 4]
@@ -53,9 +53,9 @@ def test_postgresql_loses_no_acknowledged_write_and_never_has_two_primaries(grou
 
 @pytest.mark.needs("ip", "nft", "arping")
 def test_an_address_moves_and_is_never_answered_by_two_hosts(ground) -> None:
-    told = run("examples/virtual-ip/run", "--json", "agent killed", "frozen", "switchover")
+    told = run("examples/virtual-ip/run", "--json", "agent-killed", "frozen", "switchover")
     assert [report["fault"] for report in told["reports"]] == [
-        "agent killed",
+        "agent-killed",
         "frozen",
         "switchover",
     ]
