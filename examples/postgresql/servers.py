@@ -26,6 +26,7 @@ wal_sender_timeout = 3s
 wal_receiver_timeout = 3s
 wal_retrieve_retry_interval = 200ms
 shared_buffers = 16MB
+log_min_messages = log
 beatward.token = 0
 include_if_exists 'beatward.conf'
 """

@@ -27,6 +27,9 @@ SERVICE = "db"
 # What each writer's rows begin with; neither ever gets as far as the other's.
 FIRST_ROWS = {"a": 0, "b": 1_000_000_000}
 WRITABLE_TIMEOUT_S = 90.0
+# Small servers are promoted in less than a second. Who loses the role sooner than so long after it
+# has taken it counts as having failed, and is tried again after as long; faults are further apart.
+PROMOTE_WITHIN_S = 5
 RETURN_TIMEOUT_S = 120.0
 
 
@@ -163,6 +166,10 @@ class Stage:
         service = self.monitor.service(SERVICE)
         return str(service["holder"]) if service.get("phase") == "held" else ""
 
+    def _is_settled(self) -> bool:
+        service = self.monitor.service(SERVICE)
+        return service.get("phase") == "held" and service["since_ns"] > PROMOTE_WITHIN_S * 10**9
+
     def wait_standby(self, name: str) -> None:
         """Wait until a node could be promoted, and is written to in time if it is to be."""
         wait_for(
@@ -182,6 +189,7 @@ class Stage:
 
     def suffer(self, fault: str) -> Report:
         """Let a fault happen to the primary and see it through; raises TookTooLong."""
+        wait_for(self._is_settled, f"a primary for {PROMOTE_WITHIN_S} s", timeout=60, pause=0.1)
         old = self.primary
         new = "b" if old == "a" else "a"
         writer = self.writers[new]
@@ -260,6 +268,7 @@ def _monitor_settings(tuning: Tuning) -> str:
 [failover]
 lease = "{tuning.lease}"
 demote_within = "{tuning.demote_within}"
+promote_within = "{PROMOTE_WITHIN_S}s"
 
 [probe]
 window = "{tuning.window}"

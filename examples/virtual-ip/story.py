@@ -22,6 +22,10 @@ LIFETIME_S = 2
 MONITOR = """
 [failover]
 demote_within = "3s"
+promote_within = "5s"
+
+[recovery]
+hold = "1s"
 """
 
 
@@ -55,12 +59,16 @@ class Stage:
     def is_ready(self) -> bool:
         """Tell whether one has the address and the other could take it."""
         service = self.monitor.service(SERVICE)
-        states = sorted(member["state"] for member in service.get("members", ()))
+        states = sorted(str(member["state"]) for member in service.get("members", ()))
         return service.get("phase") == "held" and states == ["active", "standby"]
+
+    def is_settled(self) -> bool:
+        """Tell whether who has it has shown that it can hold it: as long as `promote_within`."""
+        return self.is_ready() and self.monitor.service(SERVICE)["since_ns"] > 5 * 10**9
 
     def suffer(self, fault: str, claims: list[Claim]) -> dict[str, object]:
         """Let a fault happen to who has the address, and wait until all is well again."""
-        wait_for(self.is_ready, f"two hosts before: {fault}", timeout=60)
+        wait_for(self.is_settled, f"two hosts before: {fault}", timeout=60)
         old = str(self.monitor.service(SERVICE)["holder"])
         began = time.monotonic()
         mend = FAULTS[fault](self.monitor, self.agents[old], SERVICE)
