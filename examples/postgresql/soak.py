@@ -14,6 +14,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from beatward.bench.chart import Line, Panel, draw
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "failover.json"
 PICTURE = ROOT / "docs" / "images" / "failover.svg"
-SERIES_SIZE = 8
 # Faults come at any phase of a lease, of a heartbeat and of a look at the server.
 PAUSE_MAX_S = 2.5
 
@@ -41,7 +41,7 @@ def main() -> None:
         while sum(len(series["reports"]) for series in results["series"]) < given.count:
             index = len(results["series"])
             say(f"series {index}")
-            results["series"].append(_series(given.seed, index, say))
+            results["series"].append(_series(given.seed, index, given.faults, say))
             _write(given.results, results)
     print(summary(results))
     if given.picture:
@@ -49,11 +49,10 @@ def main() -> None:
     sys.exit(is_broken(results))
 
 
-def _series(seed: int, index: int, say: Any) -> dict[str, Any]:
+def _series(seed: int, index: int, chosen: list[str], say: Callable[[str], None]) -> dict[str, Any]:
     chance = random.Random(f"{seed}/{index}")  # noqa: S311  a schedule, not a secret
     is_tuned, is_synchronous = index % 2 == 1, index % 4 != 3
-    # Every kind once before any comes twice.
-    faults = chance.sample(list(FAULTS), k=len(FAULTS))[:SERIES_SIZE]
+    faults = chance.sample(chosen, k=len(chosen))
     reports: list[Report] = []
     stuck = ""
     try:
@@ -155,6 +154,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--count", type=int, default=100, help="failovers in all, with those before"
     )
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--seed", type=int, default=5, help="which faults come, and when")
     parser.add_argument("--results", type=Path, default=RESULTS, help="read, and added to")
     parser.add_argument("--draw", action="store_true", help="only the table and the picture")
