@@ -21,8 +21,9 @@ LIFETIME_S = 2
 # Longer by a second than the kernel lends the address: see address.sh.
 MONITOR = """
 [failover]
+lease = "1s"
 demote_within = "3s"
-promote_within = "5s"
+promote_within = "3s"
 
 [recovery]
 hold = "1s"
@@ -64,7 +65,7 @@ class Stage:
 
     def is_settled(self) -> bool:
         """Tell whether who has it has shown that it can hold it: as long as `promote_within`."""
-        return self.is_ready() and self.monitor.service(SERVICE)["since_ns"] > 5 * 10**9
+        return self.is_ready() and self.monitor.service(SERVICE)["since_ns"] > 3 * 10**9
 
     def suffer(self, fault: str, claims: list[Claim]) -> dict[str, object]:
         """Let a fault happen to who has the address, and wait until all is well again."""

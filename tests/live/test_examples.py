@@ -39,10 +39,10 @@ def spaces() -> set[str]:
 @pytest.mark.needs("ip", "nft", "arping", "postgres")
 def test_postgresql_loses_no_acknowledged_write_and_never_has_two_primaries(ground) -> None:
     before = spaces()
-    faults = ["server-killed", "frozen", "cut-from-monitor"]
+    faults = ["frozen", "cut-from-monitor"]
     reports = run("examples/postgresql/run", "--tuned", "--json", *faults)
     assert [report["fault"] for report in reports] == faults
-    assert [report["token"] for report in reports] == [2, 3, 4]
+    assert [report["token"] for report in reports] == [2, 3]
     for report in reports:
         assert report["acknowledged"] > 100
         assert (report["lost"], report["doubles"]) == (0, 0)
@@ -53,19 +53,7 @@ def test_postgresql_loses_no_acknowledged_write_and_never_has_two_primaries(grou
 
 @pytest.mark.needs("ip", "nft", "arping")
 def test_an_address_moves_and_is_never_answered_by_two_hosts(ground) -> None:
-    told = run("examples/virtual-ip/run", "--json", "agent-killed", "frozen", "switchover")
-    assert [report["fault"] for report in told["reports"]] == [
-        "agent-killed",
-        "frozen",
-        "switchover",
-    ]
+    told = run("examples/virtual-ip/run", "--json", "frozen", "cut-from-all")
+    assert [report["fault"] for report in told["reports"]] == ["frozen", "cut-from-all"]
     assert told["claims"] > 100
     assert told["wrong"] == 0
-
-
-def test_one_worker_schedules_at_a_time_and_its_store_refuses_who_did_before() -> None:
-    told = run("examples/leader/run", "--json")
-    assert told["tokens"] == sorted(told["tokens"])
-    assert told["jobs"] > 10
-    assert told["out_of_order"] == 0
-    assert told["refused"] > 0
