@@ -7,6 +7,7 @@
     ├── JoinRefused          the monitor said no to an enrolment: stop, a retry will not help
     ├── TemporaryError       try the deed again, not before `retry_after_ns`
     │   └── Busy             a turn of the monitor takes longer than a reader should wait
+    ├── RoleLost             the lease is over: stop acting, somebody else may do so by now
     ├── PermanentError       the deed will never succeed as it is: record it and stop trying
     └── InvariantBroken      our own bug: crash, the journal brings us back
 
@@ -52,6 +53,15 @@ class TemporaryError(BeatwardError):
 
 class Busy(TemporaryError):
     """The monitor's machine is in the middle of a long turn, and has nothing to show yet."""
+
+
+class RoleLost(BeatwardError):
+    """A program does not hold a role any more; its body was cancelled."""
+
+    def __init__(self, service: str, token: int) -> None:
+        self.service = service
+        self.token = token
+        super().__init__(f"the role {service} under token {token} is over")
 
 
 class PermanentError(BeatwardError):

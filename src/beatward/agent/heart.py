@@ -19,16 +19,22 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from beatward.core.instants import SECOND, parse_duration
 from beatward.core.protocol.record import Farewell
 
 from . import clock
 from .conversation import Conversation
+from .role import Role, callbacks
 from .vitals import Vitals
 from .waker import WAIT_MAX_NS, Waker
+
+if TYPE_CHECKING:
+    from .async_role import AsyncRole, Desk
+    from .steward import Steward
 
 STOP_TIMEOUT_S = 3.0
 JOB_STOP_TIMEOUT_S = 15.0
@@ -66,10 +72,42 @@ class Heart(Vitals):
         if self._conversation is None or self._is_inherited:
             return
         atexit.unregister(self._stop_at_exit)
+        for steward in list(self._stewards):
+            self._dismiss(steward)
         self._farewell = (Farewell.EXITED if exit_code else Farewell.LEFT, exit_code)
         self._waker.wake()
         self._thread.join(JOB_STOP_TIMEOUT_S if self.identity.job else STOP_TIMEOUT_S)
         self._conversation = None
+
+    def role(
+        self,
+        name: str,
+        *,
+        promote: Callable[[int], object] | None = None,
+        demote: Callable[[], object] | None = None,
+        priority: int = 100,
+        zone: str = "",
+        address: str = "",
+        port: int = 0,
+        exit_when_stuck: bool = True,
+    ) -> Role:
+        """Stand by for a service's role, see docs/roles.md; the heart must beat.
+
+        promote   called with the token when the role is lent; an exception gives it back
+        demote    called when it is over; it has to have stopped all of it when it returns, and is
+                  called first of all if a former life of this node held the role when it ended
+        exit_when_stuck   end this process when demote fails, or takes too long; False: nobody
+                  else is promoted until it has returned
+        Raises ValueError with what was expected.
+        """
+        offered = {"name": name, "priority": priority, "zone": zone, "address": address}
+        steward = self._engage(
+            {**offered, "port": port},
+            callbacks(name, promote, demote),
+            exit_when_stuck=exit_when_stuck,
+        )
+        steward.stand(is_able=True)
+        return Role(steward, self._dismiss)
 
     def wake(self) -> None:
         """Let the heart look at once whether there is something to say; from any thread."""
@@ -138,9 +176,10 @@ class AsyncHeart(Vitals):
         self._timer: asyncio.TimerHandle | None = None
         self._over = self._loop.create_future()
         self._watched = -1
+        self._desks: dict[str, tuple[Steward, Desk]] = {}
         # Its state file is on a disk, which may take its time.
         conversation = await self._loop.run_in_executor(
-            None, self._new_conversation, self._wake, self._forget
+            None, self._new_conversation, self.wake, self._forget
         )
         self._conversation = conversation
         conversation.begin(clock.now_ns())
@@ -152,12 +191,43 @@ class AsyncHeart(Vitals):
         conversation = self._conversation
         if conversation is None or self._is_inherited:
             return
+        for steward in list(self._stewards):
+            # The loop turns on: what is given up has to be said.
+            await self._loop.run_in_executor(None, self._dismiss, steward)
+        self._desks.clear()
         farewell = Farewell.EXITED if exit_code else Farewell.LEFT
         conversation.say_goodbye(clock.now_ns(), farewell, exit_code)
         self._turn()
         await self._over
         self._conversation = None
         await self._loop.run_in_executor(None, conversation.close)
+
+    def role(
+        self,
+        name: str,
+        *,
+        priority: int = 100,
+        zone: str = "",
+        address: str = "",
+        port: int = 0,
+        exit_when_stuck: bool = True,
+    ) -> "AsyncRole":
+        """Return a context that waits for a service's role and returns its token.
+
+        `async with heart.role("scheduler") as token:` is cancelled and raises RoleLost when the
+        lease is over. exit_when_stuck: end this process when the body has not ended in time;
+        False: nobody else is promoted until it has. See docs/roles.md.
+        Raises ValueError with what was expected.
+        """
+        from .async_role import AsyncRole, Desk  # noqa: PLC0415  as asyncio itself
+
+        known = self._desks.get(name)
+        if known is None:
+            offered = {"name": name, "priority": priority, "zone": zone, "address": address}
+            desk = Desk(self._loop)
+            steward = self._engage({**offered, "port": port}, desk, exit_when_stuck=exit_when_stuck)
+            known = self._desks[name] = (steward, desk)
+        return AsyncRole(*known)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -201,7 +271,8 @@ class AsyncHeart(Vitals):
             self._loop.remove_reader(fileno)
             self._watched = -1
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let the heart look at once whether there is something to say; from any thread."""
         try:
             self._loop.call_soon_threadsafe(self._turn)
         except RuntimeError:

@@ -278,7 +278,7 @@ class Member:
     def _note_left(self, tenure: Tenure) -> None:
         now_ns = clock.now_ns()
         with self.seat.lock:
-            if tenure.memory.held:
+            if tenure.memory.held or tenure.able:
                 return
             self._left_ns = min(self._left_ns, now_ns)
             if tenure.is_heard or now_ns - self._left_ns >= HEARD_PATIENCE_NS:

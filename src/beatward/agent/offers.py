@@ -50,6 +50,12 @@ class Offers:
             self.seats = (*self.seats, seat)
             self.version += 1
 
+    def remove(self, seat: Seat) -> None:
+        """Offer it no more."""
+        with self._lock:
+            self.seats = tuple(other for other in self.seats if other is not seat)
+            self.version += 1
+
     def declarations(self) -> list[Mapping[str, Any]]:
         """Return what the monitor is to be told, as a whole."""
         return [*self._plain, *(seat.declaration for seat in self.seats)]

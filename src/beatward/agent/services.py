@@ -85,6 +85,19 @@ def parse(data: Mapping[str, Any], file: str) -> dict[str, Service]:
     return found
 
 
+def offer(name: str, **said: Any) -> Service:
+    """Return a service in failover mode without hooks, for a program; raises ValueError."""
+    if not is_name(name):
+        raise ValueError(f"expected a service's name as a node's may be, found {name!r}")
+    try:
+        read = {word: _READ[word](value, "role", word) for word, value in said.items() if value}
+    except ConfigError as error:
+        raise ValueError(
+            f"{error.key}: expected {error.expected}, found {error.found!r}"
+        ) from error
+    return Service(name, mode="failover", **read)
+
+
 def check_transport(services: Mapping[str, Service], transport: str, file: str) -> None:
     """Refuse roles over HTTP: a lease needs answers that come while they are worth something."""
     roles = [name for name, service in services.items() if service.has_role]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.record import Health
@@ -14,7 +15,9 @@ from .enrol import identify
 from .limits import check_bounds, check_interval, check_metrics, check_transport
 from .offers import Offers
 from .pulse import Report
+from .services import offer
 from .state import StateFile
+from .steward import Steward, Workload
 
 STATUSES = {"ok": Health.WELL, "failing": Health.ILL}
 
@@ -71,6 +74,7 @@ class Vitals:
         self._may_warn_of_measure = True
         self._on_mail = on_mail or (lambda: None)
         self.offers = offers or Offers()
+        self._stewards: list[Steward] = []
         self._report = Report()
         self._conversation: Conversation | None = None
         self._file: StateFile | None = None
@@ -125,6 +129,34 @@ class Vitals:
             raise ValueError(f"expected status ok or failing, found {status!r}")
         gauges = {} if metrics is None else check_metrics(metrics)
         self._report = Report(STATUSES[status], **gauges)
+
+    def wake(self) -> None:
+        """Let the heart look at once whether there is something to say; from any thread."""
+        raise NotImplementedError
+
+    def _engage(
+        self, offered: Mapping[str, Any], workload: Workload, *, exit_when_stuck: bool
+    ) -> Steward:
+        """Begin to stand by for a role; raises ValueError for what cannot be offered."""
+        if self._conversation is None or self._is_inherited:
+            raise RuntimeError(f"the heart of {self.name} does not beat; start it first")
+        if self._transport != "udp":
+            raise ValueError(f"expected transport udp for a role, found {self._transport!r}")
+        service = offer(**offered)
+        steward = Steward(
+            service.declaration(), workload, wake=self.wake, exit_when_stuck=exit_when_stuck
+        )
+        self.offers.add(steward.seat)
+        self._stewards.append(steward)
+        steward.start(self.state_file)
+        self.wake()
+        return steward
+
+    def _dismiss(self, steward: Steward) -> None:
+        """Give up what it holds and stand by no more; blocks until that is done."""
+        steward.leave()
+        self.offers.remove(steward.seat)
+        self._stewards.remove(steward)
 
     def _current(self) -> Report:
         report = self._report

@@ -1,0 +1,240 @@
+"""Acting for one seat within a program: its callbacks are called, and their time is watched.
+
+    conversation ──grants──► seat ──duty──► steward ──► workload: promote, demote
+                 ◄─standings─┘                 │
+                                    late, or failed: the process ends itself
+
+A thread of its own, so that it has its turn while a callback hangs. There is no guardian: what runs
+in this process ends with it, and that is what the steward does when the role's time is over and the
+program has not let go. Not here: what a program is told of it (`role`, `async_role`).
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from beatward.core.instants import MILLISECOND, SECOND, format_duration
+from beatward.core.protocol.roles import State
+
+from . import clock
+from .seat import Seat
+from .state import StateFile
+from .tenure import Duty, Tenure
+
+log = logging.getLogger("beatward.agent")
+
+# While a role is held; as the guardian's own.
+LOOK_NS = 100 * MILLISECOND
+IDLE_NS = SECOND
+# What is given up is said to the monitor; whether it heard is waited for so long.
+HEARD_PATIENCE_S = 1.0
+# EX_SOFTWARE of sysexits.h: the program's own mistake.
+EXIT_CODE = 70
+
+
+class Finish(Protocol):
+    """How a workload says what became of what it was asked for; from any thread."""
+
+    def __call__(self, *, ok: bool) -> bool:
+        """Say how it went; returns whether the role is held now, under the token of this duty."""
+
+
+class Workload(Protocol):
+    """What takes the role and gives it up; neither call may block, and each is to be finished."""
+
+    def promote(self, token: int, finish: Finish) -> None:
+        """Begin to act under a token."""
+
+    def demote(self, finish: Finish) -> None:
+        """Stop acting; it may be asked of one that does not act, and while it is promoted."""
+
+
+class Callbacks:
+    """Two functions of the program's, each called in a thread of its own, one after the other."""
+
+    def __init__(
+        self, name: str, promote: Callable[[int], object], demote: Callable[[], object]
+    ) -> None:
+        self._name = name
+        self._promote = promote
+        self._demote = demote
+        self._thread: threading.Thread | None = None
+
+    def promote(self, token: int, finish: Finish) -> None:
+        """Call the one; an exception gives the role back."""
+        self._call("promote", lambda: self._promote(token), finish)
+
+    def demote(self, finish: Finish) -> None:
+        """Call the other, as soon as the one has returned."""
+        self._call("demote", self._demote, finish)
+
+    def _call(self, kind: str, function: Callable[[], object], finish: Finish) -> None:
+        former = self._thread
+
+        def run() -> None:
+            if former is not None:
+                former.join()
+            try:
+                function()
+            except Exception:
+                log.exception("%s: %s failed", self._name, kind)
+                finish(ok=False)
+            else:
+                finish(ok=True)
+
+        thread = threading.Thread(target=run, name=f"beatward-{kind}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # The interpreter is going down and starts no more threads.
+            run()
+        else:
+            self._thread = thread
+
+
+class Steward:
+    """One service of one program; `start` once, then `stand`, and in the end `leave`.
+
+    exit_when_stuck   end the process when the role is over and the workload has not let go
+    """
+
+    def __init__(
+        self,
+        declaration: Mapping[str, Any],
+        workload: Workload,
+        *,
+        wake: Callable[[], None],
+        exit_when_stuck: bool,
+    ) -> None:
+        self.name = str(declaration["name"])
+        self._changed = threading.Event()
+        self.seat = Seat(self.name, declaration, self._changed.set)
+        self._workload = workload
+        self._wake = wake
+        self._exit_when_stuck = exit_when_stuck
+        self._is_able = False
+        self._is_leaving = False
+        self._is_over = False
+        self._duty: Duty | None = None
+        self._has_left = threading.Event()
+
+    def start(self, file: StateFile) -> None:
+        """Take up what a former life left: if that held the role, it is demoted first."""
+        self._file = file
+        self.tenure = self.seat.begin(file, clock.now_ns())
+        threading.Thread(target=self._run, name=f"beatward-{self.name}", daemon=True).start()
+
+    def stand(self, *, is_able: bool) -> None:
+        """Say whether the program would take the role."""
+        self._is_able = is_able
+        self._changed.set()
+
+    def give_up(self) -> None:
+        """Give the role up, if it is held."""
+        with self.seat.lock:
+            self.tenure.give_up(clock.now_ns())
+        self._changed.set()
+
+    def leave(self) -> None:
+        """Give up what is held and end; waits until that is done, and a moment for the monitor."""
+        self._is_leaving = True
+        self._changed.set()
+        with self.seat.lock:
+            left_ns = self.tenure.over_ns - clock.now_ns() if self.tenure.memory.held else 0
+        self._has_left.wait(max(left_ns, 0) / SECOND + HEARD_PATIENCE_S)
+        self._is_over = True
+        self._changed.set()
+
+    @property
+    def held(self) -> int:
+        """The token under which the role may be acted upon at this very moment, or 0."""
+        with self.seat.lock:
+            is_active = self.tenure.state == State.ACTIVE
+            is_lent = clock.now_ns() < self.tenure.lease_end_ns
+            return self.tenure.memory.held if is_active and is_lent else 0
+
+    # --- the loop ---
+
+    def _run(self) -> None:
+        while not self._is_over:
+            self._changed.clear()
+            try:
+                wait_ns = self._turn()
+            except Exception:
+                log.exception("%s: a turn failed", self.name)
+                wait_ns = SECOND
+            self._changed.wait(max(wait_ns, 0) / SECOND)
+
+    def _turn(self) -> int:
+        tenure = self.tenure
+        is_able = self._is_able and not self._is_leaving
+        is_written = bool(tenure.memory.held) or self.seat.remember(self._file)
+        with self.seat.lock:
+            tenure.report(clock.now_ns(), able=is_able and is_written)
+            if self._is_leaving:
+                tenure.give_up(clock.now_ns())
+            duty = tenure.duty
+        if duty != self._duty:
+            self._duty = None
+            if duty is not None:
+                self._attend(duty, tenure)
+        self.seat.remember(self._file)
+        with self.seat.lock:
+            if tenure.standing_due_ns <= clock.now_ns():
+                self._wake()
+            has_left = not tenure.able and not tenure.memory.held and tenure.is_heard
+            if self._is_leaving and has_left:
+                self._has_left.set()
+            spacing_ns = LOOK_NS if tenure.memory.held else IDLE_NS
+            return min(spacing_ns, tenure.turn_due_ns - clock.now_ns())
+
+    def _attend(self, duty: Duty, tenure: Tenure) -> None:
+        if duty.kind == "promote":
+            is_written = self.seat.remember(self._file)
+            with self.seat.lock:
+                tenure.turn(clock.now_ns())
+                if not is_written:
+                    log.error("%s: no role is taken that cannot be remembered", self.name)
+                    tenure.done(duty, clock.now_ns(), ok=False)
+                if tenure.duty != duty:
+                    self._changed.set()
+                    return
+            self._duty = duty
+            log.info("%s: promoted under token %d", self.name, duty.token)
+            self._workload.promote(duty.token, partial(self._finish, duty))
+            return
+        self._duty = duty
+        if duty.kind == "stop" and duty.attempt == 1:
+            self._be_stuck(duty, tenure)
+        else:
+            # Once more, if it has failed before.
+            self._workload.demote(partial(self._finish, duty))
+
+    def _be_stuck(self, duty: Duty, tenure: Tenure) -> None:
+        """End what has not let go: there is nothing to kill but ourselves."""
+        left = format_duration(tenure.over_ns - clock.now_ns())
+        what = "this process ends itself" if self._exit_when_stuck else "nobody else is promoted"
+        log.critical(
+            "%s: token %d is not given up %s before its time is over: %s",
+            self.name,
+            duty.token,
+            left,
+            what,
+        )
+        if self._exit_when_stuck:
+            os._exit(EXIT_CODE)
+
+    def _finish(self, duty: Duty, *, ok: bool) -> bool:
+        """Take in what became of a duty; returns whether the role is held under its token."""
+        with self.seat.lock:
+            now_ns = clock.now_ns()
+            current = self.tenure.duty
+            is_late = duty.kind == "demote" and current is not None and current.kind == "stop"
+            if is_late and current is not None and current.token == duty.token:
+                duty = current  # It has let go after all, too late to be demoted in order.
+            self.tenure.done(duty, now_ns, ok=ok)
+            is_held = self.tenure.is_holding and self.tenure.memory.held == duty.token
+        self._changed.set()
+        return is_held
