@@ -1,0 +1,92 @@
+"""[service.NAME] of the agent's settings: what it says, and what is refused with the way out."""
+
+import tomllib
+
+import pytest
+
+from beatward.agent import services, settings
+from beatward.agent.daemon import Daemon
+from beatward.core.instants import MINUTE, SECOND
+from beatward.errors import ConfigError
+
+FAILOVER = """
+[service.db]
+mode = "failover"
+promote = ["up"]
+demote = ["down"]
+"""
+
+
+def parse(text):
+    return settings.parse(tomllib.loads(text), "here")
+
+
+def test_a_service_is_read_with_its_hooks_and_times():
+    text = FAILOVER + 'state = ["state"]\nstate_every = "3s"\npriority = -5\nport = 5432\n'
+    db = parse(text).services["db"]
+    assert db.has_role
+    assert db.hooks == {"promote": ("up",), "demote": ("down",), "state": ("state",)}
+    assert (db.state_every_ns, db.state_timeout_ns) == (3 * SECOND, SECOND)
+    assert db.start_timeout_ns == 5 * MINUTE
+    said = db.declaration()
+    assert (said["name"], said["priority"], said["port"], said["weight"]) == ("db", -5, 5432, 100)
+
+
+def test_a_balanced_service_needs_nothing_but_its_name():
+    web = parse("[service.web]").services["web"]
+    assert web == services.Service("web")
+    assert not web.has_role
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("service = 3", "service", "a table"),
+        ("[service]\ndb = 3", "service.db", "a table"),
+        ('[service."a b"]', "service.a b", "letters, digits"),
+        ("[service.db]\nmodus = 1", "service.db.modus", "one of address"),
+        ('[service.db]\nmode = "both"', "service.db.mode", '"balance" or "failover"'),
+        ("[service.db]\nport = 65536", "service.db.port", "0 to 65535"),
+        ("[service.db]\nport = true", "service.db.port", "a whole number"),
+        ("[service.db]\nweight = -1", "service.db.weight", "0 to 1000000"),
+        ('[service.db]\naddress = ""', "service.db.address", "a text"),
+        ("[service.db]\nlabels = { a = 1 }", "service.db.labels", "labels"),
+        (f'[service.db]\nversion = "{"x" * 257}"', "service.db.version", "256 characters"),
+        ('[service.db]\npromote = ["up"]', "service.db.promote", 'mode = "failover"'),
+        ('[service.db]\nmode = "failover"', "service.db.promote", "needs a promote hook"),
+        (FAILOVER.replace('["down"]', '"down"'), "service.db.demote", "a program and its"),
+        (FAILOVER.replace('demote = ["down"]', ""), "service.db.demote", "needs a demote"),
+        (FAILOVER + 'stop = [""]', "service.db.stop", "a program and its"),
+        (FAILOVER + 'state_every = "1s"', "service.db.state_every", "a state hook"),
+        (FAILOVER + 'start_timeout = "1s"', "service.db.start_timeout", "a start hook"),
+        (
+            FAILOVER + 'state = ["x"]\nstate_timeout = "2s"',
+            "service.db.state_timeout",
+            "at most state_every",
+        ),
+        (FAILOVER + 'start = ["x"]\nstart_timeout = "0s"', "service.db.start_timeout", "longer"),
+        ("watchdog = 3", "watchdog", "a text"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_what_was_expected(text, key, expected):
+    with pytest.raises(ConfigError, match=expected) as told:
+        parse(text)
+    assert told.value.key == key
+
+
+def test_two_names_that_are_one_on_the_wire_are_refused():
+    # The first pair of db-0, db-1, ... that has one identity of 32 bits.
+    with pytest.raises(ConfigError, match="the same as 'db-82295'"):
+        parse("[service.db-82295]\n[service.db-129310]")
+
+
+def test_one_service_twice_is_not_even_toml(tmp_path):
+    (tmp_path / "agent.toml").write_text("[service.db]\n[service.db]")
+    with pytest.raises(ConfigError, match="twice"):
+        settings.load(tmp_path / "agent.toml")
+
+
+def test_there_are_no_roles_over_http():
+    with pytest.raises(ConfigError, match=r"service\.db has mode") as told:
+        Daemon(parse('transport = "http"\n' + FAILOVER))
+    assert told.value.key == "transport"
