@@ -122,7 +122,7 @@ class Roles(ByHand):
     def order(self, kind, **fields):
         return self.turn(self.now + MILLISECOND, orders=(Order(kind, SERVICE, **fields),))
 
-    def restarted(self, roles=None, *, up_to=None, **settings):
+    def restarted(self, roles=None, *, up_to=None, make=None, **settings):
         """Return a monitor that begins again from the journal, as of an entry or its end.
 
         Members go on with what they say, and count on.
@@ -132,7 +132,7 @@ class Roles(ByHand):
         entries = [one for one in entries if up_to is None or one.sequence <= up_to]
         store.append(entries, wall_offset_ns=0)
         recovered = store.load(wall_offset_ns=self.now)
-        again = Roles(
+        again = (make or Roles)(
             roles or self.settings.services[SERVICE],
             nodes=self.nodes,
             recovered=recovered,
@@ -180,13 +180,22 @@ def granted(output, nodes, lives):
     return found
 
 
-def with_holder(roles=ROLES, **fields):
+def with_holder(roles=ROLES, *, make=Roles, **fields):
     """A role that db-1 holds under token 1; db-2 stands by. Both go on saying so."""
-    hand = Roles(roles, **fields)
+    hand = make(roles, **fields)
     for name in hand.nodes:
         hand.say(name, "standby")
     hand.run(4 * SECOND + roles.lease_ns + roles.demote_ns - 3 * SECOND)
     holder = hand.view.holder
     hand.say(holder, "active", hand.view.token)
     hand.run(SECOND)
+    return hand
+
+
+def standing_by(*args, **fields):
+    """A service whose members all stand by and have for so long that one is promoted."""
+    hand = Roles(*args, **fields)
+    for name in hand.nodes:
+        hand.say(name, "standby")
+    hand.run(3 * SECOND + SECOND // 2)
     return hand

@@ -6,17 +6,15 @@ here: what becomes of a role (`core.failover`).
 
 from collections.abc import Iterator, Mapping
 
-from beatward.core.candidates import Member, Wanted, candidates
+from beatward.core.candidates import Member, Wanted, candidates, is_healthy
 from beatward.core.entry import Declaration
 from beatward.core.explanation import Rooms, credit
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.membership import Status
-from beatward.core.protocol.roles import State
 from beatward.core.roles import MemberView, Phase, ServiceView
 
 _STATUSES = tuple(Status)
-_ILL = (State.UNABLE, State.STUCK)
 
 
 class Board(Mapping[str, ServiceView]):
@@ -90,7 +88,6 @@ class Board(Mapping[str, ServiceView]):
     def _member(self, member: Member, hindrance: str = "") -> MemberView:
         offer, said = member.offer, member.said
         status = _STATUSES[self._rooms.membership.status[member.slot]]
-        is_well = said is None or said.state not in _ILL
         return MemberView(
             member.node,
             member.slot,
@@ -106,7 +103,7 @@ class Board(Mapping[str, ServiceView]):
             zone=member.zone,
             version=offer.version,
             labels=offer.labels,
-            healthy=status == Status.ALIVE and is_well,
+            healthy=is_healthy(status, said),
             hindrance=hindrance,
         )
 

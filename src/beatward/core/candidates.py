@@ -17,6 +17,7 @@ from beatward.core.protocol.roles import Standing, State
 from beatward.core.standings import Claim
 
 _STATUSES = tuple(Status)
+_ILL = (State.UNABLE, State.STUCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class Wanted:
     former: str = ""
 
 
+def is_healthy(status: int, said: Standing | None) -> bool:
+    """Tell whether a member of a node with that status serves, or could."""
+    return status == Status.ALIVE and (said is None or said.state not in _ILL)
+
+
 def hindrance(member: Member, wanted: Wanted, membership: Membership, now_ns: int) -> str:
     """Say why a member cannot be promoted now, as a few words; empty: it can."""
     said, status = member.said, _STATUSES[membership.status[member.slot]]
@@ -82,11 +88,9 @@ def hindrance(member: Member, wanted: Wanted, membership: Membership, now_ns: in
         return f"is {status.word}"
     if said is None:
         return "has not said where it stands"
-    if said.state != State.STANDBY:
-        return _STATE_WORDS[said.state]
     if member.heard_ns is None or now_ns - member.heard_ns > wanted.within_ns:
         return "was not heard for too long"
-    return ""
+    return _STATE_WORDS.get(said.state, "")
 
 
 def candidates(

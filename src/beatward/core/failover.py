@@ -84,12 +84,13 @@ class Role:
         self.stuck = False
         self.paused: Maintenance | None = None
         self.wish: Wish | None = None
+        self.fence = ""  # what became of fencing the holder: nothing yet, `decided` or `failed`
         # The members of a service that nobody knew a moment ago were not all heard yet.
         self.ready_ns = now_ns + self.lease.term_left_ns(now_ns)
         self._held_ns: int | None = None  # since when the holder has been active
         self._promote_by_ns = NEVER
-        self._failed: dict[str, str] = {}  # who was tried in this round, and what became of it
-        self._round_ns = NEVER
+        self.failed: dict[str, str] = {}  # who was tried in this round, and what became of it
+        self.round_ns = NEVER
         self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
 
     def copy(self) -> "Role":
@@ -212,7 +213,7 @@ class Role:
 
     def _give_up(self, now_ns: int) -> Fact:
         late = f"it was not active within {format_duration(self.settings.promote_ns)}"
-        self._failed[self.lease.holder] = late
+        self.failed[self.lease.holder] = late
         self.lease.ask_back(0)
         words = f"{self.lease.holder} is to give token {self.lease.token} up: {late}"
         return self._enter(Phase.DEMOTING, "too_slow", words, now_ns)
@@ -220,21 +221,44 @@ class Role:
     def _hold(self, now_ns: int) -> Fact | None:
         # Whoever holds for as long as a promotion may take has not failed at it.
         since_ns = now_ns if self._held_ns is None else self._held_ns
-        if self._failed and now_ns - since_ns >= self.settings.promote_ns:
-            self._failed = {}
-        return None
+        if self.failed and now_ns - since_ns >= self.settings.promote_ns:
+            self.failed = {}
+        if self.settings.failback_ns is None or not self.is_automatic or not self._heard:
+            return None
+        return self._fail_back(self.settings.failback_ns, now_ns)
+
+    def _fail_back(self, able_for_ns: int, now_ns: int) -> Fact | None:
+        """Give the role back to who is preferred, once it has been able for long enough."""
+        member = self.holding
+        able, _ = self.candidates(now_ns)
+        if member is None or not able or able[0].offer.priority <= member.offer.priority:
+            return None
+        best = able[0]
+        able_ns = max(best.able_ns or now_ns, int(self._membership.since_ns[best.slot]))
+        if now_ns - able_ns < able_for_ns:
+            return None
+        words = f", because its priority is higher and it could for {format_duration(able_for_ns)}"
+        return self.ask_back("failback", best.node, words, now_ns)
+
+    def ask_back(self, cause: str, to: str, why: str, now_ns: int) -> Fact:
+        """Ask the holder to give the role up in order, so that another can have it."""
+        self.wish = Wish(to, away=self.lease.holder)
+        self.lease.ask_back(now_ns + self.settings.switchover_ns)
+        words = f"{self.lease.holder} is to give token {self.lease.token} up"
+        words += f" for {to}" if to else ""
+        return self._enter(Phase.DEMOTING, cause, words + why, now_ns)
 
     def _take_back(self, now_ns: int) -> Fact:
         node, token = self.lease.holder, self.lease.token
         if self._held_ns is None:
-            self._failed.setdefault(node, "it did not become active")
+            self.failed.setdefault(node, "it did not become active")
             words = f"{node} did not become active under token {token}, and has given it up"
-            return self._free("failed", words, now_ns)
+            return self.free("failed", words, now_ns)
         if self.lease.is_asked:
-            return self._free("demoted", f"{node} has given token {token} up as asked", now_ns)
+            return self.free("demoted", f"{node} has given token {token} up as asked", now_ns)
         if now_ns - self._held_ns < self.settings.promote_ns:
-            self._failed[node] = "it gave the role up soon after"
-        return self._free("given_back", f"{node} has given token {token} up by itself", now_ns)
+            self.failed[node] = "it gave the role up soon after"
+        return self.free("given_back", f"{node} has given token {token} up by itself", now_ns)
 
     def _be_stuck(self, now_ns: int) -> Fact | None:
         self.stuck = True
@@ -258,15 +282,28 @@ class Role:
     def _expire(self, now_ns: int) -> Fact | None:
         """Free the role because a term has passed."""
         node, token = self.lease.holder, self.lease.token
+        if self.settings.fence_required and self.lease.granted_ns:
+            return self._stay_unfenced(now_ns)
         if self._held_ns is None:
-            self._failed.setdefault(node, "it was not heard any more")
+            self.failed.setdefault(node, "it was not heard any more")
         words = f"the time is over in which {node} may have held the role under token {token}"
-        return self._free("expired", words, now_ns)
+        return self.free("expired", words, now_ns)
 
-    def _free(self, cause: str, words: str, now_ns: int) -> Fact:
+    def _stay_unfenced(self, now_ns: int) -> Fact | None:
+        became = "has failed" if self.fence == "failed" else "is not confirmed"
+        reason = f"{self.lease.holder} may still act: {self.settings.fence} {became}"
+        phase = Phase.REFUSED if self.fence == "failed" else Phase.WAITING
+        if (self.phase, self.reason) == (phase, reason):
+            return None
+        words = f"nobody may have the role: {reason}, and fence_required does not trust in time"
+        return self._enter(phase, "unfenced", words, now_ns, reason=reason)
+
+    def free(self, cause: str, words: str, now_ns: int) -> Fact:
+        """Let nobody have the role: its holder cannot act any more."""
         node = self.former = self.lease.holder
         self.lease.end()
-        self.stuck, self._held_ns, self._promote_by_ns = False, None, NEVER
+        self.stuck, self.fence = False, ""
+        self._held_ns, self._promote_by_ns = None, NEVER
         fact = self._enter(Phase.VACANT, cause, words, now_ns)
         return replace(fact, node=node)
 
@@ -279,27 +316,32 @@ class Role:
             return None
         if not self.is_automatic and self.wish is None:
             return self._stay_vacant("automatic failover is off", now_ns)
-        able, others = self._candidates(now_ns)
-        if able and all(one.node in self._failed for one in able) and now_ns >= self._round_ns:
-            self._failed = {}
-        untried = [one for one in able if one.node not in self._failed]
+        able, others = self.candidates(now_ns)
+        if able and all(one.node in self.failed for one in able) and now_ns >= self.round_ns:
+            self.failed = {}
+        untried = [one for one in able if one.node not in self.failed]
         if untried:
-            return self._promote(self._chosen(untried), now_ns, of_count=len(able))
+            return self.promote(self.chosen(untried), now_ns, of_count=len(able))
         if not able:
             why = [f"{node} {words}" for node, words in sorted(others.items())]
             reason = "; ".join(why) or "no node offers the service"
             return self._stay_vacant(f"there is nobody to take it: {reason}", now_ns)
-        if self._round_ns == NEVER:
-            self._round_ns = now_ns + self.settings.promote_ns
-        tried = "; ".join(f"{node}: {why}" for node, why in sorted(self._failed.items()))
+        if self.round_ns == NEVER:
+            self.round_ns = now_ns + self.settings.promote_ns
+        tried = "; ".join(f"{node}: {why}" for node, why in sorted(self.failed.items()))
         return self._stay_vacant(f"every candidate failed: {tried}", now_ns)
 
-    def _candidates(self, now_ns: int) -> tuple[list[Member], dict[str, str]]:
+    def candidates(
+        self, now_ns: int, *, any_lag: bool = False
+    ) -> tuple[list[Member], dict[str, str]]:
+        """Return who could take the role, the best first, and why the others could not."""
         settings = self.settings
-        wanted = Wanted(settings.within_ns, settings.zones, settings.max_lag, self.former)
+        max_lag = None if any_lag else settings.max_lag
+        wanted = Wanted(settings.within_ns, settings.zones, max_lag, self.former)
         return candidates(self.members.values(), wanted, self._membership, now_ns)
 
-    def _chosen(self, able: list[Member]) -> Member:
+    def chosen(self, able: list[Member]) -> Member:
+        """Return the best, or who is wished for."""
         if self.wish is None:
             return able[0]
         named = [one for one in able if one.node == self.wish.to]
@@ -312,13 +354,20 @@ class Role:
         words = f"nobody has the role: {reason}"
         return self._enter(Phase.VACANT, "vacant", words, now_ns, reason=reason)
 
-    def _promote(self, member: Member, now_ns: int, *, of_count: int) -> Fact:
+    def promote(
+        self, member: Member, now_ns: int, *, of_count: int, cause: str = "chosen", why: str = ""
+    ) -> Fact:
+        """Decide that a member is to have the role under a new token.
+
+        why   a clause for the end of the sentence
+        """
         token = max(self.lease.token, self.seen) + 1
         self.lease.begin(token, member.node, now_ns)
-        self._held_ns, self._promote_by_ns, self._round_ns = None, NEVER, NEVER
+        self._held_ns, self._promote_by_ns, self.round_ns = None, NEVER, NEVER
+        self.fence = ""
         words = f"{member.node} is to take the role under token {token}"
-        words += f", the best of {of_count} that could" if of_count > 1 else ""
-        return self._enter(Phase.PROMOTING, "chosen", words, now_ns)
+        words += f", the best of {of_count} that could" if of_count > 1 and not why else ""
+        return self._enter(Phase.PROMOTING, cause, words + why, now_ns)
 
     def _refuse(self, cause: str, reason: str, words: str, now_ns: int) -> Fact | None:
         if (self.phase, self.reason) == (Phase.REFUSED, reason):
@@ -333,7 +382,7 @@ class Role:
         self.reason = reason
         return Fact(cause, f"{self.name}: {words}", self.lease.holder)
 
-    # -- what people ask ---------------------------------------------------------------------
+    # -- pauses ---------------------------------------------------------------------------------
 
     def pause(self, paused: Maintenance, now_ns: int) -> Fact:
         """Let nothing fail over by itself; whoever holds the role goes on."""
@@ -361,7 +410,7 @@ class Role:
             self.name,
             token=self.lease.token,
             holder=self.lease.holder,
-            phase=self.phase,
+            phase=str(self.phase),
             since_ns=self.since_ns,
             # A longer lease of an earlier session may still run.
             term_ns=self.lease.term_left_ns(now_ns),
@@ -397,7 +446,7 @@ class Role:
         if self.doubt or (not self.members and not lease.holder):
             return dues[0]
         if not lease.holder:
-            later = [self.ready_ns, self._round_ns, now_ns + LOOK_SPACING_NS]
+            later = [self.ready_ns, self.round_ns, now_ns + LOOK_SPACING_NS]
         elif lease.is_written:
             quiet_ns = max(lease.spoke_ns, lease.granted_ns) + self.settings.lease_ns
             spacing_ns = WAIT_SPACING_NS if self.phase == Phase.WAITING else LOOK_SPACING_NS

@@ -24,6 +24,7 @@ from beatward.core.explanation import (
     numbers,
     sentence,
 )
+from beatward.core.fencing import fenced_by
 from beatward.core.instants import MILLISECOND, format_duration
 from beatward.core.jobs import Run
 from beatward.core.mass import NODES_NAMED_MAX, Hold, MassGuard
@@ -228,14 +229,15 @@ class Ledger:
             node_record=row if change is None else None,
         )
 
-    def record_outcome(self, outcome: Outcome, at_ns: int) -> None:
+    def record_outcome(self, outcome: Outcome, at_ns: int) -> Settled | None:
         """Record what became of an attempt; an outcome nobody waits for is no fact."""
         settled = self._outbox.settle(outcome, at_ns)
         if settled is None:
-            return
+            return None
         self.record_settled(settled, at_ns)
         if settled.again_in_ns is not None:
             self.withdraw_needless(settled.record.node, at_ns)
+        return settled
 
     def withdraw_needless(self, node: str, at_ns: int) -> None:
         """Take back repairs of a node that needs none by now."""
@@ -343,10 +345,26 @@ class Ledger:
         What has been tried is not held any more: half of it may have been told.
         """
         slot = self.rooms.registry.slot_of(record.node)
-        if record.attempt == 0 and self._silence(slot, record.name) is not None:
+        is_fence = fenced_by(record.key) is not None
+        if record.attempt == 0 and not is_fence and self._silence(slot, record.name) is not None:
             self._outbox.hold(record)
         else:
             self._outbox.add(record, sequence=0, not_before_ns=not_before_ns)
+
+    def decide(self, cause: Entry, name: str, key: str) -> None:
+        """Decide an action under a key of its own, about the node of an entry.
+
+        No silence holds it: it is neither a notification nor a repair.
+        """
+        settings = self._outbox.settings(name)
+        assert settings is not None, f"config.Settings checks that services name actions: {name}"
+        node = cause.node or ""
+        record = ActionRecord(key, name, settings.kind, node, "decided", 0, self._event(cause))
+        slot = self.rooms.registry.slot_of(node)
+        hold = self.mass.hold_of(slot) if settings.destructive and slot >= 0 else None
+        words = "" if hold is None else f"held back: {hold.words(cause.at_ns)}"
+        entry = self._record_action(cause, settings, record, words=words)
+        self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
 
     def _withdraw(self, node: str, status: Status, at_ns: int) -> None:
         if status in _REVIVED:
@@ -396,7 +414,7 @@ class Ledger:
         words: str = "",
         outcome: str | None = None,
     ) -> Entry:
-        because = f"it is {cause.status}" if cause.node else f"of {cause.cause}"
+        because = f"it is {cause.status}" if cause.status else f"of {cause.cause}"
         because = f"{settings.name} for {cause.node or 'the fleet'}, because {because}"
         return self.record(
             Event.ACTION,

@@ -186,7 +186,8 @@ class Monitor:
     def _new_services(self) -> Services:
         return Services(
             self._ledger,
-            self._intake,
+            self._outbox,
+            intake=self._intake,
             standings=self._standings,
             voice=self._voice,
             settings=self.settings.roles,
@@ -276,6 +277,7 @@ class Monitor:
         # A repair waits until the node could be heard: it may have come back by itself.
         grace_ns = self.settings.start_grace_ns if settings is not None and settings.revives else 0
         self._ledger.take_up(record, now_ns + grace_ns)
+        self._services.take_up(record, now_ns)
         if settings is None:
             message = "the settings no longer name this action"
             self._ledger.record_settled(self._outbox.drop(record.key, message), now_ns)
@@ -299,7 +301,9 @@ class Monitor:
         self._journaled = max(self._journaled, inputs.journaled)
         self._ledger.wall_offset_ns = self._jobs.book.wall_offset_ns = wall_offset_ns
         for outcome in inputs.outcomes:
-            self._ledger.record_outcome(outcome, now_ns)
+            settled = self._ledger.record_outcome(outcome, now_ns)
+            if settled is not None and self._services:
+                self._services.follow(settled, now_ns)
         self._orders.obey(inputs.orders, now_ns)
         for dues in inputs.dues:
             self._jobs.hand(dues)

@@ -24,6 +24,7 @@ from beatward.core.entry import (
     Silence,
 )
 from beatward.core.explanation import credit
+from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import IntArray
 from beatward.core.job_words import said
@@ -31,7 +32,9 @@ from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
+from beatward.core.roles import Fact
 from beatward.core.services import Services
+from beatward.core.switching import fail_over, force, switch_over
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
 from beatward.core.voice import Voice
 
@@ -151,6 +154,10 @@ class Orders:
                 maintenance = Maintenance(until_ns, order.by, order.words)
                 names = order.names or (order.name,)
                 self._bulks.append(_Bulk(names, maintenance, order.kind == "pause"))
+            case "switchover" | "failover" | "pause_service" | "resume_service":
+                role = self._services.roles.get(order.name)
+                if role is not None:
+                    self._obey_for_role(order, role, now_ns)
             case "lift":
                 self._ledger.mass.lift(order.name)
             case "silence":
@@ -175,6 +182,24 @@ class Orders:
                 self._acknowledge(order, slot, now_ns)
             case "unacknowledge":
                 self._unacknowledge(order, slot, now_ns)
+
+    def _obey_for_role(self, order: Order, role: Role, now_ns: int) -> None:
+        who = credit(order.by, order.words)
+        fact: Fact | None
+        match order.kind:
+            case "switchover":
+                fact = switch_over(role, order.to, who, now_ns)
+            case "failover" if order.force:
+                fact = force(role, order.to, who, now_ns)
+            case "failover":
+                fact = fail_over(role, order.to, who)
+            case "pause_service":
+                until_ns = NEVER if order.for_ns == NEVER else now_ns + order.for_ns
+                fact = role.pause(Maintenance(until_ns, order.by, order.words), now_ns)
+            case _:
+                fact = role.resume(order.by, now_ns)
+        if fact is not None:
+            self._services.record(role, fact, now_ns)
 
     def _go_on(self, now_ns: int) -> None:
         rest = BULK_MAX

@@ -13,7 +13,7 @@ Not here: the deeds (`actions/`) and why they were decided (`core.policy`).
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import islice
@@ -107,6 +107,8 @@ class _Waiting:
     held: bool = False
     ready_ns: int = 0
     guarded: bool = False
+    sequence: int = 0  # the entry that it waits for
+    order: int = 0  # its place among the timed
 
 
 class Outbox:
@@ -114,7 +116,7 @@ class Outbox:
 
     Two queues, so that a turn costs nothing while 100,000 actions wait: decisions in the order of
     their numbers until the journal holds them, then a heap by the instant they may run. An entry
-    of a queue whose action has ended meanwhile is skipped when it comes up.
+    of a queue whose action has ended meanwhile, or was decided anew, is skipped when it comes up.
     """
 
     def __init__(
@@ -135,6 +137,9 @@ class Outbox:
         self._held: dict[str, list[str]] = {}  # node -> keys of what a silence holds, in order
         self._running_count = 0
         self._held_count = 0
+        self._busy: dict[str, int] = {}  # node -> how many destructive actions on it are running
+        # Whether an action on a node would leave too few others; `core.services` says so.
+        self.is_needed: Callable[[str, Container[str]], bool] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -175,7 +180,7 @@ class Outbox:
 
         sequence  not below that of the call before
         """
-        self._keep(_Waiting(record, ready_ns=not_before_ns))
+        self._keep(_Waiting(record, ready_ns=not_before_ns, sequence=sequence))
         self._unwritten.append((sequence, not_before_ns, record.key))
 
     def hold(self, record: ActionRecord) -> None:
@@ -196,7 +201,7 @@ class Outbox:
         """Let a held action run once the journal holds `sequence`."""
         waiting = self._waiting[key]
         self._unhold(waiting)
-        waiting.ready_ns = now_ns
+        waiting.ready_ns, waiting.sequence = now_ns, sequence
         self._unwritten.append((sequence, now_ns, key))
 
     def release(self, journaled: int, now_ns: int) -> tuple[Action, ...]:
@@ -214,7 +219,7 @@ class Outbox:
         while self._timed and self._timed[0][0] <= now_ns:
             _, order, key = heappop(self._timed)
             waiting = self._waiting.get(key)
-            if waiting is None:
+            if waiting is None or waiting.order != order:
                 continue
             if not self.destroys(waiting.record.name):
                 self._ready.append(key)
@@ -234,28 +239,43 @@ class Outbox:
     def _pass_gate(self, now_ns: int) -> list[str]:
         """Return what may run of the guarded, in order, as far as the rate goes."""
         passed: list[str] = []
-        while (zone := self._next_zone(now_ns)) is not None and self._rate.take(now_ns):
-            _, key = self._guarded[zone].popleft()
-            self._waiting[key].guarded = False
+        while (found := self._next_guarded(now_ns)) is not None and self._rate.take(now_ns):
+            zone, item = found
+            self._guarded[zone].remove(item)
+            waiting = self._waiting[item[1]]
+            waiting.guarded = False
             self.guarded_count -= 1
-            passed.append(key)
+            self._busy[waiting.record.node] = self._busy.get(waiting.record.node, 0) + 1
+            passed.append(item[1])
         self._try_ns = now_ns + GATE_SPACING_NS
         return passed
 
-    def _next_zone(self, now_ns: int) -> int | None:
-        """Return the zone of the first guarded action whose zone is not held back."""
-        first: tuple[int, int] | None = None
+    def _next_guarded(self, now_ns: int) -> tuple[int, tuple[int, str]] | None:
+        """Return the first guarded action that is not held back, after its zone."""
+        first: tuple[int, tuple[int, str]] | None = None
         for zone, queue in list(self._guarded.items()):
-            while queue and queue[0][1] not in self._waiting:
+            while queue and not self._is_meant(queue[0]):
                 queue.popleft()  # withdrawn meanwhile
             if not queue:
                 del self._guarded[zone]
                 continue
-            order, key = queue[0]
-            is_first = first is None or order < first[0]
-            if is_first and self._gate.may_act(zone, self._waiting[key].ready_ns, now_ns):
-                first = order, zone
-        return None if first is None else first[1]
+            item = next((one for one in queue if self._may_spare(one)), None)
+            if item is None or (first is not None and first[1][0] < item[0]):
+                continue
+            if self._gate.may_act(zone, self._waiting[item[1]].ready_ns, now_ns):
+                first = zone, item
+        return first
+
+    def _is_meant(self, item: tuple[int, str]) -> bool:
+        # A key that was withdrawn may have been decided again, and has another place then.
+        waiting = self._waiting.get(item[1])
+        return waiting is not None and waiting.order == item[0]
+
+    def _may_spare(self, item: tuple[int, str]) -> bool:
+        if not self._is_meant(item):
+            return False
+        node = self._waiting[item[1]].record.node
+        return self.is_needed is None or not self.is_needed(node, self._busy)
 
     def settle(self, outcome: Outcome, now_ns: int) -> Settled | None:
         """Take the outcome of an attempt; None for one that is not waited for."""
@@ -275,6 +295,7 @@ class Outbox:
         wait_ns = max(outcome.retry_after_ns, _backoff_ns(settings, outcome.attempt))
         record = _with(waiting.record, "decided", outcome.attempt)
         waiting.record = record
+        self._unbusy(waiting)
         waiting.running = False
         self._running_count -= 1
         self._push(now_ns + wait_ns, record.key)
@@ -296,6 +317,13 @@ class Outbox:
         keys = [record.key for record in self.held(node) if record.key not in kept]
         return [self._end(key, "withdrawn", "withdrawn", message) for key in keys]
 
+    def cancel(self, key: str, message: str) -> Settled | None:
+        """Take back an action that has not begun; None where it has, or there is none."""
+        waiting = self._waiting.get(key)
+        if waiting is None or waiting.running:
+            return None
+        return self._end(key, "withdrawn", "withdrawn", message)
+
     def drop(self, key: str, message: str) -> Settled:
         """End an action that can no longer run, such as one the settings no longer name."""
         return self._end(key, "failed", "failed", message)
@@ -308,8 +336,10 @@ class Outbox:
 
     def _take_receipts(self, journaled: int) -> None:
         while self._unwritten and self._unwritten[0][0] <= journaled:
-            _, not_before_ns, key = self._unwritten.popleft()
-            self._push(not_before_ns, key)
+            sequence, not_before_ns, key = self._unwritten.popleft()
+            waiting = self._waiting.get(key)
+            if waiting is not None and waiting.sequence == sequence:
+                self._push(not_before_ns, key)
 
     def _keep(self, waiting: _Waiting) -> None:
         record = waiting.record
@@ -317,6 +347,13 @@ class Outbox:
         settings = self._settings.get(record.name)
         if settings is not None and settings.revives:
             self._revivals.setdefault(record.node, set()).add(record.key)
+
+    def _unbusy(self, waiting: _Waiting) -> None:
+        node = waiting.record.node
+        if waiting.running and self.destroys(waiting.record.name):
+            self._busy[node] -= 1
+            if not self._busy[node]:
+                del self._busy[node]
 
     def _unhold(self, waiting: _Waiting) -> None:
         waiting.held = False
@@ -328,11 +365,13 @@ class Outbox:
 
     def _push(self, not_before_ns: int, key: str) -> None:
         self._order += 1
+        self._waiting[key].order = self._order
         heappush(self._timed, (not_before_ns, self._order, key))
 
     def _end(self, key: str, state: str, outcome: str, message: str) -> Settled:
         waiting = self._waiting.pop(key)
         self._running_count -= waiting.running
+        self._unbusy(waiting)
         self.guarded_count -= waiting.guarded
         if waiting.held:
             self._unhold(waiting)

@@ -8,20 +8,36 @@ A monitor without services in failover mode does none of this. Not here: what be
 (`core.failover`), and who may order what (`web.access`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 
 import numpy as np
 
 from beatward.core.board import Board
-from beatward.core.candidates import Member
-from beatward.core.entry import Declaration, Event, ServiceRecord
+from beatward.core.candidates import Member, is_healthy
+from beatward.core.entry import (
+    ActionRecord,
+    Declaration,
+    Entry,
+    Event,
+    ServiceRecord,
+)
 from beatward.core.explanation import Rooms
 from beatward.core.failover import Role
+from beatward.core.fencing import (
+    begin_fence,
+    end_fence,
+    fence_key,
+    fenced_by,
+    is_answered,
+    wants_fence,
+)
 from beatward.core.instants import NEVER
 from beatward.core.intake import Intake, Reject
 from beatward.core.ledger import Ledger
+from beatward.core.membership import Status
+from beatward.core.outbox import Outbox, Settled
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.roles import Grant, service_id
 from beatward.core.roles import Fact, RoleSettings
@@ -39,8 +55,9 @@ class Services:
     def __init__(
         self,
         ledger: Ledger,
-        intake: Intake,
+        outbox: Outbox,
         *,
+        intake: Intake,
         standings: Standings,
         voice: Voice,
         settings: RoleSettings,
@@ -51,6 +68,7 @@ class Services:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
         self._offers = ledger.rooms.offers
+        self._outbox = outbox
         self._intake = intake
         self._standings = standings
         self._voice = voice
@@ -63,6 +81,10 @@ class Services:
         self._unwritten: dict[str, int] = {}  # by name, the entry that the journal has to hold
         self._timers: list[tuple[int, str]] = []  # a heap; each role is there once
         self._due_ns: dict[str, int] = {}
+        # By service, whom it was decided to isolate, under which token, and when.
+        self._fenced: dict[str, tuple[str, int, int]] = {}
+        if any(one.min_healthy for one in (settings, *named.values())):
+            outbox.is_needed = self.is_needed
 
     def __bool__(self) -> bool:
         return bool(self.roles)
@@ -188,7 +210,8 @@ class Services:
         for name in stirred:
             role = self.roles[name]
             while (fact := role.advance(now_ns)) is not None:
-                self._record(role, fact, now_ns)
+                self.record(role, fact, now_ns)
+            self._fence(role, now_ns)
             for slot in role.heard:
                 grant = role.answer(slot, now_ns, base_ns)
                 if grant is not None:
@@ -215,12 +238,15 @@ class Services:
         is_same = member.incarnation == int(registry.incarnation[member.slot])
         return is_same and bool(registry.proven[member.slot])
 
-    def _record(self, role: Role, fact: Fact, now_ns: int) -> None:
+    def record(self, role: Role, fact: Fact, now_ns: int) -> Entry:
+        """Write down what has become of a role; it is led on in this turn."""
+        self._stirred[role.name] = None
         record = role.record(now_ns)
         entry = self._ledger.record(
             Event.ROLE,
             now_ns,
             node=fact.node or None,
+            status=self._status_word(fact.node),
             cause=fact.cause,
             explanation=fact.words,
             detail={
@@ -234,6 +260,83 @@ class Services:
         )
         if not role.lease.is_written:
             self._unwritten[role.name] = entry.sequence
+        return entry
+
+    def _status_word(self, node: str) -> str | None:
+        slot = self._registry.slot_of(node) if node else -1
+        return None if slot < 0 else Status(self._membership.status[slot]).word
+
+    # -- fences ------------------------------------------------------------------------------
+
+    def _fence(self, role: Role, now_ns: int) -> None:
+        """Decide to isolate a holder that cannot be asked, or take that back."""
+        fenced = self._fenced.get(role.name)
+        if fenced is not None and is_answered(role, *fenced):
+            self._unfence(role, fenced[1], now_ns)
+        if not wants_fence(role, self._membership):
+            return
+        token = role.lease.token
+        cause = self.record(role, begin_fence(role), now_ns)
+        self._fenced[role.name] = role.lease.holder, token, now_ns
+        self._ledger.decide(cause, role.settings.fence, fence_key(role.name, token))
+
+    def _unfence(self, role: Role, token: int, now_ns: int) -> None:
+        words = f"{role.name} does not need it any more"
+        settled = self._outbox.cancel(fence_key(role.name, token), words)
+        if settled is None:
+            return  # it has begun
+        del self._fenced[role.name]
+        self._ledger.record_settled(settled, now_ns)
+        if role.lease.token == token:
+            role.fence = ""
+
+    def take_up(self, record: ActionRecord, now_ns: int) -> None:
+        """Note an action that was decided before a restart, if it is to isolate a holder."""
+        found = fenced_by(record.key)
+        role = None if found is None else self.roles.get(found[0])
+        if found is not None and role is not None:
+            self._fenced[role.name] = record.node, found[1], now_ns
+            if role.lease.token == found[1]:
+                role.fence = "decided"
+
+    def follow(self, settled: Settled, now_ns: int) -> None:
+        """Take what became of an action, if it was to isolate a holder."""
+        found = fenced_by(settled.record.key)
+        role = None if found is None else self.roles.get(found[0])
+        if found is None or role is None or settled.record.state not in ("done", "failed"):
+            return
+        if self._fenced.get(role.name, ("", 0, 0))[1] == found[1]:
+            del self._fenced[role.name]
+        is_done = settled.record.state == "done"
+        fact = end_fence(role, found[1], settled.message, now_ns, done=is_done)
+        if fact is not None:
+            self.record(role, fact, now_ns)
+            self._stirred[role.name] = None
+
+    def is_needed(self, node: str, busy: Container[str]) -> bool:
+        """Tell whether an action on a node would leave a service with too few healthy members.
+
+        busy   nodes to which something is being done already
+        """
+        slot = self._registry.slot_of(node)
+        for offer in self._offers.get(slot, _NOTHING):
+            least = self._named.get(offer.name, self._settings).min_healthy
+            if least and self._is_healthy(offer.name, slot):
+                well = [at for at in self._slots(offer.name) if self._is_healthy(offer.name, at)]
+                names = [self._registry.name(at) for at in well]
+                if sum(name != node and name not in busy for name in names) < least:
+                    return True
+        return False
+
+    def _slots(self, service: str) -> list[int]:
+        if service in self.balanced:
+            return list(self.balanced[service])
+        return list(self.roles[service].members)
+
+    def _is_healthy(self, service: str, slot: int) -> bool:
+        role = self.roles.get(service)
+        member = None if role is None else role.members.get(slot)
+        return is_healthy(self._membership.status[slot], None if member is None else member.said)
 
     def _tell(self, grants: Sequence[tuple[Member, Grant]]) -> None:
         if not grants:
@@ -287,7 +390,7 @@ class Services:
             self._stirred[role.name] = None
             if not role.lease.is_written:
                 words = f"{role.name}: a lease is longer by the settings of now"
-                self._record(role, Fact("longer", words, record.holder), now_ns)
+                self.record(role, Fact("longer", words, record.holder), now_ns)
 
 
 def _described(offer: Declaration) -> str:

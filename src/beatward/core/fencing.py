@@ -1,0 +1,74 @@
+"""Isolating a holder that may act and cannot be asked: when, under which key, and what follows.
+
+    holder dead or stuck, role not given back -> action `SERVICE/TOKEN/fence` -> success: it is free
+
+A fence makes the role free sooner than time does, or at all where time is not trusted. Whoever
+speaks again before the action has begun, and acts only as it may, is left alone. Not here: the
+deed (`actions/`), and when it may be done (`core.outbox`).
+"""
+
+from beatward.core.failover import Role
+from beatward.core.leases import GIVEN_UP
+from beatward.core.membership import Cause, Membership, Status
+from beatward.core.roles import Fact, Phase
+
+
+def fence_key(service: str, token: int) -> str:
+    """Return the key under which the holder of a token is fenced."""
+    return f"{service}/{token}/fence"
+
+
+def fenced_by(key: str) -> tuple[str, int] | None:
+    """Return service and token of such a key; None for the key of another action."""
+    service, _, token = key.removesuffix("/fence").rpartition("/")
+    return (service, int(token)) if key.endswith("/fence") and token.isdigit() else None
+
+
+def wants_fence(role: Role, membership: Membership) -> bool:
+    """Whether the holder is to be isolated now.
+
+    Who left in order has said that it gave the role up, as a rule; such a one is only isolated
+    where nothing else makes the role free.
+    """
+    member, settings = role.holding, role.settings
+    if not settings.fence or role.fence or not role.lease.granted_ns or role.doubt:
+        return False
+    if not role.is_automatic and role.wish is None:
+        return False
+    if role.stuck or member is None:
+        return role.stuck
+    status = membership.status[member.slot]
+    if status == Status.LEFT:
+        return role.phase == Phase.WAITING and settings.fence_required
+    was_seen = membership.cause[member.slot] == Cause.EXITED
+    return bool(status == Status.DEAD and (was_seen or role.phase == Phase.WAITING))
+
+
+def begin_fence(role: Role) -> Fact:
+    """Note that isolating the holder was decided."""
+    role.fence = "decided"
+    why = "could not be demoted" if role.stuck else "is dead"
+    words = f"{role.lease.holder} {why} and may still act under token {role.lease.token}"
+    words = f"{role.name}: {role.settings.fence} is to isolate it: {words}"
+    return Fact("fence", words, role.lease.holder)
+
+
+def end_fence(role: Role, token: int, message: str, now_ns: int, *, done: bool) -> Fact | None:
+    """Take what became of isolating the holder of a token."""
+    holder = role.lease.holder
+    if token != role.lease.token or not holder:
+        return None
+    if not done:
+        role.fence = "failed"
+        return Fact("fence_failed", f"{role.name}: {holder} was not isolated: {message}", holder)
+    words = f"{holder} is isolated and cannot act under token {token} any more"
+    return role.free("fenced", words, now_ns)
+
+
+def is_answered(role: Role, node: str, token: int, since_ns: int) -> bool:
+    """Whether a node that was to be isolated has spoken since then, and acts only as it may."""
+    lease = role.lease
+    if role.phase == Phase.HELD and (lease.holder, lease.token) == (node, token):
+        return lease.spoke_ns > since_ns
+    said = next((one.said for one in role.members.values() if one.node == node), None)
+    return said is not None and said.token >= token and said.state in GIVEN_UP

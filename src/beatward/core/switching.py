@@ -1,0 +1,80 @@
+"""What people ask of a role: to move it in order, to move it when it can be moved, or by force.
+
+An order that is in vain changes nothing and says why in an entry: the API refuses it before, and
+this is for what has changed in the moment between. Not here: who may order (`web.access`), and what
+happens then (`core.failover`).
+"""
+
+from collections.abc import Mapping
+
+from beatward.core.candidates import Member
+from beatward.core.failover import Role
+from beatward.core.instants import NEVER, format_duration
+from beatward.core.roles import Fact, Phase, Wish
+
+
+def switch_over(role: Role, to: str, who: str, now_ns: int) -> Fact:
+    """Move the role in order, to a node or (empty) to the best.
+
+    who   who asks and why, as a clause
+    """
+    able, others = role.candidates(now_ns)
+    why = _no_target(to, able, others)
+    if role.phase != Phase.HELD:
+        why = "nobody holds the role, so nobody can give it up in order"
+    if why:
+        return _decline(role, "switchover", to, f"{who}: {why}")
+    role.failed = {}
+    return role.ask_back("switchover", to, who, now_ns)
+
+
+def fail_over(role: Role, to: str, who: str) -> Fact:
+    """Let the role move, to a node or to the best, as soon as nobody can hold it."""
+    holder = role.lease.holder
+    if role.doubt or role.stuck:
+        return _decline(role, "failover", to, f"{who}: {role.reason}")
+    if role.phase in (Phase.PROMOTING, Phase.HELD, Phase.DEMOTING):
+        why = f"{holder} has the role and answers; a switchover moves it in order"
+        return _decline(role, "failover", to, f"{who}: {why}")
+    role.wish = Wish(to)
+    role.failed, role.round_ns = {}, NEVER
+    words = f"the role is to go to {to or 'the best'} as soon as nobody can hold it{who}"
+    return Fact("failover", f"{role.name}: {words}", holder)
+
+
+def force(role: Role, to: str, who: str, now_ns: int) -> Fact:
+    """Give the role to a node or to the best at once, whatever the machine is unsure of."""
+    able, others = role.candidates(now_ns, any_lag=True)
+    why = _no_target(to, able, others)
+    if why:
+        return _decline(role, "failover --force", to, f"{who}: {why}")
+    risk, holder = _risk(role, now_ns), role.lease.holder
+    role.former = holder or role.former
+    role.doubt, role.stuck, role.failed = "", False, {}
+    role.ready_ns = min(role.ready_ns, now_ns)
+    role.wish = Wish(to, away=holder)
+    why = f", by force{who}{risk}"
+    return role.promote(role.chosen(able), now_ns, of_count=len(able), cause="forced", why=why)
+
+
+def _risk(role: Role, now_ns: int) -> str:
+    holder, lease, risks = role.lease.holder, role.lease, [role.doubt]
+    if role.stuck:
+        risks.append(f"{holder} could not be demoted and may still act")
+    elif holder:
+        left = format_duration(max(lease.until_ns - now_ns, 0))
+        risks.append(f"{holder} may still act under token {lease.token} for {left}")
+    told = "; ".join(filter(None, risks))
+    return f", at this risk: {told}" if told else ""
+
+
+def _no_target(to: str, able: list[Member], others: Mapping[str, str]) -> str:
+    if to and all(one.node != to for one in able):
+        return f"{to} {others.get(to, 'does not offer the service')}"
+    told = "; ".join(f"{node} {words}" for node, words in sorted(others.items()))
+    return "" if able else f"there is nobody to take it: {told or 'no node offers it'}"
+
+
+def _decline(role: Role, what: str, to: str, why: str) -> Fact:
+    goal = f" to {to}" if to else ""
+    return Fact("declined", f"{role.name}: a {what}{goal} was declined{why}", role.lease.holder)
