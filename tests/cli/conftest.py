@@ -262,10 +262,10 @@ def held(run, wait_until):
 def members(served):
     made = []
 
-    def make(name, *nodes):
+    def make(name, *nodes, at=served):
         for index, node in enumerate(nodes):
             offer = {"priority": 100 - index, "address": "10.0.0.1", "port": 5432}
-            made.append(Member(served.url, served.master, node, name, offer).start())
+            made.append(Member(at.url, at.master, node, name, offer).start())
         return made[-len(nodes) :]
 
     yield make

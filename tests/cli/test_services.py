@@ -3,7 +3,6 @@
 import pytest
 
 from beatward.cli.failover import risks
-from beatward.core.protocol.roles import State
 
 COMMANDS = [
     ("services",),
@@ -72,22 +71,12 @@ def test_services_are_listed_with_holder_and_members(run, members, held):
     assert "10.0.0.1:5432" in two
 
 
-def test_status_and_doctor_tell_of_a_role_that_nobody_holds(run, members, held, wait_until):
-    (only,) = members("gone", "gone-1")
-    held("gone", "gone-1")
-    only.state = State.UNABLE
-    held("gone", phase="vacant")
-    done = wait_until(
-        lambda: (d := run("status")) and "nobody has the role of gone" in d.out and d, "status"
-    )
-    assert "services" in done.out
-    assert "vacant" in done.out
-    assert "nobody has the role of gone" in run("doctor").out
-
-
 def service(**more):
-    member = {"node": "db-1", "status": "dead", "state": "active", "heard_ago_ns": 4 * 10**9}
+    member = {"node": "db-1", "status": "dead", "state": "active", "token": 3}
+    member["heard_ago_ns"] = 4 * 10**9
     said = {
+        "token": 3,
+        "lease_ns": 2 * 10**9,
         "name": "db",
         "phase": "waiting",
         "holder": "db-1",
@@ -106,26 +95,45 @@ def test_what_is_risked_is_who_may_hold_it_until_when_and_what_must_be_true():
         "  db-1 may still hold it: its node is dead, and it last said `active` 4.0 s ago.\n"
         "  Its lease and the time to stop run for another 3.0 s; then the role moves by itself, "
         "and safely.\n"
-        "  To be safe, one of these must be true: db-1 is switched off; or its db is stopped and "
-        "does not start by itself; or nobody can reach it, and what it writes is thrown away.\n"
+        "  To be safe, one of these must be true of db-1: it is switched off; or its db is stopped "
+        "and does not start by itself; or nobody can reach it, and what it writes is thrown away.\n"
         "  If none is, two nodes act as the primary at once, and what both have written cannot be "
         "brought together again."
     )
 
 
 def test_a_doubt_of_the_monitor_is_quoted_and_no_safe_end_is_promised():
-    lines = risks(service(phase="refused", until_in_ns=None, reason="db-1 could not be demoted"))
+    lines = risks(service(phase="refused", until_in_ns=None, reason="the journal is older"))
     assert "  No lease of it runs any more, as far as this monitor knows." in lines
-    assert lines[-1] == "  What the monitor is unsure of: db-1 could not be demoted."
-    lines = risks(service(paused={"until": None}))
-    assert "  Its lease and the time to stop run for another 3.0 s at least." in lines
+    assert lines[-1] == "  What the monitor is unsure of: the journal is older."
+    assert "  Its lease and the time to stop run for another 3.0 s at least." in risks(
+        service(phase="held")
+    )
+    stuck = {"node": "db-1", "status": "alive", "state": "stuck", "token": 3, "heard_ago_ns": 0}
+    lines = risks(service(phase="refused", members=[stuck]))
+    assert "  It could not be made to stop, so no waiting makes this safe." in lines
+
+
+def test_where_nothing_moves_by_itself_it_says_what_would_be_safe():
+    words = "; then `beatward failover db` moves the role safely."
+    for one in (service(paused={"until": None}), service(automatic=False)):
+        assert any(line.endswith(words) for line in risks(one))
+
+
+def test_who_holds_it_and_answers_can_be_asked():
+    member = {"node": "db-1", "status": "alive", "state": "active", "token": 3}
+    member["heard_ago_ns"] = 10**8
+    assert any("`beatward switchover db`" in one for one in risks(service(members=[member])))
 
 
 def test_who_claims_the_role_may_hold_it_too():
-    member = {"node": "db-3", "status": "alive", "state": "stuck", "heard_ago_ns": 10**8}
-    lines = risks(service(holder=None, members=[member]))
-    assert "  db-3 may still hold it: its node is alive, and it last said `stuck` 0.1 s ago." in (
-        lines
-    )
-    lines = risks(service(holder=None, members=[]))
+    member = {"node": "db-3", "status": "alive", "state": "stuck", "token": 2}
+    near = {**member, "heard_ago_ns": 10**8}
+    words = "  db-3 may still hold it: its node is alive, and it last said `stuck` 0.1 s ago."
+    assert words in risks(service(holder=None, members=[near]))
+    # Whoever has been silent since the role moved on was waited for when it moved.
+    silent = {**member, "heard_ago_ns": 10**10}
+    lines = risks(service(holder=None, members=[silent]))
     assert "  Nobody is known to hold it now." in lines
+    newer = {**silent, "token": 4}
+    assert any("db-3 may still hold it" in one for one in risks(service(members=[newer])))

@@ -9,7 +9,10 @@ from beatward.cli.client import Client, asking, service_path
 from beatward.cli.moving import Move
 from beatward.cli.ordering import by_option, duration_text
 from beatward.cli.screen import ago
-from beatward.core.instants import SECOND, parse_duration
+from beatward.core.instants import parse_duration
+
+# What a member says of itself while it may act under a token.
+_ACTING = ("active", "promoting", "demoting", "stuck")
 
 
 @click.command("failover")
@@ -93,18 +96,18 @@ def risks(service: dict[str, Any]) -> list[str]:
         said = f"last said `{member['state']}` {ago(member['heard_ago_ns'])} ago"
         said = said if member["state"] else "has said nothing yet"
         lines.append(f"  {node} may still hold it: its node is {member['status']}, and it {said}.")
-    lines += [f"  {words}" for words in _until(service)]
-    if any(_answers(member) for member in suspects if member["node"] == service["holder"]):
+    lines.append(f"  {_until(service, suspects)}")
+    if _answers(service):
         lines.append(
             f"  {service['holder']} answers: `beatward switchover {name}` moves the role in good "
             "order, and risks nothing."
         )
-    for node in [member["node"] for member in suspects]:
-        lines.append(
-            f"  To be safe, one of these must be true: {node} is switched off; or its {name} is "
-            "stopped and does not start by itself; or nobody can reach it, and what it writes is "
-            "thrown away."
-        )
+    who = " and of ".join(member["node"] for member in suspects) or "every node that offers it"
+    lines.append(
+        f"  To be safe, one of these must be true of {who}: it is switched off; or its {name} is "
+        "stopped and does not start by itself; or nobody can reach it, and what it writes is "
+        "thrown away."
+    )
     lines.append(
         "  If none is, two nodes act as the primary at once, and what both have written cannot be "
         "brought together again."
@@ -115,27 +118,43 @@ def risks(service: dict[str, Any]) -> list[str]:
 
 
 def _may_hold(service: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the holder, and who else says now that it acts, such as after a failover by force.
+
+    Who said so before the role moved on, and is silent since, was waited for when it moved.
+    """
     mine = [member for member in service["members"] if member["node"] == service["holder"]]
     others = [
         member
         for member in service["members"]
         if member["node"] != service["holder"]
-        and member["state"] in ("active", "promoting", "demoting", "stuck")
+        and member["state"] in _ACTING
+        and (_is_near(service, member) or member["token"] > service["token"])
     ]
     return mine + others
 
 
-def _answers(member: dict[str, Any]) -> bool:
-    is_able = member["state"] in ("active", "promoting") and member["heard_ago_ns"] is not None
-    return is_able and bool(member["heard_ago_ns"] < 2 * SECOND)
+def _answers(service: dict[str, Any]) -> bool:
+    holders = [member for member in service["members"] if member["node"] == service["holder"]]
+    return any(one["state"] == "active" and _is_near(service, one) for one in holders)
 
 
-def _until(service: dict[str, Any]) -> list[str]:
+def _is_near(service: dict[str, Any], member: dict[str, Any]) -> bool:
+    """Tell whether a member was heard just now; it speaks four times in a lease."""
+    heard_ago_ns = member["heard_ago_ns"]
+    return heard_ago_ns is not None and bool(2 * heard_ago_ns < service["lease_ns"])
+
+
+def _until(service: dict[str, Any], suspects: list[dict[str, Any]]) -> str:
+    """Say how long somebody may still hold the role."""
+    if any(member["state"] == "stuck" for member in suspects):
+        return "It could not be made to stop, so no waiting makes this safe."
     left_ns = service["until_in_ns"]
     if left_ns is None:
-        return ["No lease of it runs any more, as far as this monitor knows."]
+        return "No lease of it runs any more, as far as this monitor knows."
     words = f"Its lease and the time to stop run for another {ago(left_ns)}"
-    is_free = service["phase"] == "waiting" and service["paused"] is None and service["automatic"]
-    if is_free and not service["reason"]:
-        return [f"{words}; then the role moves by itself, and safely."]
-    return [f"{words} at least."]
+    is_paused = service["paused"] is not None or not service["automatic"]
+    if service["phase"] != "waiting":
+        return f"{words} at least."
+    if is_paused:
+        return f"{words}; then `beatward failover {service['name']}` moves the role safely."
+    return f"{words}; then the role moves by itself, and safely."

@@ -32,6 +32,7 @@ class Move:
     wait_ns: int
     began: float = field(default_factory=time.monotonic)
     _told: int = 0
+    _declined: str = ""
 
     def order(self, word: str, body: dict[str, Any]) -> NoReturn:
         """Order it, wait for its end, and end the command: 0 moved, 1 not."""
@@ -58,6 +59,8 @@ class Move:
             service = self.client.get(service_path(self.service))
             has_begun = has_begun or self._differs(service)
             self._tell()
+            if self._declined:
+                return "declined", service
             if has_begun and service["phase"] in _ENDS and not service["target"]:
                 is_newer = service["token"] > self.before["token"]
                 if service["phase"] == "held":
@@ -83,7 +86,9 @@ class Move:
         for event in events:
             self._told = event["id"]
             is_ours = event["event"] == "role" and event["detail"].get("service") == self.service
-            if is_ours and not self.as_json:
+            if is_ours and event["cause"] == "declined":
+                self._declined = str(event["explanation"])
+            elif is_ours and not self.as_json:
                 passed = time.monotonic() - self.began
                 click.echo(f"{passed:6.2f} s  {event['explanation']}", err=True)
 
@@ -97,6 +102,8 @@ class Move:
             case "elsewhere" | "nothing":
                 reason = service["reason"] or service["explanation"]
                 return f"{name} was not moved{': ' + reason if reason else ''}"
+            case "declined":
+                return self._declined
             case "refused":
                 return f"{name} has no holder: {service['reason']}"
             case _:

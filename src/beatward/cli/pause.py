@@ -50,8 +50,8 @@ def pause_command(
     and has the start grace before its silence counts. Returns when all are paused. Exit code 1
     when a name is unknown; then nothing is changed.
 
-    With --service, its holder goes on holding the role and gives it up when its lease runs out;
-    nobody else gets it but by `switchover` and `failover`.
+    With --service, its holder goes on holding the role; when it dies, or gives the role up, nobody
+    else gets it but by `switchover` and `failover`.
     """
     said: dict[str, Any] = {"by": by, "reason": reason}
     if duration is not None:

@@ -107,10 +107,10 @@ def _show_one(screen: Console, service: dict[str, Any]) -> None:
     head = Text.assemble((service["name"], "bold"), f", mode {service['mode']}: ")
     head.append_text(phase_text(service))
     screen.print(head)
-    for words in (service["explanation"], remark(service)):
-        if words:
-            screen.print(Text(f"  {words}"), soft_wrap=True)
+    screen.print(Text(f"  {service['explanation']}"), soft_wrap=True)
     if service["phase"] is not None:
+        if not service["automatic"]:
+            screen.print("  it does not fail over by itself, as the settings say")
         lease = format_duration(service["lease_ns"])
         stop = format_duration(service["demote_within_ns"])
         screen.print(Text(f"  lent for {lease} at a time; its holder stops within {stop} after"))

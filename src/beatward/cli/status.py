@@ -46,8 +46,8 @@ def _show(screen: Console, url: str, status: dict[str, Any], events: list[dict[s
         screen.print(Text(f"  {reason}", style="bold red" if is_journal else "yellow"))
     screen.print()
     screen.print(_counts(status))
-    for one in status["services"]["remarks"][:_SAID_COUNT]:
-        screen.print(Text(f"  {one['remark']}", style="yellow"), soft_wrap=True)
+    for words in _troubles(status["services"]):
+        screen.print(Text(f"  {words}", style="yellow"), soft_wrap=True)
     screen.print()
     said = _said(status["said"], status["nodes"]["paused"])
     for line in said:
@@ -89,6 +89,15 @@ def _counts(status: dict[str, Any]) -> Table:
     said = f"times the monitor itself stood still, last {pauses['last']}" if pauses["count"] else ""
     table.add_row("pauses", f"{pauses['count']}", said)
     return table
+
+
+def _troubles(services: dict[str, Any]) -> list[str]:
+    """Return what people should know of services, a line each; of many only the first."""
+    lines = [one["remark"] for one in services["remarks"][:_SAID_COUNT]]
+    rest = services["remarks_count"] - len(lines)
+    if rest > 0:
+        lines.append(f"and {rest} service{'s' if rest > 1 else ''} more")
+    return lines
 
 
 def _said(said: dict[str, Any], paused_count: int) -> list[Text]:
