@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from beatward.config import DETECTOR_READS, DetectorSettings, Settings, load
+from beatward.config import DETECTOR_READS, DetectorSettings, Settings, load, parse
 from beatward.core.detect import DETECTORS
 from beatward.core.instants import SECOND
+from beatward.core.roles import RoleSettings
 from beatward.errors import ConfigError
 from beatward.server.settings import core_settings
 from beatward.values import split_address
@@ -188,3 +189,58 @@ def test_a_margin_of_a_duration_is_no_longer_automatic() -> None:
 )
 def test_an_address_is_split_into_host_and_port(text: str, parts: tuple[str, int]) -> None:
     assert split_address(text) == parts
+
+
+# --- services in failover mode ---
+
+
+def roles(**tables):
+    return core_settings(parse(tables, "here"))
+
+
+def test_a_service_has_what_failover_says_and_what_is_its_own():
+    found = roles(
+        failover={"lease": "4s", "demote_within": "2s", "failback": "10m"},
+        service={
+            "db": {"lease": "1s", "failback": "never", "zones": ["a"], "max_lag": 5},
+            "web": {},
+        },
+    )
+    assert found.roles.lease_ns == 4 * 10**9
+    db, web = found.services["db"], found.services["web"]
+    assert (db.lease_ns, db.demote_ns, db.failback_ns) == (10**9, 2 * 10**9, None)
+    assert (db.zones, db.max_lag, db.fence, db.automatic) == (("a",), 5, "", True)
+    assert web == found.roles
+
+
+def test_without_settings_a_service_has_the_cores_defaults():
+    assert roles().roles == RoleSettings()
+
+
+def test_a_fence_interferes_also_where_it_is_a_webhook():
+    hook = {"kind": "webhook", "url": "http://switch.example/off"}
+    found = roles(action={"off": hook, "page": hook}, service={"db": {"fence": "off"}})
+    assert found.actions["off"].destructive
+    assert not found.actions["page"].destructive
+    assert found.services["db"].fence == "off"
+
+
+@pytest.mark.parametrize(
+    ("tables", "key", "expected"),
+    [
+        ({"failover": {"lease": "100ms"}}, "failover", "lease from 200ms to 1h"),
+        ({"failover": {"demote_within": "50ms"}}, "failover", "demote_within from 100ms to 1h"),
+        ({"failover": {"failback": "soon"}}, "failover.failback", '"never", or a duration'),
+        ({"failover": {"leese": "1s"}}, "failover.leese", "no such key"),
+        ({"service": {"db": {"lease": "2h"}}}, "service.db", "lease from 200ms to 1h"),
+        ({"service": {"db": {"fence": "off"}}}, "service.db.fence", "none is defined"),
+        ({"service": {"db": {"fence_required": True}}}, "service.db", "a fence with"),
+        ({"service": {"db": {"zones": ["a", "a"]}}}, "service.db", "each of the zones once"),
+        ({"service": {"db": {"max_lag": -1}}}, "service.db.max_lag", "greater than or equal to 0"),
+    ],
+)
+def test_a_service_that_makes_no_sense_is_refused_with_its_key(tables, key, expected):
+    with pytest.raises(ConfigError) as told:
+        parse(tables, "here")
+    assert told.value.key == key
+    assert expected in told.value.expected

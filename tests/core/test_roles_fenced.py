@@ -15,7 +15,7 @@ from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.record import Farewell, Kind
 from beatward.core.roles import RoleSettings
 
-OFF = {"off": ActionSettings("off", "fence", attempts_max=2, destructive=True)}
+OFF = {"off": ActionSettings("off", "fence", attempts_max=2, revives=True, destructive=True)}
 FENCED = replace(ROLES, fence="off")
 STRICT = replace(FENCED, fence_required=True)
 FOUR = ("db-1", "db-2", "db-3", "db-4")
@@ -156,6 +156,19 @@ def test_who_speaks_again_before_the_action_has_begun_is_left_alone():
     hand.silent.add("db-1")
     hand.run(12 * SECOND)
     assert len(hand.deeds) == 1
+
+
+def test_a_node_that_is_back_is_isolated_all_the_same_until_it_speaks_of_its_role():
+    hand = held(STRICT)
+    hand.lag = True
+    die(hand, "db-1")
+    hand.hush("db-1")
+    hand.silent.clear()
+    hand.beats += 8
+    hand.run(SECOND)
+    hand.lag = False
+    hand.run(SECOND)
+    assert [deed.key for deed in hand.deeds] == ["db/1/fence"]
 
 
 def test_a_fence_that_was_decided_goes_on_over_a_restart():

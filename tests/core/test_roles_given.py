@@ -29,7 +29,6 @@ def test_among_equals_the_first_zone_is_first():
 def test_the_zone_may_be_the_nodes_own_label():
     hand = Roles(replace(ROLES, zones=("b",)))
     hand.turn(hand.now, orders=(Order("join", "db-2", {"zone": "b"}),))
-    hand.declare({"db-2": {"version": "2"}})
     for name in hand.nodes:
         hand.say(name, "standby")
     hand.run(4 * SECOND)
@@ -153,6 +152,14 @@ def test_a_candidate_that_never_gets_the_word_is_asked_again_and_given_up_in_the
     assert hand.role == "promoting db-1 1"
     hand.run(5 * SECOND)
     assert hand.role == "promoting db-2 2"
+
+
+def test_a_candidate_that_acts_under_an_older_token_is_lent_nothing():
+    hand = standing_by()
+    hand.say("db-1", "active", 0)
+    hand.grants.clear()
+    hand.run(5 * SECOND)
+    assert [grant.word for _, to, grant in hand.grants if to == "db-1" and grant.lease_ms] == []
 
 
 def test_a_holder_that_gives_up_soon_after_comes_last():

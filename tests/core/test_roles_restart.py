@@ -176,6 +176,20 @@ def test_a_longer_lease_of_an_earlier_session_is_still_written_down_in_the_next(
     assert third.view.holder == "db-1"
 
 
+def test_a_promotion_that_was_taken_back_before_a_restart_may_still_come_true():
+    hand = Roles()
+    hand.say("db-1", "standby")
+    hand.run(4 * SECOND)
+    hand.say("db-1", "promoting", 1)
+    hand.run(31 * SECOND)
+    assert hand.role == "demoting db-1 1"
+    again = hand.restarted()
+    again.run(SECOND)
+    assert again.role == "promoting db-1 1"
+    again.run(31 * SECOND)
+    assert again.facts() == ["heard", "too_slow"]
+
+
 # --- a journal that is older than what has happened ---
 
 
@@ -239,6 +253,17 @@ def test_two_that_claim_the_same_token_stop_everything(state):
     hand.run(SECOND)
     assert hand.role == "refused db-1 1"
     assert hand.view.reason == "db-2 claims token 1, which the journal gave to db-1"
+
+
+def test_who_had_the_role_before_has_no_claim_to_the_next_token():
+    hand = with_holder()
+    hand.hush("db-1")
+    hand.run(5 * SECOND)
+    hand.say("db-2", "active", 2)
+    hand.run(SECOND)
+    hand.say("db-1", "active", 2)
+    hand.run(SECOND)
+    assert hand.role == "refused db-2 2"
 
 
 def test_who_had_the_token_before_may_still_say_so():

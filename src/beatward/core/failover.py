@@ -51,6 +51,7 @@ TABLE: dict[tuple[Phase, State], Phase] = {
     (_P.DEMOTING, _S.ACTIVE): _P.HELD,
     (_P.REFUSED, _S.ACTIVE): _P.HELD,
     (_P.WAITING, _S.PROMOTING): _P.PROMOTING,
+    (_P.DEMOTING, _S.PROMOTING): _P.PROMOTING,
     (_P.REFUSED, _S.PROMOTING): _P.PROMOTING,
     (_P.PROMOTING, _S.DEMOTING): _P.DEMOTING,
     (_P.HELD, _S.DEMOTING): _P.DEMOTING,
@@ -131,11 +132,12 @@ class Role:
                 "so it is older than what has happened"
             )
         elif said.token == lease.told and said.state not in GIVEN_UP:
-            owner = lease.holder if lease.told == lease.token else self.former
-            if member.node not in (owner, self.former):
+            is_newest = lease.told == lease.token
+            owner = (is_newest and lease.holder) or self.former
+            if member.node != owner:
                 self.doubt = (
                     f"{member.node} claims token {said.token}, which the journal gave to "
-                    f"{owner or self.former or 'nobody'}"
+                    f"{owner or 'nobody'}"
                 )
         if member.node == lease.holder and said.token == lease.token:
             lease.spoke_ns = now_ns
@@ -205,6 +207,8 @@ class Role:
             self.wish = None
             if self._held_ns is None:
                 self._held_ns = now_ns
+        if phase == Phase.PROMOTING and self._promote_by_ns == NEVER:
+            self._promote_by_ns = now_ns + self.settings.promote_ns
         cause = "gives_up" if phase == Phase.DEMOTING and not self.lease.is_asked else "heard"
         if self.phase == Phase.PROMOTING and phase == Phase.HELD:
             cause = "promoted"

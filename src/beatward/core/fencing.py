@@ -13,17 +13,6 @@ from beatward.core.membership import Cause, Membership, Status
 from beatward.core.roles import Fact, Phase
 
 
-def fence_key(service: str, token: int) -> str:
-    """Return the key under which the holder of a token is fenced."""
-    return f"{service}/{token}/fence"
-
-
-def fenced_by(key: str) -> tuple[str, int] | None:
-    """Return service and token of such a key; None for the key of another action."""
-    service, _, token = key.removesuffix("/fence").rpartition("/")
-    return (service, int(token)) if key.endswith("/fence") and token.isdigit() else None
-
-
 def wants_fence(role: Role, membership: Membership) -> bool:
     """Whether the holder is to be isolated now.
 

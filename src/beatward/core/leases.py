@@ -115,7 +115,8 @@ class Lease:
         if said.token != self.token:
             # In any other phase it has forgotten our token. Told of it, it would say that it had
             # given it up, while its workload may still run: so its time has to pass.
-            return self._lend(said, Word.PROMOTE, base_ns) if is_promoting else None
+            may_take = is_promoting and said.state in GIVEN_UP
+            return self._lend(said, Word.PROMOTE, base_ns) if may_take else None
         return self._answer_holder(said, now_ns, base_ns)
 
     def _answer_holder(self, said: Standing, now_ns: int, base_ns: int) -> Grant:

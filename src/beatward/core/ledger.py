@@ -24,7 +24,6 @@ from beatward.core.explanation import (
     numbers,
     sentence,
 )
-from beatward.core.fencing import fenced_by
 from beatward.core.instants import MILLISECOND, format_duration
 from beatward.core.jobs import Run
 from beatward.core.mass import NODES_NAMED_MAX, Hold, MassGuard
@@ -32,6 +31,7 @@ from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
 from beatward.core.peers import PEER_SIZE
 from beatward.core.policy import ActionSettings, Rule, decide, decide_for_many
+from beatward.core.roles import fenced_by
 
 IntArray = npt.NDArray[np.int64]
 

@@ -245,6 +245,7 @@ class Orders:
         for slot, order in zip(slots.tolist(), orders, strict=True):
             if slot >= 0 and order.labels and self._registry.labels.get(slot) != order.labels:
                 self._registry.label(slot, order.labels)
+                self._services.relabel(slot)
                 labelled.append(slot)
         self._ledger.rooms.quality.enrol(new)
         self._detector.forget(new)

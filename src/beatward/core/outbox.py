@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from beatward.core.entry import ActionRecord
 from beatward.core.instants import MILLISECOND, MINUTE, NEVER
 from beatward.core.policy import ActionSettings
+from beatward.core.roles import fenced_by
 
 # How often it is tried again whether the guarded may go; nobody waits for it more urgently.
 GATE_SPACING_NS = 100 * MILLISECOND
@@ -345,7 +346,8 @@ class Outbox:
         record = waiting.record
         self._waiting[record.key] = waiting
         settings = self._settings.get(record.name)
-        if settings is not None and settings.revives:
+        # Who is fenced is not to be revived, and speaks of its role before it is left alone.
+        if settings is not None and settings.revives and fenced_by(record.key) is None:
             self._revivals.setdefault(record.node, set()).add(record.key)
 
     def _unbusy(self, waiting: _Waiting) -> None:

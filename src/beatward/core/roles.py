@@ -47,6 +47,17 @@ class RoleSettings:
         return max(self.lease_ns, HEARD_WITHIN_NS)
 
 
+def fence_key(service: str, token: int) -> str:
+    """Return the key under which the holder of a token is fenced."""
+    return f"{service}/{token}/fence"
+
+
+def fenced_by(key: str) -> tuple[str, int] | None:
+    """Return service and token of such a key; None for the key of another action."""
+    service, _, token = key.removesuffix("/fence").rpartition("/")
+    return (service, int(token)) if key.endswith("/fence") and token.isdigit() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """What has become of a role: an entry of the journal.

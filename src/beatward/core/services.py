@@ -25,14 +25,7 @@ from beatward.core.entry import (
 )
 from beatward.core.explanation import Rooms
 from beatward.core.failover import Role
-from beatward.core.fencing import (
-    begin_fence,
-    end_fence,
-    fence_key,
-    fenced_by,
-    is_answered,
-    wants_fence,
-)
+from beatward.core.fencing import begin_fence, end_fence, is_answered, wants_fence
 from beatward.core.instants import NEVER
 from beatward.core.intake import Intake, Reject
 from beatward.core.ledger import Ledger
@@ -40,7 +33,7 @@ from beatward.core.membership import Status
 from beatward.core.outbox import Outbox, Settled
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.roles import Grant, service_id
-from beatward.core.roles import Fact, RoleSettings
+from beatward.core.roles import Fact, RoleSettings, fence_key, fenced_by
 from beatward.core.standings import Claim, Standings
 from beatward.core.voice import Voice
 
@@ -175,6 +168,12 @@ class Services:
             del self.roles[name], self._by_id[role.id], self._stirred[name]
             self._due_ns.pop(name, None)
             self._standings.services = np.array(sorted(self._by_id), np.int64)
+
+    def relabel(self, slot: int) -> None:
+        """Let the zone of a node's members be that of its labels of now."""
+        for offer in self._offers.get(slot, _NOTHING):
+            if offer.mode == "failover":
+                self._join(slot, offer, 0)
 
     def forget(self, slot: int) -> None:
         """Drop what a node offered; what it may hold, it may hold until its term has passed."""

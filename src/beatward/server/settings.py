@@ -59,7 +59,7 @@ def core_settings(settings: config.Settings) -> Settings:
         rules=tuple(
             Rule(statuses=rule.on, actions=rule.actions, nodes=rule.nodes) for rule in settings.rule
         ),
-        actions={name: _action(name, action) for name, action in settings.action.items()},
+        actions=_actions(settings),
         roles=_role(settings.failover),
         services={
             name: _service(settings.failover, service) for name, service in settings.service.items()
@@ -115,7 +115,15 @@ def _mass(guard: config.GuardSettings) -> MassSettings:
     )
 
 
-def _action(name: str, action: action_settings.ActionSettings) -> ActionSettings:
+def _actions(settings: config.Settings) -> dict[str, ActionSettings]:
+    fences = {service.fence for service in settings.service.values()}
+    return {
+        name: _action(name, action, is_fence=name in fences)
+        for name, action in settings.action.items()
+    }
+
+
+def _action(name: str, action: action_settings.ActionSettings, *, is_fence: bool) -> ActionSettings:
     touches = action.kind != "webhook"
     return ActionSettings(
         name=name,
@@ -124,5 +132,5 @@ def _action(name: str, action: action_settings.ActionSettings) -> ActionSettings
         retry_ns=action.retry,
         retry_max_ns=action.retry_max,
         revives=touches if action.revives is None else action.revives,
-        destructive=touches if action.destructive is None else action.destructive,
+        destructive=(touches or is_fence) if action.destructive is None else action.destructive,
     )
