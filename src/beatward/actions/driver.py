@@ -4,7 +4,6 @@ Route: `Dispatcher.submit -> Driver.do -> Outcome`. A driver does one attempt of
 nothing of retries, which are the outbox's. Not here: any driver.
 """
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,17 +61,3 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Release everything; no `do` is under way any more."""
-
-
-_FENCE = re.compile(r"(?P<service>[^/]+)/(?P<token>[0-9]+)/fence")
-
-
-def fenced_role(action: Action) -> tuple[str, int] | None:
-    """Return the service and the token that an action fences its node under; None: it is no fence.
-
-    A fence is decided about a role, and its key says which: SERVICE/TOKEN/fence.
-    """
-    found = _FENCE.fullmatch(action.key)
-    if found is None or action.event.get("event") != "role":
-        return None
-    return found["service"], int(found["token"])

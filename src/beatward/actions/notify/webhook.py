@@ -26,7 +26,8 @@ import httpx2
 
 from beatward import __version__
 from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings, fenced_role
+from beatward.actions.driver import Surroundings
+from beatward.core.fencing import fenced_by
 from beatward.core.instants import HOUR, SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.errors import PermanentError, TemporaryError
@@ -74,7 +75,7 @@ class Webhook:
         bounds = asyncio.timeout(settings.timeout / SECOND)
         try:
             async with bounds, self._stream(action, settings) as response:
-                is_fence = fenced_role(action) is not None
+                is_fence = fenced_by(action.key) is not None
                 return await self._judge(response, discretion, is_fence=is_fence)
         except TimeoutError:
             limit = format_duration(settings.timeout)
@@ -152,7 +153,7 @@ def payload(action: Action) -> dict[str, Any]:
     """Return the JSON that a webhook receives."""
     event = action.event
     at_wall_ns = event.get("at_wall_ns")
-    role = fenced_role(action)
+    role = fenced_by(action.key)
     of_role = {} if role is None else {"service": role[0], "token": role[1]}
     return {
         "event": event.get("event"),

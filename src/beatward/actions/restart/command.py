@@ -20,7 +20,8 @@ from collections.abc import Callable, Collection, Mapping
 from urllib.parse import quote
 
 from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings, fenced_role
+from beatward.actions.driver import Surroundings
+from beatward.core.fencing import fenced_by
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.errors import PermanentError, TemporaryError
@@ -155,7 +156,7 @@ def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapp
         "BEATWARD_ACTION_KEY": action.key,
         "BEATWARD_ATTEMPT": str(action.attempt),
     }
-    role = fenced_role(action)
+    role = fenced_by(action.key)
     if role is not None:
         environment |= {"BEATWARD_SERVICE": role[0], "BEATWARD_TOKEN": str(role[1])}
     command = [os.path.abspath(path), *filled]  # noqa: PTH100 - resolve() would lose argv[0]
