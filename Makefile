@@ -56,7 +56,7 @@ fuzz: setup-dev ## a million hostile datagrams, and hypothesis looks much longer
 	@BEATWARD_FUZZ=$${BEATWARD_FUZZ:-1000000} scripts/test.sh \
 	    --timeout=0 --hypothesis-profile=fuzz -m "hypothesis or fuzz" $(ARGS)
 
-example-postgresql: setup ## break two real PostgreSQL servers in eight ways; needs root
+example-postgresql: setup ## break two real PostgreSQL servers in ten ways; needs root
 	@examples/postgresql/run $(ARGS)
 
 example-virtual-ip: setup ## move an address between two hosts, a third one watches; needs root

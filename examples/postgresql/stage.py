@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from examples.ground import faults
-from examples.ground.cluster import Agent, Monitor, wait_for
+from examples.ground.cluster import Agent, Monitor, TookTooLong, wait_for
 from examples.ground.faults import Mend
 from examples.ground.network import Network, send
 from examples.postgresql.client import Session, Write, Writer, doubles, lost
@@ -188,32 +188,33 @@ class Stage:
     # --- faults ---
 
     def suffer(self, fault: str) -> Report:
-        """Let a fault happen to the primary and see it through; raises TookTooLong."""
+        """Let a fault happen to the primary and see it through.
+
+        Raises TookTooLong, with what the monitor says of the service.
+        """
         wait_for(self._is_settled, f"a primary for {PROMOTE_WITHIN_S} s", timeout=60, pause=0.1)
-        old = self.primary
-        new = "b" if old == "a" else "a"
-        writer = self.writers[new]
-        count = len(writer.writes)
+        service = self.monitor.service(SERVICE)
+        old, token = str(service["holder"]), int(service["token"])
         began = time.monotonic()
         mend = FAULTS[fault](self, old)
         self._say(f"{fault}: {old}")
-        wait_for(
-            lambda: len(writer.writes) > count,
-            f"{fault}: a write to {new}",
-            timeout=WRITABLE_TIMEOUT_S,
-        )
-        first = writer.writes[count]
-        before = [write.at for write in self.writers[old].writes if write.at < first.at]
-        self._say(f"{new} takes writes under token {first.token}")
-        mend()
-        self.wait_standby(old)
+        try:
+            first = self._wait_write(token)
+            before = [write.at for write in self.all_writes() if write.at < first.at]
+            self._say(f"{first.server} takes writes under token {first.token}")
+            mend()
+            # With the monitor gone too, the old primary may have been the first to be back.
+            other = "b" if first.server == "a" else "a"
+            self.wait_standby(other)
+        except TookTooLong as error:
+            raise TookTooLong(f"{fault} of {old}: {error}; {self._explanation()}") from error
         back = time.monotonic()
-        self._say(f"{old} stands by for {new}")
-        fresh_lost, fresh_doubles = self._check(new)
+        self._say(f"{other} stands by for {first.server}")
+        fresh_lost, fresh_doubles = self._check(first.server)
         return Report(
             fault=fault,
             old=old,
-            new=new,
+            new=first.server,
             token=first.token,
             writable=first.at - began,
             gap=first.at - before[-1],
@@ -222,6 +223,24 @@ class Stage:
             lost=fresh_lost,
             doubles=fresh_doubles,
         )
+
+    def _wait_write(self, token: int) -> Write:
+        """Wait for the first write under a token above this one."""
+
+        def newer() -> Write | None:
+            found = [
+                write
+                for writer in self.writers.values()
+                for write in writer.writes[-100:]
+                if write.token > token
+            ]
+            return min(found, key=lambda write: write.at, default=None)
+
+        return wait_for(newer, f"a write under a token above {token}", timeout=WRITABLE_TIMEOUT_S)
+
+    def _explanation(self) -> str:
+        service = self.monitor.get(f"/v1/services/{SERVICE}", default={}) or {}
+        return str(service.get("explanation", "the monitor does not answer"))
 
     def all_writes(self) -> list[Write]:
         """Return every acknowledged write so far, in the order of the answers."""
@@ -251,6 +270,21 @@ def _both_killed(stage: Stage, name: str) -> Mend:
     return faults.agent_killed(stage.monitor, stage.agents[name], SERVICE)
 
 
+def _monitor_killed(stage: Stage, name: str) -> Mend:
+    stage.monitor.kill()
+    _server_killed(stage, name)
+    stage.monitor.start()
+    return lambda: None
+
+
+def _all_but_server_killed(stage: Stage, name: str) -> Mend:
+    agent = stage.agents[name]
+    spared = set(stage.places[name].processes())
+    send(signal.SIGKILL, set(agent.host.freeze()) - spared)
+    agent.host.thaw()
+    return lambda: agent.start(stage.monitor)
+
+
 def _of_any_node(fault: faults.Fault) -> Callable[[Stage, str], Mend]:
     return lambda stage, name: fault(stage.monitor, stage.agents[name], SERVICE)
 
@@ -259,6 +293,8 @@ def _of_any_node(fault: faults.Fault) -> Callable[[Stage, str], Mend]:
 FAULTS: dict[str, Callable[[Stage, str], Mend]] = {
     "server-killed": _server_killed,
     "server-and-agent-killed": _both_killed,
+    "server-and-monitor-killed": _monitor_killed,
+    "all-but-server-killed": _all_but_server_killed,
     **{name: _of_any_node(fault) for name, fault in faults.FAULTS.items()},
 }
 

@@ -132,6 +132,25 @@ def test_a_frozen_server_is_stopped_for_certain_and_a_switchover_loses_nothing(p
     assert a.count() == 1001
 
 
+@pytest.mark.parametrize("pair", ["synchronous"], indirect=True)
+def test_who_takes_up_its_own_role_again_goes_on_waiting_for_its_standby(pair) -> None:
+    a, b = pair
+    os.kill(a.place.postmaster, signal.SIGKILL)
+    wait_for(lambda: a.hook("state", 1) == "none", what="the end of a killed server")
+    a.hook("demote", 1)
+    a.hook("start", 1)
+    a.hook("promote", 2)
+    # Nobody has told b anything; it goes on streaming and could be promoted at any moment.
+    wait_for(
+        lambda: a.ask("SELECT sync_state FROM pg_stat_replication") == [["sync"]],
+        what="the standby's return",
+    )
+    a.ask("INSERT INTO writes VALUES (1001)")
+    send(signal.SIGKILL, a.place.processes())
+    b.hook("promote", 3)
+    assert b.count() == 1001
+
+
 @pytest.mark.parametrize("pair", ["asynchronous"], indirect=True)
 def test_a_copy_from_of_old_is_not_able_to_stand_by_alone(pair) -> None:
     a, b = pair
