@@ -6,6 +6,8 @@ BEATWARD_MONITOR and BEATWARD_TOKEN say where the monitor is, as for any heart.
 """
 
 import asyncio
+import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +23,10 @@ PAUSE_S = 0.05
 
 async def main(name: str, path: Path) -> None:
     """Work, and schedule whenever this worker is the one that may."""
+    # Cancelled, it leaves its blocks in order: the role is given back and need not run out.
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with Jobs(path) as jobs:
         async with AsyncHeart(name, interval="200ms", data=path.parent / name) as heart:
             await asyncio.gather(schedule(heart, jobs), work(name, jobs))
@@ -47,4 +53,5 @@ async def work(name: str, jobs: Jobs) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(main(sys.argv[1], Path(sys.argv[2])))

@@ -57,3 +57,11 @@ def test_an_address_moves_and_is_never_answered_by_two_hosts(ground) -> None:
     assert [report["fault"] for report in told["reports"]] == ["frozen", "cut-from-all"]
     assert told["claims"] > 100
     assert told["wrong"] == 0
+
+
+def test_one_worker_schedules_at_a_time_and_its_store_refuses_who_did_before() -> None:
+    told = run("examples/leader/run", "--json")
+    assert told["tokens"] == sorted(told["tokens"])
+    assert told["jobs"] > 10
+    assert told["out_of_order"] == 0
+    assert told["refused"] > 0
