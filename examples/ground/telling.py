@@ -1,8 +1,10 @@
 """What the examples tell while they run: a line an occurrence, with the seconds since the start."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 from examples.ground.network import what_is_missing
 
@@ -19,11 +21,21 @@ def teller(*, is_quiet: bool = False) -> Callable[[str], None]:
 
 
 def leave_if_missing(*programs: str) -> None:
-    """End the program with 2 and one sentence where it cannot run."""
+    """End the program with 2 and one sentence where it cannot run; and in order when it is told to.
+
+    What is told to end has hosts and folders to take away, also where a shell has started it in the
+    background, without SIGINT.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     missing = what_is_missing(*programs)
     if missing:
         print(f"cannot run here: {missing}", file=sys.stderr)
         sys.exit(2)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
