@@ -20,14 +20,17 @@ def teller(*, is_quiet: bool = False) -> Callable[[str], None]:
     return say
 
 
-def leave_if_missing(*programs: str) -> None:
-    """End the program with 2 and one sentence where it cannot run; and in order when it is told to.
+def end_in_order() -> None:
+    """Let SIGTERM and SIGINT end the program by SystemExit, so that every `with` is left.
 
-    What is told to end has hosts and folders to take away, also where a shell has started it in the
-    background, without SIGINT.
+    Also where a shell has started it in the background, which is without SIGINT.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+
+
+def leave_if_missing(*programs: str) -> None:
+    """End the program with 2 and one sentence where no hosts can be made."""
     missing = what_is_missing(*programs)
     if missing:
         print(f"cannot run here: {missing}", file=sys.stderr)

@@ -17,7 +17,7 @@ from typing import Self
 
 from examples.ground.cluster import wait_for
 from examples.ground.network import send
-from examples.ground.telling import table, teller
+from examples.ground.telling import end_in_order, table, teller
 from examples.leader.jobs import Jobs, OldToken
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="examples/leader/run", description=__doc__)
     parser.add_argument("--json", action="store_true", help="what came of it on stdout")
     given = parser.parse_args()
+    end_in_order()
     say = teller(is_quiet=given.json)
     folder = Path(tempfile.mkdtemp(prefix="beatward-"))
     rows = []

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.ground.cluster import TookTooLong
-from examples.ground.telling import leave_if_missing, table, teller
+from examples.ground.telling import end_in_order, leave_if_missing, table, teller
 from examples.postgresql.stage import DEFAULT, FAULTS, TUNED, Report, Stage
 
 from beatward.bench.chart import Line, Panel, draw
@@ -36,6 +36,7 @@ def main() -> None:
     given = _arguments()
     results = _read(given.results)
     if not given.draw:
+        end_in_order()
         leave_if_missing("arping", "setpriv")
         say = teller()
         while sum(len(series["reports"]) for series in results["series"]) < given.count:

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from examples.ground.telling import leave_if_missing, table, teller
+from examples.ground.telling import end_in_order, leave_if_missing, table, teller
 from examples.postgresql.servers import find_programs
 from examples.postgresql.stage import DEFAULT, FAULTS, TUNED, Report, Stage
 
@@ -14,6 +14,7 @@ HEAD = ("fault", "writable after", "without writes", "standby after", "lost", "d
 def main() -> None:
     """Play the faults that were asked for; exit code 1: a write was lost, or taken by two."""
     given = _arguments()
+    end_in_order()
     leave_if_missing("arping", "setpriv")
     if find_programs() is None:
         sys.exit("cannot run here: PostgreSQL is not installed (Debian: postgresql-15)")

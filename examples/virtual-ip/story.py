@@ -12,7 +12,7 @@ from examples.ground.arp import Claim, Watcher, overlaps
 from examples.ground.cluster import Agent, Monitor, wait_for
 from examples.ground.faults import FAULTS
 from examples.ground.network import Host, Network
-from examples.ground.telling import leave_if_missing, table, teller
+from examples.ground.telling import end_in_order, leave_if_missing, table, teller
 
 HOOKS = Path(__file__).resolve().parent
 SERVICE = "address"
@@ -100,6 +100,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.faults) - set(FAULTS):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    end_in_order()
     leave_if_missing("arping", "flock")
     say = teller(is_quiet=given.json)
     folder = Path(tempfile.mkdtemp(prefix="beatward-"))
