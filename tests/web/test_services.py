@@ -177,6 +177,9 @@ def test_metrics_have_every_service(monitor, members, phase):
     members("counted", "counted-1", "counted-2")
     phase("counted", "held")
     text = monitor.http.get("/metrics", headers=monitor.api).text
+    promoted = [one for one in text.splitlines() if one.startswith("beatward_role_events_total")]
+    assert any('cause="promoted"' in one and not one.endswith(" 0.0") for one in promoted)
+    assert any('cause="fence_failed"' in one for one in promoted)
     for line in (
         'beatward_service_held{service="counted"} 1.0',
         'beatward_service_token{service="counted"} 1.0',

@@ -78,7 +78,7 @@ def _counts(status: dict[str, Any]) -> Table:
     table.add_row(
         "heartbeats",
         f"{counters.get('accepted', 0)}",
-        f"believed of {counters.get('records', 0)}{turned_away}",
+        f"believed of {counters.get('records', 0) - counters.get('standings', 0)}{turned_away}",
     )
     journal = status["health"]["journal"]
     waiting = f", {journal['waiting']} waiting" if journal["waiting"] else ""

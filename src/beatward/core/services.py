@@ -69,6 +69,7 @@ class Services:
         self.roles: dict[str, Role] = {}
         self.balanced: dict[str, dict[int, Declaration]] = {}
         self.refused_count = 0
+        self.told: dict[str, int] = {}  # how often what became of a role, by the entries' causes
         self._by_id: dict[int, Role] = {}
         self._stirred: dict[str, None] = {}  # roles that something has happened to, in order
         self._unwritten: dict[str, int] = {}  # by name, the entry that the journal has to hold
@@ -257,6 +258,7 @@ class Services:
             },
             service_record=record,
         )
+        self.told[fact.cause] = self.told.get(fact.cause, 0) + 1
         if not role.lease.is_written:
             self._unwritten[role.name] = entry.sequence
         return entry

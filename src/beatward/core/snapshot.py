@@ -33,6 +33,7 @@ class Snapshot:
     pace       None where nobody is asked for another interval
     guarded    names of destructive actions that wait at the gate, by node; not of very many
     services   by name
+    roles      how often what became of a role since the session began, by cause
     """
 
     rooms: Rooms
@@ -48,6 +49,7 @@ class Snapshot:
     guarded: Mapping[str, tuple[str, ...]]
     pace: PaceReport | None = None
     services: Mapping[str, ServiceView] = field(default_factory=dict)
+    roles: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> Sequence[str]:

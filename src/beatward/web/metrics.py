@@ -46,6 +46,8 @@ _COUNTERS = {
     "replies_sent": "Acknowledgements and probes sent.",
     "replies_refused": "Acknowledgements and probes that the network refused.",
     "probes_put_off": "Suspects that waited for their first probe, because of `probe.rate`.",
+    "standings": "Words of members of services that were believed.",
+    "services_refused": "Declarations of services that contradict what is known.",
     "inbox_refused": "Records and orders turned away because the inbox was full.",
 }
 

@@ -7,7 +7,7 @@ other metrics (`metrics`).
 from collections import Counter
 from collections.abc import Iterator
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from beatward.core.protocol.roles import State
 from beatward.core.roles import Phase
@@ -15,6 +15,8 @@ from beatward.core.snapshot import Snapshot
 
 # What a member is that has not said where it stands.
 SILENT = "silent"
+# There from the beginning, so that the first one is seen as an increase.
+_CAUSES = ("promoted", "failed", "expired", "switchover", "forced", "fenced", "fence_failed")
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
@@ -48,4 +50,9 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         counts = Counter(member.state or SILENT for member in view.members)
         for word in (*(state.name.lower() for state in State), SILENT):
             members.add_metric([name, word], counts[word])
-    yield from (held, token, paused, healthy, members)
+    moves = CounterMetricFamily(
+        "beatward_role_events", "What became of roles, by cause.", labels=["cause"]
+    )
+    for cause in sorted({*_CAUSES, *snapshot.roles}):
+        moves.add_metric([cause], snapshot.roles.get(cause, 0))
+    yield from (held, token, paused, healthy, members, moves)

@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 from beatward.action_settings import ActionSettings
 from beatward.actions.driver import Surroundings
-from beatward.core.fencing import fenced_by
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action
+from beatward.core.roles import fenced_by
 from beatward.errors import PermanentError, TemporaryError
 
 from .deed import Deed, Ended, remove
