@@ -119,7 +119,7 @@ def test_nothing_new_is_decided_for_a_term_even_if_the_role_was_given_back():
     again.run(3 * SECOND)
     assert again.role == "vacant - 1"
     again.run(SECOND)
-    assert again.role == "promoting db-2 2"
+    assert again.role == "promoting db-1 2"
 
 
 def test_a_promotion_goes_on_over_a_restart():

@@ -153,6 +153,22 @@ class Stage:
         snapshot = self.world.monitor.snapshot(self.world.now_ns)
         self.world.lines.append(f"{'':9}  {'=':<10}  {snapshot.explain(snapshot.find(name))[0]}")
 
+    def do_offer(self, service, *names):
+        for name in names:
+            self.world.offer(service, name)
+
+    def do_switchover(self, service, to=""):
+        self.world.order_for_all("switchover", name=service, to=to)
+
+    def do_failover(self, service, *words):
+        self.world.order_for_all("failover", name=service, force="--force" in words)
+
+    def do_role(self, service):
+        view = self.world.monitor.snapshot(self.world.now_ns).services[service]
+        acting = ", ".join(self.world.holders(service)) or "nobody"
+        words = f"{view.explanation}; acting: {acting}"
+        self.world.lines.append(f"{'':9}  {'=':<10}  {words}")
+
     def do_resume(self, name):
         self.world.order("resume", name)
 
@@ -223,6 +239,8 @@ def test_the_scenes_are_there():
         "a_replay_changes_nothing",
         "everybody_is_silent",
         "many_go_dark_at_once",
+        "a_role_moves",
+        "a_role_over_a_restart",
         "a_silence_holds_notifications",
         "an_alarm_is_acknowledged",
         "maintenance",

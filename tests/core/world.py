@@ -2,6 +2,7 @@
 
 Time is handed in and goes in ticks. Datagrams arrive within the tick in which they are sent,
 answers reach their node within the same tick, and what a node says to that arrives in the next.
+Members of services go by the agent's own tenures; what their hooks do takes no time.
 """
 
 from dataclasses import dataclass, field
@@ -9,12 +10,15 @@ from dataclasses import dataclass, field
 from tests.core.by_hand import LIFE, MASTER, SESSION, START, datagrams, key_of
 
 from beatward.agent.pulse import Pulse, Report
-from beatward.core.entry import Event, Recovered
+from beatward.agent.tenure import Tenure
+from beatward.core.entry import Declaration, Event, Recovered
 from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
 from beatward.core.monitor import Inputs, Monitor, Settings
 from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
+from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Farewell, Health
+from beatward.core.protocol.roles import open_grant, seal_standing
 
 TICK_NS = 10 * MILLISECOND
 
@@ -31,9 +35,12 @@ class Node:
     is_cut: bool = False
     delay_ns: int = 0
     lose_count: int = 0
+    tenures: dict = field(default_factory=dict)  # by service
 
     def start(self, now_ns, interval_ns):
         self.lives += 1
+        for service, old in self.tenures.items():
+            self.tenures[service] = Tenure(service, old.memory, now_ns=now_ns)
         self.pulse = Pulse(
             self.name,
             key_of(self.name),
@@ -152,6 +159,22 @@ class World:
         """Order what is about no single node."""
         self._orders.append(Order(kind, **terms))
 
+    def offer(self, service, name):
+        """Let a node be a member of a service in failover mode."""
+        self.order("declare", name, services=(Declaration(service, "failover"),))
+        self.node(name).tenures[service] = Tenure(service, now_ns=self.now_ns)
+
+    def holders(self, service):
+        """Return who may act for a service at this instant, by its own lease."""
+        return [
+            node.name
+            for node in self.nodes.values()
+            if node.pulse is not None
+            and service in node.tenures
+            and node.tenures[service].turn(self.now_ns) is not None
+            and node.tenures[service].is_holding
+        ]
+
     def report_outcome(self, action_name, result, message):
         action = self.running.pop(action_name)
         self._outcomes.append(Outcome(action.key, action.attempt, result, message))
@@ -162,6 +185,25 @@ class World:
                 self._send(node, node.pulse.beat(self.now_ns, node.report))
                 if node.pulse.next_due_ns == NEVER:
                     node.pulse = None
+            if node.pulse is not None:
+                self._stand(node)
+        for service in sorted({name for node in self.nodes.values() for name in node.tenures}):
+            assert len(self.holders(service)) <= 1, f"two hold {service} at {self.now_ns}"
+
+    def _stand(self, node):
+        for tenure in node.tenures.values():
+            tenure.turn(self.now_ns)
+            while (duty := tenure.duty) is not None:
+                tenure.done(duty, self.now_ns, ok=True)
+            tenure.report(self.now_ns, able=True)
+            standing = tenure.standing(self.now_ns)
+            if standing is not None:
+                slot = 0xFFFFFFFF
+                row = seal_standing(standing, **self._life(node), slot=slot, key=key_of(node.name))
+                self._send(node, row)
+
+    def _life(self, node):
+        return {"node": node_id(node.name), "incarnation": node.pulse.incarnation}
 
     def _send(self, node, data):
         self.recorded.append((data, node.peer))
@@ -209,7 +251,11 @@ class World:
             node = by_peer[peer.tobytes()]
             if node.pulse is None or node.is_cut:
                 continue
-            for answer in node.pulse.receive(row.tobytes(), self.now_ns):
+            data, key = row.tobytes(), key_of(node.name)
+            for answer in node.pulse.receive(data, self.now_ns):
                 self._send(node, answer)
+            grant = open_grant(data, **self._life(node), key=key)
+            for tenure in node.tenures.values() if grant is not None else ():
+                tenure.hear(grant, self.now_ns)
             if node.pulse.next_due_ns == NEVER:
                 node.pulse = None

@@ -254,13 +254,16 @@ class Role:
 
     def _take_back(self, now_ns: int) -> Fact:
         node, token = self.lease.holder, self.lease.token
+        # Whose lease ran out, because of us or of the network, has not failed at anything.
+        is_own_doing = self.lease.is_running(now_ns)
         if self._held_ns is None:
-            self.failed.setdefault(node, "it did not become active")
+            if is_own_doing:
+                self.failed.setdefault(node, "it did not become active")
             words = f"{node} did not become active under token {token}, and has given it up"
             return self.free("failed", words, now_ns)
         if self.lease.is_asked:
             return self.free("demoted", f"{node} has given token {token} up as asked", now_ns)
-        if now_ns - self._held_ns < self.settings.promote_ns:
+        if is_own_doing and now_ns - self._held_ns < self.settings.promote_ns:
             self.failed[node] = "it gave the role up soon after"
         return self.free("given_back", f"{node} has given token {token} up by itself", now_ns)
 

@@ -46,7 +46,8 @@ class Lease:
         self.is_written = True  # it has all that has to be known before anything is lent
         self.holder = ""
         self.until_ns = 0
-        self.granted_ns = 0  # when something was last lent under this token; 0: never
+        self.granted_ns = 0  # when something may have been lent last under this token; 0: never
+        self._lent_ns = 0  # when something was, by ourselves
         self.spoke_ns = 0  # when the holder last spoke under this token
         self.is_asked = False  # the holder is to give it up
         self.lease_by_ns = 0  # and until then its lease goes on
@@ -55,7 +56,7 @@ class Lease:
         """Let a new token be somebody's; it is told when the journal has it (`written`)."""
         assert token > self.token, "tokens only grow"
         self.token, self.holder, self.is_written = token, holder, False
-        self.until_ns = self.granted_ns = self.lease_by_ns = 0
+        self.until_ns = self.granted_ns = self._lent_ns = self.lease_by_ns = 0
         self.spoke_ns = now_ns
         self.is_asked = False
 
@@ -85,6 +86,10 @@ class Lease:
     def ask_back(self, lease_by_ns: int) -> None:
         """Ask for the role from the next answer on; until an instant its lease goes on."""
         self.is_asked, self.lease_by_ns = True, lease_by_ns
+
+    def is_running(self, now_ns: int) -> bool:
+        """Whether a holder that gives up now cannot have done so because its lease was over."""
+        return self._lent_ns > 0 and now_ns - self._lent_ns < self._terms.lease_ns
 
     def is_quiet(self, now_ns: int) -> bool:
         """Whether the holder has neither said nor been lent anything for a whole lease."""
@@ -133,7 +138,7 @@ class Lease:
 
     def _lend(self, said: Standing, word: Word, base_ns: int) -> Grant:
         assert self.is_written, "what the journal does not know is not lent"
-        self.granted_ns = max(self.granted_ns, base_ns)
+        self.granted_ns = self._lent_ns = max(self.granted_ns, base_ns)
         self.until_ns = max(self.until_ns, base_ns + self._terms.term_ns)
         return self._grant(said, word, self._terms.lease_ns)
 
