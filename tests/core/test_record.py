@@ -186,6 +186,7 @@ def test_the_numbers_on_the_wire_never_change():
     assert [(flag.name, flag.value) for flag in Flag] == [
         ("ACKNOWLEDGE", 1),
         ("MAIL", 2),
+        ("RELAYED", 4),
         ("SLOWING", 8),
         ("STARTED", 16),
     ]

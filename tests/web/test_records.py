@@ -9,7 +9,7 @@ import pytest
 
 from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import RECORD_SIZE, Farewell, Flag, Kind, Record, pack, seal
-from beatward.web.records import PATH, RECORDS_MAX, RELAYED
+from beatward.web.records import PATH, RECORDS_MAX
 
 BINARY = {"Content-Type": "application/octet-stream"}
 
@@ -24,7 +24,7 @@ class Behind:
     sequence: int = 0
     incarnation: int = 1
 
-    def says(self, kind=Kind.HEARTBEAT, *, flags=RELAYED, **more):
+    def says(self, kind=Kind.HEARTBEAT, *, flags=Flag.RELAYED, **more):
         record = Record(
             kind,
             keys.node_id(self.name),
@@ -111,7 +111,7 @@ def test_a_bad_tag_spoils_nobody_else(own_monitor, wait_until):
     bad = bytearray(two.next())
     bad[-1] ^= 1
     stranger = Behind("good-4", b"\0" * 32)
-    noise = b"\0" * 13 + bytes([RELAYED]) + b"\0" * 50
+    noise = b"\0" * 13 + bytes([Flag.RELAYED]) + b"\0" * 50
     take(own_monitor, one.next(), bytes(bad), stranger.says(), noise, three.next())
     wait_rejected(own_monitor, wait_until, before, tag=1, unknown_node=1, magic=1)
     assert [own_monitor.node(f"good-{i}")["sequence"] for i in (1, 2, 3)] == [1, 0, 1]
@@ -165,7 +165,7 @@ def test_a_datagram_that_somebody_held_back_cannot_be_played_here(monitor):
     assert answer.json() == {"taken": 0, "unmarked": 1, "echo": one.echo}
     # Whoever has no key cannot mark it either.
     changed = bytearray(held)
-    changed[13] |= RELAYED
+    changed[13] |= Flag.RELAYED
     post(monitor, bytes(changed))
     # What is marked comes back, and comes after the others: so they have been judged.
     other = living(monitor, "held-2")[0]
@@ -176,7 +176,7 @@ def test_a_datagram_that_somebody_held_back_cannot_be_played_here(monitor):
 
 def test_the_unmarked_are_left_out_and_the_others_taken_in_order(own_monitor, wait_until):
     one, two, three = living(own_monitor, "mark-1", "mark-2", "mark-3")
-    answer = post(own_monitor, one.next(), two.next(flags=0), three.next(flags=RELAYED | 0x81))
+    answer = post(own_monitor, one.next(), two.next(flags=0), three.next(flags=Flag.RELAYED | 0x81))
     assert answer.json() == {"taken": 2, "unmarked": 1, "echo": one.echo}
     wait_until(lambda: own_monitor.node("mark-3")["sequence"] == 1, "the last")
     assert [own_monitor.node(f"mark-{i}")["sequence"] for i in (1, 2, 3)] == [1, 0, 1]
@@ -268,7 +268,7 @@ def test_a_flood_beyond_the_inbox_is_refused_whole_and_taken_later(
 def test_what_is_sealed_is_what_is_read(monitor):
     """The mark lies under the tag, at the place that docs/protocol.md gives."""
     node = Behind("mark-9", bytes(32))
-    body = pack(Record(Kind.HEARTBEAT, 1, 1, 0, interval_ms=1, flags=RELAYED))
-    assert body[13] == RELAYED == 4
-    assert not RELAYED & (Flag.ACKNOWLEDGE | Flag.MAIL)
+    body = pack(Record(Kind.HEARTBEAT, 1, 1, 0, interval_ms=1, flags=Flag.RELAYED))
+    assert body[13] == Flag.RELAYED == 4
+    assert not Flag.RELAYED & (Flag.ACKNOWLEDGE | Flag.MAIL)
     assert json.loads(post(monitor, node.says()).content)["taken"] == 1

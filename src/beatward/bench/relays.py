@@ -10,9 +10,9 @@ import numpy as np
 from beatward.bench.fleet import INCARNATION, Fleet
 from beatward.core.intake import RECORD, ByteArray, IntArray
 from beatward.core.protocol import record
-from beatward.core.protocol.record import BODY_SIZE, Kind
+from beatward.core.protocol.record import BODY_SIZE, Flag, Kind
 from beatward.core.tags import FASTEST
-from beatward.web.records import PATH, RELAYED
+from beatward.web.records import PATH
 
 _INTERVAL_MS = 60_000
 
@@ -29,7 +29,7 @@ class Ring:
         rows["kind"] = Kind.HEARTBEAT
         rows["slot"] = record.NO_SLOT
         rows["interval_ms"] = _INTERVAL_MS
-        rows["flags"] = RELAYED
+        rows["flags"] = Flag.RELAYED
         rows["node"] = fleet.node[index]
         rows["incarnation"] = INCARNATION
         rows["echo"] = session

@@ -61,13 +61,9 @@ class JobFacts:
 
     def numbers(self) -> dict[str, Any]:
         """Return the facts as JSON values; lengths of time relative to the instant."""
-        record, plan = self.record, self.record.plan
+        record = self.record
         return {
-            "schedule": plan.schedule or None,
-            "timezone": plan.timezone,
-            "period_ns": plan.period_ns or None,
-            "grace_ns": plan.grace_ns,
-            "max_run_ns": plan.run_ns,
+            **plan_numbers(record.plan),
             "due_in_ns": None if record.due_ns is None else record.due_ns - self.at_ns,
             "running_ns": self._since(record.started_ns),
             "ended_ns": self._since(record.ended_ns),
@@ -190,6 +186,17 @@ class Book:
         record = self.records[slot]
         beats = record.started_ns is not None and interval_ns != 0
         return JobFacts(record, at_ns, self.wall_offset_ns, beats)
+
+
+def plan_numbers(plan: JobPlan) -> dict[str, Any]:
+    """Return what a job promises as JSON values."""
+    return {
+        "schedule": plan.schedule or None,
+        "timezone": plan.timezone,
+        "period_ns": plan.period_ns or None,
+        "grace_ns": plan.grace_ns,
+        "max_run_ns": plan.run_ns,
+    }
 
 
 def said(plan: JobPlan) -> str:

@@ -15,6 +15,7 @@ from beatward.action_settings import StatusWord
 from beatward.core.entry import Acknowledgement, JobRecord, Maintenance
 from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
+from beatward.core.job_words import plan_numbers
 from beatward.core.membership import WATCHED, Cause, Status
 from beatward.core.orders import Order
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
@@ -120,7 +121,7 @@ def _job_object(snapshot: Snapshot, record: JobRecord | None) -> dict[str, Any] 
     """Return a job as `shapes.Job` describes it."""
     if record is None:
         return None
-    plan, offset_ns = record.plan, snapshot.wall_offset_ns
+    offset_ns = snapshot.wall_offset_ns
     instants = {
         "due": record.due_ns,
         "started": record.started_ns,
@@ -128,11 +129,7 @@ def _job_object(snapshot: Snapshot, record: JobRecord | None) -> dict[str, Any] 
         "succeeded": record.succeeded_ns,
     }
     return {
-        "schedule": plan.schedule or None,
-        "timezone": plan.timezone,
-        "period_ns": plan.period_ns or None,
-        "grace_ns": plan.grace_ns,
-        "max_run_ns": plan.run_ns,
+        **plan_numbers(record.plan),
         **{
             # To the nearest millisecond: clocks are compared a microsecond apart.
             name: None if at_ns is None else timestamp(at_ns + offset_ns + MILLISECOND // 2)

@@ -18,7 +18,7 @@ import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from beatward.core.intake import RECORD, Via
-from beatward.core.protocol.record import RECORD_SIZE
+from beatward.core.protocol.record import RECORD_SIZE, Flag
 from beatward.web.backend import Backend
 from beatward.web.bounds import BODY_SIZE_MAX, read_body
 from beatward.web.problems import Problem, inbox_full
@@ -27,8 +27,6 @@ PATH = "/v1/records"
 # What the limit on every body leaves room for. More would gain little: with 1,000 a request itself
 # is a tenth of the price (`beatward bench http`, November 2026), and no relay should wait for more.
 RECORDS_MAX = BODY_SIZE_MAX // RECORD_SIZE
-# Bit 2 of a record's flags, see docs/protocol.md; datagrams may carry it and are judged as ever.
-RELAYED = 0x04
 _JSON_HEADERS = [(b"content-type", b"application/json")]
 
 _Meta = msgspec.Meta
@@ -84,7 +82,7 @@ class RecordsDoor:
 
     def _take(self, body: bytes) -> RecordsAnswer:
         records = np.frombuffer(body, RECORD)
-        marked = records["flags"] & RELAYED != 0
+        marked = records["flags"] & Flag.RELAYED != 0
         taken = int(np.count_nonzero(marked))
         if taken < len(records):
             body = records[marked].tobytes()

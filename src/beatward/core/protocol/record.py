@@ -89,8 +89,8 @@ class Flag(IntFlag):
 
     ACKNOWLEDGE = 1  # agent to monitor: please acknowledge
     MAIL = 2  # monitor to agent: an action waits for you, fetch it over HTTP
-    SLOWING = 8  # agent to monitor: what I promise here is longer than what is in force (bit 2
-    # is *relayed*, see web.records)
+    RELAYED = 4  # made for a relay over HTTP; in datagrams it means nothing
+    SLOWING = 8  # agent to monitor: what I promise here is longer than what is in force
     STARTED = 16  # a word of the bare URL: a job began a run
 
 
