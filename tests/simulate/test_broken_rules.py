@@ -1,7 +1,7 @@
 """The checkers are checked: every rule that is broken on purpose must be caught by one of them."""
 
 import pytest
-from tests.simulate.broken import BROKEN, isolated, often_paused, restless
+from tests.simulate.broken import BROKEN, attacked, isolated, often_paused, restless
 
 from beatward.simulate import play
 
@@ -29,6 +29,13 @@ def test_a_monitor_with_one_broken_rule_is_caught(name):
 @pytest.mark.parametrize("seed", [4, 8, 9, 11])
 def test_a_monitor_that_is_stopped_all_the_time_convicts_nobody_for_it(seed):
     assert play(often_paused(seed)).violations == ()
+
+
+def test_who_was_heard_only_through_the_adversary_was_heard():
+    """He keeps a proof back, then hands it over himself; the node dies, and is found soon after."""
+    report = play(attacked(17))
+    assert report.violations == ()
+    assert report.counts["verdicts right"] > 0
 
 
 @pytest.mark.parametrize("seed", [1, 2])

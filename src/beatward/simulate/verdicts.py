@@ -200,7 +200,8 @@ class Verdicts:
             silent = format_duration(at_ns - opened_ns)
             message = f"convicted after {silent} of a window of {format_duration(window_ns)}"
             self._checkers.violate("verdict", truth.name, message)
-        if self._heard_in_session(truth):
+        # What the adversary keeps back he hands over himself, from another address.
+        if self._heard_in_session(truth) or self._was_swallowed(truth, self._started_ns, at_ns):
             return
         grace_ns = self._world.scenario.settings.start_grace_ns
         if at_ns - self._started_ns < grace_ns + window_ns - drift_ns - grace_ns // 1000:
