@@ -17,7 +17,6 @@ from beatward.cli.bench import show
 from beatward.core.protocol import keys
 from beatward.core.protocol.record import NO_SLOT, Flag, Kind, Record, open_record, seal
 from beatward.core.tags import FASTEST
-from beatward.web.records import RELAYED
 
 MASTER = bytes(range(32))
 
@@ -233,7 +232,7 @@ def test_nodes_behind_a_relay_take_turns_and_never_repeat_themselves(fleet):
     assert [record.node for record in heard[1]] == fleet.node[around].tolist()
     records = [record for body in heard for record in body]
     assert {record.echo for record in records} == {4711}
-    assert {record.flags for record in records} == {RELAYED}
+    assert {record.flags for record in records} == {Flag.RELAYED}
     for node in fleet.node[10:40]:
         assert [record.sequence for record in records if record.node == node] == [1, 2, 3, 4]
 
