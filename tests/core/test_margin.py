@@ -224,3 +224,19 @@ def test_a_least_margin_holds_suspicion_below_its_threshold():
     assert one.suspicion_at(one.deadline_ns - 1) < 3 <= one.suspicion_at(one.deadline_ns)
     # Whoever is silent for five intervals more has lost five in a row.
     assert 5 <= one.suspicion_at(one.deadline_ns + 5 * SECOND) <= 9
+
+
+def test_who_began_together_does_not_look_together():
+    """A monitor that has restarted hears everybody for the first time in the same second."""
+    count, beats = 4000, 64
+    detector = DETECTORS["chen"](DetectorSettings(late_probability=0.1), count)
+    slots, ones = np.arange(count), np.ones(count, np.int64)
+    chance = np.random.default_rng(5)
+    looked = []
+    for beat in range(1, beats):
+        late_ns = detector.late_ns.copy()
+        arrived_ns = beat * SECOND + chance.exponential(5 * MILLISECOND, count).astype(np.int64)
+        detector.observe(slots, ones, ones * SECOND, arrived_ns)
+        looked.append(int(np.count_nonzero(detector.late_ns != late_ns)))
+    # At rest one in sixteen looks at each beat, and never most of them at once.
+    assert 0.03 * count < min(looked[16:]) <= max(looked[16:]) < 0.3 * count

@@ -66,9 +66,12 @@ MEMORY_MIN = 8
 # So many heartbeats in a row outside the margin, early or late, are a schedule that has moved (a
 # virtual machine that was paused with its clock), not jitter: the estimate begins anew.
 STRIKES_MAX = 3
-# The quantile is looked up again after a heartbeat later than it, and after so many others: it
-# moves by a few thousandths in between, and looking it up is dearer than all the rest.
+# The quantile is looked up again after a heartbeat later than it, and at one of so many others: it
+# moves by a few thousandths in between, and looking it up is dearer than all the rest. Which one is
+# chance, from the low bits of the lateness: a million nodes that began together, as after a restart
+# of the monitor, would all look in the same second, which made it fall behind.
 _LOOK_EVERY = 16
+_CHANCE_SHIFT = 6  # below that are the steps of a coarse clock
 
 
 class Chen(Detector):
@@ -177,7 +180,8 @@ class Chen(Detector):
         flat[places] += np.uint16(1)
         counted = self.counted[slots] + np.uint16(1)
         self.counted[slots] = counted
-        rows = np.flatnonzero((counted % _LOOK_EVERY == 0) | (lateness > self.late_ns[slots]))
+        looks = (counted + (lateness >> _CHANCE_SHIFT)) % _LOOK_EVERY == 0
+        rows = np.flatnonzero(looks | (lateness > self.late_ns[slots]))
         if not len(rows):
             return
         looked = slots[rows]
