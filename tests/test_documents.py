@@ -75,10 +75,12 @@ def test_a_decision_fits_on_a_page_and_says_what_was_given_up(page):
 
 def test_the_settings_on_the_front_page_can_be_used():
     blocks = re.findall(r"^```toml\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    opened, rules, agent = (tomllib.loads(block) for block in blocks)
+    opened, rules, agent, member = (tomllib.loads(block) for block in blocks)
     assert config.parse(opened, "README.md").monitor.udp == "0.0.0.0:7227"
     assert len(config.parse(rules, "README.md").rule) == 2
     # What the monitor asks of the agent is what the agent's own settings name.
     deeds = agent_settings.parse(agent, "README.md").deeds
     asked = [action for action in rules["action"].values() if action["kind"] == "agent"]
     assert [action["run"] for action in asked] == list(deeds)
+    (service,) = agent_settings.parse(member, "README.md").services.values()
+    assert service.hooks.keys() >= {"promote", "demote", "start", "stop", "state"}

@@ -25,7 +25,7 @@ def switch_over(role: Role, to: str, who: str, now_ns: int) -> Fact:
     if why:
         return _decline(role, "switchover", to, f"{who}: {why}")
     role.failed = {}
-    return role.ask_back("switchover", to, who, now_ns)
+    return role.ask_back("switchover", to, f" as asked{who}", now_ns)
 
 
 def fail_over(role: Role, to: str, who: str) -> Fact:
