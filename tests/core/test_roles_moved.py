@@ -18,7 +18,7 @@ THREE = ("db-1", "db-2", "db-3")
 def test_a_switchover_asks_the_holder_and_then_promotes_the_other():
     hand = with_holder()
     hand.order("switchover", to="db-2", by="ann", words="kernel")
-    assert hand.words() == "db: db-1 is to give token 1 up for db-2 by ann (kernel)"
+    assert hand.words() == "db: db-1 is to give token 1 up for db-2 as asked by ann (kernel)"
     hand.grants.clear()
     hand.run(SECOND)
     assert hand.role == "demoting db-1 1"
