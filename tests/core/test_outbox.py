@@ -271,6 +271,32 @@ def test_what_has_ended_cannot_be_withdrawn():
     assert outbox.withdraw("web-1", "") == []
 
 
+def test_what_was_cancelled_and_is_decided_again_waits_for_its_new_entry():
+    # The fence of a holder that spoke again, and then fell silent again.
+    outbox = box(decided("kill", key="k"), sequence=5)
+    assert outbox.cancel("k", "it speaks").record.state == "withdrawn"
+    outbox.add(decided("kill", key="k"), sequence=9, not_before_ns=0)
+    assert outbox.release(8, now_ns=SECOND) == ()
+    assert [action.key for action in outbox.release(9, now_ns=2 * SECOND)] == ["k"]
+    assert outbox.release(9, now_ns=3 * SECOND) == ()
+
+
+def test_what_was_cancelled_when_its_time_had_come_has_a_new_time():
+    outbox = box(decided(key="k"), sequence=5, not_before_ns=4 * SECOND)
+    assert outbox.next_ns(5) == 4 * SECOND
+    outbox.cancel("k", "it speaks")
+    outbox.add(decided(key="k"), sequence=6, not_before_ns=7 * SECOND)
+    assert outbox.release(6, now_ns=5 * SECOND) == ()
+    assert len(outbox.release(6, now_ns=7 * SECOND)) == 1
+
+
+def test_what_has_begun_cannot_be_cancelled():
+    outbox = box(decided(key="k"))
+    outbox.release(2, now_ns=0)
+    assert outbox.cancel("k", "it speaks") is None
+    assert outbox.cancel("unknown", "it speaks") is None
+
+
 def test_an_action_that_the_settings_no_longer_name_is_dropped():
     outbox = box(decided())
     settled = outbox.drop("1-page", "no longer named")

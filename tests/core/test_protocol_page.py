@@ -6,6 +6,7 @@ BEATWARD_REWRITE=1 writes the code's vectors into the page; read the diff.
 
 import os
 import re
+import struct
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,16 @@ from tests.core.by_hand import ByHand, changes
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import RECORD
 from beatward.core.protocol import join, keys
-from beatward.core.protocol.record import Farewell, Flag, Kind, Record, exit_code_field, seal
+from beatward.core.protocol.record import Farewell, Flag, Kind, Record, exit_code_field, seal, tag
+from beatward.core.protocol.roles import (
+    Grant,
+    Standing,
+    State,
+    Word,
+    open_grant,
+    seal_standing,
+    service_id,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 MASTER = bytes(range(32))
@@ -79,6 +89,20 @@ SAID = {
 }
 
 
+STANDING = Standing(service_id("db"), 3, State.ACTIVE, 5, 50_331_648)
+HOLDER = {"node": LIFE["node"], "incarnation": LIFE["incarnation"], "slot": 7}
+
+
+def sealed_grant():
+    """Return the monitor's answer to the standing; only a monitor seals grants, in batches."""
+    head = (b"BW", 1, Kind.GRANT, 7, 3, service_id("db"), LIFE["node"], LIFE["incarnation"])
+    body = struct.pack("<2sBBIIIQQQII", *head, 5 << 8 | Word.HOLD, 2000, 1000)
+    return body + tag(KEY, body)
+
+
+GRANT = sealed_grant()
+
+
 def vectors():
     """Return what the code makes of the inputs that the page names."""
     return {
@@ -97,6 +121,8 @@ def vectors():
         "sealed key": ANSWERED.sealed_key,
         "proof of the answer": ANSWERED.proof,
         **{name: seal(record, KEY).hex() for name, record in SAID.items()},
+        "standing": seal_standing(STANDING, **HOLDER, key=KEY).hex(),
+        "grant": GRANT.hex(),
     }
 
 
@@ -128,6 +154,18 @@ def test_the_page_shows_the_vectors_of_the_code():
     if os.environ.get("BEATWARD_REWRITE") == "1":
         PAGE.write_text(rewritten(PAGE.read_text("utf-8")), "utf-8")
     assert shown() == vectors()
+
+
+def test_the_page_shows_every_state_and_every_word():
+    section = PAGE.read_text("utf-8").partition("\n## 12. Roles\n")[2]
+    rows = re.findall(r"^\| ([a-z ]+) \| (\d) \| [^|]+ \|$", section, re.MULTILINE)
+    found = [(name.replace(" ", "_").upper(), int(value)) for name, value in rows]
+    assert found == [(one.name, one.value) for kind in (State, Word) for one in kind]
+
+
+def test_the_grant_of_the_page_is_one():
+    found = open_grant(GRANT, node=LIFE["node"], incarnation=LIFE["incarnation"], key=KEY)
+    assert found == Grant(service_id("db"), 3, Word.HOLD, 5, 2000, 1000)
 
 
 def test_the_page_shows_every_field_where_it_lies():

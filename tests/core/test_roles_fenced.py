@@ -185,6 +185,26 @@ def test_a_fence_that_was_decided_goes_on_over_a_restart():
     assert again.role == "promoting db-2 2"
 
 
+def test_what_was_decided_before_a_restart_is_not_decided_again():
+    hand = held(STRICT)
+    hand.lag = True
+    die(hand, "db-1")
+    again = hand.restarted(actions=OFF, make=Fences)
+    again.silent = {"db-1"}
+    again.run(12 * SECOND)
+    assert "fence" not in again.facts()
+    assert len(again.deeds) == 1
+
+
+def test_a_fence_that_comes_late_does_not_take_the_role_from_the_next():
+    hand = held()
+    die(hand, "db-1")
+    hand.say("db-2", "active", 2)
+    hand.run(SECOND)
+    hand.report("success")
+    assert hand.role == "held db-2 2"
+
+
 def test_a_silence_does_not_hold_a_fence_over_a_restart():
     hand = held(STRICT)
     hand.turn(hand.now, orders=(Order("silence", "*", id="s", for_ns=3600 * SECOND, actions=True),))

@@ -221,8 +221,10 @@ def test_of_many_words_in_one_batch_the_newest_counts():
     hand = with_holder()
     rows = [hand.standing("db-1", *said) for said in (("active", 1), ("demoting", 1))]
     last = hand.standing("db-1", "standby", 1)
+    hand.rejected()
     hand.turn(hand.now + MILLISECOND, last, *rows)
     assert hand.role == "promoting db-2 2"
+    assert hand.rejected() == {}
 
 
 def test_a_life_that_is_not_proven_says_nothing():

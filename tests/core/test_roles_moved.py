@@ -207,6 +207,43 @@ def test_force_ends_a_doubt_above_everything_that_was_claimed():
     assert again.role == "held db-2 8"
 
 
+def test_what_was_claimed_before_is_no_new_doubt_while_the_journal_lags():
+    hand = with_holder()
+    hand.say("db-2", "standby", 7)
+    hand.run(SECOND)
+    hand.lag = True
+    hand.order("failover", force=True)
+    hand.run(2 * SECOND)
+    assert hand.role == "promoting db-2 8"
+
+
+def test_who_is_robbed_of_the_role_is_no_doubt_while_the_journal_lags():
+    hand = with_holder()
+    hand.lag = True
+    hand.order("failover", force=True)
+    hand.grants.clear()
+    hand.run(SECOND)
+    assert hand.role == "promoting db-2 2"
+    # It is lent nothing any more, and told so as soon as there is a token to tell.
+    assert {grant.word for _, to, grant in hand.grants if to == "db-1"} == {Word.DEMOTE}
+    assert {grant.lease_ms for _, to, grant in hand.grants if to == "db-1"} == {0}
+
+
+def test_a_token_that_took_the_place_of_an_unwritten_one_waits_for_its_own_entry():
+    hand = Roles()
+    for name in hand.nodes:
+        hand.say(name, "standby")
+    hand.lag = True
+    hand.run(4 * SECOND)
+    assert hand.role == "promoting db-1 1"
+    first = hand.entries[-1].sequence
+    hand.order("failover", force=True, to="db-2")
+    hand.inputs = {"journaled": first}
+    hand.run(SECOND)
+    assert hand.role == "promoting db-2 2"
+    assert {grant.word for _, _, grant in hand.grants} == {Word.STAND_BY}
+
+
 def test_a_doubt_is_new_when_a_higher_token_still_is_claimed():
     hand = with_holder()
     hand.say("db-2", "standby", 7)

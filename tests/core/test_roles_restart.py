@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from tests.core.by_hand import START, datagrams, said
 from tests.core.roles_by_hand import ROLES, TERM, Roles, with_holder
 
 from beatward.core.instants import MILLISECOND, SECOND
@@ -84,9 +85,24 @@ def test_a_new_life_does_not_get_the_answer_to_the_words_of_the_one_before():
     hand.lives["db-1"] += 1
     hand.counters["db-1"] = 0
     hand.hush("db-1")
+    hand.turn(hand.now, *hand.beat_all())
     hand.lag = False
     hand.run(SECOND)
     assert held(hand, "db-1") == []
+    assert hand.role == "vacant - 1"
+
+
+def test_a_life_that_ends_in_the_same_turn_is_answered_as_what_it_was():
+    hand = with_holder()
+    word = hand.standing("db-1", "active", 1)
+    hand.lives["db-1"] += 1
+    hand.beats += 1
+    row = said("db-1", sequence=hand.beats, incarnation=hand.lives["db-1"], interval_ms=500)
+    at = hand.now + MILLISECOND
+    hand.grants.clear()
+    batches = tuple(datagrams([one], START + at) for one in (word, row))
+    hand.turn(at, batches=batches)
+    assert hand.grants == []
 
 
 # --- restarts ---
