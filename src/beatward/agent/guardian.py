@@ -28,7 +28,6 @@ Not here: who holds what (`tenure`), and the agent's side (`keeper`).
 """
 
 import contextlib
-import fcntl
 import logging
 import mmap
 import os
@@ -46,6 +45,7 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from . import clock
 from .channel import Channel, Lease, Plan
 from .hooks import Hook, Hooks, become_subreaper
+from .lock import Lock
 from .spoken import speak
 
 log = logging.getLogger("beatward.agent")
@@ -91,12 +91,12 @@ class Guardian:
     """The process's one loop.
 
     channel  to the agent; None: it cannot be reached any more
-    lock     the descriptor of the locked file
+    lock     taken
     widowed  one that can be read when the shadow is gone; -1: this is the shadow
     """
 
     def __init__(
-        self, plan: Plan, shared: Shared, channel: Channel | None, *, lock: int, widowed: int
+        self, plan: Plan, shared: Shared, channel: Channel | None, *, lock: Lock, widowed: int
     ) -> None:
         self._plan = plan
         self._lock = lock
@@ -114,7 +114,9 @@ class Guardian:
         self._ending_numbers: list[int] = []
         self._wants_stop = False
         self._wake_ns = NEVER
+        # What was ended here, and before, and whether that is certain.
         self._ended: tuple[int, bool] = (0, True)
+        self._given_up = lock.given_up()
         self._is_alone = channel is None
         self._shall_end = False
         self._stuck: Lease | None = None
@@ -202,7 +204,8 @@ class Guardian:
 
     def _take_lease(self, lease: Lease) -> None:
         held = self._lease
-        if lease.token <= self._ended[0] or (held is not None and lease.token < held.token):
+        is_over = lease.token <= self._ended[0] or lease.token == self._given_up
+        if is_over or (held is not None and lease.token < held.token):
             return
         self._lease = lease
         self._shared.note(lease, self._hook)
@@ -222,17 +225,24 @@ class Guardian:
             return
         if self._hook is not None:
             self._hook.kill()
+        if kind == "promote":
+            self._lock.note(0)
+            self._given_up = 0
+            self._take_lease(Lease(*words["lease"]))
         self._number = number
         self._hook = self._begin(kind, words["token"], limit_ns)
         self._shared.note(self._lease, self._hook)
 
     def _end_role(self, words: Mapping[str, Any]) -> None:
+        self._say({"is": "here"})
         lease = Lease(*words["lease"])
         token, is_certain = self._ended
         is_stop = words["do"] == "stop"
-        if self._ending is None and token == lease.token and (is_certain or not is_stop):
-            # It was done before the agent, which was frozen, has asked for it.
-            self._say_done(words["number"], is_ok=is_certain, said="the guardian had given it up")
+        is_ended = token == lease.token and (is_certain or not is_stop)
+        if self._ending is None and (is_ended or lease.token == self._given_up):
+            # It was done before the agent, which was frozen or killed, has asked for it.
+            is_ok = is_certain or lease.token == self._given_up
+            self._say_done(words["number"], is_ok=is_ok, said="the guardian had given it up")
             return
         self._lease = lease
         self._ending_numbers.append(words["number"])
@@ -251,6 +261,8 @@ class Guardian:
         lease = self._lease
         assert lease is not None
         self._ended = (lease.token, is_certain)
+        if is_certain:
+            self._lock.note(lease.token)
         said = "given up" if is_certain else "it cannot be made sure that the workload has stopped"
         self._ending = None
         self._wants_stop = False
@@ -268,17 +280,15 @@ class Guardian:
         )
         if self._is_alone and not is_certain:
             # Somebody new may come and try, too: nothing is gained by keeping them out.
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self._lock.release()
             self._stuck, self._retry_ns = lease, clock.now_ns() + STUCK_PAUSE_NS
 
     def _retry(self) -> None:
         """Try to stop once more what could not be stopped, unless somebody new does."""
         lease, self._stuck, self._retry_ns = self._stuck, None, NEVER
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lease is not None:
-                self._wants_stop = True
-                self._begin_ending(lease)
+        if self._lock.take() and lease is not None:
+            self._wants_stop = True
+            self._begin_ending(lease)
 
     def _ending_steps(self) -> Iterator[bool | None]:
         """Give the role up: yields None to wait for a turn, and at last whether it is certain."""
@@ -391,7 +401,7 @@ def main(arguments: Sequence[str]) -> None:
     os._exit(0)
 
 
-def _outlive(child: int, plan: Plan, shared: Shared, lock: int) -> NoReturn:
+def _outlive(child: int, plan: Plan, shared: Shared, lock: Lock) -> NoReturn:
     """Wait for the guardian's end, and do its duty if that was not in order."""
     pid = status = 0
     while pid != child:
@@ -416,15 +426,11 @@ def _first_words(channel: Channel) -> Mapping[str, Any] | None:
     return None
 
 
-def _take_lock(plan: Plan, channel: Channel) -> int | None:
+def _take_lock(plan: Plan, channel: Channel) -> Lock | None:
     """Wait until no other guardian of this service is there; None: the agent has gone before."""
-    Path(plan.lock).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(plan.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = Lock(Path(plan.lock))
     has_waited = False
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
+    while not lock.take():
         if not has_waited:
             has_waited = True
             channel.say({"is": "waiting"})
@@ -432,6 +438,7 @@ def _take_lock(plan: Plan, channel: Channel) -> int | None:
         channel.heard()
         if channel.is_closed:
             return None
+    return lock
 
 
 def _wait(channel: Channel, pause_ns: int) -> None:

@@ -26,9 +26,6 @@ from .tenure import Duty, Tenure
 
 log = logging.getLogger("beatward.agent")
 
-# A machine under load makes everybody wait; a guardian that is late by more than this, or by a
-# lease, if that is longer, is taken for frozen.
-PATIENCE_NS = 5 * SECOND
 PING_NS = SECOND
 RESTART_PAUSE_NS = SECOND
 
@@ -74,17 +71,17 @@ class Keeper:
         """Return what to wait on for reading, or -1."""
         return -1 if self._channel is None else self._channel.fileno()
 
-    def turn(self, now_ns: int, lease_ns: int = 0) -> bool:
+    def turn(self, now_ns: int, patience_ns: int) -> bool:
         """Start a guardian if there is none, and ask whether it is there; False: it is lost.
 
-        lease_ns   the service's lease; a guardian may be silent for so long
+        patience_ns   one that has not answered for so long is taken for frozen
         """
         self._former = [process for process in self._former if process.poll() is None]
         if self._channel is None and now_ns >= self._start_ns:
             self._start(now_ns)
         if self._channel is None:
             return True
-        if now_ns - self._asked_ns > max(PATIENCE_NS, lease_ns):
+        if now_ns - self._asked_ns > patience_ns:
             log.error("%s: the guardian does not answer and is killed", self._plan.service)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -117,6 +114,14 @@ class Keeper:
         """Tell whether the guardian has begun to give the role up since the last call."""
         is_ending, self._is_ending = self._is_ending, False
         return is_ending
+
+    def promote(self, tenure: Tenure, primary: Mapping[str, str]) -> int:
+        """Ask to take the role, with its lease, and return the number of the answer."""
+        self._number += 1
+        words = {"kind": "promote", "number": self._number, "token": tenure.token, "timeout_ns": 0}
+        lease = astuple(lease_of(tenure))
+        self._ask({"do": "run", "primary": dict(primary), "lease": lease, **words}, clock.now_ns())
+        return self._number
 
     def run(self, kind: str, token: int, primary: Mapping[str, str], *, timeout_ns: int = 0) -> int:
         """Ask for a hook and return the number of its answer; timeout_ns: 0: none."""

@@ -34,6 +34,10 @@ log = logging.getLogger("beatward.agent")
 # While a role is held; as the guardian's own.
 LOOK_NS = 100 * MILLISECOND
 IDLE_NS = SECOND
+# A machine under load makes everybody wait: so long a guardian may be silent, or a lease, if that
+# is longer. While a role is given up there is less time; half of it is left for the shadow then.
+PATIENCE_NS = 5 * SECOND
+PATIENCE_MIN_NS = 100 * MILLISECOND
 # A loop that has not turned for so long hangs, and the watchdog must not be fed for it.
 TURN_PATIENCE_NS = 2 * SECOND
 # So often in a row a holder whose hook fails says `none`, or any holder `standby`.
@@ -166,9 +170,8 @@ class Member:
     def _hear_guardian(self, now_ns: int) -> Tenure | None:
         """Take in what the guardian says; None: there has never been one yet."""
         tenure = self.seat.tenure
-        lease_ns = 0 if tenure is None else tenure.lease_ms * MILLISECOND
         answers = self._keeper.heard()
-        is_lost = not self._keeper.turn(now_ns, lease_ns)
+        is_lost = not self._keeper.turn(now_ns, _patience_ns(tenure))
         if tenure is None:
             if not self._keeper.is_ready:
                 return None
@@ -187,12 +190,14 @@ class Member:
         return tenure
 
     def _take(self, told: Told, tenure: Tenure, now_ns: int) -> None:
-        if not told.is_ok:
-            self._tell(told.said)
         if told.number == self._duty_number and self._duty is not None:
+            if not told.is_ok:
+                log.warning("%s: %s", self.service.name, told.said)
             self._finish(self._duty, tenure, now_ns, is_ok=told.is_ok)
         elif told.number == self._start_number:
             self._start_number = 0
+            if not told.is_ok:
+                self._tell(told.said)
             self._standby.started(now_ns, is_ok=told.is_ok)
             self._state_due_ns = 0
         elif told.number == self._state_number:
@@ -243,6 +248,8 @@ class Member:
         self._duty = None
         if duty is None:
             return
+        # What the workload says of itself meanwhile is neither here nor there.
+        self._state_number = 0
         if duty.kind == "promote":
             self._promote(duty, tenure)
         else:
@@ -261,9 +268,8 @@ class Member:
             if tenure.duty != duty:
                 self._waker.wake()
                 return
-        self._duty = duty
-        self._lend(tenure)
-        self._duty_number = self._keeper.run("promote", duty.token, self._standby.primary)
+            self._duty_number = self._keeper.promote(tenure, self._standby.primary)
+            self._duty = duty
 
     def _lend(self, tenure: Tenure) -> None:
         """Tell the guardian how long the lease runs, whenever that has changed."""
@@ -312,6 +318,8 @@ class Member:
             )
 
     def _take_state(self, told: Told, tenure: Tenure, now_ns: int) -> None:
+        if not told.is_ok:
+            self._tell(told.said)
         word, freshness = read_state(told.head)
         is_good = told.is_ok and word in STATES
         self._freshness = freshness if is_good else None
@@ -352,6 +360,14 @@ class Member:
         if trouble.partition(" after ")[0] != self._last_said:
             log.warning("%s: %s", self.service.name, trouble)
             self._last_said = trouble.partition(" after ")[0]
+
+
+def _patience_ns(tenure: Tenure | None) -> int:
+    if tenure is None:
+        return PATIENCE_NS
+    if tenure.state == State.DEMOTING:
+        return max(tenure.memory.demote_ms * MILLISECOND // 2, PATIENCE_MIN_NS)
+    return max(PATIENCE_NS, tenure.lease_ms * MILLISECOND)
 
 
 def lock_path(state: Path, service: str) -> Path:
