@@ -54,9 +54,15 @@ class Monitor:
         self._process = self.host.start(
             sys.executable, "-m", "beatward", "monitor", "-c", file, log=self.folder / "log"
         )
-        local = wait_for(lambda: _read_json(data / "local.json"), "the monitor's start")
+        local = wait_for(lambda: self._local(data / "local.json"), "the monitor's start")
         self.join_token, self._api_token = local["token"], local["api_token"]
         wait_for(lambda: self.get("/healthz", default=None), "the monitor's answer")
+
+    def _local(self, path: Path) -> dict[str, Any] | None:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise ChildProcessError(f"the monitor ended: {(self.folder / 'log').read_text()}")
+        return _read_json(path)
 
     def kill(self) -> None:
         """End it as a crash would."""
