@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -95,9 +96,18 @@ class Stage:
             return None
         return written[-1][:2]
 
+    def is_ready(self) -> bool:
+        """Tell whether the monitor knows of a holder, and of another who is alive and waits."""
+        url = f"{self._environment['BEATWARD_MONITOR']}/v1/services/scheduler"
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  our own monitor
+            service = json.load(answer)
+        others = [(member["state"], member["status"]) for member in service["members"]]
+        return service["phase"] == "held" and ("standby", "alive") in others
+
     def suffer(self, fault: str) -> tuple[int, str, float]:
         """Let something happen to the leader; returns the next one, and after what time."""
-        token, name = wait_for(self.leader, "a scheduler")
+        wait_for(self.is_ready, "a scheduler, and somebody who could be the next", timeout=60)
+        token, name = wait_for(self.leader, "its jobs")
         began = time.time()
         FAULTS[fault](self, name)
 

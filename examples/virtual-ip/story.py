@@ -60,8 +60,10 @@ class Stage:
     def is_ready(self) -> bool:
         """Tell whether one has the address and the other could take it."""
         service = self.monitor.service(SERVICE)
-        states = sorted(str(member["state"]) for member in service.get("members", ()))
-        return service.get("phase") == "held" and states == ["active", "standby"]
+        members = service.get("members", ())
+        states = sorted(str(member["state"]) for member in members)
+        is_alive = all(member["status"] == "alive" for member in members)
+        return service.get("phase") == "held" and states == ["active", "standby"] and is_alive
 
     def is_settled(self) -> bool:
         """Tell whether who has it has shown that it can hold it: as long as `promote_within`."""
