@@ -1,8 +1,15 @@
 """The examples' judges are tried on what they must find: a lost row, two holders, two answers."""
 
+import copy
+import json
+from pathlib import Path
+
 import pytest
 from examples.ground.arp import Claim, overlaps, spells
 from examples.postgresql.client import Write, doubles, lost
+from examples.postgresql.soak import PICTURE, RESULTS, is_broken, picture, summary
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "failover.md"
 
 
 def writes(text: str) -> list[Write]:
@@ -57,3 +64,19 @@ def test_claims_in_a_row_are_one_spell() -> None:
         ("b", 1),
         ("a", 1),
     ]
+
+
+def test_the_page_shows_what_the_soak_has_found() -> None:
+    results = json.loads(RESULTS.read_text())
+    assert sum(len(series["reports"]) for series in results["series"]) >= 100
+    assert not is_broken(results)
+    assert f"```text\n{summary(results)}\n```" in PAGE.read_text()
+    assert picture(results) == PICTURE.read_text()
+
+
+@pytest.mark.parametrize("key", ["lost", "doubles", "stuck"])
+def test_a_soak_that_broke_a_promise_says_so(key) -> None:
+    results = copy.deepcopy(json.loads(RESULTS.read_text()))
+    series = next(one for one in results["series"] if one["is_synchronous"])
+    (series if key == "stuck" else series["reports"][0])[key] = 1
+    assert is_broken(results)
