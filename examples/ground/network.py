@@ -15,6 +15,7 @@ It needs root and Linux; `what_is_missing` says what is not there.
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,7 @@ class Network:
         self.hosts: dict[str, Host] = {}
 
     def __enter__(self) -> Self:
+        sweep()
         _do("ip", "netns", "add", self._bridge)
         _do("ip", "-n", self._bridge, "link", "add", "br0", "type", "bridge")
         _do("ip", "-n", self._bridge, "link", "set", "br0", "up")
@@ -206,6 +208,14 @@ class Host:
     def reap(self) -> None:
         """Wait for the programs that have ended, so that no zombie has their number."""
         self._started = [process for process in self._started if process.poll() is None]
+
+
+def sweep() -> None:
+    """Take away what grounds have left whose program was killed: their names say which it was."""
+    for name in _try("ip", "netns", "list").stdout.split():
+        owner = re.match(r"bw(\d+)-", name)
+        if owner and not Path(f"/proc/{owner[1]}").exists():
+            Host("", "", name).close()
 
 
 def send(number: signal.Signals, pids: Iterable[int]) -> None:

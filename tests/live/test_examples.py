@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.ground.network import what_is_missing
+from examples.ground.network import sweep, what_is_missing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +30,24 @@ def run(*command: str) -> Any:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
+
+
+@pytest.mark.needs("ip", "nft")
+def test_what_a_killed_example_left_is_taken_away_by_the_next(ground) -> None:
+    code = (
+        "import os, signal, sys\nfrom examples.ground.network import Network\n"
+        "network = Network().__enter__()\nhost = network.host('a')\n"
+        "sleep = host.start('sleep', '60')\nprint(host.space, sleep.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    left = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    space, pid = left.stdout.split()
+    assert space in spaces()
+    sweep()
+    assert space not in spaces()
+    assert not Path(f"/proc/{pid}/exe").exists()
 
 
 def spaces() -> set[str]:
