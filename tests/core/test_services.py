@@ -1,7 +1,7 @@
 """Who offers which service: declared, changed, contradicted, forgotten, and seen by readers."""
 
 import pytest
-from tests.core.by_hand import ByHand, said
+from tests.core.by_hand import START, ByHand, said
 from tests.core.roles_by_hand import ROLES, SERVICE, Roles, with_holder
 
 from beatward.core.entry import Declaration, Event
@@ -11,6 +11,7 @@ from beatward.core.monitor import Settings
 from beatward.core.orders import Order
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.roles import Standing, State, seal_standing, service_id
+from beatward.core.services import LED_MAX
 
 from .by_hand import LIFE, key_of
 
@@ -222,6 +223,22 @@ def test_a_monitor_without_roles_does_nothing_for_them():
     hand.beat(1, 2, 3)
     assert not room
     assert room.next_ns() > 10**18
+
+
+def test_many_roles_are_led_by_and_by():
+    names = [f"db-{number}" for number in range(LED_MAX + 200)]
+    hand = ByHand()
+    offers = tuple(Declaration(name, "failover") for name in names)
+    hand.step(MILLISECOND, said(), orders=(Order("declare", "web-1", services=offers),))
+    hand.beat(1, 2, 3)
+    hand.walk(4 * SECOND - MILLISECOND)
+    rows = [standing(service=service_id(name)) for name in names]
+    first = hand.step(4 * SECOND, said(sequence=4), *rows)
+    second = hand.step(4 * SECOND + MILLISECOND)
+    assert (first.wake_ns, second.wake_ns > START) == (0, True)
+    chosen = [[one for one in turn.entries if one.cause == "chosen"] for turn in (first, second)]
+    assert [len(found) for found in chosen] == [LED_MAX, 200]
+    assert len(first.replies.rows) + len(second.replies.rows) == 0  # nothing is in the journal
 
 
 def test_a_role_that_is_held_wakes_the_wheel_only_now_and_then():

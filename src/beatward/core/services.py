@@ -11,6 +11,7 @@ A monitor without services in failover mode does none of this. Not here: what be
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
+from itertools import islice
 
 import numpy as np
 
@@ -37,8 +38,11 @@ from beatward.core.roles import Fact, RoleSettings, fence_key, fenced_by
 from beatward.core.standings import Claim, Standings
 from beatward.core.voice import Voice
 
-# Roles are led one by one, at 20 us each; what is beyond is refused.
+# What is beyond is refused.
 ROLES_MAX = 10_000
+# Roles are led one by one, at 20 us each and 60 with an entry, and so many in one turn: the others'
+# members are answered in the next, which costs them milliseconds of their leases.
+LED_MAX = 500
 _NOTHING: tuple[Declaration, ...] = ()
 
 
@@ -206,8 +210,7 @@ class Services:
             grants += self._push(self.roles[name], now_ns, base_ns)
         if not self._stirred:
             return
-        stirred, self._stirred = self._stirred, {}
-        for name in stirred:
+        for name in list(islice(self._stirred, LED_MAX)):
             role = self.roles[name]
             while (fact := role.advance(now_ns)) is not None:
                 self.record(role, fact, now_ns)
@@ -217,6 +220,7 @@ class Services:
                 if grant is not None:
                     grants.append((role.members[slot], grant))
             self._plan(role, now_ns)
+            del self._stirred[name]
         self._tell(grants)
 
     def _push(self, role: Role, now_ns: int, base_ns: int) -> list[tuple[Member, Grant]]:
@@ -356,6 +360,8 @@ class Services:
 
     def next_ns(self) -> int:
         """Return when a role wants a turn though nobody has spoken, or NEVER; may be early."""
+        if self._stirred:
+            return 0
         return self._timers[0][0] if self._timers else NEVER
 
     def _ring(self, now_ns: int) -> None:
