@@ -27,8 +27,11 @@ from beatward.simulate import Scenario, draw
 from beatward.simulate.faults import Fault, Kind, in_order
 from beatward.simulate.hands import Skill
 from beatward.simulate.network import Weather
+from beatward.simulate.scenario import SERVICES
 
 FOR_EVER = 10**18
+# A world in which nothing goes wrong unless a test says so. Services have their own tests.
+NOTHING = frozenset((*Kind, SERVICES))
 
 
 class _Trusting(Hearing):
@@ -207,7 +210,7 @@ class _Amnesiac(Monitor):
 
     def _restore_nodes(self, nodes, now_ns):
         alive, heard = Words.of(["alive"] * len(nodes)), Words.of(["heard"] * len(nodes))
-        super()._restore_nodes(replace(nodes, status=alive, cause=heard), now_ns)
+        return super()._restore_nodes(replace(nodes, status=alive, cause=heard), now_ns)
 
 
 class _Careless(Monitor):
@@ -230,7 +233,7 @@ def _no_window(settings):
 
 def short(seed):
     """Return an ordinary world, as short as they come."""
-    return draw(seed, minutes=3)
+    return draw(seed, minutes=3, without=frozenset({SERVICES}))
 
 
 def often_paused(seed):
@@ -238,7 +241,7 @@ def often_paused(seed):
 
     Where a window passes while the monitor is frozen, one lost probe is all that it has to go on.
     """
-    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    drawn = draw(seed, minutes=3, without=NOTHING)
     instants = range(20 * SECOND, drawn.heal_ns - 4 * SECOND, 5 * SECOND)
     freezes = tuple(Fault(at, Kind.MONITOR_FREEZE, (), 3 * SECOND, 0.0) for at in instants)
     weather = Weather(loss_probability=0.25)
@@ -248,7 +251,7 @@ def often_paused(seed):
 
 def flooded(seed):
     """Return a world whose monitor's kernel drops half of all datagrams, again and again."""
-    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    drawn = draw(seed, minutes=3, without=NOTHING)
     instants = range(20 * SECOND, drawn.heal_ns - 6 * SECOND, 10 * SECOND)
     floods = tuple(Fault(at, Kind.FLOOD, (), 5 * SECOND, 0.5) for at in instants)
     return replace(drawn, links=(None,) * len(drawn.links), faults=floods, adversary_ns=0)
@@ -259,7 +262,7 @@ def attacked(seed):
 
     A fifth of what is said is swallowed; the monitor is killed every 20 s.
     """
-    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    drawn = draw(seed, minutes=3, without=NOTHING)
     faults = [
         Fault(at, Kind.MONITOR_CRASH, (), 3 * SECOND, 0.0)
         for at in range(25 * SECOND, drawn.heal_ns - 5 * SECOND, 20 * SECOND)
@@ -281,7 +284,7 @@ def attacked(seed):
 
 def isolated(seed):
     """Return a world whose monitor is cut off from everybody, again and again."""
-    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    drawn = draw(seed, minutes=3, without=NOTHING)
     instants = range(20 * SECOND, drawn.heal_ns - 16 * SECOND, 30 * SECOND)
     cuts = tuple(Fault(at, Kind.PARTITION, drawn.nodes, 15 * SECOND, 0.0) for at in instants)
     links = (None,) * len(drawn.links)
@@ -290,7 +293,7 @@ def isolated(seed):
 
 def often_crashed(seed):
     """Return a world in which nodes die all the time, one by one, and few deeds are allowed."""
-    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    drawn = draw(seed, minutes=3, without=NOTHING)
     count = len(drawn.intervals_ns)
     instants = range(20 * SECOND, drawn.heal_ns, 5 * SECOND)
     crashes = tuple(
@@ -306,7 +309,7 @@ def held_back(seed):
 
     It is in time for longer than it takes to find its sender dead: long intervals, short windows.
     """
-    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    drawn = draw(seed, minutes=3, without=NOTHING)
     probing = MembershipSettings(SECOND, SECOND // 5)
     faults = [
         Fault((20 + 7 * i % 10 + again) * SECOND, Kind.CRASH, (node,), 12 * SECOND, 0.9)
@@ -328,7 +331,7 @@ def held_back(seed):
 
 def restless(seed):
     """Return a world whose monitor always wants other intervals, and that loses and overtakes."""
-    drawn = draw(seed, minutes=4, without=frozenset(Kind))
+    drawn = draw(seed, minutes=4, without=NOTHING)
     budget = 0.4 * sum(SECOND / interval_ns for interval_ns in drawn.intervals_ns)
     pace = PaceSettings(budget, SECOND // 4, 4 * SECOND, read_weights([("node-*[02468]", 16.0)]))
     settings = replace(drawn.settings, pace=pace)

@@ -82,3 +82,15 @@ def test_a_killed_writer_has_written_all_of_a_batch_or_nothing_and_says_no_more(
         assert desk.receipts == []
         left.add(tuple(desk.held))
     assert left == {(), (1, 2)}
+
+
+def test_a_backup_holds_what_the_disk_held_then():
+    desk = Desk()
+    desk.submit(1, 2, wall_offset_ns=SECOND)
+    desk.submit(3, wall_offset_ns=5 * SECOND)
+    desk.agenda.run_until(10 * SECOND)
+    backup = desk.store.earlier(2)
+    assert backup.load(wall_offset_ns=0) == desk.store.earlier(2).load(wall_offset_ns=0)
+    assert backup.memory.history == desk.store.memory.history[:2]
+    assert desk.store.earlier(0).load(wall_offset_ns=0).sequence == 0
+    assert desk.held == [1, 2, 3]

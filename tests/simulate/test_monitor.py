@@ -176,6 +176,6 @@ def test_a_lost_disk_is_empty(stage):
     process, agenda, ear = stage
     agenda.run_until(2 * SECOND)
     process.crash()
-    process.lose_store()
+    process.replace_store(0)
     process.start()
     assert ear.sessions[-1].sequence == 0

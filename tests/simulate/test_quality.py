@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.simulate.broken import NOTHING
 
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND
@@ -20,7 +21,7 @@ SEEDS = range(1, 9)
 
 def played(seed, *, loss):
     """Play a world of those faults alone, in which nobody but the weather loses anything."""
-    scenario = draw(seed, minutes=5, without=frozenset(set(Kind) - set(KINDS)))
+    scenario = draw(seed, minutes=5, without=NOTHING - frozenset(KINDS))
     weather = replace(
         scenario.weather,
         loss_probability=loss,
@@ -151,7 +152,7 @@ def test_reported_exits_are_the_true_ones(quiet):
 
 def test_no_more_is_lost_than_the_network_lost():
     """Chance alone takes heartbeats here: what is missing is what the weather took."""
-    scenario = draw(21, minutes=5, without=frozenset(Kind))
+    scenario = draw(21, minutes=5, without=NOTHING)
     weather = replace(scenario.weather, loss_probability=0.05, duplicate_probability=0.1)
     weather = replace(weather, damage_probability=0.0, withhold_probability=0.0)
     world = World(

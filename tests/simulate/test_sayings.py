@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.simulate.broken import _with
+from tests.simulate.broken import NOTHING, _with
 
 from beatward.core.instants import SECOND
 from beatward.core.membership import Cause, Membership, Status
@@ -22,7 +22,7 @@ def looked_after(seed):
 
     Two thirds of what is paused have a planned end, and many are paused while they are down.
     """
-    drawn = draw(seed, minutes=3, without=frozenset(Kind))
+    drawn = draw(seed, minutes=3, without=NOTHING)
     begin, end = 20 * SECOND, drawn.heal_ns - 10 * SECOND
 
     def every(seconds, kind, lasts, shares):
@@ -48,7 +48,7 @@ class _Forgetful(Monitor):
     """Knows after a restart who is paused, and not until when."""
 
     def _restore_nodes(self, nodes, now_ns):
-        super()._restore_nodes(replace(nodes, maintenance={}), now_ns)
+        return super()._restore_nodes(replace(nodes, maintenance={}), now_ns)
 
 
 class _Hurried(Orders):

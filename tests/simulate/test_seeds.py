@@ -15,7 +15,7 @@ from beatward.simulate.faults import Kind, among, draw_faults, draw_kinds
 from beatward.simulate.scenario import SLOWEST_NS
 
 # Chosen so that together they meet everything `test_the_worlds_meet` asks for; then the first ones.
-SEEDS = (32, 43, 44, 54, 59, 64, 66, 68, 75, 82, 87, 93, 99, 1, 2, 4, 5, 6)
+SEEDS = (106, 28, 37, 54, 26, 82, 80, 43, 60, 29, 75, 68, 44, 1, 2, 3)
 
 
 @pytest.fixture(scope="module")

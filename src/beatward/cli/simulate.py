@@ -53,9 +53,9 @@ def _parse_seeds(text: str) -> range:
 
 def _check_kinds(context: click.Context, option: click.Parameter, kinds: tuple[str, ...]) -> Any:
     from beatward.simulate.faults import Kind
-    from beatward.simulate.scenario import ADVERSARY
+    from beatward.simulate.scenario import ADVERSARY, SERVICES
 
-    known = (*Kind, ADVERSARY)
+    known = (*Kind, ADVERSARY, SERVICES)
     for kind in kinds:
         if kind not in known:
             raise click.BadParameter(
@@ -188,7 +188,7 @@ def _minimise(seed: int, asked: Asked) -> None:
 def minimised(report: "Report", asked: Asked, again: Callable[[int, Asked], "Report"]) -> Asked:
     """Return the smallest that still breaks the first promise of a report, and tell of each try."""
     from beatward.simulate.minimise import Wish, minimise
-    from beatward.simulate.scenario import ADVERSARY
+    from beatward.simulate.scenario import ADVERSARY, SERVICES
 
     rule, scenario = report.violations[0].rule, report.scenario
 
@@ -200,7 +200,11 @@ def minimised(report: "Report", asked: Asked, again: Callable[[int, Asked], "Rep
         return any(violation.rule == rule for violation in found)
 
     wish = Wish(asked.minutes, asked.without, asked.only)
-    kinds = (*scenario.kinds, *((ADVERSARY,) if scenario.adversary_ns else ()))
+    kinds = (
+        *((SERVICES,) if scenario.services else ()),
+        *scenario.kinds,
+        *((ADVERSARY,) if scenario.adversary_ns else ()),
+    )
     for step in minimise(wish, kinds, scenario.nodes, fails):
         wish = step.wish
         click.echo(f"{step.tried}: {'still broken' if step.is_smaller else 'holds'}", err=True)

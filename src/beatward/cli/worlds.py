@@ -74,6 +74,10 @@ def _described(scenario: "Scenario", counts: Mapping[str, int]) -> Iterable[str]
         f"adversary: {f'every {every}' if scenario.adversary_ns else 'none'}"
     )
     yield f"links: {', '.join(links)}"
+    for one in scenario.services:
+        lease, members = format_duration(one.settings.lease_ns), len(one.members)
+        nodes = ", ".join(f"node-{number}" for number in one.members)
+        yield f"{one.name}: lease {lease}, {members} members: {nodes}"
     yield f"faults: {', '.join(scenario.kinds) or 'none'}"
     yield (
         f"from {format_duration(scenario.heal_ns)} on nothing is broken; the end is at "

@@ -28,6 +28,8 @@ from beatward.core.protocol.record import exit_code_field, exit_code_from_field
 from .deeds import Deeds
 from .holds import Holds
 from .promises import Promises
+from .role_ends import RoleEnds
+from .roles import Roles
 from .sayings import Sayings
 from .truth import NodeTruth, Trouble
 from .verdicts import Verdicts, kind_of
@@ -77,6 +79,8 @@ class Checkers:
         self.deeds = Deeds(self)
         self.holds = Holds(self)
         self.sayings = Sayings(self)
+        self.roles = Roles(self)
+        self.role_ends = RoleEnds(self)
         self._durable: dict[str, str] = {}
         self._written = 0
         self._submitted = 0
@@ -118,6 +122,8 @@ class Checkers:
         self.verdicts.started()
         self.holds.started()
         self.sayings.started(recovered)
+        self.roles.started()
+        self.role_ends.started()
 
     def submitted(self, entries: Sequence[Entry]) -> None:
         """Check the entries of one turn."""
@@ -132,6 +138,7 @@ class Checkers:
             if entry.event == Event.TRANSITION:
                 self._check_transition(entry)
             self.sayings.heed(entry)
+            self.roles.heed(entry)
             _fold(self.statuses, entry)
             self._check_row(entry)
             if entry.event in (Event.JOINED, Event.TRANSITION):
@@ -154,6 +161,7 @@ class Checkers:
                 self._waiting.popleft()
             _fold(self._durable, entry)
             self.deeds.written(entry)
+            self.roles.written(entry)
 
     def begun(self, action: Action) -> None:
         """Check an attempt as it begins."""
@@ -164,13 +172,22 @@ class Checkers:
     def done(self, action: Action) -> None:
         """Check a deed at the instant it is done."""
         self.deeds.done(action)
+        self.world.crew.fence(action)
 
-    def store_lost(self) -> None:
-        """Forget what was on the disk that is gone."""
-        self.note("", "the monitor's disk is lost")
+    def said(self, data: bytes) -> None:
+        """Check a reply of the monitor at the instant it is sent."""
+        self.roles.granted(data)
+
+    def store_replaced(self, kept: Sequence[Entry]) -> None:
+        """Forget what was on the disk, but for these entries of a backup."""
+        self.note("", f"the monitor's disk is lost; a backup has {len(kept)} entries")
         self._durable = {}
-        self._written = 0
+        self._written = len(kept)
         self.deeds.forget()
+        for entry in kept:
+            _fold(self._durable, entry)
+            self.deeds.written(entry)
+        self.roles.store_replaced(kept)
 
     # -- transitions ----------------------------------------------------------------------------
 
@@ -256,9 +273,14 @@ class Checkers:
         self.world.agenda.after(_AUDIT_NS, self._audit)
         for truth in self.world.truths.values():
             self.promises.audit(truth)
+        self.roles.audit()
         if self.world.monitor.is_away:
+            self.role_ends.started()
             return
         self.sayings.audit()
+        if self.world.monitor.store.refuses:
+            self.role_ends.started()  # what nothing can be written of cannot be granted
+        self.role_ends.audit()
         if self.holds.is_cut_off:
             return
         for name, truth in self.world.truths.items():
@@ -288,6 +310,7 @@ class Checkers:
                     self.violate("liveness", name, f"down in the end, and held {status}")
             elif status != "alive" and not self.verdicts.is_open(name):
                 self.violate("liveness", name, f"well in the end, and held {status}")
+        self.role_ends.finish()
         self.deeds.finish(self.now_ns - _REST_NS)
         if self._waiting and self._waiting[0][1] < self.now_ns - _REST_NS:
             message = f"{self._submitted - self._written} entries were never written"

@@ -25,7 +25,7 @@ class HostClock:
         self._boot_ns = boot_ns
         self._wall_ns = wall_ns
         self._rate = _BILLION + drift_ppb
-        self._counts_suspend = counts_suspend
+        self.counts_suspend = counts_suspend
 
     def now_ns(self, true_ns: int) -> int:
         """Return the monotonic clock."""
@@ -46,7 +46,7 @@ class HostClock:
 
     def lose(self, suspended_ns: int) -> None:
         """Note that the machine woke after so long a sleep."""
-        if not self._counts_suspend:
+        if not self.counts_suspend:
             self._boot_ns -= suspended_ns * self._rate // _BILLION
 
     def reboot(self, boot_ns: int, true_ns: int) -> None:

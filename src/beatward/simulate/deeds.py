@@ -51,11 +51,10 @@ class Deeds:
         self._check_not_ended(action, "is done")
 
     def forget(self) -> None:
-        """Forget all with the lost disk."""
+        """Forget what the lost disk said of them; what was done is done."""
         self._states.clear()
         self._nodes.clear()
         self._decided_ns.clear()
-        self._done.clear()
 
     def finish(self, before_ns: int) -> None:
         """Check that every action that was decided before an instant has its end on disk."""

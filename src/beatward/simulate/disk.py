@@ -1,4 +1,4 @@
-"""The monitor's disk: a store that survives the process, refuses for a while, or is lost.
+"""The monitor's disk: a store that survives the process, refuses for a while, is lost or put back.
 
 `FlakyStore` is `store.memory.MemoryStore` behind a switch. `Writer` is the writing thread of one
 process: it takes entries at once, writes them a moment later in order, holds them back while the
@@ -43,6 +43,13 @@ class FlakyStore:
             self.refused_count += 1
             raise TemporaryError("no space is left on the simulated disk")
         self.memory.append(entries, wall_offset_ns=wall_offset_ns)
+
+    def earlier(self, count: int) -> "FlakyStore":
+        """Return a disk as this one was when it held so many entries: a backup."""
+        backup = FlakyStore()
+        for entry, wall_ns in self.memory.history[:count]:
+            backup.memory.append((entry,), wall_offset_ns=wall_ns - entry.at_ns)
+        return backup
 
     def close(self) -> None:
         """Do nothing: the disk outlives every process."""

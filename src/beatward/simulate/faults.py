@@ -44,6 +44,12 @@ class Kind(StrEnum):
     PAUSE = "pause"  # an operator announces maintenance
     FORGET = "forget"  # an operator removes a node
     SILENCE = "silence"  # an operator silences notifications
+    BACKUP = "backup"  # the monitor crashes and comes back with an earlier copy of its disk
+    HOOKS = "hooks"  # a node's hooks fail, hang, half succeed; or what they started dies
+    GUARDIAN = "guardian"  # a node's second process, which ends what its agent cannot, is out
+    SWITCHOVER = "switchover"  # an operator moves a role
+    FORCE = "force"  # an operator moves a role whatever may happen
+    HOLD = "hold"  # an operator holds a service's automatic failover
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +89,22 @@ HABITS: dict[Kind, Habit] = {
     Kind.PAUSE: Habit(20 * _M, 15 * _S, 60 * _S),
     Kind.FORGET: Habit(40 * _M, 1, 1),
     Kind.SILENCE: Habit(1 * _M, 15 * _S, 60 * _S, per_node=False),
+    Kind.BACKUP: Habit(5 * _M, 2 * _S, 30 * _S, per_node=False),
+    Kind.HOOKS: Habit(4 * _M, 10 * _S, 60 * _S),
+    Kind.GUARDIAN: Habit(10 * _M, 10 * _S, 60 * _S),
+    Kind.SWITCHOVER: Habit(30 * _S, 1, 1, per_node=False),
+    Kind.FORCE: Habit(3 * _M, 1, 1, per_node=False),
+    Kind.HOLD: Habit(3 * _M, 10 * _S, 30 * _S, per_node=False),
 }
 # A swarm: each world has some kinds switched off, or they would hide one another (A. Groce et al.,
 # "Swarm Testing", ISSTA 2012). How many, and how often each of the others comes, differs as well:
 # what only shows where hardly anything else goes wrong is met too.
 _SHARES_ON = (0.2, 0.5, 0.5, 0.8)
 _RATE_MOST = 3.0
-# Losing the disk voids every promise about actions; so it is rare, that the promise is tested.
+# Losing the disk, or some of it, voids every promise about actions; so it is rare, that the promise
+# is tested.
 _STORE_ON = 0.1
+_STORES = (Kind.STORE, Kind.BACKUP)
 STAYS_DOWN_PROBABILITY = 0.15
 
 
@@ -117,7 +131,7 @@ def draw_kinds(seed: int, *, without: frozenset[str] = frozenset()) -> tuple[Kin
     return tuple(
         kind
         for kind, draw in drawn
-        if draw < (_STORE_ON if kind == Kind.STORE else share_on) and kind not in without
+        if draw < (_STORE_ON if kind in _STORES else share_on) and kind not in without
     )
 
 

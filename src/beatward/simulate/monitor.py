@@ -55,6 +55,9 @@ class Ear(Protocol):
     def done(self, action: Action) -> None:
         """Note that a deed was done."""
 
+    def said(self, data: bytes) -> None:
+        """Note a reply as it is sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class MonitorHost:
@@ -197,10 +200,10 @@ class MonitorProcess:
         if self._hands is not None:
             self._hands.skill = skill
 
-    def lose_store(self) -> None:
-        """Replace the disk of a monitor that is down by an empty one."""
+    def replace_store(self, kept_count: int) -> None:
+        """Replace the disk of a monitor that is down by a backup of its first entries, if any."""
         assert not self.is_up
-        self.store = FlakyStore()
+        self.store = self.store.earlier(kept_count)
 
     def freeze(self, place: str) -> bool:
         """Stop the process; tell whether that was possible.
@@ -284,7 +287,9 @@ class MonitorProcess:
     def send(self, replies: Replies) -> None:
         """Send each reply on its way."""
         for row, peer in zip(replies.rows, replies.peers, strict=True):
-            self._network.send_to_node(peer.tobytes(), row.tobytes())
+            data = row.tobytes()
+            self._ear.said(data)
+            self._network.send_to_node(peer.tobytes(), data)
 
     # -- the wheel ------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from enum import Enum
 from random import Random
 
 from beatward.core.instants import MILLISECOND, NEVER
+from beatward.core.protocol.record import MAGIC, VERSION, Kind
 
 from .agenda import Agenda
 from .chance import exponential_ns, happens
@@ -29,6 +30,8 @@ _SWALLOW_MAX = 5
 # A verdict looks back over a few intervals and one probing window; with the shortest interval and
 # the longest window that the swarm draws that is below a hundred datagrams a path.
 FATES_MAX = 256
+# Said many times a second, and no evidence about any life; they would push out what is.
+_OF_ROLES = tuple(MAGIC + bytes((VERSION, kind)) for kind in (Kind.STANDING, Kind.GRANT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,8 @@ class Network:
     def _send(self, path: Path, datagram: Datagram, name: str) -> None:
         rng, weather = path.rng, self.weather
         fate = Fate(datagram.data, datagram.sent_ns)
-        path.fates.append(fate)
+        if datagram.data[:4] not in _OF_ROLES:
+            path.fates.append(fate)
         self.counts["sent"] += 1
         lost, delay_ns = self._chance(path)
         if not path.swallow_count and happens(rng, weather.withhold_probability):

@@ -4,12 +4,13 @@ The process can be killed, started again as a new life, frozen (SIGSTOP), suspen
 machine, have its wall clock set, say goodbye, or end under a wrapper that reports how. It drives
 `Pulse` as `agent.heart` does: wait for a datagram until the next heartbeat is due, answer at once,
 beat when it is due, open a new socket and join again when nobody answers.
+Where the machine offers services, the process has a `member` for each of its `sites`.
 Not here: when any of this happens (`faults`), and enrolment itself (`world` plays the HTTP).
 """
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -19,12 +20,16 @@ from beatward.agent.pulse import Pulse, Report
 from beatward.agent.stride import Bounds
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
-from beatward.core.protocol.record import Farewell, Health
+from beatward.core.protocol.keys import node_id
+from beatward.core.protocol.record import NO_SLOT, Farewell, Health, Kind
+from beatward.core.protocol.roles import Standing, open_grant, seal_standing
 
 from .agenda import Agenda
 from .chance import exponential_ns
 from .clock import HostClock
+from .member import Member
 from .network import Datagram, Network
+from .site import Site
 from .truth import NodeTruth, Trouble
 
 # A socket's default receive buffer holds some 270 small datagrams (net.core.rmem_default, 208 kB,
@@ -33,6 +38,8 @@ SOCKET_BUFFER = 270
 # An agent whose enrolment failed asks again after about so long.
 JOIN_SPACING_NS = SECOND
 _LOOK_NS = SECOND // 10
+# An agent that leaves gives its roles up before; it is not waited for it for ever.
+_GIVE_UP_LOOKS = 100
 ILL = "ill"
 _ADDRESS = struct.Struct("=H2s4s")
 
@@ -66,6 +73,8 @@ class Node:
 
     join    asks for enrolment by HTTP and calls back, later
     pulse   makes the agent's side; another one than ours is how checkers are tested
+    enlist  makes the member of a site in a new life
+    said    told of each standing that is sent
     """
 
     def __init__(
@@ -79,7 +88,13 @@ class Node:
         truth: NodeTruth,
         join: Callable[["Node", Answered], None],
         pulse: Callable[..., Pulse] = Pulse,
+        enlist: Callable[["Node", Site], Member] | None = None,
+        said: Callable[["Node", Standing], None] = lambda _node, _standing: None,
     ) -> None:
+        self.sites: Sequence[Site] = ()
+        self.members: list[Member] = []
+        self._enlist = enlist
+        self._said = said
         self.settings = settings
         self.clock = clock
         self.truth = truth
@@ -127,18 +142,34 @@ class Node:
         else:
             self._ask_to_join(self._process)
 
+    def offer(self, sites: Sequence[Site]) -> None:
+        """Let the machine have a part in services; to be called before its first start."""
+        self.sites = sites
+        for site in sites:
+            site.cares = self._cares
+
     def crash(self) -> None:
         """Kill the process: no last word."""
         if not self.is_up:
             return
         self._process += 1
         self.pulse = None
+        for member in self.members:
+            member.crash()
+        self.members = []
         self._inbox.clear()  # SIGKILL ends a stopped process too, before it reads another byte
         self.wake()
         self._network.close_socket(self._address)
         self.truth.history.begin(Trouble.DOWN, self._agenda.now_ns)
         if self.truth.history.has(Trouble.WAITING):
             self.truth.history.end(Trouble.WAITING, self._agenda.now_ns)
+
+    def power_off(self, boot_ns: int) -> None:
+        """End the whole machine; its clock shows `boot_ns` when it is started again."""
+        self.crash()
+        for site in self.sites:
+            site.power_off()
+        self.clock.reboot(boot_ns, self._agenda.now_ns)
 
     def still(self, trouble: Trouble) -> bool:
         """Freeze the process or suspend its machine; tell whether that was possible."""
@@ -160,11 +191,22 @@ class Node:
             return
         while self._inbox:
             self._take(self._inbox.popleft())
+        for member in self.members:
+            member.settle()
         self._arm()
 
     def leave(self, farewell: Farewell, exit_code: int | None = None) -> None:
         """Say goodbye and end: in order, or as the wrapper of a command that ended."""
-        if self.pulse is None or self.is_still or self._is_leaving:
+        self._leave(self._process, _GIVE_UP_LOOKS, farewell, exit_code)
+
+    def _leave(self, process: int, looks: int, farewell: Farewell, exit_code: int | None) -> None:
+        if self.pulse is None or self.is_still or self._is_leaving or process != self._process:
+            return
+        holding = [member for member in self.members if member.is_holding]
+        if farewell == Farewell.LEFT and holding and looks:
+            for member in holding:
+                member.give_up()
+            self._agenda.after(_LOOK_NS, self._leave, process, looks - 1, farewell, exit_code)
             return
         self._is_leaving = True
         self.truth.farewells.append((self._agenda.now_ns, farewell, exit_code))
@@ -202,6 +244,9 @@ class Node:
         """Speak for the first time in this life, a moment after the process was started."""
         if process != self._process or self.pulse is not None:
             return
+        if any(site.is_guarded for site in self.sites):
+            self._agenda.after(_LOOK_NS, self._begin, process)
+            return
         wall_us = self.clock.wall_ns(self._agenda.now_ns) // MICROSECOND
         if self.settings.keeps_state:
             wall_us = max(wall_us, self._last_incarnation + 1)
@@ -216,6 +261,8 @@ class Node:
             start_ns=self._now_ns(),
             bounds=_bounds(self.settings.interval_ns),
         )
+        if self._enlist is not None:
+            self.members = [self._enlist(self, site) for site in self.sites]
         self._arm()
 
     def _now_ns(self) -> int:
@@ -264,6 +311,24 @@ class Node:
         self._address = packed.ljust(PEER_SIZE, b"\0")
         self._network.open_socket(self._address, self.settings.name, self._deliver)
 
+    def stand(self, standing: Standing) -> None:
+        """Say where a member stands."""
+        if self.pulse is None or self._is_leaving:
+            return
+        self._said(self, standing)
+        self._say(
+            seal_standing(
+                standing,
+                node=node_id(self.settings.name),
+                incarnation=self.pulse.incarnation,
+                slot=NO_SLOT,
+                key=self.settings.key,
+            )
+        )
+
+    def _cares(self) -> bool:
+        return self.pulse is not None and not self.is_still
+
     def _say(self, data: bytes) -> None:
         self._network.send_to_monitor(self.settings.name, self._address, data)
 
@@ -281,9 +346,23 @@ class Node:
         return True
 
     def _take(self, datagram: Datagram) -> None:
-        if self.pulse is not None:
-            for reply in self.pulse.receive(datagram.data, self._now_ns()):
-                self._say(reply)
+        if self.pulse is None:
+            return
+        if datagram.data[3:4] == bytes((Kind.GRANT,)):
+            self._take_grant(datagram.data)
+            return
+        for reply in self.pulse.receive(datagram.data, self._now_ns()):
+            self._say(reply)
+
+    def _take_grant(self, data: bytes) -> None:
+        assert self.pulse is not None
+        node = node_id(self.settings.name)
+        grant = open_grant(
+            data, node=node, incarnation=self.pulse.incarnation, key=self.settings.key
+        )
+        if grant is not None:
+            for member in self.members:
+                member.hear(grant)
 
 
 def _bounds(interval_ns: int) -> Bounds:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from beatward.agent.pulse import Pulse
+from beatward.agent.tenure import Tenure
 from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
 
@@ -66,9 +67,10 @@ def play(
     *,
     build: Callable[..., Monitor] = Monitor,
     pulse: Callable[..., Pulse] = Pulse,
+    tenure: Callable[..., Tenure] = Tenure,
 ) -> Report:
-    """Play one world; `build` and `pulse` make the monitor and the nodes' side."""
-    world = World(scenario, build=build, pulse=pulse)
+    """Play one world; `build`, `pulse` and `tenure` make the monitor and the nodes' side."""
+    world = World(scenario, build=build, pulse=pulse, tenure=tenure)
     try:
         world.play()
     except Exception as error:  # noqa: BLE001  whatever it is: no world may bring the monitor down

@@ -63,7 +63,7 @@ class Sayings:
         node = str(entry.node)
         if entry.event == Event.TRANSITION:
             self._check_transition(entry, node)
-        if entry.status == "new":
+        if entry.status == "new" and entry.event in (Event.JOINED, Event.TRANSITION):
             self._new_ns[node] = entry.at_ns
         if entry.event == Event.FORGOTTEN:
             self._until_ns.pop(node, None)

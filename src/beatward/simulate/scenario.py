@@ -23,12 +23,14 @@ from .hands import Skill
 from .links import MODELS, PLAIN, Link, draw_link
 from .monitor import RECEIVE_BUFFER
 from .network import Weather
+from .services import FENCE, Service, draw_services
 
 WARM_UP_NS = 15 * SECOND
 FAULTS_MIN_NS = 20 * SECOND
 SLOWEST_NS = 40 * SECOND
 # Left out as kinds of fault are.
 ADVERSARY = "adversary"
+SERVICES = "services"
 LINKS_NS = HOUR
 
 
@@ -44,6 +46,7 @@ class Scenario:
     buffer           datagrams that wait in the monitor's kernel at most
     drain_max        datagrams that one drain of the monitor takes
     adversary_ns     mean time between two of the adversary's words; 0: there is none
+    services         with their members among all numbers; those that exist take part
     """
 
     seed: int
@@ -63,6 +66,7 @@ class Scenario:
     faults: tuple[Fault, ...]
     heal_ns: int
     end_ns: int
+    services: tuple[Service, ...] = ()
 
 
 def draw(
@@ -77,7 +81,7 @@ def draw(
 
     minutes   of virtual time, from the start to the end of settling; more where a slow detector
               needs so long to settle that hardly any time would be left for faults
-    without   kinds of fault that are left out; `adversary` leaves him out too
+    without   kinds of fault that are left out; `adversary` leaves him out too, `services` those
     only      numbers of the nodes that exist; None: all that were drawn
     chosen    detector, probing, recovery and grace to try; rules and actions stay the world's own
     """
@@ -89,6 +93,8 @@ def draw(
     settings = replace(settings, pace=_draw_pace(seed, settings.detector, drawn_ns))
     if chosen is not None:
         settings = replace(chosen, rules=settings.rules, actions=settings.actions)
+    services = () if SERVICES in without else draw_services(seed, nodes_count)
+    settings = replace(settings, services={one.name: one.settings for one in services})
     intervals_ns = _found_in_time(settings.detector, drawn_ns)
     rest_ns = settle_ns(settings, max(intervals_ns))
     heal_ns = max(WARM_UP_NS + FAULTS_MIN_NS, int(minutes * MINUTE) - rest_ns)
@@ -111,15 +117,20 @@ def draw(
         buffer=rng.choice((RECEIVE_BUFFER, RECEIVE_BUFFER, 64)),
         latency_ns=uniform_ns(rng, MILLISECOND, 20 * MILLISECOND),
         adversary_ns=0 if is_quiet else adversary_ns,
-        skill=Skill(
-            duration_ns=uniform_ns(rng, 10 * MILLISECOND, 2 * SECOND),
-            temporary_probability=rng.choice((0.0, 0.1, 0.3)),
-            permanent_probability=rng.choice((0.0, 0.0, 0.02)),
-        ),
+        skill=_draw_skill(rng),
         kinds=kinds,
         faults=among(_draw_faults(seed, kinds, links, heal_ns), nodes),
         heal_ns=heal_ns,
         end_ns=heal_ns + rest_ns,
+        services=services,
+    )
+
+
+def _draw_skill(rng: Random) -> Skill:
+    return Skill(
+        duration_ns=uniform_ns(rng, 10 * MILLISECOND, 2 * SECOND),
+        temporary_probability=rng.choice((0.0, 0.1, 0.3)),
+        permanent_probability=rng.choice((0.0, 0.0, 0.02)),
     )
 
 
@@ -221,6 +232,7 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
             "revive", "exec", 5, SECOND, 4 * SECOND, revives=True, destructive=True
         ),
         "greet": ActionSettings("greet", "webhook", 3, SECOND // 4, SECOND),
+        FENCE: ActionSettings(FENCE, "exec", 5, SECOND, 4 * SECOND, destructive=True),
     }
     rules = (
         Rule(("dead", "left"), ("notify",)),

@@ -25,6 +25,8 @@ import struct
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from beatward.core.entry import Entry, Event
 from beatward.core.guard import DOUBTS_MAX
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
@@ -226,9 +228,12 @@ class Verdicts:
         return place < len(drops_ns) and drops_ns[place] <= end_ns
 
     def _heard_in_session(self, truth: NodeTruth) -> bool:
+        """Tell whether it could hear a word of a node; a swallowed one may have been said."""
         fates = self._world.network.to_monitor[truth.name].fates
         return any(
-            fate.end == End.ARRIVED and fate.arrived_ns >= self._started_ns for fate in fates
+            (fate.end == End.ARRIVED and fate.arrived_ns >= self._started_ns)
+            or (fate.end == End.WITHHELD and fate.sent_ns >= self._started_ns)
+            for fate in fates
         )
 
     def _check_evidence(self, truth: NodeTruth, opened_ns: int, at_ns: int, *, well: bool) -> bool:
@@ -258,6 +263,12 @@ class Verdicts:
         # an answer to a probe has shown that it lives.
         return not any(span.trouble == Trouble.SUSPENDED for span in truth.history.spans)
 
+    def _has_address(self, name: str) -> bool:
+        monitor = self._world.monitor.monitor
+        assert monitor is not None
+        registry = monitor.rooms.registry  # a snapshot has no addresses
+        return bool(registry.peers.of(np.array([registry.slot_of(name)])).any())
+
     def _is_believed(self, name: str, incarnation: int) -> bool:
         monitor = self._world.monitor.monitor
         assert monitor is not None
@@ -281,7 +292,8 @@ class Verdicts:
         if astray_count and len(probes) + astray_count >= wanted:
             self._checkers.counts["verdicts led astray"] += 1
             return
-        if len(probes) < wanted and (heard or probes):
+        # (Somebody who repeats its lost words is asked who he is, which asks nobody else.)
+        if len(probes) < wanted and (heard or self._has_address(truth.name)):
             message = f"a well node was convicted after {len(probes)} probes, not {wanted}"
             self._checkers.violate("verdict", truth.name, message)
             return

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from beatward.agent.pulse import Pulse
+from beatward.agent.tenure import Tenure
 from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.monitor import Monitor
@@ -23,6 +24,7 @@ from .agenda import Agenda
 from .chance import exponential_ns, split, uniform_ns
 from .checkers import Checkers
 from .clock import HostClock
+from .crew import NODE_KINDS, ORDER_KINDS, Crew
 from .faults import STAYS_DOWN_PROBABILITY, Fault, Kind
 from .monitor import MASTER, MonitorHost, MonitorProcess
 from .network import Network, Path
@@ -48,6 +50,7 @@ class World:
         *,
         build: Callable[..., Monitor] = Monitor,
         pulse: Callable[..., Pulse] = Pulse,
+        tenure: Callable[..., Tenure] = Tenure,
     ) -> None:
         self.scenario = scenario
         self._pulse = pulse
@@ -57,7 +60,9 @@ class World:
         self.network = Network(self.agenda, split(scenario.seed, "network"), scenario.weather)
         self.network.lay = self._lay
         self.truths: dict[str, NodeTruth] = {}
+        self.names = {node_id(f"node-{one}"): f"node-{one}" for one in scenario.nodes}
         self.checkers = Checkers(self)
+        self.crew = Crew(self, tenure=tenure)
         host = MonitorHost(
             scenario.settings,
             tick_ns=scenario.tick_ns,
@@ -93,6 +98,10 @@ class World:
         """Every entry that reached a disk, in order; lost disks first."""
         lost = [entry for entries in self._lost_stores for entry in entries]
         return lost + list(self.monitor.store.memory.entries)
+
+    def machine(self, name: str) -> Node:
+        """Return the node of a name."""
+        return self._by_name[name]
 
     def zone(self, name: str) -> str:
         """Return the zone that a node is in."""
@@ -139,7 +148,7 @@ class World:
             lateness_ns=uniform_ns(rng, 10_000, 2 * MILLISECOND),
         )
         truth = self.truths[name] = NodeTruth(name, interval_ns)
-        return Node(
+        node = Node(
             settings,
             self.agenda,
             self.network,
@@ -148,7 +157,11 @@ class World:
             truth=truth,
             join=self._join,
             pulse=self._pulse,
+            enlist=self.crew.enlist,
+            said=self.checkers.roles.stood,
         )
+        self.crew.equip(node)
+        return node
 
     def _lay(self, name: str, up: bool) -> Path:  # noqa: FBT001
         """Lay one direction of a node's link."""
@@ -166,6 +179,7 @@ class World:
             return
         wait_ns = exponential_ns(self.network.to_monitor[name].rng, _HTTP_DELAY_NS)
         self.agenda.after(wait_ns, partial(answered, accepted=True))
+        self.agenda.after(2 * wait_ns, self.crew.declare, node)
 
     def _refuse(self, name: str) -> None:
         """Send the ICMP word that no process has the port, as the kernel does."""
@@ -196,6 +210,8 @@ class World:
 
     def _strike_nodes(self, fault: Fault, nodes: list[Node]) -> Callable[[], None] | None:
         node = nodes[0]
+        if fault.kind in NODE_KINDS:
+            return self.crew.strike_node(fault, node)
         match fault.kind:
             case Kind.CRASH | Kind.LEAVE | Kind.EXIT:
                 return self._end_process(fault, node)
@@ -230,12 +246,24 @@ class World:
             return None
         if fault.kind == Kind.CRASH:
             node.stays_down = fault.draw < STAYS_DOWN_PROBABILITY
-            node.crash()
+            self._crash(node, int(fault.draw * 1000))
         elif fault.kind == Kind.LEAVE:
             node.leave(Farewell.LEFT)
         else:
             node.leave(Farewell.EXITED, int(fault.draw * 256) - 16)
         return lambda: None if node.stays_down else node.start()
+
+    def _crash(self, node: Node, digits: int) -> None:
+        """Kill a process; where services are at stake, half the time its whole machine.
+
+        Now and then that comes back as another one, without its disk.
+        """
+        if not node.sites or digits % 2:
+            node.crash()
+            return
+        self.crew.power_off(node)
+        if digits % 10 == 0:
+            self.crew.replace(node)
 
     def _cut(self, nodes: list[Node], ways: tuple[Trouble, ...]) -> Callable[[], None]:
         paths = {Trouble.CUT_UP: self.network.to_monitor, Trouble.CUT_DOWN: self.network.to_node}
@@ -272,8 +300,10 @@ class World:
 
     def _strike_monitor(self, fault: Fault) -> Callable[[], None] | None:
         monitor = self.monitor
+        if fault.kind in ORDER_KINDS:
+            return self.crew.order(fault)
         match fault.kind:
-            case Kind.MONITOR_CRASH | Kind.STORE:
+            case Kind.MONITOR_CRASH | Kind.STORE | Kind.BACKUP:
                 return self._crash_monitor(fault)
             case Kind.MONITOR_FREEZE | Kind.MONITOR_HICCUP:
                 place = _FREEZE_PLACES[int(fault.draw * len(_FREEZE_PLACES))]
@@ -325,10 +355,14 @@ class World:
         if not self.monitor.is_up:
             return None
         self.monitor.crash()
-        if fault.kind == Kind.STORE:
-            self._lost_stores.append(self.monitor.store.memory.entries)
-            self.monitor.lose_store()
-            self.checkers.store_lost()
+        if fault.kind != Kind.MONITOR_CRASH:
+            entries = self.monitor.store.memory.entries
+            # Most backups are some hours old, and some were made just now.
+            share = 0.0 if fault.kind == Kind.STORE else 1.0 - (2.0 * fault.draw % 1.0) ** 3
+            kept = int(share * len(entries))
+            self._lost_stores.append(entries[kept:])
+            self.monitor.replace_store(kept)
+            self.checkers.store_replaced(entries[:kept])
         if fault.draw < 0.5:
             # The whole machine: its monotonic clock begins anew, possibly below where it was.
             boot_ns = uniform_ns(self._rng, SECOND, 1000 * HOUR)
@@ -360,6 +394,7 @@ class World:
         self.monitor.start()
         for node in self.nodes.values():
             self._heal_node(node, now_ns)
+        self.crew.heal()
         self.agenda.after(_LIFT_SPACING_NS, self._lift)
         # A pause that was resumed may have come back with a restart of the monitor.
         for name in self._by_name:

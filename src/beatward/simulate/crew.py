@@ -1,0 +1,196 @@
+"""Everything of the world that is there for services: sites, declarations, fences, operators.
+
+It builds a `site` for each service on each of its nodes and a `member` for each of their lives,
+plays the HTTP by which a node declares what it offers, switches machines off where a fence is done,
+and asks the monitor for what operators ask. Not here: what may never happen (`roles`).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from beatward.agent.tenure import Tenure
+from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND
+from beatward.core.orders import Order
+from beatward.core.outbox import Action
+from beatward.core.protocol.roles import Standing
+
+from .chance import split, uniform_ns
+from .faults import Fault, Kind
+from .member import Member
+from .node import Node
+from .services import FENCE, Service
+from .site import OUT, Quirk, Site
+from .truth import Trouble
+
+if TYPE_CHECKING:
+    from .world import World
+
+_HTTP_DELAY_NS = 10 * MILLISECOND
+_AGAIN_NS = 2 * SECOND
+# A machine that was fenced is looked at by somebody, and switched on again.
+_REPAIR_NS = 10 * SECOND
+_OPERATOR_NS = 5 * SECOND
+NODE_KINDS = (Kind.HOOKS, Kind.GUARDIAN)
+ORDER_KINDS = (Kind.SWITCHOVER, Kind.FORCE, Kind.HOLD)
+
+
+class Crew:
+    """The services' people and parts; `tenure` makes the agent's side of a role."""
+
+    def __init__(self, world: "World", *, tenure: Callable[..., Tenure] = Tenure) -> None:
+        self._world = world
+        self._tenure = tenure
+        self._rng = split(world.scenario.seed, "crew")
+        self._services = {service.name: service for service in world.scenario.services}
+
+    # -- building -------------------------------------------------------------------------------
+
+    def equip(self, node: Node) -> None:
+        """Give a node its sites."""
+        number, name = node.settings.number, node.settings.name
+        node.offer(
+            [
+                Site(
+                    service.name,
+                    self._world.agenda,
+                    split(self._world.scenario.seed, f"site {service.name} {name}"),
+                    clock=node.clock,
+                    truth=node.truth,
+                    skill=service.skill,
+                    witness=self._world.checkers.roles,
+                )
+                for service in self._services.values()
+                if number in service.members
+            ]
+        )
+
+    def enlist(self, node: Node, site: Site) -> Member:
+        """Make the member of a site for a new life of its node, which declares itself."""
+        service = self._services[site.service]
+        lag = service.lags[service.members.index(node.settings.number)]
+
+        def say(standing: Standing) -> None:
+            node.stand(standing)
+
+        def position() -> int | None:
+            at_ms = self._world.agenda.now_ns // MILLISECOND
+            return None if lag is None else at_ms if site.run else max(0, at_ms - lag)
+
+        return Member(site, self._world.agenda, say=say, position=position, tenure=self._tenure)
+
+    def declare(self, node: Node) -> None:
+        """Play the request by which a node says what it offers, until it is answered."""
+        if not node.sites or not node.is_up:
+            return
+        world, name = self._world, node.settings.name
+        truth = node.truth.history
+        cut = truth.has(Trouble.CUT_UP) or truth.has(Trouble.CUT_DOWN) or node.is_still
+        offers = tuple(
+            self._services[site.service].declaration(node.settings.number) for site in node.sites
+        )
+        if cut or not world.monitor.order(Order("declare", name, services=offers)):
+            world.agenda.after(_AGAIN_NS, self.declare, node)
+
+    # -- what goes wrong, and what people want -----------------------------------------------------
+
+    def strike_node(self, fault: Fault, node: Node) -> Callable[[], None] | None:
+        """Break what a node's services stand on."""
+        if not node.sites:
+            return None
+        if fault.kind == Kind.GUARDIAN:
+            for site in node.sites:
+                site.guardian.begin(OUT, self._world.agenda.now_ns)
+            return lambda: self._mend_guardian(node)
+        digits = int(fault.draw * 1000)
+        site = node.sites[digits % len(node.sites)]
+        quirk = tuple(Quirk)[digits // 7 % len(Quirk)]
+        if quirk == Quirk.DIES:
+            site.die()
+            return lambda: None
+        if site.quirk is not None:
+            return None
+        site.quirk = quirk
+        return site.mend
+
+    def order(self, fault: Fault) -> Callable[[], None] | None:
+        """Ask the monitor for what operators ask of services."""
+        if not self._services:
+            return None
+        digits = int(fault.draw * 1000)
+        service = tuple(self._services.values())[digits % len(self._services)]
+        monitor, name = self._world.monitor, service.name
+        if fault.kind == Kind.HOLD:
+            for_ns = fault.duration_ns if digits % 2 else NEVER
+            if not monitor.order(Order("pause_service", name, by="anna", for_ns=for_ns)):
+                return None
+            return lambda: self._resume(name)
+        is_force = fault.kind == Kind.FORCE
+        to = self._name_of(service, digits // 3) if digits % 3 else ""
+        kind = "failover" if is_force else "switchover"
+        if not monitor.order(Order(kind, name, to=to, force=is_force, by="anna")):
+            return None
+        if is_force:
+            self._world.checkers.roles.forced(name)
+        return lambda: None
+
+    def fence(self, action: Action) -> None:
+        """Switch the machine of a fence off, at the instant of the deed."""
+        if action.name != FENCE:
+            return
+        world = self._world
+        node = world.machine(action.node)
+        world.checkers.note(action.node, "fenced: its machine is off")
+        self.power_off(node)
+        world.checkers.roles.fenced(action.node)
+        world.agenda.after(_REPAIR_NS, self._repair, node)
+
+    def power_off(self, node: Node) -> None:
+        """End all of a machine."""
+        node.power_off(uniform_ns(self._rng, SECOND, 1000 * HOUR))
+
+    def replace(self, node: Node) -> None:
+        """Let another machine take the place of one that is off."""
+        for site in node.sites:
+            site.replace()
+        self._world.checkers.roles.replaced(node.settings.name)
+
+    # -- heal -----------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Mend all that is broken, and look after what the monitor refuses, as operators do."""
+        for node in self._world.nodes.values():
+            for site in node.sites:
+                site.mend()
+                site.is_healed = True
+            self._mend_guardian(node)
+        self._world.agenda.after(_OPERATOR_NS, self._look_after)
+
+    def _look_after(self) -> None:
+        """Resume what is paused, and use force where the monitor wants somebody to decide."""
+        world = self._world
+        world.agenda.after(_OPERATOR_NS, self._look_after)
+        monitor = world.monitor.monitor
+        if monitor is None:
+            return
+        for name, view in monitor.snapshot(0).services.items():
+            if view.paused is not None:
+                self._resume(name)
+            if view.phase == "refused" and world.monitor.order(
+                Order("failover", name, force=True, by="anna")
+            ):
+                world.checkers.roles.forced(name)
+
+    def _resume(self, name: str) -> None:
+        self._world.monitor.order(Order("resume_service", name, by="anna"))
+
+    def _mend_guardian(self, node: Node) -> None:
+        for site in node.sites:
+            while site.guardian.has(OUT):
+                site.guardian.end(OUT, self._world.agenda.now_ns)
+
+    def _repair(self, node: Node) -> None:
+        if not node.stays_down:
+            node.start()
+
+    def _name_of(self, service: Service, digits: int) -> str:
+        return f"node-{service.members[digits % len(service.members)]}"

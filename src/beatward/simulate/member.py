@@ -1,0 +1,187 @@
+"""The agent's side of one member in one life: the real `Tenure`, driven as the agent drives it.
+
+    hear, time ──► tenure.turn ──► disk, if its memory changed ──► turn again ──► guardian ──► duty
+                                                                                       └──► standing
+
+Writing takes time, in which the agent is killed now and then: what was to be written then is on
+disk or is not. Not here: the hooks themselves and what outlives the process (`site`).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from beatward.agent.tenure import Duty, Memory, Tenure
+from beatward.core.instants import MILLISECOND, NEVER, SECOND
+from beatward.core.protocol.roles import Grant, Standing, State
+
+from .agenda import Agenda
+from .chance import exponential_ns, happens
+from .site import Quirk, Site
+
+_WRITE_NS = 2 * MILLISECOND
+# An fsync that stalls was seen on ordinary disks (DETECTION.md 5.4).
+_STALL_PROBABILITY = 0.01
+_STALL_NS = 120 * MILLISECOND
+STATE_EVERY_NS = SECOND
+_LATENESS_NS = MILLISECOND // 2
+
+
+class Member:
+    """One member in one life of its agent.
+
+    say     sends a standing; tells whether the agent could
+    cares   tells whether the process gets time
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        agenda: Agenda,
+        *,
+        say: Callable[[Standing], None],
+        position: Callable[[], int | None],
+        tenure: Callable[..., Tenure] = Tenure,
+    ) -> None:
+        self.site = site
+        self._agenda = agenda
+        self._say = say
+        self._position = position
+        self.tenure = tenure(site.service, site.memory, now_ns=site.now_ns())
+        self._is_dead = False
+        self._is_ready = False
+        self._is_starting = False
+        self._writing: Memory | None = None
+        self._doing: Duty | None = None
+        self._timer = 0
+        if not self.tenure.memory.held:
+            self._start_standby()
+        self._agenda.after(exponential_ns(site.rng, STATE_EVERY_NS), self._look)
+        self.settle()
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether it has something to give up."""
+        return bool(self.tenure.memory.held)
+
+    def crash(self) -> None:
+        """End with the process; a write under way has reached the disk or has not."""
+        self._is_dead = True
+        if self._writing is not None and happens(self.site.rng, 0.5):
+            self.site.memory = self._writing
+
+    def hear(self, grant: Grant) -> None:
+        """Take a grant that the agent has opened."""
+        self.tenure.hear(grant, self.site.now_ns())
+        self.settle()
+
+    def give_up(self) -> None:
+        """Give the role up, because the agent leaves."""
+        self.tenure.give_up(self.site.now_ns())
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the tenure look at the clock, and do what it wants done."""
+        if not self._runs() or self._writing is not None:
+            return
+        now_ns = self.site.now_ns()
+        self.tenure.turn(now_ns)
+        if self.tenure.memory != self.site.memory:
+            self._write()
+            return
+        self.site.promise(self.tenure)
+        self._do()
+        standing = self.tenure.standing(now_ns)
+        if standing is not None:
+            self._say(standing)
+        self._arm()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _runs(self) -> bool:
+        return not self._is_dead and self.site.cares()
+
+    def _arm(self) -> None:
+        self._timer += 1
+        due_ns = self.tenure.next_due_ns
+        if due_ns < NEVER:
+            late_ns = exponential_ns(self.site.rng, _LATENESS_NS)
+            at_ns = self.site.clock.true_ns(due_ns) + late_ns
+            self._agenda.at(at_ns, self._ring, self._timer)
+
+    def _ring(self, timer: int) -> None:
+        if timer == self._timer:
+            self.settle()
+
+    def _write(self) -> None:
+        self._writing = self.tenure.memory
+        wait_ns = exponential_ns(self.site.rng, _WRITE_NS)
+        if happens(self.site.rng, _STALL_PROBABILITY):
+            wait_ns += exponential_ns(self.site.rng, _STALL_NS)
+        self._agenda.after(wait_ns, self._written)
+
+    def _written(self) -> None:
+        if self._is_dead or self._writing is None:
+            return
+        self.site.memory, self._writing = self._writing, None
+        self.settle()  # after a freeze, whoever wakes it calls this again
+
+    def _do(self) -> None:
+        """Begin what is to be done, and break off what is not to be done any more."""
+        duty = self.tenure.duty
+        if duty == self._doing:
+            return
+        self._doing = duty
+        if duty is None:
+            self.site.break_off()
+        else:
+            self.site.begin(duty, partial(self._done, duty))
+
+    def _done(self, duty: Duty, ok: bool) -> None:  # noqa: FBT001
+        if self._is_dead:
+            return
+        if not self.site.cares():
+            self._agenda.after(20 * MILLISECOND, self._done, duty, ok)
+            return
+        if duty.kind != "promote" and ok:
+            self._is_ready = False
+            self._report()
+        if duty == self._doing:
+            self._doing = None
+        self.tenure.done(duty, self.site.now_ns(), ok=ok)
+        self.settle()
+        if not self.tenure.memory.held:
+            self._start_standby()
+
+    def _start_standby(self) -> None:
+        """Run the `start` hook until it succeeds; until then nobody could be promoted here."""
+        if not self._is_starting:
+            self._is_starting = True
+            wait_ns = exponential_ns(self.site.rng, self.site.skill.start_ns)
+            self._agenda.after(wait_ns, self._started)
+
+    def _started(self) -> None:
+        if not self._runs() or self.site.fails():
+            if not self._is_dead:
+                self._agenda.after(SECOND, self._started)
+            return
+        self._is_starting = False
+        if not self.tenure.memory.held:
+            self._is_ready = True
+            self._report()
+            self.settle()
+
+    def _look(self) -> None:
+        """Run the `state` hook."""
+        if self._is_dead:
+            return
+        self._agenda.after(STATE_EVERY_NS, self._look)
+        if not self.site.cares():
+            return
+        if self.tenure.state == State.ACTIVE and self.site.run is None:
+            self.tenure.give_up(self.site.now_ns())
+        self._report()
+        self.settle()
+
+    def _report(self) -> None:
+        able = self._is_ready and self.site.quirk != Quirk.ILL
+        self.tenure.report(self.site.now_ns(), able=able, freshness=self._position())

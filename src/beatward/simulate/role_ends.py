@@ -1,0 +1,117 @@
+"""Every failover comes to its end or says why not: the promise in time about roles.
+
+held       a role that is said to be held is: its work runs at its holder, or did a moment ago
+reported   a role that nobody holds is being moved, or the service's view says what hinders it
+liveness   some time after heal a role is held wherever a member could hold it, and its work runs;
+           not where a lease is too short for the delays that its renewals have
+
+Taken from what the monitor shows and from what really runs. Not here: safety (`roles`).
+"""
+
+from typing import TYPE_CHECKING
+
+from beatward.core.instants import SECOND, format_duration
+from beatward.core.protocol.roles import term_ns
+from beatward.core.roles import Phase, ServiceView
+
+from .services import Service
+from .site import Site
+from .truth import Trouble
+
+if TYPE_CHECKING:
+    from .checkers import Checkers
+
+# Ticks, delays and writes to the disk, on top of what is set; and the audit looks once a second.
+_SLACK_NS = 5 * SECOND
+_LATE_NS = SECOND // 5
+
+
+class RoleEnds:
+    """Looks at the services as readers do, now and then."""
+
+    def __init__(self, checkers: "Checkers") -> None:
+        self._checkers = checkers
+        self._world = checkers.world
+        self._services = {one.name: one for one in checkers.world.scenario.services}
+        self._since_ns: dict[str, tuple[str, int]] = {}  # what is wrong with each, since when
+
+    def started(self) -> None:
+        """Note that a session began, or a pause was over: nothing has been wrong for long."""
+        self._since_ns.clear()
+
+    def audit(self) -> None:
+        """Look at every service; to be called once a second while the monitor gets time."""
+        if not self._services:
+            return
+        monitor = self._world.monitor.monitor
+        assert monitor is not None
+        for name, view in monitor.snapshot(0).services.items():
+            what = self._wrong(view)
+            since = self._since_ns.get(name)
+            if since is None or since[0] != what:
+                self._since_ns[name] = (what, self._checkers.now_ns)
+                continue
+            lasts_ns = self._checkers.now_ns - since[1]
+            if what and lasts_ns > self._patience_ns(name):
+                message = f"{what} for {format_duration(lasts_ns)}"
+                self._checkers.violate(what.partition(":")[0], "", f"{name}: {message}")
+                del self._since_ns[name]
+
+    def finish(self) -> None:
+        """Check the end: who could hold a role holds it."""
+        monitor = self._world.monitor.monitor
+        if monitor is None or not self._services:
+            return
+        views = monitor.snapshot(0).services
+        for name, service in self._services.items():
+            able = [site.truth.name for site in self._sites(service) if self._is_able(site)]
+            view = views.get(name)
+            if view is not None:
+                self._checkers.counts[f"role ends {view.phase}"] += 1
+            if not able:
+                if view is not None and view.phase != Phase.HELD and not view.reason:
+                    self._violate(name, "nobody holds it in the end, and nothing says why")
+                continue
+            if view is not None and view.phase != Phase.HELD and not self._can_last(service):
+                self._checkers.counts["role leases too short"] += 1
+            elif view is None or view.phase != Phase.HELD:
+                said = "nothing" if view is None else f"{view.phase} ({view.reason})"
+                self._violate(name, f"{', '.join(able)} could hold it in the end; it is {said}")
+            elif not self._runs(view):
+                self._violate(name, f"{view.holder} is said to hold it in the end, and does not")
+
+    def _wrong(self, view: ServiceView) -> str:
+        """Say what is wrong with what is shown, as a rule and a few words; empty: nothing."""
+        if view.phase == Phase.HELD:
+            return "" if self._runs(view) else f"held: {view.holder} does not run it"
+        return "" if view.reason else f"reported: it is {view.phase} without a reason"
+
+    def _patience_ns(self, name: str) -> int:
+        settings = self._services[name].settings
+        moved_ns = settings.promote_ns + settings.switchover_ns
+        return moved_ns + 2 * term_ns(settings.lease_ns, settings.demote_ns) + _SLACK_NS
+
+    def _runs(self, view: ServiceView) -> bool:
+        sites = self._sites(self._services[view.name])
+        holder = next((site for site in sites if site.truth.name == view.holder), None)
+        return holder is not None and holder.run is not None and holder.run.token == view.token
+
+    def _sites(self, service: Service) -> list[Site]:
+        nodes = [self._world.nodes.get(number) for number in service.members]
+        sites = [site for node in nodes if node is not None for site in node.sites]
+        return [site for site in sites if site.service == service.name]
+
+    def _is_able(self, site: Site) -> bool:
+        history = site.truth.history
+        is_well = self._checkers.statuses.get(site.truth.name) == "alive"
+        return is_well and not history.has(Trouble.DOWN) and site.cares()
+
+    def _can_last(self, service: Service) -> bool:
+        """Tell whether a lease is long enough for the ways that its renewal has to take."""
+        network = self._world.network
+        delays_ns = [network.longest_delay_ns(f"node-{one}") for one in service.members]
+        # There and back, and the same again until the next one is answered.
+        return service.settings.lease_ns > 4 * max(delays_ns, default=0) + _LATE_NS
+
+    def _violate(self, name: str, message: str) -> None:
+        self._checkers.violate("liveness", "", f"{name}: {message}")

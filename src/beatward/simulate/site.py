@@ -1,0 +1,272 @@
+"""One service on one simulated machine: all of it that outlives the agent's process.
+
+disk       what the agent wrote down of its tenure; lost only with the machine
+workload   the processes that do the service's work, each run with the token it was promoted with
+hooks      at most one runs; it takes its time, may fail, hang, or succeed by half
+guardian   the second process of the agent: it gives the role up at the lease's end where the agent
+           cannot, and a new agent waits until it has; it can be killed or frozen too
+
+What is suspended with its machine goes on where it stopped. Not here: when a hook runs (`member`),
+and what may never happen (`roles`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Protocol
+
+from beatward.agent.tenure import STUCK_PAUSE_NS, Duty, Memory, Tenure
+from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, NEVER, SECOND
+
+from .agenda import Agenda
+from .chance import exponential_ns
+from .clock import HostClock
+from .truth import History, NodeTruth, Trouble
+
+# What a suspended machine was about to do, it does so much later at most than it wakes.
+_LOOK_NS = 20 * MILLISECOND
+# A process group takes about so long to die of SIGKILL.
+_KILL_NS = 3 * MILLISECOND
+OUT = "out"
+
+
+class Quirk(StrEnum):
+    """How a service's hooks can be broken on one machine."""
+
+    REFUSES = "refuses"  # promote fails and has done nothing
+    HALF = "half"  # promote starts the work and then fails
+    HANGS = "hangs"  # promote and demote never end, whatever they have done
+    CLINGS = "clings"  # demote fails and has done nothing
+    STUCK = "stuck"  # even SIGKILL does not end the work
+    ILL = "ill"  # the state cannot be told
+    DIES = "dies"  # the work ends by itself, once
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """How long the hooks take on average, and how likely one of them goes wrong by chance."""
+
+    promote_ns: int = 100 * MILLISECOND
+    demote_ns: int = 50 * MILLISECOND
+    start_ns: int = 50 * MILLISECOND
+    fails_probability: float = 0.0
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the workload in true time."""
+
+    token: int
+    begin_ns: int
+    end_ns: int = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the guardian was told last: until when what may be done, on the machine's clock."""
+
+    token: int
+    lease_end_ns: int
+    demote_until_ns: int
+
+
+class Witness(Protocol):
+    """Who is told what really runs: the checkers."""
+
+    def run_began(self, site: "Site", run: Run) -> None:
+        """Note that the work began."""
+
+    def run_ended(self, site: "Site", run: Run) -> None:
+        """Note that the work ended."""
+
+
+class Site:
+    """The machine's side; `cares` tells whether the agent's process is there and gets time."""
+
+    def __init__(
+        self,
+        service: str,
+        agenda: Agenda,
+        rng: Random,
+        *,
+        clock: HostClock,
+        truth: NodeTruth,
+        skill: Skill,
+        witness: Witness,
+    ) -> None:
+        self.service = service
+        self.truth = truth
+        self.clock = clock
+        self.rng = rng
+        self.skill = skill
+        self.memory = Memory()  # on disk
+        self.run: Run | None = None
+        self.quirk: Quirk | None = None
+        self.guardian = History()  # when it was out
+        self.cares: Callable[[], bool] = lambda: False
+        self.is_healed = False  # nothing goes wrong by chance any more
+        self._agenda = agenda
+        self._witness = witness
+        self._hook = 0  # counts hooks, so that one that was killed does nothing
+        self._mended_ns = -MINUTE
+        self._promise: Promise | None = None
+        self._guards: str = ""  # what the guardian is doing
+        self._watch = 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing can end the work, or could not until a moment ago: it is tried again."""
+        since_ns = self._agenda.now_ns - self._mended_ns
+        return self.quirk == Quirk.STUCK or since_ns < STUCK_PAUSE_NS + SECOND
+
+    def mend(self) -> None:
+        """Let the hooks work again."""
+        if self.quirk == Quirk.STUCK:
+            self._mended_ns = self._agenda.now_ns
+        self.quirk = None
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether nothing on this machine gets time."""
+        return self.truth.history.has(Trouble.SUSPENDED)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the guardian has not yet given up what an agent held that is gone."""
+        return self._promise is not None and not self.guardian.has(OUT)
+
+    def now_ns(self) -> int:
+        """Return the machine's monotonic clock."""
+        return self.clock.now_ns(self._agenda.now_ns)
+
+    # -- what can befall it ---------------------------------------------------------------------
+
+    def power_off(self) -> None:
+        """End all that runs; the disk stays."""
+        self._hook += 1
+        self._promise = None
+        self._guards = ""
+        self._end_run()
+
+    def replace(self) -> None:
+        """Let another machine with an empty disk take the place of one that is off."""
+        assert self.run is None
+        self.memory = Memory()
+
+    def die(self) -> None:
+        """End the work, as by a bug of its own."""
+        if not self.is_asleep:
+            self._end_run()
+
+    # -- hooks ----------------------------------------------------------------------------------
+
+    def begin(self, duty: Duty, ended: Callable[[bool], None]) -> None:
+        """Break off what runs, and run a hook; `ended` is told whether it succeeded, if it ends."""
+        self.break_off()
+        hook, kind = self._hook, duty.kind
+        effect_ns, lasts_ns, ok = self._fate(kind)
+        if effect_ns is not None:
+            self._agenda.after(effect_ns, self._act, hook, duty)
+        if lasts_ns is not None:
+            self._agenda.after(lasts_ns, self._end, hook, ended, ok)
+
+    def break_off(self) -> None:
+        """Kill the hook that runs, with what it was about to do."""
+        self._hook += 1
+
+    def fails(self) -> bool:
+        """Draw whether a hook goes wrong."""
+        return self.rng.random() < self.skill.fails_probability and not self.is_healed
+
+    def _fate(self, kind: str) -> tuple[int | None, int | None, bool]:
+        """Draw after how long a hook has its effect, after how long it ends, and how."""
+        rng, quirk = self.rng, self.quirk
+        if kind == "stop":
+            lasts_ns = exponential_ns(rng, _KILL_NS)
+            return (None, lasts_ns, False) if quirk == Quirk.STUCK else (lasts_ns, lasts_ns, True)
+        mean_ns = self.skill.promote_ns if kind == "promote" else self.skill.demote_ns
+        lasts_ns = exponential_ns(rng, mean_ns)
+        effect_ns = int(lasts_ns * rng.random())
+        fails = self.fails()
+        if kind == "promote" and fails:
+            quirk = rng.choice((Quirk.REFUSES, Quirk.HALF, Quirk.HANGS))
+        elif fails:
+            quirk = rng.choice((Quirk.CLINGS, Quirk.HANGS))
+        match quirk:
+            case Quirk.REFUSES if kind == "promote":
+                return None, lasts_ns, False
+            case Quirk.HALF if kind == "promote":
+                return effect_ns, lasts_ns, False
+            case Quirk.HANGS:
+                return (effect_ns if kind == "promote" else None), None, False
+            case Quirk.CLINGS | Quirk.STUCK if kind == "demote":
+                return None, lasts_ns, False
+            case _:
+                return effect_ns, lasts_ns, True
+
+    def _act(self, hook: int, duty: Duty) -> None:
+        if hook != self._hook:
+            return
+        if self.is_asleep:
+            self._agenda.after(_LOOK_NS, self._act, hook, duty)
+        elif duty.kind == "promote":
+            self._end_run()
+            self.run = Run(duty.token, self._agenda.now_ns)
+            self._witness.run_began(self, self.run)
+        else:
+            self._end_run()
+
+    def _end(self, hook: int, ended: Callable[[bool], None], ok: bool) -> None:  # noqa: FBT001
+        if hook != self._hook:
+            return
+        if self.is_asleep:
+            self._agenda.after(_LOOK_NS, self._end, hook, ended, ok)
+        else:
+            ended(ok)
+
+    def _end_run(self) -> None:
+        if self.run is not None:
+            self.run.end_ns = self._agenda.now_ns
+            self._witness.run_ended(self, self.run)
+            self.run = None
+
+    # -- the guardian ---------------------------------------------------------------------------
+
+    def promise(self, tenure: Tenure) -> None:
+        """Take the agent's word on what it may do until when; to be called before it does it."""
+        held = tenure.memory.held
+        told = Promise(held, tenure.lease_end_ns, tenure.demote_until_ns) if held else None
+        if told != self._promise:
+            self._promise = told
+            self._guards = ""
+            if told is not None:
+                self._look_after(told.lease_end_ns)
+
+    def _look_after(self, local_ns: int) -> None:
+        self._watch += 1
+        late_ns = exponential_ns(self.rng, 200 * MICROSECOND)
+        self._agenda.at(self.clock.true_ns(local_ns) + late_ns, self._look, self._watch)
+
+    def _look(self, watch: int) -> None:
+        """Do the agent's duty where it does not; look again until there is nothing to guard."""
+        if watch != self._watch or self._promise is None:
+            return
+        now_ns = self.now_ns()
+        self._look_after(now_ns + _LOOK_NS)
+        if self.is_asleep or self.guardian.has(OUT) or now_ns < self._promise.lease_end_ns:
+            return
+        if self.cares():
+            self._guards = ""
+            return
+        wanted = "demote" if now_ns < self._promise.demote_until_ns else "stop"
+        if self._guards != wanted:
+            self._guards = wanted
+            duty = Duty("stop" if wanted == "stop" else "demote", self._promise.token)
+            self.begin(duty, self._guarded)
+
+    def _guarded(self, ok: bool) -> None:  # noqa: FBT001
+        if ok:
+            self._promise = None
+        elif self._guards == "stop":
+            self._guards = ""  # again at the next look
