@@ -1,4 +1,4 @@
-"""Which deeds there are, and which change of status asks for them: [action.NAME] and [[rule]].
+"""Which deeds there are, and what asks for them: [action.NAME] and [[rule]].
 
 Not here: doing them (`actions`), deciding on them (`core.policy`), and the rest of the settings
 file (`config`).
@@ -54,6 +54,12 @@ class ActionSettings(Table):
     revives: bool | None = None
     destructive: bool | None = None
 
+    @property
+    def interferes(self) -> bool:
+        """Whether it does something to a node, and not only tells of it."""
+        touches = self.kind != "webhook"
+        return any(touches if one is None else one for one in (self.revives, self.destructive))
+
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> "ActionSettings":
         needs: dict[str, dict[str, object]] = {
@@ -92,13 +98,29 @@ StatusWord = Literal["new", "alive", "suspect", "dead", "left", "paused", "faili
 
 
 class RuleSettings(Table):
-    """[[rule]] which change of status leads to which actions.
+    """[[rule]] which change of a node's status, or of a service's role, leads to which actions.
 
     on        the statuses: a node that enters one of them is meant
     nodes     a pattern for its name, as in "web-*"
-    actions   names of [action.NAME] tables, taken in this order
+    role      in place of `on`: what has become of a role: somebody else holds it (`held`), nobody
+              can take it (`vacant`), nobody may have it until somebody decides (`refused`)
+    services  a pattern for the service's name
+    actions   names of [action.NAME] tables, taken in this order; those of a role only tell
     """
 
-    on: tuple[StatusWord, ...] = Field(min_length=1)
+    on: tuple[StatusWord, ...] = ()
     actions: tuple[str, ...] = Field(min_length=1)
     nodes: str = "*"
+    role: tuple[Literal["held", "vacant", "refused"], ...] = ()
+    services: str = "*"
+
+    @model_validator(mode="after")
+    def _is_about_nodes_or_roles(self) -> "RuleSettings":
+        if bool(self.on) == bool(self.role):
+            message = 'either on, as in ["dead"], or role, as in ["held"]'
+            raise ValueError(message)
+        needless = "services" if self.on else "nodes"
+        if needless in self.model_fields_set:
+            message = f"no {needless} with {'on' if self.on else 'role'}"
+            raise ValueError(message)
+        return self

@@ -403,6 +403,11 @@ def parse(data: dict[str, Any], file: str) -> Settings:
         for name in rule.actions:
             if name not in settings.action:
                 raise _no_action(file, f"rule.{index}.actions", name, settings)
+            if rule.role and settings.action[name].interferes:
+                expected = (
+                    "an action that only tells: a webhook, or revives and destructive = false"
+                )
+                raise ConfigError(file, f"rule.{index}.actions", name, expected)
     return settings
 
 

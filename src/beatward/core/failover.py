@@ -80,6 +80,7 @@ class Role:
         self.phase, self.since_ns = Phase.VACANT, now_ns
         self.former = ""
         self.reason = self.doubt = ""
+        self.told = ""  # what rules were asked about last, a word of `roles.TOLD`
         self.seen = 0  # the highest token that a member has claimed
         self.stuck = False
         self.paused: Maintenance | None = None

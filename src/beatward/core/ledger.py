@@ -30,7 +30,13 @@ from beatward.core.mass import NODES_NAMED_MAX, Hold, MassGuard
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
 from beatward.core.peers import PEER_SIZE
-from beatward.core.policy import ActionSettings, Rule, decide, decide_for_many
+from beatward.core.policy import (
+    ActionSettings,
+    Rule,
+    decide,
+    decide_for_many,
+    decide_for_role,
+)
 from beatward.core.roles import fenced_by
 
 IntArray = npt.NDArray[np.int64]
@@ -366,6 +372,13 @@ class Ledger:
         entry = self._record_action(cause, settings, record, words=words)
         self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
 
+    def tell_of_role(self, cause: Entry, service: str, word: str) -> None:
+        """Decide what the rules ask for when a role has come to be so; the holder is the node."""
+        slot = self.rooms.registry.slot_of(cause.node) if cause.node else -1
+        because = f", because the role of {service} is {word}"
+        for name in decide_for_role(self._rules, service, word):
+            self._decide(cause, name, slot, because=because)
+
     def _withdraw(self, node: str, status: Status, at_ns: int) -> None:
         if status in _REVIVED:
             for settled in self._outbox.withdraw(node, f"{node} is {status.word} without it"):
@@ -379,11 +392,12 @@ class Ledger:
         labels = registry.labels.get(slot)
         return upkeep.silence(registry.names[slot], labels, revives=settings.revives)
 
-    def _decide(self, cause: Entry, name: str, slot: int) -> None:
+    def _decide(self, cause: Entry, name: str, slot: int, *, because: str = "") -> None:
         settings = self._outbox.settings(name)
         assert settings is not None, f"config.Settings checks that rules name actions: {name}"
         known = self.rooms.upkeep.knows(slot, str(cause.status))
-        if known is not None and not settings.revives:
+        # Who knows of a node's alarm does not know yet of the role's.
+        if known is not None and not settings.revives and not because:
             words = f"nobody is told, it was acknowledged{credit(known.by, known.note)}"
             self._record_action(cause, settings, words=words, outcome="acknowledged")
             return
@@ -397,12 +411,14 @@ class Ledger:
         silence = self._silence(slot, name)
         if silence is not None:
             words = f"held for another {held_for(silence, cause.at_ns)}"
-            self._record_action(cause, settings, record, words=words, outcome="silenced")
+            self._record_action(
+                cause, settings, record, words=words, outcome="silenced", because=because
+            )
             self._outbox.hold(record)
             return
         hold = self.mass.hold_of(slot) if settings.destructive else None
         words = "" if hold is None else f"held back: {hold.words(cause.at_ns)}"
-        entry = self._record_action(cause, settings, record, words=words)
+        entry = self._record_action(cause, settings, record, words=words, because=because)
         self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
 
     def _record_action(
@@ -413,9 +429,12 @@ class Ledger:
         *,
         words: str = "",
         outcome: str | None = None,
+        because: str = "",
     ) -> Entry:
-        because = f"it is {cause.status}" if cause.status else f"of {cause.cause}"
-        because = f"{settings.name} for {cause.node or 'the fleet'}, because {because}"
+        if not because:
+            why = f"it is {cause.status}" if cause.status else f"of {cause.cause}"
+            because = f" for {cause.node or 'the fleet'}, because {why}"
+        because = settings.name + because
         return self.record(
             Event.ACTION,
             cause.at_ns,

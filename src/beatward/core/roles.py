@@ -25,6 +25,11 @@ class Phase(StrEnum):
     REFUSED = "refused"  # nobody may have it until somebody decides; the reason says why
 
 
+# What rules can ask to be told of a role: somebody holds it under a new token; nobody has it and
+# nobody can take it; nobody may have it until somebody decides.
+TOLD = ("held", "vacant", "refused")
+
+
 @dataclass(frozen=True, slots=True)
 class RoleSettings:
     """How a role is lent and moved. Units, reasons and costs: config.FailoverSettings."""
@@ -68,6 +73,12 @@ class Fact:
     cause: str
     words: str
     node: str = ""
+
+    def told(self, phase: Phase) -> str:
+        """Return the word of TOLD for it, at the phase it led to; empty: there is none."""
+        if phase == Phase.REFUSED:
+            return "refused"
+        return {"promoted": "held", "vacant": "vacant"}.get(self.cause, "")
 
 
 @dataclass(frozen=True, slots=True)

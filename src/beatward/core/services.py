@@ -263,6 +263,11 @@ class Services:
             service_record=record,
         )
         self.told[fact.cause] = self.told.get(fact.cause, 0) + 1
+        word = fact.told(role.phase)
+        # A reason that changes is no news; another holder always is.
+        if word and (word == "held" or word != role.told):
+            role.told = word
+            self._ledger.tell_of_role(entry, role.name, word)
         if not role.lease.is_written:
             self._unwritten[role.name] = entry.sequence
         return entry

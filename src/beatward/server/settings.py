@@ -57,7 +57,8 @@ def core_settings(settings: config.Settings) -> Settings:
         goal=Goal(settings.goal.detect_within, settings.goal.mistakes_every),
         start_grace_ns=settings.monitor.start_grace,
         rules=tuple(
-            Rule(statuses=rule.on, actions=rule.actions, nodes=rule.nodes) for rule in settings.rule
+            Rule(rule.on, rule.actions, rule.nodes, roles=rule.role, services=rule.services)
+            for rule in settings.rule
         ),
         actions=_actions(settings),
         roles=_role(settings.failover),

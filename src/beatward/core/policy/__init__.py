@@ -1,4 +1,4 @@
-"""Transition -> actions, as data: which rule answers which change of status with which action.
+"""Transition -> actions, as data: which rule answers which change of a node, or of a role.
 
 A rule is a row of the settings, never code. Not here: when an action may run (`core.outbox`) and
 how (`actions/`).
@@ -32,15 +32,17 @@ class ActionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a node whose name matches enters a status, take these actions, in this order.
+    """When a node, or a service's role, comes to be so, take these actions, in this order.
 
-    statuses  words of `core.membership.Status`, lower case
-    nodes     a pattern as in `web-*`
+    statuses  words of `core.membership.Status`, lower case, of nodes whose name matches `nodes`
+    roles     words of `core.roles.TOLD`, of services whose name matches `services`
     """
 
     statuses: tuple[str, ...]
     actions: tuple[str, ...]
     nodes: str = "*"
+    roles: tuple[str, ...] = ()
+    services: str = "*"
 
 
 def decide(rules: tuple[Rule, ...], node: str, status: str) -> tuple[str, ...]:
@@ -49,6 +51,17 @@ def decide(rules: tuple[Rule, ...], node: str, status: str) -> tuple[str, ...]:
         name
         for rule in rules
         if status in rule.statuses and fnmatchcase(node, rule.nodes)
+        for name in rule.actions
+    )
+    return tuple(dict.fromkeys(names))
+
+
+def decide_for_role(rules: tuple[Rule, ...], service: str, word: str) -> tuple[str, ...]:
+    """Return the names of the actions that what became of a role calls for, each once."""
+    names = (
+        name
+        for rule in rules
+        if word in rule.roles and fnmatchcase(service, rule.services)
         for name in rule.actions
     )
     return tuple(dict.fromkeys(names))
