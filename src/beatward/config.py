@@ -404,9 +404,7 @@ def parse(data: dict[str, Any], file: str) -> Settings:
             if name not in settings.action:
                 raise _no_action(file, f"rule.{index}.actions", name, settings)
             if rule.role and settings.action[name].interferes:
-                expected = (
-                    "an action that only tells: a webhook, or revives and destructive = false"
-                )
+                expected = "one that only tells: a webhook, or revives = false, destructive = false"
                 raise ConfigError(file, f"rule.{index}.actions", name, expected)
     return settings
 
