@@ -121,7 +121,7 @@ def test_the_example_for_the_monitor_can_be_used_with_every_line_taken_in():
     settings = config.parse(uncommented(), "the example")
     kinds = {action.kind for action in settings.action.values()}
     assert kinds == {"webhook", "exec", "agent", "fence"}
-    assert len(settings.rule) == 2
+    assert len(settings.rule) == 3
 
 
 @pytest.mark.parametrize("table", models())
