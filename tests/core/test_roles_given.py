@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.core.roles_by_hand import ROLES, Roles, standing_by, with_holder
+from tests.core.roles_by_hand import ROLES, TICK, Roles, standing_by, with_holder
 
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.orders import Order
@@ -116,10 +116,33 @@ def test_after_all_have_failed_a_new_round_begins_after_a_while():
     assert hand.view.reason == (
         "every candidate failed: db-1: it did not become active; db-2: it did not become active"
     )
-    hand.run(28 * SECOND)
-    assert hand.role == "vacant - 2"
-    hand.run(2 * SECOND)
+    hand.run(SECOND // 2)
     assert hand.role == "promoting db-2 3"  # the last one to have had it comes first
+
+
+def test_each_round_that_fails_is_followed_by_a_longer_pause():
+    hand = standing_by(nodes=("db-1",))
+    pauses = []
+    while len(pauses) < 8:
+        hand.say("db-1", "standby", hand.view.token)
+        pauses.append(round(_ticks_until(hand, "promoting") * TICK / SECOND))
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    # Who then holds for as long as a promotion may take has not failed at it.
+    hand.say("db-1", "active", hand.view.token)
+    hand.run(40 * SECOND)
+    hand.say("db-1", "standby", hand.view.token)
+    assert _ticks_until(hand, "promoting") * TICK < SECOND
+
+
+def _ticks_until(hand, phase):
+    """Return how long a role took to get there, from where it was somewhere else."""
+    while hand.role.startswith(phase):
+        hand.run(TICK)
+    count = 0
+    while not hand.role.startswith(phase):
+        hand.run(TICK)
+        count += 1
+    return count
 
 
 def test_a_promotion_that_takes_too_long_is_taken_back_and_waited_for():

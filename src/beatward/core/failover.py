@@ -40,6 +40,9 @@ from beatward.core.standings import Claim
 # It is looked this often whether something has changed that nobody tells, such as a node's status.
 LOOK_SPACING_NS = SECOND
 WAIT_SPACING_NS = SECOND // 10
+# Where every candidate has failed it begins anew after so long, then twice as long each time, up to
+# the time that a promotion may take: what failed for a moment must not keep a service down.
+ROUND_PAUSE_NS = SECOND
 
 # What the holder's word under our token makes of the phase. Where it was asked to give the role up,
 # it is DEMOTING whatever it says on its way there.
@@ -91,6 +94,7 @@ class Role:
         self._held_ns: int | None = None  # since when the holder has been active
         self._promote_by_ns = NEVER
         self.failed: dict[str, str] = {}  # who was tried in this round, and what became of it
+        self._rounds_count = 0  # how many have failed since somebody held for long enough
         self.round_ns = NEVER
         self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
 
@@ -227,8 +231,8 @@ class Role:
     def _hold(self, now_ns: int) -> Fact | None:
         # Whoever holds for as long as a promotion may take has not failed at it.
         since_ns = now_ns if self._held_ns is None else self._held_ns
-        if self.failed and now_ns - since_ns >= self.settings.promote_ns:
-            self.failed = {}
+        if now_ns - since_ns >= self.settings.promote_ns:
+            self.failed, self._rounds_count = {}, 0
         if self.settings.failback_ns is None or not self.is_automatic or not self._heard:
             return None
         return self._fail_back(self.settings.failback_ns, now_ns)
@@ -336,7 +340,9 @@ class Role:
             reason = "; ".join(why) or "no node offers the service"
             return self._stay_vacant(f"there is nobody to take it: {reason}", now_ns)
         if self.round_ns == NEVER:
-            self.round_ns = now_ns + self.settings.promote_ns
+            pause_ns = ROUND_PAUSE_NS << min(self._rounds_count, 20)
+            self.round_ns = now_ns + min(pause_ns, self.settings.promote_ns)
+            self._rounds_count += 1
         tried = "; ".join(f"{node}: {why}" for node, why in sorted(self.failed.items()))
         return self._stay_vacant(f"every candidate failed: {tried}", now_ns)
 
