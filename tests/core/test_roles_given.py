@@ -177,6 +177,18 @@ def test_a_candidate_that_never_gets_the_word_is_asked_again_and_given_up_in_the
     assert hand.role == "promoting db-2 2"
 
 
+def test_a_candidate_that_cannot_take_the_role_any_more_is_not_promoted():
+    hand = standing_by()
+    hand.say("db-1", "unable")
+    hand.run(SECOND)
+    hand.grants.clear()
+    hand.run(SECOND)
+    assert hand.heard_words("db-1") == [("STAND_BY", 1)]
+    hand.say("db-1", "unable", 1)
+    hand.run(SECOND)
+    assert hand.role == "promoting db-2 2"
+
+
 def test_a_candidate_that_acts_under_an_older_token_is_lent_nothing():
     hand = standing_by()
     hand.say("db-1", "active", 0)

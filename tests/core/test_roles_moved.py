@@ -295,6 +295,19 @@ def test_the_role_goes_back_to_who_is_preferred_once_it_could_for_long_enough():
     assert hand.facts()[-1] == "failback"
 
 
+def test_who_has_just_failed_at_it_is_not_given_the_role_back():
+    roles = replace(ROLES, failback_ns=SECOND)
+    hand = with_holder(roles, offers={"db-1": {"priority": 200}})
+    hand.say("db-1", "standby", 1)
+    hand.run(SECOND)
+    hand.say("db-2", "active", 2)
+    hand.run(20 * SECOND)
+    assert hand.role == "held db-2 2"
+    # Once it has been held for as long as a promotion may take, that is forgotten.
+    hand.run(15 * SECOND)
+    assert (hand.role, hand.view.target) == ("demoting db-2 2", "db-1")
+
+
 def test_without_failback_the_holder_stays():
     hand = Roles(offers={"db-1": {"priority": 200}})
     hand.say("db-2", "standby")

@@ -240,7 +240,8 @@ class Role:
     def _fail_back(self, able_for_ns: int, now_ns: int) -> Fact | None:
         """Give the role back to who is preferred, once it has been able for long enough."""
         member = self.holding
-        able, _ = self.candidates(now_ns)
+        # Seed 10058: who had failed was asked for and not tried, and so it went on for ever.
+        able = [one for one in self.candidates(now_ns)[0] if one.node not in self.failed]
         if member is None or not able or able[0].offer.priority <= member.offer.priority:
             return None
         best = able[0]

@@ -120,8 +120,13 @@ class Lease:
         if said.token != self.token:
             # In any other phase it has forgotten our token. Told of it, it would say that it had
             # given it up, while its workload may still run: so its time has to pass.
-            may_take = is_promoting and said.state in GIVEN_UP
-            return self._lend(said, Word.PROMOTE, base_ns) if may_take else None
+            if not is_promoting or said.state not in GIVEN_UP:
+                return None
+            if said.state == State.STANDBY:
+                return self._lend(said, Word.PROMOTE, base_ns)
+            # It was able a moment ago. Told of the token it says that it has not taken it, be it
+            # by an older answer that comes late (seed 20012), and the next one is tried.
+            return self._tell(said, Word.STAND_BY)
         return self._answer_holder(said, now_ns, base_ns)
 
     def _answer_holder(self, said: Standing, now_ns: int, base_ns: int) -> Grant:
