@@ -183,6 +183,15 @@ def laggy(seed):
     return replace(world, weather=weather, services=services)
 
 
+def preferring(seed):
+    """Return a world in which a role goes back to the first node, which at last fails at it."""
+    world = contested(seed, lease_ms=1000, failback_ns=SECOND)
+    failing = Fault(56 * SECOND, Kind.HOOKS, (0,), 10 * SECOND, 0.0014)
+    services = tuple(replace(one, priorities=(200, 100, 100, 100)) for one in world.services)
+    crash = Fault(54 * SECOND, Kind.CRASH, (0,), SECOND, 0.902)
+    return replace(world, services=services, faults=(crash, failing))
+
+
 def replayed(seed):
     """Return a world in which machines die for long, and somebody says again what they said."""
     world = contested(seed, faults=((Kind.CRASH, 30, 29, (0.902,)),), members=3)
@@ -239,6 +248,16 @@ class _Repeating(Lease):
         given.add(token)
         self.token = min(self.token, again - 1)
         super().begin(again, holder, now_ns)
+
+
+class _Insistent(Lease):
+    """Promotes its candidate whatever that has said since."""
+
+    def answer(self, member, now_ns, base_ns, *, is_promoting):
+        is_candidate = is_promoting and self.is_written and member.node == self.holder
+        if is_candidate and member.said is not None and member.said.token != self.token:
+            return self._lend(member.said, Word.PROMOTE, base_ns)
+        return super().answer(member, now_ns, base_ns, is_promoting=is_promoting)
 
 
 class _Loyal(Lease):
@@ -315,6 +334,16 @@ class _Demanding(Role):
         found = super().candidates(now_ns, **how)
         self.members = members
         return found
+
+
+class _Fond(Role):
+    """Gives a role back to whoever is preferred, though that has just failed at it."""
+
+    def _fail_back(self, able_for_ns, now_ns):
+        failed, self.failed = self.failed, {}
+        fact = super()._fail_back(able_for_ns, now_ns)
+        self.failed = failed
+        return fact
 
 
 class _Impatient(Role):
@@ -456,7 +485,10 @@ BROKEN = {
     ),
     "waits for no term after a restart": _broken(restarted, "early two", build=_monitor(_Prompt)),
     "does not notice a restored backup": _broken(restored, "token", build=_monitor(_Naive)),
-    "promotes the unable": _broken(ill, "ready", build=_monitor(_Demanding)),
+    "promotes the unable": _broken(ill, "ready", build=_monitor(_Demanding, _Insistent)),
+    "gives a role back to who has failed": _broken(
+        preferring, "restless liveness", build=_monitor(_Fond)
+    ),
     "takes the stuck for silent": _broken(stuck, "early two", build=_monitor(_Impatient)),
     "takes replayed standings": _broken(replayed, "held", build=_monitor(_Distracted), first=9),
     "counts its lease from the grant": _broken(frozen, "late two early", tenure=_Generous, first=6),

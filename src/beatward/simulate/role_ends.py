@@ -2,12 +2,14 @@
 
 held       a role that is said to be held is: its work runs at its holder, or did a moment ago
 reported   a role that nobody holds is being moved, or the service's view says what hinders it
+restless   in the end, when nothing has been wrong for long, no role moves again and again
 liveness   some time after heal a role is held wherever a member could hold it, and its work runs;
            not where a lease is too short for the delays that its renewals have
 
 Taken from what the monitor shows and from what really runs. Not here: safety (`roles`).
 """
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from beatward.core.instants import SECOND, format_duration
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 # Ticks, delays and writes to the disk, on top of what is set; and the audit looks once a second.
 _SLACK_NS = 5 * SECOND
 _LATE_NS = SECOND // 5
+# One move may come of a failback, one of an operator, and one more of either's failure.
+_MOVES_MAX = 4
+_CALM_NS = 15 * SECOND
 
 
 class RoleEnds:
@@ -33,11 +38,18 @@ class RoleEnds:
         self._checkers = checkers
         self._world = checkers.world
         self._services = {one.name: one for one in checkers.world.scenario.services}
+        self._moves: dict[str, deque[int]] = {
+            name: deque(maxlen=_MOVES_MAX) for name in self._services
+        }
         self._since_ns: dict[str, tuple[str, int]] = {}  # what is wrong with each, since when
 
     def started(self) -> None:
         """Note that a session began, or a pause was over: nothing has been wrong for long."""
         self._since_ns.clear()
+
+    def moved(self, name: str) -> None:
+        """Note that a new token was decided."""
+        self._moves[name].append(self._checkers.now_ns)
 
     def audit(self) -> None:
         """Look at every service; to be called once a second while the monitor gets time."""
@@ -68,6 +80,14 @@ class RoleEnds:
             view = views.get(name)
             if view is not None:
                 self._checkers.counts[f"role ends {view.phase}"] += 1
+            moves = self._moves[name]
+            if len(moves) == _MOVES_MAX and self._can_last(service):
+                lasted_ns = self._checkers.now_ns - moves[0]
+                if lasted_ns < _CALM_NS:
+                    message = (
+                        f"{name}: it has moved {len(moves)} times in {format_duration(lasted_ns)}"
+                    )
+                    self._checkers.violate("restless", "", message)
             if not able:
                 if view is not None and view.phase != Phase.HELD and not view.reason:
                     self._violate(name, "nobody holds it in the end, and nothing says why")

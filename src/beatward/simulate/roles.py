@@ -149,6 +149,8 @@ class Roles:
         if record.token > book.token and record.token <= book.heard:
             message = f"token {record.token} is decided after a member said {book.heard}"
             self._violate("token", book, message)
+        if record.token > book.token:
+            self._checkers.role_ends.moved(book.name)
         book.token = record.token
 
     def written(self, entry: Entry) -> None:
