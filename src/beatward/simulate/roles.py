@@ -374,7 +374,8 @@ class Roles:
         slept_ns = GRACE_NS
         if not site.clock.counts_suspend:
             slept_ns += settings.lease_ns + settings.demote_ns
-        spans = site.truth.history.within(run.begin_ns, now_ns)
+        # What a promotion was about to begin, it may begin just after the machine woke.
+        spans = site.truth.history.within(run.begin_ns - slept_ns, now_ns)
         slept = [one for one in spans if one.trouble == Trouble.SUSPENDED]
         if any(now_ns < one.end_ns + slept_ns for one in slept):
             return "suspended"
