@@ -129,6 +129,34 @@ def test_a_candidate_that_was_never_told_needs_no_fence():
     assert hand.role == "promoting db-2 2"
 
 
+def test_a_candidate_that_never_got_the_word_says_so_and_needs_no_fence():
+    hand = Fences(STRICT, nodes=FOUR, actions=OFF)
+    hand.say("db-1", "standby")
+    hand.run(4 * SECOND)
+    assert hand.role == "promoting db-1 1"
+    hand.run(40 * SECOND)  # its words come through and ours do not
+    assert hand.role in ("demoting db-1 1", "waiting db-1 1")
+    hand.grants.clear()
+    hand.run(SECOND)
+    assert hand.heard_words("db-1") == [("STAND_BY", 1)]
+    hand.say("db-1", "standby", 1)
+    hand.run(2 * SECOND)
+    assert (hand.view.token, hand.deeds) == (2, [])
+
+
+def test_a_candidate_that_began_a_new_life_is_not_told_and_has_to_be_isolated():
+    """It may have taken the role in the life before, and forgotten that."""
+    hand = Fences(STRICT, nodes=FOUR, actions=OFF)
+    hand.say("db-1", "standby")
+    hand.run(40 * SECOND)
+    hand.lives["db-1"] += 1
+    hand.counters["db-1"] = 0
+    hand.say("db-1", "standby")
+    hand.grants.clear()
+    hand.run(5 * SECOND)
+    assert hand.heard_words("db-1") == []
+
+
 def test_a_holder_that_is_silent_and_not_dead_is_not_isolated():
     hand = held()
     hand.hush("db-1")  # its node beats on

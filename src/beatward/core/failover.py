@@ -146,7 +146,7 @@ class Role:
                     f"{owner or 'nobody'}"
                 )
         if member.node == lease.holder and said.token == lease.token:
-            lease.spoke_ns = now_ns
+            lease.spoke_ns, lease.is_taken = now_ns, True
         return True
 
     @property

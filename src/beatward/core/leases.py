@@ -49,6 +49,8 @@ class Lease:
         self.granted_ns = 0  # when something may have been lent last under this token; 0: never
         self._lent_ns = 0  # when something was, by ourselves
         self.spoke_ns = 0  # when the holder last spoke under this token
+        self.is_taken = False  # whether it ever did, as far as anybody knows
+        self._life = 0  # the only one that the token was offered to; 0: several, or not known
         self.is_asked = False  # the holder is to give it up
         self.lease_by_ns = 0  # and until then its lease goes on
 
@@ -58,6 +60,7 @@ class Lease:
         self.token, self.holder, self.is_written = token, holder, False
         self.until_ns = self.granted_ns = self._lent_ns = self.lease_by_ns = 0
         self.spoke_ns = now_ns
+        self.is_taken, self._life = False, 0
         self.is_asked = False
 
     def written(self) -> None:
@@ -72,6 +75,7 @@ class Lease:
         """
         self.token = self.told = token
         self.holder = holder
+        self.is_taken = True
         if holder:
             self.granted_ns = self.spoke_ns = now_ns
             self.until_ns = now_ns + max(term_ns, self._terms.term_ns)
@@ -118,16 +122,26 @@ class Lease:
         if not self.is_written:
             return None
         if said.token != self.token:
-            # In any other phase it has forgotten our token. Told of it, it would say that it had
-            # given it up, while its workload may still run: so its time has to pass.
-            if not is_promoting or said.state not in GIVEN_UP:
-                return None
-            if said.state == State.STANDBY:
-                return self._lend(said, Word.PROMOTE, base_ns)
-            # It was able a moment ago. Told of the token it says that it has not taken it, be it
-            # by an older answer that comes late (seed 20012), and the next one is tried.
-            return self._tell(said, Word.STAND_BY)
+            return self._answer_untaken(member, base_ns, is_promoting=is_promoting)
         return self._answer_holder(said, now_ns, base_ns)
+
+    def _answer_untaken(self, member: Member, base_ns: int, *, is_promoting: bool) -> Grant | None:
+        """Answer a holder that does not speak under our token.
+
+        Told of the token, it says that it has not taken it, and the next one is tried. But one that
+        has forgotten it would say so too, while its workload may still run: then its time has to
+        pass. A life in which the token was never taken cannot have forgotten it. Seeds 20012, where
+        it was not able any more, and 40019, where a fence was waited for that nobody needed.
+        """
+        said = member.said
+        if said is None or said.state not in GIVEN_UP:
+            return None
+        if is_promoting and said.state == State.STANDBY:
+            is_first = not self.granted_ns
+            self._life = member.incarnation if is_first or member.incarnation == self._life else 0
+            return self._lend(said, Word.PROMOTE, base_ns)
+        is_untaken = not self.is_taken and member.incarnation == self._life
+        return self._tell(said, Word.STAND_BY) if is_untaken or not self.granted_ns else None
 
     def _answer_holder(self, said: Standing, now_ns: int, base_ns: int) -> Grant:
         if self.is_asked and now_ns < self.lease_by_ns and said.state in HOLDING:
