@@ -104,7 +104,8 @@ class RoleEnds:
         """Say what is wrong with what is shown, as a rule and a few words; empty: nothing."""
         if view.phase == Phase.HELD:
             return "" if self._runs(view) else f"held: {view.holder} does not run it"
-        return "" if view.reason else f"reported: it is {view.phase} without a reason"
+        words = f"reported: it is {view.phase} under token {view.token} without a reason"
+        return "" if view.reason else words
 
     def _patience_ns(self, name: str) -> int:
         settings = self._services[name].settings

@@ -15,6 +15,8 @@ from beatward.core.instants import NEVER, SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.core.upkeep import covers
 
+from .services import FENCE
+
 if TYPE_CHECKING:
     from .checkers import Checkers
 
@@ -86,7 +88,8 @@ class Sayings:
     def begun(self, action: Action) -> None:
         """Check an attempt as it begins."""
         settings = self._world.scenario.settings.actions[action.name]
-        if settings.revives and self._checkers.statuses.get(action.node) == "paused":
+        is_repair = settings.revives and action.name != FENCE
+        if is_repair and self._checkers.statuses.get(action.node) == "paused":
             self._violate(action.node, f"{action.key} begins, to repair a node that is paused")
         if action.key in self._held:
             message = f"{action.key} begins although a silence holds it"

@@ -232,7 +232,7 @@ def _draw_settings(seed: int, weather: Weather) -> Settings:
             "revive", "exec", 5, SECOND, 4 * SECOND, revives=True, destructive=True
         ),
         "greet": ActionSettings("greet", "webhook", 3, SECOND // 4, SECOND),
-        FENCE: ActionSettings(FENCE, "exec", 5, SECOND, 4 * SECOND, destructive=True),
+        FENCE: ActionSettings(FENCE, "exec", 5, SECOND, 4 * SECOND, revives=True, destructive=True),
     }
     rules = (
         Rule(("dead", "left"), ("notify",)),
