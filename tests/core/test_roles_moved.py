@@ -308,6 +308,21 @@ def test_who_has_just_failed_at_it_is_not_given_the_role_back():
     assert (hand.role, hand.view.target) == ("demoting db-2 2", "db-1")
 
 
+def test_who_lags_too_far_behind_now_and_then_is_not_given_the_role_back():
+    roles = replace(ROLES, failback_ns=10 * SECOND, max_lag=100)
+    hand = Roles(roles, offers={"db-1": {"priority": 200}})
+    hand.say("db-2", "standby", freshness=0)
+    hand.run(4 * SECOND)
+    for freshness in range(1000, 41_000, 1000):
+        hand.say("db-2", "active", 1, freshness=freshness)
+        hand.say("db-1", "standby", freshness=freshness - (500 if freshness % 5000 == 0 else 50))
+        hand.run(SECOND)
+        assert hand.role == "held db-2 1"
+    hand.say("db-1", "standby", freshness=40_950)
+    hand.run(12 * SECOND)
+    assert (hand.role, hand.view.target) == ("demoting db-2 1", "db-1")
+
+
 def test_without_failback_the_holder_stays():
     hand = Roles(offers={"db-1": {"priority": 200}})
     hand.say("db-2", "standby")

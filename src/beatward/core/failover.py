@@ -92,6 +92,7 @@ class Role:
         # The members of a service that nobody knew a moment ago were not all heard yet.
         self.ready_ns = now_ns + self.lease.term_left_ns(now_ns)
         self._held_ns: int | None = None  # since when the holder has been active
+        self._better: dict[str, int] = {}  # who is preferred to the holder, and able since when
         self._promote_by_ns = NEVER
         self.failed: dict[str, str] = {}  # who was tried in this round, and what became of it
         self._rounds_count = 0  # how many have failed since somebody held for long enough
@@ -233,20 +234,27 @@ class Role:
         since_ns = now_ns if self._held_ns is None else self._held_ns
         if now_ns - since_ns >= self.settings.promote_ns:
             self.failed, self._rounds_count = {}, 0
-        if self.settings.failback_ns is None or not self.is_automatic or not self._heard:
+        if self.settings.failback_ns is None or not self.is_automatic:
+            self._better = {}
             return None
-        return self._fail_back(self.settings.failback_ns, now_ns)
+        return self._fail_back(self.settings.failback_ns, now_ns) if self._heard else None
 
     def _fail_back(self, able_for_ns: int, now_ns: int) -> Fact | None:
-        """Give the role back to who is preferred, once it has been able for long enough."""
-        member = self.holding
-        # Seed 10058: who had failed was asked for and not tried, and so it went on for ever.
+        """Give the role back to who is preferred, once it has been able for long enough.
+
+        All the time: who lags too far behind now and then (seed 60233), or has failed at it
+        (10058), would be asked for and not promoted, and so it would go on for ever.
+        """
+        holder = self.holding
         able = [one for one in self.candidates(now_ns)[0] if one.node not in self.failed]
-        if member is None or not able or able[0].offer.priority <= member.offer.priority:
+        if holder is not None:
+            able = [one for one in able if one.offer.priority > holder.offer.priority]
+        self._better = {one.node: self._better.get(one.node, now_ns) for one in able}
+        if holder is None or not able:
             return None
         best = able[0]
-        able_ns = max(best.able_ns or now_ns, int(self._membership.since_ns[best.slot]))
-        if now_ns - able_ns < able_for_ns:
+        since_ns = max(best.able_ns or now_ns, int(self._membership.since_ns[best.slot]))
+        if now_ns - max(since_ns, self._better[best.node]) < able_for_ns:
             return None
         words = f", because its priority is higher and it could for {format_duration(able_for_ns)}"
         return self.ask_back("failback", best.node, words, now_ns)
@@ -317,7 +325,7 @@ class Role:
         node = self.former = self.lease.holder
         self.lease.end()
         self.stuck, self.fence = False, ""
-        self._held_ns, self._promote_by_ns = None, NEVER
+        self._held_ns, self._promote_by_ns, self._better = None, NEVER, {}
         fact = self._enter(Phase.VACANT, cause, words, now_ns)
         return replace(fact, node=node)
 
