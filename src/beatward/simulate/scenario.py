@@ -113,7 +113,8 @@ def draw(
         links=links,
         weather=weather,
         tick_ns=chosen_ns(rng, 0.005, 0.005, 0.010, 0.020),
-        drain_max=rng.choice((8192, 8192, 8192, 3)),
+        # Less than comes in would leave a monitor that never sees the end of its queue.
+        drain_max=rng.choice((8192, 8192, 8192, 16 if services else 3)),
         buffer=rng.choice((RECEIVE_BUFFER, RECEIVE_BUFFER, 64)),
         latency_ns=uniform_ns(rng, MILLISECOND, 20 * MILLISECOND),
         adversary_ns=0 if is_quiet else adversary_ns,
