@@ -72,7 +72,8 @@ class _Book:
 
     token       the newest in the entries told; `durable` on disk; owners: whose each one was
     heard       the highest that a member said, in a standing that this session has answered
-    leases      by node; `stuck` are those that could not give it up, as they said
+    leases      by node; `stuck` are those that could not give it up, as they said, and
+                `fenced` up to which token it does not matter what they say
     granted     the highest token that was granted
     running     the workloads that are there, by node; `writers` of the resource, by token
     used        the highest token of each node that it has run under or given up; given: given up
@@ -87,6 +88,7 @@ class _Book:
     heard: int = 0
     leases: dict[str, _Lease] = field(default_factory=dict)
     stuck: dict[str, int] = field(default_factory=dict)
+    fenced: dict[str, int] = field(default_factory=dict)
     running: dict[str, Run] = field(default_factory=dict)
     writers: dict[int, str] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
@@ -108,7 +110,6 @@ class Roles:
         self.books = {service.name: _Book(service.name) for service in services}
         self._by_id = {service_id(name): book for name, book in self.books.items()}
         self._said: dict[tuple[str, int], dict[tuple[int, int], _Said]] = {}
-        self._fenced_ns: dict[str, int] = {}
         self._sites: dict[tuple[str, str], Site] = {}
         self._settings = {service.name: service.settings for service in services}
 
@@ -170,8 +171,8 @@ class Roles:
 
     def fenced(self, node: str) -> None:
         """Note that a machine was switched off."""
-        self._fenced_ns[node] = self._checkers.now_ns
         for book in self.books.values():
+            book.fenced[node] = book.granted
             book.leases.pop(node, None)
             book.stuck.pop(node, None)
 
@@ -220,8 +221,8 @@ class Roles:
         if word in (Word.PROMOTE, Word.HOLD):
             self._check_grant(book, name, token, Word(word), said)
         book.heard = max(book.heard, said.token)
-        # What it said before it was switched off may be heard and answered after that.
-        if said.state == State.STUCK and said.sent_ns > self._fenced_ns.get(name, -1):
+        # What it had when it was switched off cannot act any more, whatever it says of it.
+        if said.state == State.STUCK and said.token > book.fenced.get(name, -1):
             book.stuck[name] = said.token
         else:
             book.stuck.pop(name, None)
