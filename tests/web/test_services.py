@@ -104,17 +104,21 @@ def test_a_balanced_service_shows_its_members_and_has_no_role(monitor, wait_unti
 
 def test_who_holds_a_role_is_shown_with_why_the_others_could_not(members, phase, seen):
     first, second, third = members(
-        "db", "db-1", "db-2", "db-3", db_1={"priority": 200, "address": "10.0.0.1", "port": 5432}
+        "show",
+        "show-1",
+        "show-2",
+        "show-3",
+        show_1={"priority": 200, "address": "10.0.0.1", "port": 5432},
     )
-    # Until it is db-1's, or on a busy machine another one might be heard first.
+    # Until it is show-1's, or on a busy machine another one might be heard first.
     second.state = third.state = State.UNABLE
-    phase("db", "held", holder="db-1")
+    phase("show", "held", holder="show-1")
     second.state, second.freshness = State.STANDBY, 4711
-    seen("db", "db-2", freshness=4711)
-    found = seen("db", "db-3", state="unable")
+    seen("show", "show-2", freshness=4711)
+    found = seen("show", "show-3", state="unable")
     service_shapes.Service.model_validate(found, strict=True)
     assert found["token"] == 1
-    assert found["explanation"].startswith("db-1 holds the role of db under token 1, since ")
+    assert found["explanation"].startswith("show-1 holds the role of show under token 1, since ")
     assert found["lease_ns"] > 0
     assert found["until_in_ns"] > 0
     one, two, three = found["members"]
