@@ -3,8 +3,7 @@
 import click
 
 from beatward.cli.client import Client, asking, node_path
-from beatward.cli.ordering import by_option, in_effect, warn_late
-from beatward.cli.screen import print_json
+from beatward.cli.ordering import by_option, in_effect, tell_ordered
 
 
 @click.command("acknowledge")
@@ -36,11 +35,7 @@ def acknowledge_command(
         return is_over or (known is not None and known["by"] == by and known["note"] == note)
 
     is_done = in_effect(is_so)
-    if as_json:
-        print_json({**answer, "in_effect": is_done})
-    elif is_removed:
-        click.echo(f"the alarm of {node} is not acknowledged any more")
-    else:
-        click.echo(f"the alarm of {node} is acknowledged" + (f" by {by}" if by else ""))
-    if not is_done:
-        warn_late()
+    sentence = f"the alarm of {node} is acknowledged" + (f" by {by}" if by else "")
+    if is_removed:
+        sentence = f"the alarm of {node} is not acknowledged any more"
+    tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)

@@ -6,8 +6,7 @@ from typing import Any
 import click
 
 from beatward.cli.client import Client, asking, service_path
-from beatward.cli.moving import Move
-from beatward.cli.ordering import by_option, duration_text
+from beatward.cli.moving import Move, telling_options, to_option
 from beatward.cli.screen import ago
 from beatward.core.instants import parse_duration
 
@@ -18,23 +17,14 @@ _ACTING = ("active", "promoting", "demoting", "stuck")
 @click.command("failover")
 @click.argument("service")
 @click.option("--force", is_flag=True, help="At once, whatever the monitor is unsure of.")
-@click.option("--to", metavar="NODE", help="Who is to have the role; by default the best.")
+@to_option
 @click.option(
     "--yes-i-accept-two-holders",
     "accepted",
     metavar="SERVICE",
     help="Instead of typing the name, for scripts; with --force.",
 )
-@click.option(
-    "--wait",
-    type=duration_text,
-    default="2m",
-    show_default=True,
-    metavar="DURATION",
-    help="How long to follow it; it goes on without us.",
-)
-@click.option("--reason", default="", help="Why, for those who look.")
-@by_option
+@telling_options
 @asking
 def failover_command(
     client: Client,

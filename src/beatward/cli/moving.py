@@ -6,19 +6,44 @@ it has come to nothing. Not here: whether it may be ordered (`web.services` and 
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from beatward.cli.client import Client, service_path
+from beatward.cli.ordering import by_option, duration_text
 from beatward.cli.screen import print_json
 from beatward.core.instants import SECOND, format_duration
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SPACING_SECONDS = 0.05
 # A turn of the wheel, its entry on disk and a snapshot: what is not begun by then never will be.
 _BEGIN_SECONDS = 5.0
 _ENDS = ("held", "refused", "vacant")
+
+
+def to_option(command: Command) -> Command:
+    """Give a command `--to`."""
+    return click.option(
+        "--to", metavar="NODE", help="Who is to have the role; by default the best."
+    )(command)
+
+
+def telling_options(command: Command) -> Command:
+    """Give a command `--wait`, `--reason` and `--by`."""
+    wait = click.option(
+        "--wait",
+        type=duration_text,
+        default="2m",
+        show_default=True,
+        metavar="DURATION",
+        help="How long to follow it; it goes on without us.",
+    )
+    reason = click.option("--reason", default="", help="Why, for those who look.")
+    return wait(reason(by_option(command)))
 
 
 @dataclass

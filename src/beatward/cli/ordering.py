@@ -7,12 +7,13 @@ that `beatward pause web-1 && reboot-it` is safe. Not here: the orders themselve
 import contextlib
 import getpass
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from beatward.cli.client import Client, Refused, node_path
+from beatward.cli.screen import print_json
 from beatward.core.instants import parse_duration
 from beatward.core.protocol.keys import is_pattern
 
@@ -116,6 +117,16 @@ def status_of(client: Client, name: str) -> str | None:
         if error.status != 404:
             raise
         return None
+
+
+def tell_ordered(answer: Mapping[str, Any], sentence: str, *, as_json: bool, is_done: bool) -> None:
+    """Say what was ordered; where it is on its way and not yet in effect, end with exit code 1."""
+    if as_json:
+        print_json({**answer, "in_effect": is_done})
+    else:
+        click.echo(sentence)
+    if not is_done:
+        warn_late()
 
 
 def warn_late() -> None:

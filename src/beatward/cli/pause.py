@@ -14,9 +14,9 @@ from beatward.cli.ordering import (
     label_option,
     only_service,
     service_option,
-    warn_late,
+    tell_ordered,
 )
-from beatward.cli.screen import nodes_meant, print_json, when
+from beatward.cli.screen import nodes_meant, when
 
 
 @click.command("pause")
@@ -65,13 +65,9 @@ def pause_command(
     body = {"nodes": nodes, "labels": dict(labels), **said}
     answer = client.send("POST", "/v1/pause", body)
     is_done = in_effect(lambda: count_paused(client, nodes, labels)[1] == 0)
-    if as_json:
-        print_json({**answer, "in_effect": is_done})
-    else:
-        until = when(answer["until"]) if answer["until"] else "somebody ends it"
-        click.echo(f"{nodes_meant(answer['count'], nodes)} paused until {until}")
-    if not is_done:
-        warn_late()
+    until = when(answer["until"]) if answer["until"] else "somebody ends it"
+    sentence = f"{nodes_meant(answer['count'], nodes)} paused until {until}"
+    tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)
 
 
 def _pause_service(client: Client, name: str, said: dict[str, Any], *, as_json: bool) -> None:
@@ -82,10 +78,6 @@ def _pause_service(client: Client, name: str, said: dict[str, Any], *, as_json: 
         return pause is not None and (pause["until"] is None) == (answer["until"] is None)
 
     is_done = in_effect(is_so)
-    if as_json:
-        print_json({**answer, "in_effect": is_done})
-    else:
-        until = when(answer["until"]) if answer["until"] else "somebody resumes it"
-        click.echo(f"automatic failover of {name} is paused until {until}")
-    if not is_done:
-        warn_late()
+    until = when(answer["until"]) if answer["until"] else "somebody resumes it"
+    sentence = f"automatic failover of {name} is paused until {until}"
+    tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)

@@ -11,9 +11,9 @@ from beatward.cli.ordering import (
     label_option,
     only_service,
     service_option,
-    warn_late,
+    tell_ordered,
 )
-from beatward.cli.screen import nodes_meant, print_json
+from beatward.cli.screen import nodes_meant
 
 
 @click.command("resume")
@@ -40,21 +40,13 @@ def resume_command(
         only_service(nodes, labels)
         answer = client.send("POST", service_path(service, "resume"), {"by": by})
         is_done = in_effect(lambda: client.get(service_path(service))["paused"] is None)
-        if as_json:
-            print_json({**answer, "in_effect": is_done})
-        else:
-            click.echo(f"{service} fails over by itself again")
-        if not is_done:
-            warn_late()
+        sentence = f"{service} fails over by itself again"
+        tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)
         return
     if not nodes and not labels:
         raise click.UsageError("say which nodes: names, patterns, or --label; or --service")
     body = {"nodes": nodes, "labels": dict(labels), "by": by}
     answer = client.send("POST", "/v1/resume", body)
     is_done = in_effect(lambda: count_paused(client, nodes, labels)[0] == 0)
-    if as_json:
-        print_json({**answer, "in_effect": is_done})
-    else:
-        click.echo(f"{nodes_meant(answer['count'], nodes)} watched again")
-    if not is_done:
-        warn_late()
+    sentence = f"{nodes_meant(answer['count'], nodes)} watched again"
+    tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)

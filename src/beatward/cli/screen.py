@@ -82,15 +82,16 @@ def remarks(node: Mapping[str, Any]) -> str:
     said = []
     if (pause := node["maintenance"]) is not None:
         until = f"until {when(pause['until'])}" if pause["until"] else "until somebody ends it"
-        said.append(f"paused {until}{_credit(pause['by'], pause['reason'])}")
+        said.append(f"paused {until}{credit(pause['by'], pause['reason'])}")
     if (known := node["acknowledgement"]) is not None:
-        said.append(f"acknowledged{_credit(known['by'], known['note'])}")
+        said.append(f"acknowledged{credit(known['by'], known['note'])}")
     if node["silence"] is not None:
         said.append(f"silenced by {node['silence']}")
     return "; ".join(said)
 
 
-def _credit(by: str, words: str) -> str:
+def credit(by: str, words: str) -> str:
+    """Say who has said so and why, where that is known, as the end of a clause."""
     return (f" by {by}" if by else "") + (f" ({words})" if words else "")
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, asking, service_path
-from beatward.cli.screen import ago, console, print_json, status_text, when
+from beatward.cli.screen import ago, console, credit, print_json, status_text, when
 from beatward.core.instants import format_duration
 
 PHASE_COLOURS = {
@@ -61,9 +61,7 @@ def remark(service: dict[str, Any]) -> str:
     said = [service["reason"]] if service["reason"] else []
     if (pause := service["paused"]) is not None:
         until = f"until {when(pause['until'])}" if pause["until"] else "until somebody resumes it"
-        by = f" by {pause['by']}" if pause["by"] else ""
-        why = f" ({pause['reason']})" if pause["reason"] else ""
-        said.append(f"failover paused {until}{by}{why}")
+        said.append(f"failover paused {until}{credit(pause['by'], pause['reason'])}")
     elif service["phase"] is not None and not service["automatic"]:
         said.append("does not fail over by itself")
     if service["target"]:

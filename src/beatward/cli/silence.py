@@ -10,9 +10,9 @@ from beatward.cli.ordering import (
     in_effect,
     label_option,
     label_words,
-    warn_late,
+    tell_ordered,
 )
-from beatward.cli.screen import print_json, when
+from beatward.cli.screen import nodes_meant, when
 
 
 @click.command("silence")
@@ -59,14 +59,8 @@ def silence_command(
     )
     asked = {"match": node or "*", "label": label_words(labels), "limit": 1}
     count = client.get("/v1/nodes", **asked)["matching"]
-    if as_json:
-        print_json({**answer, "matching": count, "in_effect": is_done})
-    else:
-        what = "notifications and repairs" if actions else "notifications"
-        about = "1 node is" if count == 1 else f"{count:,} nodes are"
-        click.echo(
-            f"silence {answer['id']}: {what} are held until {when(answer['until'])}; {about} meant "
-            "now"
-        )
-    if not is_done:
-        warn_late()
+    what = "notifications and repairs" if actions else "notifications"
+    meant = nodes_meant(count, ())
+    until = when(answer["until"])
+    sentence = f"silence {answer['id']}: {what} are held until {until}; {meant} meant now"
+    tell_ordered({**answer, "matching": count}, sentence, as_json=as_json, is_done=is_done)

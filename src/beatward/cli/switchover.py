@@ -3,24 +3,14 @@
 import click
 
 from beatward.cli.client import Client, asking, service_path
-from beatward.cli.moving import Move
-from beatward.cli.ordering import by_option, duration_text
+from beatward.cli.moving import Move, telling_options, to_option
 from beatward.core.instants import parse_duration
 
 
 @click.command("switchover")
 @click.argument("service")
-@click.option("--to", metavar="NODE", help="Who is to have the role; by default the best.")
-@click.option(
-    "--wait",
-    type=duration_text,
-    default="2m",
-    show_default=True,
-    metavar="DURATION",
-    help="How long to follow it; it goes on without us.",
-)
-@click.option("--reason", default="", help="Why, for those who look.")
-@by_option
+@to_option
+@telling_options
 @asking
 def switchover_command(
     client: Client,

@@ -5,8 +5,7 @@ from urllib.parse import quote
 import click
 
 from beatward.cli.client import Client, asking
-from beatward.cli.ordering import by_option, in_effect, warn_late
-from beatward.cli.screen import print_json
+from beatward.cli.ordering import by_option, in_effect, tell_ordered
 
 
 @click.command("unsilence")
@@ -22,9 +21,4 @@ def unsilence_command(client: Client, as_json: bool, *, name: str, by: str) -> N
     is_done = in_effect(
         lambda: all(one["id"] != name for one in client.get("/v1/silences")["silences"])
     )
-    if as_json:
-        print_json({**answer, "in_effect": is_done})
-    else:
-        click.echo(f"silence {name} is ended")
-    if not is_done:
-        warn_late()
+    tell_ordered(answer, f"silence {name} is ended", as_json=as_json, is_done=is_done)
