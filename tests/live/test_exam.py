@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.live.harness import LiveMonitor, nodes
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(180)]
 
 HEALTHY = [f"healthy-{number}" for number in range(50)]
 DOOMED = "doomed"
@@ -60,6 +60,10 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Can
         # Three intervals, so that each node has been heard more than once.
         time.sleep(6.5)
         _send_all_away(candidates)
+        for candidate in candidates.values():
+            candidate.monitor.wait_status("dead", [DOOMED], timeout=45)
+        # A wave of false verdicts would come with the true one; two more time-outs make sure.
+        time.sleep(8.0)
         yield candidates
 
 
@@ -90,11 +94,6 @@ def test_nobody_is_falsely_dead_and_the_dead_one_is_found(
     examined: dict[str, Candidate], name: str
 ) -> None:
     monitor = examined[name].monitor
-    wait_for(
-        lambda: monitor.statuses()[DOOMED] == "dead", timeout=45, what="the verdict on the dead"
-    )
-    # A wave of false verdicts would come with the true one; two more time-outs make sure.
-    time.sleep(8.0)
     convicted = {event["node"] for event in monitor.events() if event["status"] == "dead"}
     assert convicted == {DOOMED}
     monitor.wait_status("alive", HEALTHY)

@@ -17,7 +17,7 @@ from tests.live.relay import Relay
 
 from beatward.core.protocol import keys
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(120)]
 
 
 @contextmanager

@@ -15,7 +15,12 @@ from examples.postgresql.client import Session
 from examples.postgresql.servers import HOOKS, Place
 from tests.live.harness import free_address, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.needs("postgres"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.real,
+    pytest.mark.needs("postgres"),
+    pytest.mark.timeout(120),
+]
 
 
 class Member:
