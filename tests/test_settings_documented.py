@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from beatward import config
 from beatward.agent import settings as agent_settings
-from beatward.agent.services import Service
+from beatward.agent.services import HookedService
 from beatward.core.instants import parse_duration
 from beatward.errors import ConfigError
 
@@ -99,7 +99,7 @@ def test_the_page_has_every_key_of_the_agent():
 
 def test_the_page_has_the_defaults_of_the_agents_services():
     page = PAGE.read_text("utf-8").partition("Each `[service.NAME]`")[2]
-    service = Service("x")
+    service = HookedService("x")
     for name, default in rows(page.partition("Each `[action.NAME]`")[0]).items():
         if default in ("none", "required") or name in ("promote", "zone"):
             continue

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from beatward import AsyncHeart, Heart
+from beatward import AsyncHeart, Heart, Service
 from beatward.agent.state import StateFile
 from beatward.agent.steward import EXIT_CODE
 from beatward.agent.tenure import Memory
@@ -114,6 +114,8 @@ def test_what_does_not_let_go_is_stuck_until_it_does(roles, told):
     [
         ({"name": "a b"}, {}, "name"),
         ({"name": "job", "port": 70000}, {}, "65535"),
+        ({"name": "job", "version": 3}, {}, "version of the service job: expected a text"),
+        ({"name": "job", "labels": {"a": 1}}, {}, "labels of the service job: expected labels"),
         ({"name": "job"}, {"transport": "http"}, "transport udp"),
     ],
 )
@@ -126,13 +128,22 @@ def test_what_cannot_be_offered_is_refused_at_once(monitor, told, wanted, option
 
 
 def test_a_service_is_offered_once_and_by_a_heart_that_beats(roles, told):
-    heart = Heart("web-1", **told)
+    heart = Heart("web-1", services=[Service("web")], **told)
     with pytest.raises(RuntimeError, match="does not beat"):
         heart.role("job")
     with heart:
         heart.role("job")
-        with pytest.raises(ValueError, match="does not offer yet"):
-            heart.role("job")
+        for name in ("job", "web"):
+            with pytest.raises(ValueError, match="does not offer yet"):
+                heart.role(name)
+
+
+async def test_a_loop_is_refused_the_same(monitor, told):
+    async with AsyncHeart("web-1", services=[Service("web")], **told) as heart:
+        with pytest.raises(ValueError, match="does not offer yet, found 'web'"):
+            heart.role("web")
+        with pytest.raises(ValueError, match="labels of the service job: expected a table"):
+            heart.role("job", labels=3)
 
 
 HANGING = """

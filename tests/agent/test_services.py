@@ -1,9 +1,11 @@
-"""[service.NAME] of the agent's settings: what it says, and what is refused with the way out."""
+"""What a node offers, said in the agent's settings or by a program, and what is refused how."""
 
+import re
 import tomllib
 
 import pytest
 
+from beatward import AsyncHeart, Heart, Service
 from beatward.agent import services, settings
 from beatward.agent.daemon import Daemon
 from beatward.core.instants import MINUTE, SECOND
@@ -74,6 +76,12 @@ def test_what_cannot_be_used_is_named_with_what_was_expected(text, key, expected
     assert told.value.key == key
 
 
+def test_more_services_than_the_monitor_takes_are_refused():
+    text = "".join(f"[service.s{index}]\n" for index in range(33))
+    with pytest.raises(ConfigError, match="found 33, expected at most 32 services"):
+        parse(text)
+
+
 def test_two_names_that_are_one_on_the_wire_are_refused():
     # The first pair of db-0, db-1, ... that has one identity of 32 bits.
     with pytest.raises(ConfigError, match="the same as 'db-82295'"):
@@ -90,3 +98,51 @@ def test_there_are_no_roles_over_http():
     with pytest.raises(ConfigError, match=r"service\.db has mode") as told:
         Daemon(parse('transport = "http"\n' + FAILOVER))
     assert told.value.key == "transport"
+
+
+# --- said by a program ---
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            {"name": "a b"},
+            "a service's name: expected a name of letters, digits and ._:@-, at most",
+        ),
+        ({"name": 80}, "a service's name: expected a name of letters"),
+        ({"mode": "both"}, 'mode of the service web: expected "balance" or "failover", found'),
+        ({"address": 7}, "address of the service web: expected a text in quotes, found 7"),
+        (
+            {"port": 65536},
+            "port of the service web: expected a whole number from 0 to 65535, found",
+        ),
+        ({"port": ""}, "port of the service web: expected a whole number"),
+        ({"port": False}, "port of the service web: expected a whole number"),
+        ({"weight": -1}, "weight of the service web: expected a whole number from 0 to 1000000"),
+        ({"priority": None}, "priority of the service web: expected a whole number"),
+        ({"zone": "x" * 257}, "zone of the service web: expected at most 256 characters"),
+        ({"version": 1.4}, "version of the service web: expected a text"),
+        ({"labels": ["a"]}, "labels of the service web: expected a table, found"),
+        ({"labels": {"a": 1}}, "labels of the service web: expected labels of at most 64"),
+    ],
+)
+def test_what_a_program_cannot_offer_is_named_with_what_was_expected(said, told):
+    with pytest.raises(ValueError, match="^" + re.escape(told)):
+        Service(**{"name": "web", **said})
+
+
+@pytest.mark.parametrize("heart", [Heart, AsyncHeart])
+@pytest.mark.parametrize(
+    ("offered", "told"),
+    [
+        (["web"], "services: expected a Service, found 'web'"),
+        ([Service("web"), Service("web")], "does not offer yet, found 'web'"),
+        ([Service("db-82295"), Service("db-129310")], "does not offer yet, found 'db-129310'"),
+        ([Service(f"s{index}") for index in range(33)], "at most 32 services, found 's32' too"),
+        ([Service("db", mode="failover")], "`role('db')` takes the role of a service, found"),
+    ],
+)
+def test_what_cannot_stand_beside_each_other_is_refused_at_once(heart, offered, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        heart("web-1", services=offered)

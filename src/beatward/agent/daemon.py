@@ -21,7 +21,7 @@ from .facts import facts
 from .heart import Heart
 from .member import Member
 from .notify import notify, watchdog_ns
-from .offers import Offers
+from .services import HookedService
 from .settings import AgentSettings
 from .waker import WAIT_MAX_NS
 from .watchdog import Watchdog
@@ -56,11 +56,9 @@ class Daemon:
                 data=settings.data,
                 measure=facts(),
                 on_mail=self._take_mail,
-                offers=Offers(
-                    service.declaration()
-                    for service in settings.services.values()
-                    if not service.has_role
-                ),
+                services=[
+                    service for service in settings.services.values() if not service.has_role
+                ],
             )
         except ValueError as error:
             # All that was said is checked already but for two bounds that contradict each other;
@@ -78,7 +76,7 @@ class Daemon:
                 wake=self._heart.wake,
             )
             for service in settings.services.values()
-            if service.has_role
+            if isinstance(service, HookedService)
         ]
         for member in self._members:
             self._heart.offers.add(member.seat)

@@ -3,6 +3,8 @@
     with Heart("web-1") as heart:
         heart.report(status="failing")      # until the next report
 
+    Heart("web-1", services=[Service("web", port=80)]).start()      # what it offers, docs/roles.md
+
 `Heart` beats from a daemon thread, so it says that the process lives. `AsyncHeart` beats from the
 event loop itself, so it also says that the loop turns: a loop that is blocked falls silent, which
 is what a user of that service sees too.
@@ -19,7 +21,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +31,7 @@ from beatward.core.protocol.record import Farewell
 from . import clock
 from .conversation import Conversation
 from .role import Role, callbacks
+from .services import Service
 from .vitals import Vitals
 from .waker import WAIT_MAX_NS, Waker
 
@@ -89,6 +92,8 @@ class Heart(Vitals):
         zone: str = "",
         address: str = "",
         port: int = 0,
+        version: str = "",
+        labels: Mapping[str, str] | None = None,
         exit_when_stuck: bool = True,
     ) -> Role:
         """Stand by for a service's role, see docs/roles.md; the heart must beat.
@@ -98,14 +103,21 @@ class Heart(Vitals):
                   called first of all if a former life of this node held the role when it ended
         exit_when_stuck   end this process when demote fails, or takes too long; False: nobody
                   else is promoted until it has returned
+        priority to labels   as a `Service` has them
         Raises ValueError with what was expected.
         """
-        offered = {"name": name, "priority": priority, "zone": zone, "address": address}
-        steward = self._engage(
-            {**offered, "port": port},
-            callbacks(name, promote, demote),
-            exit_when_stuck=exit_when_stuck,
+        service = Service(
+            name,
+            mode="failover",
+            priority=priority,
+            zone=zone,
+            address=address,
+            port=port,
+            version=version,
+            labels=labels or {},
         )
+        workload = callbacks(name, promote, demote)
+        steward = self._engage(service, workload, exit_when_stuck=exit_when_stuck)
         steward.stand(is_able=True)
         return Role(steward, self._dismiss)
 
@@ -210,22 +222,33 @@ class AsyncHeart(Vitals):
         zone: str = "",
         address: str = "",
         port: int = 0,
+        version: str = "",
+        labels: Mapping[str, str] | None = None,
         exit_when_stuck: bool = True,
     ) -> "AsyncRole":
         """Return a context that waits for a service's role and returns its token.
 
         `async with heart.role("scheduler") as token:` is cancelled and raises RoleLost when the
         lease is over. exit_when_stuck: end this process when the body has not ended in time;
-        False: nobody else is promoted until it has. See docs/roles.md.
-        Raises ValueError with what was expected.
+        False: nobody else is promoted until it has. priority to labels: as a `Service` has them.
+        See docs/roles.md. Raises ValueError with what was expected.
         """
         from .async_role import AsyncRole, Desk  # noqa: PLC0415  as asyncio itself
 
         known = self._desks.get(name)
         if known is None:
-            offered = {"name": name, "priority": priority, "zone": zone, "address": address}
+            service = Service(
+                name,
+                mode="failover",
+                priority=priority,
+                zone=zone,
+                address=address,
+                port=port,
+                version=version,
+                labels=labels or {},
+            )
             desk = Desk(self._loop)
-            steward = self._engage({**offered, "port": port}, desk, exit_when_stuck=exit_when_stuck)
+            steward = self._engage(service, desk, exit_when_stuck=exit_when_stuck)
             known = self._desks[name] = (steward, desk)
         return AsyncRole(*known)
 

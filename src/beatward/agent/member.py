@@ -23,7 +23,7 @@ from .channel import Lease, Plan, lease_of
 from .keeper import Keeper, Told
 from .post import Access
 from .seat import Seat
-from .services import Service
+from .services import HookedService
 from .standby import Primary, Standby
 from .state import StateFile
 from .tenure import Duty, Tenure
@@ -52,7 +52,7 @@ class Member:
 
     def __init__(
         self,
-        service: Service,
+        service: HookedService,
         file: StateFile,
         *,
         node: str,

@@ -10,7 +10,7 @@ Declarations block, so they are errands; standings and grants are datagrams and 
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from beatward.core.instants import NEVER, SECOND
@@ -23,6 +23,7 @@ from .errand import Errand
 from .post import Answer, Door
 from .pulse import Pulse
 from .seat import Seat
+from .services import SERVICE_COUNT_MAX, Service
 
 log = logging.getLogger("beatward.agent")
 
@@ -33,22 +34,35 @@ DECLARE_PAUSE_MAX_NS = 30 * SECOND
 class Offers:
     """All that a node offers; safe to use from several threads. version: counts changes."""
 
-    def __init__(self, declarations: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._plain = tuple(declarations)
+    def __init__(self) -> None:
+        self._plain: tuple[Service, ...] = ()
         self._lock = threading.Lock()
         self.seats: tuple[Seat, ...] = ()
         self.version = 0
 
+    def add_plain(self, service: Service) -> None:
+        """Offer a service without a role; raises ValueError as `add`."""
+        with self._lock:
+            self._check_new(service.name)
+            self._plain = (*self._plain, service)
+            self.version += 1
+
     def add(self, seat: Seat) -> None:
         """Offer a service with a role; raises ValueError when it is offered already."""
         with self._lock:
-            known = [service_id(said["name"]) for said in self.declarations()]
-            if seat.id in known:
-                raise ValueError(
-                    f"expected a service that this node does not offer yet, found {seat.name!r}"
-                )
+            self._check_new(seat.name)
             self.seats = (*self.seats, seat)
             self.version += 1
+
+    def _check_new(self, name: str) -> None:
+        """Raise ValueError unless it can stand beside what is offered already."""
+        known = [said["name"] for said in self.declarations()]
+        if service_id(name) in map(service_id, known):
+            raise ValueError(
+                f"expected a service that this node does not offer yet, found {name!r}"
+            )
+        if len(known) >= SERVICE_COUNT_MAX:
+            raise ValueError(f"expected at most {SERVICE_COUNT_MAX} services, found {name!r} too")
 
     def remove(self, seat: Seat) -> None:
         """Offer it no more."""
@@ -58,7 +72,8 @@ class Offers:
 
     def declarations(self) -> list[Mapping[str, Any]]:
         """Return what the monitor is to be told, as a whole."""
-        return [*self._plain, *(seat.declaration for seat in self.seats)]
+        plain = (service.declaration() for service in self._plain)
+        return [*plain, *(seat.declaration for seat in self.seats)]
 
     @property
     def due_ns(self) -> int:

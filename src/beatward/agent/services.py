@@ -1,4 +1,4 @@
-"""The services that a node offers: [service.NAME] of the agent's settings, checked.
+"""The services that a node offers: [service.NAME] of the agent's settings, or a program's, checked.
 
     [service.db]
     mode = "failover"                         # one member of all holds the role; or "balance"
@@ -11,12 +11,14 @@
     start = ["/etc/beatward/db/start"]
     state = ["/etc/beatward/db/state"]
 
+    Heart("web-1", services=[Service("web", port=80)])    # a program has no hooks
+
 Not here: what is done with it (`member`), and what the monitor makes of it.
 """
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from beatward.core.instants import MINUTE, SECOND
@@ -37,14 +39,26 @@ HOOKS = ("promote", "demote", "start", "stop", "state")
 WEIGHT_MAX = 1_000_000
 PRIORITY_MAX = 1_000_000
 PORT_MAX = 65535
-SERVICE_COUNT_MAX = 64
+SERVICE_COUNT_MAX = 32
 _TEXT_SIZE_MAX = 256
+_NAME_WORDS = "a name of letters, digits and ._:@-, at most 128"
 _TIMES = ("start_timeout", "state_every", "state_timeout")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One [service.NAME]; the first nine as the monitor is told them."""
+    """A service as the monitor is told of it; raises ValueError for what cannot be told.
+
+    name      letters, digits and `._:@-`, at most 128
+    mode      `balance`, or `failover`: one of its members holds the role
+    address   where it is reached
+    port      and at which port; 0: none
+    weight    its share of balanced traffic
+    priority  of a role: the highest is promoted first
+    zone      default: the node's own label `zone`
+    version   what of it runs here
+    labels    words about it
+    """
 
     name: str
     mode: str = "balance"
@@ -55,10 +69,16 @@ class Service:
     zone: str = ""
     version: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    start_timeout_ns: int = START_TIMEOUT_NS
-    state_every_ns: int = STATE_EVERY_NS
-    state_timeout_ns: int = STATE_TIMEOUT_NS
+
+    def __post_init__(self) -> None:
+        name: object = self.name
+        if not isinstance(name, str) or not is_name(name):
+            raise ValueError(f"a service's name: expected {_NAME_WORDS}, found {name!r}")
+        for known in fields(Service):
+            value = getattr(self, known.name)
+            # An empty text is how a program says that there is none.
+            if known.name in _READ and not value == known.default == "":
+                _check(self.name, known.name, value)
 
     @property
     def has_role(self) -> bool:
@@ -69,6 +89,16 @@ class Service:
         """Return what the monitor is told of it."""
         names = ("name", "mode", "address", "port", "weight", "priority", "zone", "version")
         return {**{name: getattr(self, name) for name in names}, "labels": dict(self.labels)}
+
+
+@dataclass(frozen=True, slots=True)
+class HookedService(Service):
+    """A service whose role is taken and given up by hooks, see `guardian`."""
+
+    hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    start_timeout_ns: int = START_TIMEOUT_NS
+    state_every_ns: int = STATE_EVERY_NS
+    state_timeout_ns: int = STATE_TIMEOUT_NS
 
 
 def parse(data: Mapping[str, Any], file: str) -> dict[str, Service]:
@@ -85,19 +115,6 @@ def parse(data: Mapping[str, Any], file: str) -> dict[str, Service]:
     return found
 
 
-def offer(name: str, **said: Any) -> Service:
-    """Return a service in failover mode without hooks, for a program; raises ValueError."""
-    if not is_name(name):
-        raise ValueError(f"expected a service's name as a node's may be, found {name!r}")
-    try:
-        read = {word: _READ[word](value, "role", word) for word, value in said.items() if value}
-    except ConfigError as error:
-        raise ValueError(
-            f"{error.key}: expected {error.expected}, found {error.found!r}"
-        ) from error
-    return Service(name, mode="failover", **read)
-
-
 def check_transport(services: Mapping[str, Service], transport: str, file: str) -> None:
     """Refuse roles over HTTP: a lease needs answers that come while they are worth something."""
     roles = [name for name, service in services.items() if service.has_role]
@@ -110,11 +127,14 @@ def _service(name: str, value: Any, file: str) -> Service:
     key = f"service.{name}"
     said = tables.table(value, file, key)
     if not is_name(name):
-        raise ConfigError(file, key, name, "a name of letters, digits and ._:@-, at most 128")
+        raise ConfigError(file, key, name, _NAME_WORDS)
     tables.refuse_unknown(said, {*_READ, *HOOKS, *_TIMES}, file, f"{key}.")
     read: dict[str, Any] = {
         word: _READ[word](said[word], file, f"{key}.{word}") for word in _READ if word in said
     }
+    if read.get("mode") != "failover":
+        _refuse_hooks(said, file, key)
+        return Service(name, **read)
     hooks = {
         word: tables.command(said[word], file, f"{key}.{word}") for word in HOOKS if word in said
     }
@@ -123,18 +143,19 @@ def _service(name: str, value: Any, file: str) -> Service:
         for word in _TIMES
         if word in said
     }
-    service = Service(name, **read, hooks=hooks, **times)
+    service = HookedService(name, **read, hooks=hooks, **times)
     _check_hooks(service, said, file, key)
     return service
 
 
-def _check_hooks(service: Service, said: Mapping[str, Any], file: str, key: str) -> None:
-    if not service.has_role:
-        for word in (*HOOKS, *_TIMES):
-            if word in said:
-                expected = f'no such key in mode "balance"; say mode = "failover" in [{key}]'
-                raise ConfigError(file, f"{key}.{word}", said[word], expected)
-        return
+def _refuse_hooks(said: Mapping[str, Any], file: str, key: str) -> None:
+    for word in (*HOOKS, *_TIMES):
+        if word in said:
+            expected = f'no such key in mode "balance"; say mode = "failover" in [{key}]'
+            raise ConfigError(file, f"{key}.{word}", said[word], expected)
+
+
+def _check_hooks(service: HookedService, said: Mapping[str, Any], file: str, key: str) -> None:
     if os.name != "posix":
         expected = '"balance": hooks can be kept within their lease on Linux only'
         raise ConfigError(file, f"{key}.mode", service.mode, expected)
@@ -148,6 +169,14 @@ def _check_hooks(service: Service, said: Mapping[str, Any], file: str, key: str)
     if service.state_timeout_ns > service.state_every_ns and "state_timeout" in said:
         expected = f"at most state_every, so that one {key} hook has ended before the next"
         raise ConfigError(file, f"{key}.state_timeout", said["state_timeout"], expected)
+
+
+def _check(name: str, word: str, value: Any) -> None:
+    try:
+        _READ[word](value, "a program", word)
+    except ConfigError as error:
+        told = f"{word} of the service {name}: expected {error.expected}, found {error.found!r}"
+        raise ValueError(told) from error
 
 
 def _mode(value: Any, file: str, key: str) -> str:
@@ -168,7 +197,8 @@ def _labels(value: Any, file: str, key: str) -> Mapping[str, str]:
     try:
         return check_labels(found)
     except ValueError as error:
-        raise ConfigError(file, key, dict(found), str(error).removeprefix("expected ")) from error
+        expected = str(error).removeprefix("expected ").partition(", found")[0]
+        raise ConfigError(file, key, dict(found), expected) from error
 
 
 def _number(least: int, most: int) -> Callable[[Any, str, str], int]:

@@ -23,7 +23,7 @@ def text(value: Any, file: str, key: str) -> str:
 
 def table(value: Any, file: str, key: str) -> Mapping[str, Any]:
     """Return a table; raises ConfigError."""
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         raise ConfigError(file, key, value, "a table")
     return value
 

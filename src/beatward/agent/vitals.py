@@ -2,10 +2,9 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.record import Health
@@ -15,7 +14,7 @@ from .enrol import identify
 from .limits import check_bounds, check_interval, check_metrics, check_transport
 from .offers import Offers
 from .pulse import Report
-from .services import offer
+from .services import Service
 from .state import StateFile
 from .steward import Steward, Workload
 
@@ -44,7 +43,7 @@ class Vitals:
         measure: Measure | None = None,
         on_mail: Callable[[], None] | None = None,
         job: Mapping[str, str] | None = None,
-        offers: Offers | None = None,
+        services: Iterable[Service] = (),
     ) -> None:
         """Check what was given; nothing is sent before `start`.
 
@@ -61,7 +60,7 @@ class Vitals:
         on_mail     called when an action waits at the monitor; it must not block
         job         each life is a run: `schedule` and `timezone` or `every`, `grace`, `max_run`,
                     see docs/jobs.md
-        offers      services that are declared; `role` adds to them
+        services    that this node offers beside others which do; a role is asked for by `role`
         Raises ValueError with what was expected.
         """
         identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
@@ -73,7 +72,9 @@ class Vitals:
         self._measure = measure
         self._may_warn_of_measure = True
         self._on_mail = on_mail or (lambda: None)
-        self.offers = offers or Offers()
+        self.offers = Offers()
+        for service in services:
+            self.offers.add_plain(_without_role(service))
         self._stewards: list[Steward] = []
         self._report = Report()
         self._conversation: Conversation | None = None
@@ -134,15 +135,12 @@ class Vitals:
         """Let the heart look at once whether there is something to say; from any thread."""
         raise NotImplementedError
 
-    def _engage(
-        self, offered: Mapping[str, Any], workload: Workload, *, exit_when_stuck: bool
-    ) -> Steward:
+    def _engage(self, service: Service, workload: Workload, *, exit_when_stuck: bool) -> Steward:
         """Begin to stand by for a role; raises ValueError for what cannot be offered."""
         if self._conversation is None or self._is_inherited:
             raise RuntimeError(f"the heart of {self.name} does not beat; start it first")
         if self._transport != "udp":
             raise ValueError(f"expected transport udp for a role, found {self._transport!r}")
-        service = offer(**offered)
         steward = Steward(
             service.declaration(), workload, wake=self.wake, exit_when_stuck=exit_when_stuck
         )
@@ -195,3 +193,15 @@ class Vitals:
     def _is_inherited(self) -> bool:
         # In a forked child the thread is gone but this object is there, sockets and all.
         return self._process != os.getpid()
+
+
+def _without_role(service: Service) -> Service:
+    if not isinstance(service, Service):
+        # Whoever has no type checker learns it here.
+        raise ValueError(f"services: expected a Service, found {service!r}")  # noqa: TRY004
+    if service.has_role:
+        expected = f'"balance"; `role({service.name!r})` takes the role of a service'
+        raise ValueError(
+            f"mode of the service {service.name}: expected {expected}, found {service.mode!r}"
+        )
+    return service
