@@ -1,9 +1,12 @@
 """What every driver promises the dispatcher, and what it is given.
 
 Route: `Dispatcher.submit -> Driver.do -> Outcome`. A driver does one attempt of one deed and knows
-nothing of retries, which are the outbox's. Not here: any driver.
+nothing of retries, which are the outbox's. Those that run programs share two functions at the end.
+Not here: any driver.
 """
 
+import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,11 @@ from typing import Protocol
 
 from beatward.action_settings import ActionSettings
 from beatward.core.outbox import Action
+
+# Of what a program printed, its end is told: there stands why it failed.
+OUTPUT_LENGTH_MAX = 300
+# What systemd tells its own service, and our own secrets, are none of a program's business.
+_OURS = re.compile(r"BEATWARD_|(NOTIFY_SOCKET|WATCHDOG_USEC|WATCHDOG_PID|LISTEN_FDS|LISTEN_PID)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +69,15 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Release everything; no `do` is under way any more."""
+
+
+def environment_for_programs() -> dict[str, str]:
+    """Return the monitor's environment without what is meant for the monitor alone."""
+    return {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+
+
+def last_words(output: str) -> str:
+    """Return what a program printed as the end of a sentence about it; empty: it said nothing."""
+    text = output.strip()
+    cut = "..." if len(text) > OUTPUT_LENGTH_MAX else ""
+    return f"; it said: {cut}{text[-OUTPUT_LENGTH_MAX:]}" if text else ""

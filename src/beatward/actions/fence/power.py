@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings
+from beatward.actions.driver import Surroundings, environment_for_programs, last_words
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.errors import PermanentError, TemporaryError
@@ -36,7 +36,6 @@ RUNNING_MAX = 16
 # Beyond an attempt's limit: KILL, and the kernel's work on it, on a busy machine too.
 GRACE_NS = 5 * SECOND
 OUTPUT_SIZE_MAX = 4096
-OUTPUT_LENGTH_MAX = 300
 # What the agent printed is there when it ends; a child of it may hold the pipe open for longer.
 _LAST_WORDS_SECONDS = 0.5
 # Where Debian keeps them; a monitor that is not root often has neither on its PATH.
@@ -48,7 +47,6 @@ _IS_ON, _IS_OFF = 0, 2
 # them: many switches let in one at a time.
 _PERMANENT = frozenset({2, 10, 11})
 _SECRETS = re.compile(r"pass|secret|token|key|community|snmp", re.IGNORECASE)
-_OURS = re.compile(r"BEATWARD_|(NOTIFY_SOCKET|WATCHDOG_USEC|WATCHDOG_PID|LISTEN_FDS|LISTEN_PID)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +65,11 @@ class _Switch:
 
     def said(self, output: bytes) -> str:
         """Return what the agent printed, for people and without secrets."""
-        text = output.decode("utf-8", "replace").strip()
+        text = output.decode("utf-8", "replace")
         for key, value in self.options.items():
             if value and _SECRETS.search(key):
                 text = text.replace(value, "***")
-        if not text:
-            return ""
-        cut = "..." if len(text) > OUTPUT_LENGTH_MAX else ""
-        return f"; it said: {cut}{text[-OUTPUT_LENGTH_MAX:]}"
+        return last_words(text)
 
 
 class Power:
@@ -206,7 +201,7 @@ class _Listener(asyncio.SubprocessProtocol):
 async def _run(switch: _Switch, deed: str) -> tuple[int, bytes]:
     """Run the agent once and return its exit status and the end of what it printed."""
     loop = asyncio.get_running_loop()
-    environment = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+    environment = environment_for_programs()
     try:
         transport, listener = await loop.subprocess_exec(
             _Listener, switch.path, stderr=STDOUT, env=environment, start_new_session=True

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping
 from urllib.parse import quote
 
 from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings
+from beatward.actions.driver import Surroundings, environment_for_programs, last_words
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.core.roles import fenced_by
@@ -34,12 +34,9 @@ RUNNING_MAX = 16
 TERM_GRACE_NS = 5 * SECOND
 # Beyond it: KILL, the last output, and a slow disk.
 COLLECT_GRACE_NS = 5 * SECOND
-OUTPUT_LENGTH_MAX = 300
 
 _CANNOT_RUN = {126: "cannot be executed", 127: "was not found"}
 _PLACE = re.compile(r"\{(node|status|key)\}")
-# What systemd tells its own service, and our own secrets, are none of a command's business.
-_OURS = re.compile(r"BEATWARD_|(NOTIFY_SOCKET|WATCHDOG_USEC|WATCHDOG_PID|LISTEN_FDS|LISTEN_PID)$")
 
 
 class Command:
@@ -147,7 +144,7 @@ def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapp
     if path is None:
         raise PermanentError(f"{program!r} {_CANNOT_RUN[127]} or {_CANNOT_RUN[126]}")
     filled = [_PLACE.sub(lambda match: words[match[1]], argument) for argument in arguments]
-    environment = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+    environment = environment_for_programs()
     environment |= {
         "BEATWARD_NODE": action.node,
         "BEATWARD_STATUS": words["status"],
@@ -167,7 +164,7 @@ def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapp
 
 def _judged(ended: Ended, limit_ns: int | None) -> str:
     """Return the sentence about a success, or raise; `limit_ns` where the run was ended for it."""
-    said = _said(ended.output)
+    said = last_words(ended.output or "")
     if ended.status == 0:
         return f"exit status 0{said}"
     if limit_ns is not None:
@@ -186,13 +183,3 @@ def _status_text(status: int) -> str:
     if number in set(signal.Signals):
         return f"exit status {status} ({signal.Signals(number).name})"
     return f"exit status {status}"
-
-
-def _said(output: str | None) -> str:
-    if output is None:
-        return ""
-    text = output.strip()
-    if not text:
-        return ""
-    cut = "..." if len(text) > OUTPUT_LENGTH_MAX else ""
-    return f"; it said: {cut}{text[-OUTPUT_LENGTH_MAX:]}"
