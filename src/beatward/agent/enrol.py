@@ -23,7 +23,7 @@ from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import is_name
 from beatward.errors import JoinRefused, MonitorUnreachable
 
-from .post import Door, check_url
+from .post import check_url, post_once
 
 DEFAULT_MONITOR = "http://127.0.0.1:7227"
 JOIN_TIMEOUT_S = 10.0
@@ -187,14 +187,10 @@ def _look_around(identity: Identity) -> _Reach:
 
 def _enrol(identity: Identity, monitor: str, token: str) -> Credential:
     asked = join.request(token.strip(), identity.name, os.urandom(join.NONCE_SIZE))
-    door = Door(monitor, timeout_s=JOIN_TIMEOUT_S)
-    try:
-        said = {"labels": dict(identity.labels)}
-        if identity.job:
-            said["job"] = dict(identity.job)
-        answer = door.post("/v1/join", {**asdict(asked), **said})
-    finally:
-        door.close()
+    said = {"labels": dict(identity.labels)}
+    if identity.job:
+        said["job"] = dict(identity.job)
+    answer = post_once(monitor, "/v1/join", {**asdict(asked), **said}, timeout_s=JOIN_TIMEOUT_S)
     if answer.status in (401, 403, 422):
         raise JoinRefused(f"{monitor}: {answer.reason}")
     if answer.status != 200:

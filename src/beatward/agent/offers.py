@@ -20,7 +20,7 @@ from beatward.core.protocol.roles import service_id
 from beatward.errors import MonitorUnreachable
 
 from .errand import Errand
-from .post import Answer, Door
+from .post import Answer, post_once
 from .pulse import Pulse
 from .seat import Seat
 from .services import SERVICE_COUNT_MAX, Service
@@ -139,7 +139,10 @@ class Herald:
         if self._has_something and session and wanted != self._told and is_due:
             body = {"name": credential.name, "services": declarations}
             self._asked = wanted
-            self._errand = Errand(lambda: _post(monitor, credential, body), wake)
+            bearer = keys.bearer(credential.key)
+            self._errand = Errand(
+                lambda: post_once(monitor, "/v1/agent/services", body, bearer=bearer), wake
+            )
         return heard
 
     def _take(self, now_ns: int) -> bool | None:
@@ -162,11 +165,3 @@ class Herald:
         self._due_ns = now_ns + self._pause_ns
         self._pause_ns = min(2 * self._pause_ns, DECLARE_PAUSE_MAX_NS)
         return None
-
-
-def _post(monitor: str, credential: Credential, body: Mapping[str, Any]) -> Answer:
-    door = Door(monitor)
-    try:
-        return door.post("/v1/agent/services", body, bearer=keys.bearer(credential.key))
-    finally:
-        door.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # The largest answer is an inbox of some dozens of actions; whoever sends more is no monitor.
 ANSWER_SIZE_MAX = 256 * 1024
+TIMEOUT_S = 5.0
 
 # The node's credential and its monitor's address, as soon as there are any.
 Access = Callable[[], tuple[Credential | None, str]]
@@ -58,7 +59,7 @@ def check_url(url: str) -> str:
 class Door:
     """One keep-alive connection to one monitor; used by one thread at a time."""
 
-    def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = check_url(url)
         self._parts = urlsplit(self.url)
         self._timeout_s = timeout_s
@@ -106,6 +107,17 @@ class Door:
         except ValueError:
             found = None
         return Answer(response.status, found if isinstance(found, dict) else {})
+
+
+def post_once(
+    url: str, path: str, body: Mapping[str, Any], *, bearer: str = "", timeout_s: float = TIMEOUT_S
+) -> Answer:
+    """Send one object over a connection of its own, see `Door.post`."""
+    door = Door(url, timeout_s=timeout_s)
+    try:
+        return door.post(path, body, bearer=bearer)
+    finally:
+        door.close()
 
 
 def _connect(parts: SplitResult, timeout_s: float) -> "tuple[HTTPConnection, str]":

@@ -17,7 +17,7 @@ from beatward.core.protocol import keys
 from beatward.errors import MonitorUnreachable
 
 from .errand import Errand
-from .post import Access, Door
+from .post import Access, post_once
 
 log = logging.getLogger("beatward.agent")
 
@@ -135,12 +135,9 @@ class Standby:
         credential, monitor = self._access()
         if credential is None:
             raise MonitorUnreachable("this node is not enrolled yet")
-        door = Door(monitor)
-        try:
-            body = {"name": credential.name, "service": self._service}
-            answer = door.post("/v1/agent/primary", body, bearer=keys.bearer(credential.key))
-        finally:
-            door.close()
+        body = {"name": credential.name, "service": self._service}
+        bearer = keys.bearer(credential.key)
+        answer = post_once(monitor, "/v1/agent/primary", body, bearer=bearer)
         if answer.status != 200:
             raise MonitorUnreachable(f"{monitor}: {answer.reason}")
         return {**answer.body, "own": credential.name}
