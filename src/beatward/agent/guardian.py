@@ -47,11 +47,10 @@ from .channel import Channel, Lease, Plan
 from .hooks import Hook, Hooks, become_subreaper
 from .lock import Lock
 from .spoken import speak
+from .tenure import LOOK_NS, STUCK_PAUSE_NS
 
 log = logging.getLogger("beatward.agent")
 
-# While a role is held: the kernel's timers stand still while a machine is suspended.
-LOOK_NS = 100 * MILLISECOND
 IDLE_NS = 5 * SECOND
 LOCK_PAUSE_NS = 50 * MILLISECOND
 # Of the time for stopping, what is left for killing what the stop hook has not stopped.
@@ -59,8 +58,6 @@ KILL_NS = 100 * MILLISECOND
 # What is late already is stopped as thoroughly as can be: nothing is promised any more.
 LATE_STOP_NS = 30 * SECOND
 LATE_KILL_NS = 2 * SECOND
-# Alone, with a workload that cannot be stopped, it tries again after this.
-STUCK_PAUSE_NS = 5 * SECOND
 _SHARED = struct.Struct("<QQQQ")
 
 

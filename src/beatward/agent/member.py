@@ -22,7 +22,7 @@ from . import clock
 from .channel import Lease, Plan, lease_of
 from .keeper import Keeper, Told
 from .post import Access
-from .seat import Seat
+from .seat import HEARD_PATIENCE_NS, IDLE_NS, Seat
 from .services import HookedService
 from .standby import Primary, Standby
 from .state import StateFile
@@ -31,9 +31,6 @@ from .waker import Waker
 
 log = logging.getLogger("beatward.agent")
 
-# While a role is held; as the guardian's own.
-LOOK_NS = 100 * MILLISECOND
-IDLE_NS = SECOND
 # A machine under load makes everybody wait: so long a guardian may be silent, or a lease, if that
 # is longer. While a role is given up there is less time; half of it is left for the shadow then.
 PATIENCE_NS = 5 * SECOND
@@ -42,8 +39,6 @@ PATIENCE_MIN_NS = 100 * MILLISECOND
 TURN_PATIENCE_NS = 2 * SECOND
 # So often in a row a holder whose hook fails says `none`, or any holder `standby`.
 GONE_COUNT_MAX = 3
-# What is given up is said to the monitor; whether it heard is waited for so long.
-HEARD_PATIENCE_NS = SECOND
 STATES = ("primary", "standby", "none")
 
 
@@ -147,7 +142,7 @@ class Member:
         now_ns = self.last_turn_ns = clock.now_ns()
         tenure = self._hear_guardian(now_ns)
         if tenure is None:
-            return min(now_ns + IDLE_NS, self._keeper.next_due_ns)
+            return min(self.seat.turn_due_ns(now_ns), self._keeper.next_due_ns)
         self._report(tenure)
         self._attend(tenure)
         self._lend(tenure)
@@ -158,11 +153,9 @@ class Member:
         self.seat.remember(self._file)
         if self._is_leaving:
             self._note_left(tenure)
-        with self.seat.lock:
-            if tenure.standing_due_ns <= clock.now_ns():
-                self._wake()
-            spacing_ns = LOOK_NS if tenure.memory.held else IDLE_NS
-            due_ns = min(now_ns + spacing_ns, tenure.turn_due_ns, self._keeper.next_due_ns)
+        if self.seat.standing_due_ns <= clock.now_ns():
+            self._wake()
+        due_ns = min(self.seat.turn_due_ns(now_ns), self._keeper.next_due_ns)
         if self._is_idle(tenure):
             due_ns = min(due_ns, self._standby.due_ns)
         return min(due_ns, self._state_due_ns if self._may_look(tenure) else NEVER)

@@ -11,11 +11,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from beatward.core.instants import NEVER
+from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, service_id
 
 from .state import StateFile
-from .tenure import Memory, Tenure
+from .tenure import LOOK_NS, Memory, Tenure
+
+IDLE_NS = SECOND
+# What is given up is said to the monitor; whether it heard is waited for so long.
+HEARD_PATIENCE_NS = SECOND
 
 
 class Seat:
@@ -52,6 +56,14 @@ class Seat:
         if memory != self._written and file.note_role(self.name, memory):
             self._written = memory
         return memory == self._written
+
+    def turn_due_ns(self, now_ns: int) -> int:
+        """Return when its owner is to look again, if nothing comes in before."""
+        with self.lock:
+            if self.tenure is None:
+                return now_ns + IDLE_NS
+            spacing_ns = LOOK_NS if self.tenure.memory.held else IDLE_NS
+            return min(now_ns + spacing_ns, self.tenure.turn_due_ns)
 
     # --- the conversation's side ---
 

@@ -16,21 +16,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from beatward.core.instants import MILLISECOND, SECOND, format_duration
+from beatward.core.instants import SECOND, format_duration
 from beatward.core.protocol.roles import State
 
 from . import clock
-from .seat import Seat
+from .seat import HEARD_PATIENCE_NS, Seat
 from .state import StateFile
 from .tenure import Duty, Tenure
 
 log = logging.getLogger("beatward.agent")
 
-# While a role is held; as the guardian's own.
-LOOK_NS = 100 * MILLISECOND
-IDLE_NS = SECOND
-# What is given up is said to the monitor; whether it heard is waited for so long.
-HEARD_PATIENCE_S = 1.0
 # EX_SOFTWARE of sysexits.h: the program's own mistake.
 EXIT_CODE = 70
 
@@ -143,7 +138,7 @@ class Steward:
         self._changed.set()
         with self.seat.lock:
             left_ns = self.tenure.over_ns - clock.now_ns() if self.tenure.memory.held else 0
-        self._has_left.wait(max(left_ns, 0) / SECOND + HEARD_PATIENCE_S)
+        self._has_left.wait((max(left_ns, 0) + HEARD_PATIENCE_NS) / SECOND)
         self._is_over = True
         self._changed.set()
 
@@ -187,8 +182,8 @@ class Steward:
             has_left = not tenure.able and not tenure.memory.held and tenure.is_heard
             if self._is_leaving and has_left:
                 self._has_left.set()
-            spacing_ns = LOOK_NS if tenure.memory.held else IDLE_NS
-            return min(spacing_ns, tenure.turn_due_ns - clock.now_ns())
+            now_ns = clock.now_ns()
+            return self.seat.turn_due_ns(now_ns) - now_ns
 
     def _attend(self, duty: Duty, tenure: Tenure) -> None:
         if duty.kind == "promote":

@@ -57,6 +57,9 @@ KILL_RESERVE_NS = 300 * MILLISECOND
 DEMOTE_MS = 1000
 # A workload that cannot be stopped is stopped again after so long.
 STUCK_PAUSE_NS = 5 * SECOND
+# While a role is held, whoever acts for it looks at the clock this often: the kernel's timers stand
+# still while a machine is suspended.
+LOOK_NS = 100 * MILLISECOND
 
 HOLDING = frozenset({State.PROMOTING, State.ACTIVE, State.DEMOTING, State.STUCK})
 
