@@ -251,18 +251,12 @@ class Member:
             self._duty = duty
 
     def _promote(self, duty: Duty, tenure: Tenure) -> None:
-        is_written = self.seat.remember(self._file)
-        now_ns = clock.now_ns()
+        if not self.seat.prepare_promotion(duty, self._file):
+            self._waker.wake()
+            return
         with self.seat.lock:
-            tenure.turn(now_ns)
-            if not is_written:
-                log.error("%s: no role is taken that cannot be remembered", self.service.name)
-                tenure.done(duty, now_ns, ok=False)
-            if tenure.duty != duty:
-                self._waker.wake()
-                return
             self._duty_number = self._keeper.promote(tenure, self._standby.primary)
-            self._duty = duty
+        self._duty = duty
 
     def _lend(self, tenure: Tenure) -> None:
         """Tell the guardian how long the lease runs, whenever that has changed."""

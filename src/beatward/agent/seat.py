@@ -7,6 +7,7 @@
 What a member is that has not begun says nothing: whoever says that it holds nothing must know it.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,8 +15,11 @@ from typing import Any
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, service_id
 
+from . import clock
 from .state import StateFile
-from .tenure import LOOK_NS, Memory, Tenure
+from .tenure import LOOK_NS, Duty, Memory, Tenure
+
+log = logging.getLogger("beatward.agent")
 
 IDLE_NS = SECOND
 # What is given up is said to the monitor; whether it heard is waited for so long.
@@ -56,6 +60,21 @@ class Seat:
         if memory != self._written and file.note_role(self.name, memory):
             self._written = memory
         return memory == self._written
+
+    def prepare_promotion(self, duty: Duty, file: StateFile) -> bool:
+        """Write down what a promotion must not forget; returns whether it may begin now.
+
+        It may not if that failed, or if the duty was overtaken while the disk was waited for.
+        """
+        is_written = self.remember(file)
+        with self.lock:
+            assert self.tenure is not None, "what has not begun has no duty"
+            now_ns = clock.now_ns()
+            self.tenure.turn(now_ns)
+            if not is_written:
+                log.error("%s: no role is taken that cannot be remembered", self.name)
+                self.tenure.done(duty, now_ns, ok=False)
+            return self.tenure.duty == duty
 
     def turn_due_ns(self, now_ns: int) -> int:
         """Return when its owner is to look again, if nothing comes in before."""

@@ -187,15 +187,9 @@ class Steward:
 
     def _attend(self, duty: Duty, tenure: Tenure) -> None:
         if duty.kind == "promote":
-            is_written = self.seat.remember(self._file)
-            with self.seat.lock:
-                tenure.turn(clock.now_ns())
-                if not is_written:
-                    log.error("%s: no role is taken that cannot be remembered", self.name)
-                    tenure.done(duty, clock.now_ns(), ok=False)
-                if tenure.duty != duty:
-                    self._changed.set()
-                    return
+            if not self.seat.prepare_promotion(duty, self._file):
+                self._changed.set()
+                return
             self._duty = duty
             log.info("%s: promoted under token %d", self.name, duty.token)
             self._workload.promote(duty.token, partial(self._finish, duty))
