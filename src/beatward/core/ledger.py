@@ -123,7 +123,7 @@ class Ledger:
             # Of these there is one alarm for all, see `record_hold`.
             names = tuple(name for name in names if self._outbox.destroys(name))
         for name in names:
-            self._decide(entry, name, change.slot)
+            self._decide_by_rule(entry, name, change.slot)
 
     def record_node(self, event: Event, slot: int, at_ns: int, explanation: str) -> None:
         """Record a fact about a node that is no change of status."""
@@ -175,7 +175,7 @@ class Ledger:
         touched = self._unsilenced(slots[:NAMES_TRIED_MAX])
         for name in decide_for_many(self._rules, touched, statuses):
             if not self._outbox.destroys(name):
-                self._decide(entry, name, -1)
+                self._decide_by_rule(entry, name, -1)
 
     def _unsilenced(self, slots: IntArray) -> list[str]:
         """Return the names of those of many nodes of whom no silence holds the notifications."""
@@ -357,27 +357,21 @@ class Ledger:
         else:
             self._outbox.add(record, sequence=0, not_before_ns=not_before_ns)
 
-    def decide(self, cause: Entry, name: str, key: str) -> None:
-        """Decide an action under a key of its own, about the node of an entry.
+    def decide_fence(self, cause: Entry, name: str, key: str) -> None:
+        """Decide to isolate the node of an entry, under a key that says which token it holds.
 
         No silence holds it: it is neither a notification nor a repair.
         """
-        settings = self._outbox.settings(name)
-        assert settings is not None, f"config.Settings checks that services name actions: {name}"
-        node = cause.node or ""
-        record = ActionRecord(key, name, settings.kind, node, "decided", 0, self._event(cause))
-        slot = self.rooms.registry.slot_of(node)
-        hold = self.mass.hold_of(slot) if settings.destructive and slot >= 0 else None
-        words = "" if hold is None else f"held back: {hold.words(cause.at_ns)}"
-        entry = self._record_action(cause, settings, record, words=words)
-        self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
+        settings = self._settings(name)
+        slot = self.rooms.registry.slot_of(cause.node or "")
+        self._hand_over(cause, settings, self._decided(cause, settings, key), slot)
 
     def tell_of_role(self, cause: Entry, service: str, word: str) -> None:
         """Decide what the rules ask for when a role has come to be so; the holder is the node."""
         slot = self.rooms.registry.slot_of(cause.node) if cause.node else -1
         because = f", because the role of {service} is {word}"
         for name in decide_for_role(self._rules, service, word):
-            self._decide(cause, name, slot, because=because)
+            self._decide_by_rule(cause, name, slot, because=because)
 
     def _withdraw(self, node: str, status: Status, at_ns: int) -> None:
         if status in _REVIVED:
@@ -392,9 +386,8 @@ class Ledger:
         labels = registry.labels.get(slot)
         return upkeep.silence(registry.names[slot], labels, revives=settings.revives)
 
-    def _decide(self, cause: Entry, name: str, slot: int, *, because: str = "") -> None:
-        settings = self._outbox.settings(name)
-        assert settings is not None, f"config.Settings checks that rules name actions: {name}"
+    def _decide_by_rule(self, cause: Entry, name: str, slot: int, *, because: str = "") -> None:
+        settings = self._settings(name)
         known = self.rooms.upkeep.knows(slot, str(cause.status))
         # Who knows of a node's alarm does not know yet of the role's.
         if known is not None and not settings.revives and not because:
@@ -405,9 +398,7 @@ class Ledger:
         # agents remember keys for longer than a journal may live: a new one begins at 1 again.
         wall_ms = (cause.at_ns + self.wall_offset_ns) // MILLISECOND
         key = f"{cause.sequence}.{wall_ms:x}-{name}"
-        record = ActionRecord(
-            key, name, settings.kind, cause.node or "", "decided", 0, self._event(cause)
-        )
+        record = self._decided(cause, settings, key)
         silence = self._silence(slot, name)
         if silence is not None:
             words = f"held for another {held_for(silence, cause.at_ns)}"
@@ -416,7 +407,28 @@ class Ledger:
             )
             self._outbox.hold(record)
             return
-        hold = self.mass.hold_of(slot) if settings.destructive else None
+        self._hand_over(cause, settings, record, slot, because=because)
+
+    def _settings(self, name: str) -> ActionSettings:
+        settings = self._outbox.settings(name)
+        assert settings is not None, f"config.Settings checks that {name} is an action"
+        return settings
+
+    def _decided(self, cause: Entry, settings: ActionSettings, key: str) -> ActionRecord:
+        node, event = cause.node or "", self._event(cause)
+        return ActionRecord(key, settings.name, settings.kind, node, "decided", 0, event)
+
+    def _hand_over(
+        self,
+        cause: Entry,
+        settings: ActionSettings,
+        record: ActionRecord,
+        slot: int,
+        *,
+        because: str = "",
+    ) -> None:
+        """Record a decision and give it to the outbox, where a mass failure may hold it back."""
+        hold = self.mass.hold_of(slot) if settings.destructive and slot >= 0 else None
         words = "" if hold is None else f"held back: {hold.words(cause.at_ns)}"
         entry = self._record_action(cause, settings, record, words=words, because=because)
         self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)

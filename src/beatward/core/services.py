@@ -288,7 +288,7 @@ class Services:
         token = role.lease.token
         cause = self.record(role, begin_fence(role), now_ns)
         self._fenced[role.name] = role.lease.holder, token, now_ns
-        self._ledger.decide(cause, role.settings.fence, fence_key(role.name, token))
+        self._ledger.decide_fence(cause, role.settings.fence, fence_key(role.name, token))
 
     def _unfence(self, role: Role, token: int, now_ns: int) -> None:
         words = f"{role.name} does not need it any more"
