@@ -269,6 +269,9 @@ def test_who_left_is_isolated_only_where_nothing_else_frees_the_role(roles):
     hand.turn(hand.now + MILLISECOND, said("db-1", Kind.GOODBYE, sequence=999, interval_ms=500))
     hand.run(6 * SECOND)
     assert len(hand.deeds) == (roles is STRICT)
+    reasons = [entry.explanation for entry in hand.entries if entry.event == Event.ACTION]
+    reason = "off for db-1, because it left without saying that it gave the role up"
+    assert reasons == ([reason] if roles is STRICT else [])
 
 
 def test_who_was_seen_to_end_is_isolated_at_once():
@@ -318,6 +321,15 @@ def test_who_could_not_be_demoted_is_isolated_though_its_node_lives():
     hand.run(SECOND)
     (deed,) = hand.deeds
     assert deed.key == "db/1/fence"
+    assert deed.event["explanation"] == (
+        "db: off is to isolate it: db-1 could not be demoted and may still act under token 1"
+    )
+    decided = next(entry for entry in hand.entries if entry.event == Event.ACTION)
+    assert (decided.status, decided.explanation) == (
+        "alive",
+        "off for db-1, because it could not be demoted",
+    )
+    assert "db-1 could not be demoted" in hand.view.explanation
     hand.report("success")
     assert hand.role == "promoting db-2 2"
 

@@ -13,30 +13,31 @@ from beatward.core.membership import Cause, Membership, Status
 from beatward.core.roles import Fact, Phase
 
 
-def wants_fence(role: Role, membership: Membership) -> bool:
-    """Whether the holder is to be isolated now.
+def why_fence(role: Role, membership: Membership) -> str:
+    """Say why the holder is to be isolated now, as a few words about it; empty: it is not.
 
     Who left in order has said that it gave the role up, as a rule; such a one is only isolated
     where nothing else makes the role free.
     """
     member, settings = role.holding, role.settings
     if not settings.fence or role.fence or not role.lease.granted_ns or role.doubt:
-        return False
+        return ""
     if not role.is_automatic and role.wish is None:
-        return False
-    if role.stuck or member is None:
-        return role.stuck
-    status = membership.status[member.slot]
-    if status == Status.LEFT:
-        return role.phase == Phase.WAITING and settings.fence_required
+        return ""
+    if role.stuck:
+        return "could not be demoted"
+    if member is None:
+        return ""
+    status, is_waiting = membership.status[member.slot], role.phase == Phase.WAITING
+    if status == Status.LEFT and is_waiting and settings.fence_required:
+        return "left without saying that it gave the role up"
     was_seen = membership.cause[member.slot] == Cause.EXITED
-    return bool(status == Status.DEAD and (was_seen or role.phase == Phase.WAITING))
+    return "is dead" if status == Status.DEAD and (was_seen or is_waiting) else ""
 
 
-def begin_fence(role: Role) -> Fact:
-    """Note that isolating the holder was decided."""
+def begin_fence(role: Role, why: str) -> Fact:
+    """Note that isolating the holder was decided; `why` as from `why_fence`."""
     role.fence = "decided"
-    why = "could not be demoted" if role.stuck else "is dead"
     words = f"{role.lease.holder} {why} and may still act under token {role.lease.token}"
     words = f"{role.name}: {role.settings.fence} is to isolate it: {words}"
     return Fact("fence", words, role.lease.holder)

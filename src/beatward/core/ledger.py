@@ -357,14 +357,18 @@ class Ledger:
         else:
             self._outbox.add(record, sequence=0, not_before_ns=not_before_ns)
 
-    def decide_fence(self, cause: Entry, name: str, key: str) -> None:
+    def decide_fence(self, cause: Entry, name: str, key: str, *, why: str) -> None:
         """Decide to isolate the node of an entry, under a key that says which token it holds.
+
+        why   a few words about the node, whose status says nothing of it
 
         No silence holds it: it is neither a notification nor a repair.
         """
         settings = self._settings(name)
         slot = self.rooms.registry.slot_of(cause.node or "")
-        self._hand_over(cause, settings, self._decided(cause, settings, key), slot)
+        record = self._decided(cause, settings, key)
+        because = f" for {cause.node}, because it {why}"
+        self._hand_over(cause, settings, record, slot, because=because)
 
     def tell_of_role(self, cause: Entry, service: str, word: str) -> None:
         """Decide what the rules ask for when a role has come to be so; the holder is the node."""

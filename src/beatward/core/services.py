@@ -26,7 +26,7 @@ from beatward.core.entry import (
 )
 from beatward.core.explanation import Rooms
 from beatward.core.failover import Role
-from beatward.core.fencing import begin_fence, end_fence, is_answered, wants_fence
+from beatward.core.fencing import begin_fence, end_fence, is_answered, why_fence
 from beatward.core.instants import NEVER
 from beatward.core.intake import Intake, Reject
 from beatward.core.ledger import Ledger
@@ -283,12 +283,14 @@ class Services:
         fenced = self._fenced.get(role.name)
         if fenced is not None and is_answered(role, *fenced):
             self._unfence(role, fenced[1], now_ns)
-        if not wants_fence(role, self._membership):
+        why = why_fence(role, self._membership)
+        if not why:
             return
         token = role.lease.token
-        cause = self.record(role, begin_fence(role), now_ns)
+        cause = self.record(role, begin_fence(role, why), now_ns)
         self._fenced[role.name] = role.lease.holder, token, now_ns
-        self._ledger.decide_fence(cause, role.settings.fence, fence_key(role.name, token))
+        key = fence_key(role.name, token)
+        self._ledger.decide_fence(cause, role.settings.fence, key, why=why)
 
     def _unfence(self, role: Role, token: int, now_ns: int) -> None:
         words = f"{role.name} does not need it any more"
