@@ -55,10 +55,18 @@ class ActionSettings(Table):
     destructive: bool | None = None
 
     @property
-    def interferes(self) -> bool:
-        """Whether it does something to a node, and not only tells of it."""
-        touches = self.kind != "webhook"
-        return any(touches if one is None else one for one in (self.revives, self.destructive))
+    def is_revival(self) -> bool:
+        """What `revives` says, or else the kind."""
+        return self._is_deed if self.revives is None else self.revives
+
+    @property
+    def is_destructive(self) -> bool:
+        """What `destructive` says, or else the kind."""
+        return self._is_deed if self.destructive is None else self.destructive
+
+    @property
+    def _is_deed(self) -> bool:
+        return self.kind != "webhook"
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> "ActionSettings":

@@ -403,7 +403,8 @@ def parse(data: dict[str, Any], file: str) -> Settings:
         for name in rule.actions:
             if name not in settings.action:
                 raise _no_action(file, f"rule.{index}.actions", name, settings)
-            if rule.role and settings.action[name].interferes:
+            action = settings.action[name]
+            if rule.role and (action.is_revival or action.is_destructive):
                 expected = "one that only tells: a webhook, or revives = false, destructive = false"
                 raise ConfigError(file, f"rule.{index}.actions", name, expected)
     return settings

@@ -125,13 +125,13 @@ def _actions(settings: config.Settings) -> dict[str, ActionSettings]:
 
 
 def _action(name: str, action: action_settings.ActionSettings, *, is_fence: bool) -> ActionSettings:
-    touches = action.kind != "webhook"
     return ActionSettings(
         name=name,
         kind=action.kind,
         attempts_max=action.attempts,
         retry_ns=action.retry,
         retry_max_ns=action.retry_max,
-        revives=touches if action.revives is None else action.revives,
-        destructive=(touches or is_fence) if action.destructive is None else action.destructive,
+        revives=action.is_revival,
+        # A fence cuts a node off whatever its kind, unless the settings say otherwise.
+        destructive=action.is_destructive or (is_fence and action.destructive is None),
     )
