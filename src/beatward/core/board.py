@@ -18,7 +18,7 @@ _STATUSES = tuple(Status)
 
 
 class Board(Mapping[str, ServiceView]):
-    """Services by name. What it is given must not change any more."""
+    """Services by name, in order of names. What it is given must not change any more."""
 
     def __init__(
         self,

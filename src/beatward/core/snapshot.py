@@ -32,7 +32,7 @@ class Snapshot:
     counters   what was counted since the session began; `rejects` by reason
     pace       None where nobody is asked for another interval
     guarded    names of destructive actions that wait at the gate, by node; not of very many
-    services   by name
+    services   by name, in order, each with its members in order of their nodes
     roles      how often what became of a role since the session began, by cause
     """
 

@@ -40,7 +40,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         "Members by where they stand, as they said last.",
         labels=["service", "state"],
     )
-    for name, view in sorted(snapshot.services.items()):
+    for name, view in snapshot.services.items():
         healthy.add_metric([name], sum(member.healthy for member in view.members))
         if view.phase is None:
             continue

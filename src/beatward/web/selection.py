@@ -46,7 +46,7 @@ def find_service(snapshot: Snapshot, name: str) -> ServiceView:
     view = snapshot.services.get(name)
     if view is not None:
         return view
-    known = sorted(snapshot.services)
+    known = list(snapshot.services)
     alike = alike_names([name], known)
     if alike:
         told = f"alike: {', '.join(alike)}"

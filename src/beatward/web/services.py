@@ -109,9 +109,7 @@ def list_services(backend: Served) -> Response:
     snapshot = backend.machine.snapshot()
     body = {
         "at": timestamp(snapshot.taken_ns + snapshot.wall_offset_ns),
-        "services": [
-            service_object(snapshot, view) for _, view in sorted(snapshot.services.items())
-        ],
+        "services": [service_object(snapshot, view) for view in snapshot.services.values()],
     }
     return Response(msgspec.json.encode(body), media_type="application/json")
 
@@ -151,10 +149,7 @@ def service_object(snapshot: Snapshot, view: ServiceView) -> dict[str, Any]:
         "target": view.target or None,
         "lease_ns": view.lease_ns,
         "demote_within_ns": view.demote_ns,
-        "members": [
-            _member_object(snapshot, view, one)
-            for one in sorted(view.members, key=lambda one: one.node)
-        ],
+        "members": [_member_object(snapshot, view, one) for one in view.members],
     }
 
 
@@ -162,7 +157,7 @@ def summary_object(snapshot: Snapshot) -> dict[str, Any]:
     """Return all services in few words as `shapes.ServiceSummary` describes it."""
     counts = {"total": len(snapshot.services), "balance": 0, **dict.fromkeys(map(str, Phase), 0)}
     remarks = []
-    for name, view in sorted(snapshot.services.items()):
+    for name, view in snapshot.services.items():
         counts["balance" if view.phase is None else str(view.phase)] += 1
         words = _remark(view)
         if words:
