@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from beatward.core.instants import NEVER, parse_duration
@@ -26,14 +26,13 @@ from beatward.web.selection import alike_names, find_service
 from beatward.web.service_shapes import OrderedService, Service, ServiceList
 from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
-from beatward.web.upkeep import By, DurationText
+from beatward.web.upkeep import Body, By, DurationText, Reason
 
 _HOLDS = {
     Phase.HELD: "holds the role",
     Phase.PROMOTING: "takes the role",
     Phase.DEMOTING: "gives the role up",
 }
-_WORDS_LENGTH_MAX = 1000
 _REMARKS_MAX = 10
 router = APIRouter(prefix="/v1/services", tags=["services"])
 ServiceName = Annotated[
@@ -44,14 +43,9 @@ _To = Annotated[
     str | None,
     Field(description="The node that is to have the role; without it the best.", max_length=128),
 ]
-_Reason = Annotated[str, Field(description="Why.", max_length=_WORDS_LENGTH_MAX)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-
-class SwitchoverBody(_Body):
+class SwitchoverBody(Body):
     """To whom, who says so, and why."""
 
     model_config = ConfigDict(
@@ -59,7 +53,7 @@ class SwitchoverBody(_Body):
     )
     to: _To = None
     by: By = ""
-    reason: _Reason = ""
+    reason: Reason = ""
 
 
 class FailoverBody(SwitchoverBody):
@@ -75,7 +69,7 @@ class FailoverBody(SwitchoverBody):
     )
 
 
-class PauseServiceBody(_Body):
+class PauseServiceBody(Body):
     """For how long, who says so, and why."""
 
     model_config = ConfigDict(
@@ -85,10 +79,10 @@ class PauseServiceBody(_Body):
         default=None, alias="for", description="How long, `1h`; without it until `resume`."
     )
     by: By = ""
-    reason: _Reason = ""
+    reason: Reason = ""
 
 
-class ResumeServiceBody(_Body):
+class ResumeServiceBody(Body):
     """Who says so."""
 
     by: By = ""

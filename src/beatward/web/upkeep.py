@@ -50,6 +50,7 @@ DurationText = Annotated[
     StringConstraints(max_length=64, pattern=r"^\s*([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+\s*$"),
     AfterValidator(_check_duration),
 ]
+Reason = Annotated[str, Field(description="Why.", max_length=_WORDS_LENGTH_MAX)]
 By = Annotated[str, Field(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
 _ByQuery = Annotated[str, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
 _LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
@@ -61,11 +62,13 @@ _NodeName = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGT
 _SELECTED: dict[str, Any] = {"anyOf": [{"required": ["nodes"]}, {"required": ["labels"]}]}
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What an order says; a word that we do not know is refused."""
+
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
-class ResumeBody(_Body):
+class ResumeBody(Body):
     """Which nodes; `nodes`, `labels`, or both."""
 
     model_config = ConfigDict(
@@ -92,10 +95,10 @@ class PauseBody(ResumeBody):
     duration: DurationText | None = Field(
         default=None, alias="for", description="How long, `1h`; without it until `resume`."
     )
-    reason: str = Field(default="", description="Why.", max_length=_WORDS_LENGTH_MAX)
+    reason: Reason = ""
 
 
-class AcknowledgeBody(_Body):
+class AcknowledgeBody(Body):
     """Who knows of the alarm."""
 
     model_config = ConfigDict(
@@ -105,7 +108,7 @@ class AcknowledgeBody(_Body):
     note: str = Field(default="", description="What is known.", max_length=_WORDS_LENGTH_MAX)
 
 
-class SilenceBody(_Body):
+class SilenceBody(Body):
     """About which nodes notifications are held, for how long, and why."""
 
     model_config = ConfigDict(
@@ -121,7 +124,7 @@ class SilenceBody(_Body):
     duration: DurationText = Field(alias="for", description="How long, `2h`.")
     actions: bool = Field(default=False, description="Hold repairs as well.")
     by: By = ""
-    reason: str = Field(default="", description="Why.", max_length=_WORDS_LENGTH_MAX)
+    reason: Reason = ""
 
 
 def _command(*statuses: int) -> dict[str, Any]:
