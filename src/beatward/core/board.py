@@ -6,7 +6,7 @@ here: what becomes of a role (`core.failover`).
 
 from collections.abc import Iterator, Mapping
 
-from beatward.core.candidates import Member, Wanted, candidates, is_healthy
+from beatward.core.candidates import Member, Wanted, candidates, is_healthy, zone_of
 from beatward.core.entry import Declaration
 from beatward.core.explanation import Rooms, credit
 from beatward.core.failover import Role
@@ -50,7 +50,7 @@ class Board(Mapping[str, ServiceView]):
     def _balance(self, name: str, offers: Mapping[int, Declaration]) -> ServiceView:
         registry = self._rooms.registry
         found = (
-            Member(registry.name(slot), slot, offer, self._zone(slot, offer))
+            Member(registry.name(slot), slot, offer, zone_of(offer, registry.labels.get(slot, {})))
             for slot, offer in offers.items()
         )
         members = tuple(self._member(one) for one in sorted(found, key=lambda one: one.node))
@@ -81,9 +81,6 @@ class Board(Mapping[str, ServiceView]):
             lease_ns=settings.lease_ns,
             demote_ns=settings.demote_ns,
         )
-
-    def _zone(self, slot: int, offer: Declaration) -> str:
-        return offer.zone or self._rooms.registry.labels.get(slot, {}).get("zone", "")
 
     def _member(self, member: Member, hindrance: str = "") -> MemberView:
         offer, said = member.offer, member.said

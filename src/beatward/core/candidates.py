@@ -8,7 +8,7 @@ Freshness comes after what people have said, because it differs in every moment 
 allowed is theirs to say. Not here: whether the role may move at all (`core.roles`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from beatward.core.entry import Declaration
@@ -79,6 +79,11 @@ class Wanted:
 def is_healthy(status: int, said: Standing | None) -> bool:
     """Tell whether a member of a node with that status serves, or could."""
     return status == Status.ALIVE and (said is None or said.state not in _ILL)
+
+
+def zone_of(offer: Declaration, labels: Mapping[str, str]) -> str:
+    """Return a member's zone: its own, or its node's by its labels."""
+    return offer.zone or labels.get("zone", "")
 
 
 def hindrance(member: Member, wanted: Wanted, membership: Membership, now_ns: int) -> str:

@@ -16,7 +16,7 @@ from itertools import islice
 import numpy as np
 
 from beatward.core.board import Board
-from beatward.core.candidates import Member, is_healthy
+from beatward.core.candidates import Member, is_healthy, zone_of
 from beatward.core.entry import (
     ActionRecord,
     Declaration,
@@ -149,7 +149,7 @@ class Services:
 
     def _join(self, slot: int, offer: Declaration, now_ns: int) -> None:
         role = self.roles.get(offer.name) or self._new_role(offer.name, now_ns)
-        zone = offer.zone or self._registry.labels.get(slot, {}).get("zone", "")
+        zone = zone_of(offer, self._registry.labels.get(slot, {}))
         before = role.members.get(slot)
         if before is None:
             role.members[slot] = Member(self._registry.name(slot), slot, offer, zone)
