@@ -115,6 +115,12 @@ def candidates(
     return sorted(found, key=lambda one: _rank(one, wanted)), others
 
 
+def why_nobody(others: Mapping[str, str]) -> str:
+    """Say why nobody can take a role: `others` are all members, as `candidates` tells of them."""
+    told = "; ".join(f"{node} {why}" for node, why in sorted(others.items()))
+    return told or "no node offers the service"
+
+
 def _lags(member: Member, best: int, max_lag: int | None) -> str:
     if max_lag is None or member.said is None:
         return ""

@@ -27,7 +27,7 @@ arithmetic of leases (`core.leases`).
 
 from dataclasses import replace
 
-from beatward.core.candidates import Member, Wanted, candidates
+from beatward.core.candidates import Member, Wanted, candidates, why_nobody
 from beatward.core.entry import Maintenance, ServiceRecord
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, SECOND, format_duration
@@ -345,9 +345,7 @@ class Role:
         if untried:
             return self.promote(self.chosen(untried), now_ns, of_count=len(able))
         if not able:
-            why = [f"{node} {words}" for node, words in sorted(others.items())]
-            reason = "; ".join(why) or "no node offers the service"
-            return self._stay_vacant(f"there is nobody to take it: {reason}", now_ns)
+            return self._stay_vacant(f"there is nobody to take it: {why_nobody(others)}", now_ns)
         if self.round_ns == NEVER:
             pause_ns = ROUND_PAUSE_NS << min(self._rounds_count, 20)
             self.round_ns = now_ns + min(pause_ns, self.settings.promote_ns)

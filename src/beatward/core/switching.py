@@ -7,7 +7,7 @@ happens then (`core.failover`).
 
 from collections.abc import Mapping
 
-from beatward.core.candidates import Member
+from beatward.core.candidates import Member, why_nobody
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.roles import Fact, Phase, Wish
@@ -71,8 +71,7 @@ def _risk(role: Role, now_ns: int) -> str:
 def _no_target(to: str, able: list[Member], others: Mapping[str, str]) -> str:
     if to and all(one.node != to for one in able):
         return f"{to} {others.get(to, 'does not offer the service')}"
-    told = "; ".join(f"{node} {words}" for node, words in sorted(others.items()))
-    return "" if able else f"there is nobody to take it: {told or 'no node offers it'}"
+    return "" if able else f"there is nobody to take it: {why_nobody(others)}"
 
 
 def _decline(role: Role, what: str, to: str, why: str) -> Fact:

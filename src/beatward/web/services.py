@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
+from beatward.core.candidates import why_nobody
 from beatward.core.instants import NEVER, parse_duration
 from beatward.core.orders import Order
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
@@ -295,13 +296,12 @@ def _check_target(view: ServiceView, to: str | None, *, force: bool = False) -> 
         able = [one for one in view.members if (one.status, one.state) == ("alive", "standby")]
         why |= {one.node: "" for one in able if one.node != view.holder}
     if to is None:
-        if not any(not words for words in why.values()):
-            told = "; ".join(f"{node} {words}" for node, words in sorted(why.items()))
-            detail = f"nobody could take the role of {view.name}: {told or 'no node offers it'}"
+        if all(why.values()):
+            detail = f"nobody could take the role of {view.name}: {why_nobody(why)}"
             raise _impossible("no-candidate", detail, view)
     elif to not in why:
-        alike = alike_names([to], sorted(why))
-        told = f"alike: {', '.join(alike)}" if alike else f"{', '.join(sorted(why))} do"
+        alike = alike_names([to], list(why))
+        told = f"alike: {', '.join(alike)}" if alike else f"{', '.join(why)} do"
         detail = f"{shown(to)} does not offer {view.name}; {told}"
         more = {"unknown": [to], "alike": alike, "known": len(why)}
         raise Problem(404, "unknown-member", detail, more=more)
