@@ -115,6 +115,22 @@ def test_orders_that_can_be_seen_to_be_in_vain_say_why(monitor, members, phase, 
     assert service(monitor, "vain")["token"] == 1
 
 
+def test_a_role_that_no_node_offers_any_more_can_be_given_to_nobody(
+    monitor, members, phase, problem
+):
+    (last,) = members("gone", "gone-1")
+    phase("gone", "held", holder="gone-1")
+    last.state = State.UNABLE
+    phase("gone", "vacant")
+    last.declare()
+    phase("gone", "vacant", members=[])
+    path = "/v1/services/gone/failover"
+    body = problem(send(monitor, path, {}), 409, "no-candidate")
+    assert body["detail"] == "nobody could take the role of gone: no node offers the service"
+    body = problem(send(monitor, path, {"to": "gone-1"}), 404, "unknown-member")
+    assert body["detail"] == "'gone-1' does not offer gone; no node does"
+
+
 def test_who_could_not_give_its_role_up_is_left_alone_unless_by_force(
     monitor, members, phase, problem
 ):

@@ -301,7 +301,8 @@ def _check_target(view: ServiceView, to: str | None, *, force: bool = False) -> 
             raise _impossible("no-candidate", detail, view)
     elif to not in why:
         alike = alike_names([to], list(why))
-        told = f"alike: {', '.join(alike)}" if alike else f"{', '.join(why)} do"
+        told = f"only {', '.join(why)}" if why else "no node does"
+        told = f"alike: {', '.join(alike)}" if alike else told
         detail = f"{shown(to)} does not offer {view.name}; {told}"
         more = {"unknown": [to], "alike": alike, "known": len(why)}
         raise Problem(404, "unknown-member", detail, more=more)
