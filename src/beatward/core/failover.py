@@ -34,7 +34,7 @@ from beatward.core.instants import NEVER, SECOND, format_duration
 from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms
 from beatward.core.membership import Membership
 from beatward.core.protocol.roles import Grant, State, service_id
-from beatward.core.roles import Fact, Phase, RoleSettings, Wish
+from beatward.core.roles import DOES, Fact, Phase, RoleSettings, Wish
 from beatward.core.standings import Claim
 
 # It is looked this often whether something has changed that nobody tells, such as a node's status.
@@ -60,12 +60,6 @@ TABLE: dict[tuple[Phase, State], Phase] = {
     (_P.WAITING, _S.DEMOTING): _P.DEMOTING,
     (_P.REFUSED, _S.DEMOTING): _P.DEMOTING,
 }
-_DOES = {
-    Phase.HELD: "holds the role",
-    Phase.PROMOTING: "takes the role",
-    Phase.DEMOTING: "gives the role up",
-}
-_SPOKEN_FOR = (Phase.PROMOTING, Phase.HELD, Phase.DEMOTING)
 
 
 class Role:
@@ -200,7 +194,7 @@ class Role:
         is_near = now_ns - lease.spoke_ns < self.settings.within_ns
         if now_ns >= lease.until_ns and not (holds and is_near):
             return self._expire(now_ns)
-        if self.phase in _SPOKEN_FOR and lease.is_quiet(now_ns):
+        if self.phase in DOES and lease.is_quiet(now_ns):
             return self._wait(now_ns)
         return self._hold(now_ns) if self.phase == Phase.HELD else None
 
@@ -219,7 +213,7 @@ class Role:
         cause = "gives_up" if phase == Phase.DEMOTING and not self.lease.is_asked else "heard"
         if self.phase == Phase.PROMOTING and phase == Phase.HELD:
             cause = "promoted"
-        words = f"{self.lease.holder} {_DOES[phase]} under token {self.lease.token}"
+        words = f"{self.lease.holder} {DOES[phase]} under token {self.lease.token}"
         return self._enter(phase, cause, words, now_ns)
 
     def _give_up(self, now_ns: int) -> Fact:

@@ -25,6 +25,13 @@ class Phase(StrEnum):
     REFUSED = "refused"  # nobody may have it until somebody decides; the reason says why
 
 
+# What the holder does, in the phases in which it is heard.
+DOES = {
+    Phase.PROMOTING: "takes the role",
+    Phase.HELD: "holds the role",
+    Phase.DEMOTING: "gives the role up",
+}
+
 # What rules can ask to be told of a role: somebody holds it under a new token; nobody has it and
 # nobody can take it; nobody may have it until somebody decides.
 TOLD = ("held", "vacant", "refused")

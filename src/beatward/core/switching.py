@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from beatward.core.candidates import Member, why_nobody
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
-from beatward.core.roles import Fact, Phase, Wish
+from beatward.core.roles import DOES, Fact, Phase, Wish
 
 
 def switch_over(role: Role, to: str, who: str, now_ns: int) -> Fact:
@@ -33,7 +33,7 @@ def fail_over(role: Role, to: str, who: str) -> Fact:
     holder = role.lease.holder
     if role.doubt or role.stuck:
         return _decline(role, "failover", to, f"{who}: {role.reason}")
-    if role.phase in (Phase.PROMOTING, Phase.HELD, Phase.DEMOTING):
+    if role.phase in DOES:
         why = f"{holder} has the role and answers; a switchover moves it in order"
         return _decline(role, "failover", to, f"{who}: {why}")
     role.wish = Wish(to)

@@ -16,7 +16,7 @@ from beatward.core.candidates import why_nobody
 from beatward.core.instants import NEVER, parse_duration
 from beatward.core.orders import Order
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
-from beatward.core.roles import MemberView, Phase, ServiceView
+from beatward.core.roles import DOES, MemberView, Phase, ServiceView
 from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
 from beatward.web.access import Served, may_command, may_read
@@ -29,11 +29,6 @@ from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 from beatward.web.upkeep import Body, By, DurationText, Reason
 
-_HOLDS = {
-    Phase.HELD: "holds the role",
-    Phase.PROMOTING: "takes the role",
-    Phase.DEMOTING: "gives the role up",
-}
 _REMARKS_MAX = 10
 router = APIRouter(prefix="/v1/services", tags=["services"])
 ServiceName = Annotated[
@@ -197,7 +192,7 @@ def _hindrance(view: ServiceView, member: MemberView) -> str:
     if view.phase is None:
         return "" if member.healthy else f"is {member.status}"
     if member.node == view.holder:
-        return _HOLDS.get(view.phase, member.hindrance) or "may still hold the role"
+        return DOES.get(view.phase, member.hindrance) or "may still hold the role"
     return member.hindrance
 
 
@@ -236,7 +231,7 @@ def fail_over(name: ServiceName, body: FailoverBody, backend: Served) -> Ordered
     With `force` at once: if the old holder still acts, there are two for as long as its lease runs.
     """
     snapshot, view = _find_role(backend, name)
-    if view.phase in _HOLDS and not body.force:
+    if view.phase in DOES and not body.force:
         raise _impossible(
             "held",
             f"{_where(view)}; a switchover moves it in good order, and when its holder falls "
