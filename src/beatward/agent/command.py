@@ -35,8 +35,6 @@ from .heart import Heart
 
 log = logging.getLogger("beatward.agent")
 
-RESTARTS = ("never", "on-failure", "always")
-ORPHANS = ("kill", "term", "keep")
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 BACKOFF_NS = SECOND

@@ -61,8 +61,6 @@ STUCK_PAUSE_NS = 5 * SECOND
 # still while a machine is suspended.
 LOOK_NS = 100 * MILLISECOND
 
-HOLDING = frozenset({State.PROMOTING, State.ACTIVE, State.DEMOTING, State.STUCK})
-
 
 @dataclass(frozen=True, slots=True)
 class Memory:

@@ -5,7 +5,7 @@
     order     priority, the zones in the order of the settings, freshness, who had it before, name
 
 Freshness comes after what people have said, because it differs in every moment and the lag that is
-allowed is theirs to say. Not here: whether the role may move at all (`core.roles`).
+allowed is theirs to say. Not here: whether the role may move at all (`core.failover`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

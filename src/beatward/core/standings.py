@@ -3,7 +3,7 @@
 The part of hearing that is about roles. A standing proves no life: it counts only from one that a
 heartbeat has proved in this session. Of several of one member in a batch the newest says all,
 because what a member says of itself only moves forward. Not here: whether the node offers the
-service, and whether it said this before (`core.roles`, which knows the member).
+service, and whether it said this before (`core.candidates`, which knows the member).
 """
 
 from dataclasses import dataclass
