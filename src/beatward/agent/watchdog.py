@@ -6,7 +6,7 @@ loops that hold roles turn, and while no lease would be over when it bites. See 
 Documentation/watchdog/watchdog-api.rst.
 
 Whole seconds are the finest a watchdog knows, so the lease and the time to demote should be three
-seconds together, or more; for shorter ones it bites, but later than promised.
+seconds together, or more. Where they are a second or less it bites too late, and says so.
 """
 
 import contextlib
