@@ -47,7 +47,7 @@ from .channel import Channel, Lease, Plan
 from .hooks import Hook, Hooks, become_subreaper
 from .lock import Lock
 from .spoken import speak
-from .tenure import LOOK_NS, STUCK_PAUSE_NS
+from .tenure import KILL_RESERVE_NS, LOOK_NS, STUCK_PAUSE_NS
 
 log = logging.getLogger("beatward.agent")
 
@@ -80,7 +80,7 @@ class Shared:
         if not token:
             return None, pid
         over_ns = min(over_ns, now_ns + demote_ns)
-        until_ns = over_ns - min(3 * KILL_NS, demote_ns // 2)
+        until_ns = over_ns - min(KILL_RESERVE_NS, demote_ns // 2)
         return Lease(token, now_ns, until_ns, over_ns), pid
 
 
@@ -255,8 +255,7 @@ class Guardian:
         self._say({"is": "ending", "token": lease.token})
 
     def _finish_ending(self, *, is_certain: bool) -> None:
-        lease = self._lease
-        assert lease is not None
+        lease = self._ended_lease
         self._ended = (lease.token, is_certain)
         if is_certain:
             self._lock.note(lease.token)
@@ -294,13 +293,12 @@ class Guardian:
                 hook.kill()
         while self._hook is not None:
             yield None
-        lease = self._lease
-        assert lease is not None
+        token = self._ended_lease.token
         if not self._is_late_to_demote():
-            hook = self._begin("demote", lease.token, NEVER)
-            self._shared.note(lease, hook)
+            hook = self._begin("demote", token, NEVER)
+            self._shared.note(self._ended_lease, hook)
             while hook.ended is None:
-                self._wake_ns = self._until_ns("demote_until_ns")
+                self._wake_ns = self._ended_lease.demote_until_ns
                 if self._is_late_to_demote():
                     hook.kill(is_late=True)
                 yield None
@@ -308,10 +306,10 @@ class Guardian:
                 yield True
                 return
             log.warning("%s: %s", self._plan.service, hook.ended.said)
-        yield from self._stopping_steps(lease.token)
+        yield from self._stopping_steps(token)
 
     def _stopping_steps(self, token: int) -> Iterator[bool | None]:
-        until_ns = self._until_ns("over_ns") - KILL_NS
+        until_ns = self._ended_lease.over_ns - KILL_NS
         killed = 0
         if clock.now_ns() >= until_ns:
             # Late already: whatever runs may act beside its successor. First of all it has to end.
@@ -331,16 +329,18 @@ class Guardian:
         yield killed >= 0 and left >= 0 and has_stopped
 
     def _is_late_to_demote(self) -> bool:
-        return self._wants_stop or clock.now_ns() >= self._until_ns("demote_until_ns")
+        return self._wants_stop or clock.now_ns() >= self._ended_lease.demote_until_ns
 
     def _kill(self) -> int:
-        until_ns = max(self._until_ns("over_ns"), clock.now_ns() + LATE_KILL_NS)
+        until_ns = max(self._ended_lease.over_ns, clock.now_ns() + LATE_KILL_NS)
         spared = {os.getpid(), self._root}
         return self._hooks.kill_below(self._root, spared, until_ns)
 
-    def _until_ns(self, name: str) -> int:
-        # Read anew each time: in an orderly demotion the lease goes on.
-        return int(getattr(self._lease, name)) if self._lease is not None else 0
+    @property
+    def _ended_lease(self) -> Lease:
+        """The lease of the role that is given up; in an orderly demotion it goes on meanwhile."""
+        assert self._lease is not None, "a role is given up under its lease"
+        return self._lease
 
     # --- speaking ---
 
