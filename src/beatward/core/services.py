@@ -96,21 +96,22 @@ class Services:
     # -- declaring ---------------------------------------------------------------------------
 
     def declare(self, slot: int, offers: Sequence[Declaration], now_ns: int) -> None:
-        """Let a node offer these services and no others; nothing happens where that is no news."""
-        offers = tuple(one for one in offers if self._is_possible(slot, one, offers))
-        if offers == self._offers.get(slot, _NOTHING):
-            return
-        self._place(slot, offers, now_ns)
-        name = self._registry.name(slot)
-        what = ", ".join(_described(one) for one in offers) or "no services any more"
-        self._ledger.record_node(Event.SERVICE, slot, now_ns, f"{name} offers {what}")
+        """Let a node offer these services and no others; nothing happens where that is no news.
 
-    def _is_possible(self, slot: int, offer: Declaration, offers: Sequence[Declaration]) -> bool:
-        """Tell whether a declaration contradicts nothing; whoever asks the API is told before."""
-        refusal = self.refusal(slot, offer)
-        is_twice = [one.name for one in offers].count(offer.name) > 1
-        self.refused_count += bool(refusal) or is_twice
-        return not refusal and not is_twice
+        What contradicts itself, or what other nodes offer, is left out and counted.
+        """
+        names = [one.name for one in offers]
+        # Whoever asks the API is told of what is wrong before it comes here.
+        possible = tuple(
+            one for one in offers if names.count(one.name) == 1 and not self.refusal(slot, one)
+        )
+        self.refused_count += len(offers) - len(possible)
+        if possible == self._offers.get(slot, _NOTHING):
+            return
+        self._place(slot, possible, now_ns)
+        name = self._registry.name(slot)
+        what = ", ".join(_described(one) for one in possible) or "no services any more"
+        self._ledger.record_node(Event.SERVICE, slot, now_ns, f"{name} offers {what}")
 
     def refusal(self, slot: int, offer: Declaration) -> str:
         """Say why a node cannot offer a service; empty: it can."""
