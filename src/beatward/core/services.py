@@ -12,6 +12,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,6 +45,14 @@ ROLES_MAX = 10_000
 # members are answered in the next, which costs them milliseconds of their leases.
 LED_MAX = 500
 _NOTHING: tuple[Declaration, ...] = ()
+
+
+class _Fence(NamedTuple):
+    """Whom it was decided to isolate, under which token, and when."""
+
+    node: str
+    token: int
+    since_ns: int
 
 
 class Services:
@@ -79,8 +88,7 @@ class Services:
         self._unwritten: dict[str, int] = {}  # by name, the entry that the journal has to hold
         self._timers: list[tuple[int, str]] = []  # a heap; each role is there once
         self._due_ns: dict[str, int] = {}
-        # By service, whom it was decided to isolate, under which token, and when.
-        self._fenced: dict[str, tuple[str, int, int]] = {}
+        self._fences: dict[str, _Fence] = {}  # by service, until they are done, failed or undone
         if any(one.min_healthy for one in (settings, *named.values())):
             outbox.is_needed = self.is_needed
 
@@ -281,15 +289,15 @@ class Services:
 
     def _fence(self, role: Role, now_ns: int) -> None:
         """Decide to isolate a holder that cannot be asked, or take that back."""
-        fenced = self._fenced.get(role.name)
-        if fenced is not None and is_answered(role, *fenced):
-            self._unfence(role, fenced[1], now_ns)
+        fence = self._fences.get(role.name)
+        if fence is not None and is_answered(role, *fence):
+            self._unfence(role, fence.token, now_ns)
         why = why_fence(role, self._membership)
         if not why:
             return
         token = role.lease.token
         cause = self.record(role, begin_fence(role, why), now_ns)
-        self._fenced[role.name] = role.lease.holder, token, now_ns
+        self._fences[role.name] = _Fence(role.lease.holder, token, now_ns)
         key = fence_key(role.name, token)
         self._ledger.decide_fence(cause, role.settings.fence, key, why=why)
 
@@ -298,33 +306,36 @@ class Services:
         settled = self._outbox.cancel(fence_key(role.name, token), words)
         if settled is None:
             return  # it has begun
-        del self._fenced[role.name]
+        del self._fences[role.name]
         self._ledger.record_settled(settled, now_ns)
         if role.lease.token == token:
             role.fence = ""
 
     def take_up(self, record: ActionRecord, now_ns: int) -> None:
         """Note an action that was decided before a restart, if it is to isolate a holder."""
-        found = fenced_by(record.key)
-        role = None if found is None else self.roles.get(found[0])
-        if found is not None and role is not None:
-            self._fenced[role.name] = record.node, found[1], now_ns
-            if role.lease.token == found[1]:
+        role, token = self._fenced_by(record)
+        if role is not None:
+            self._fences[role.name] = _Fence(record.node, token, now_ns)
+            if role.lease.token == token:
                 role.fence = "decided"
 
     def follow(self, settled: Settled, now_ns: int) -> None:
         """Take what became of an action, if it was to isolate a holder."""
-        found = fenced_by(settled.record.key)
-        role = None if found is None else self.roles.get(found[0])
-        if found is None or role is None or settled.record.state not in ("done", "failed"):
+        role, token = self._fenced_by(settled.record)
+        if role is None or settled.record.state not in ("done", "failed"):
             return
-        if self._fenced.get(role.name, ("", 0, 0))[1] == found[1]:
-            del self._fenced[role.name]
+        fence = self._fences.get(role.name)
+        if fence is not None and fence.token == token:
+            del self._fences[role.name]
         is_done = settled.record.state == "done"
-        fact = end_fence(role, found[1], settled.message, now_ns, done=is_done)
+        fact = end_fence(role, token, settled.message, now_ns, done=is_done)
         if fact is not None:
             self.record(role, fact, now_ns)
-            self._stirred[role.name] = None
+
+    def _fenced_by(self, record: ActionRecord) -> tuple[Role | None, int]:
+        """Return whose holder an action isolates, and its token; None: it does something else."""
+        service, token = fenced_by(record.key) or ("", 0)
+        return self.roles.get(service), token
 
     def is_needed(self, node: str, busy: Container[str]) -> bool:
         """Tell whether an action on a node would leave a service with too few healthy members.
