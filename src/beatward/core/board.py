@@ -6,7 +6,7 @@ here: what becomes of a role (`core.failover`).
 
 from collections.abc import Iterator, Mapping
 
-from beatward.core.candidates import Member, Wanted, candidates, is_healthy, zone_of
+from beatward.core.candidates import Member, candidates, is_healthy, zone_of
 from beatward.core.entry import Declaration
 from beatward.core.explanation import Rooms, credit
 from beatward.core.failover import Role
@@ -61,8 +61,7 @@ class Board(Mapping[str, ServiceView]):
     def _failover(self, role: Role) -> ServiceView:
         members = sorted(role.members.values(), key=lambda one: one.node)
         settings = role.settings
-        wanted = Wanted(settings.within_ns, settings.zones, settings.max_lag, role.former)
-        _, others = candidates(members, wanted, self._rooms.membership, self._taken_ns)
+        _, others = candidates(members, role.wanted, self._rooms.membership, self._taken_ns)
         others.pop(role.lease.holder, None)
         return ServiceView(
             role.name,

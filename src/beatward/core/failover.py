@@ -351,10 +351,14 @@ class Role:
         self, now_ns: int, *, any_lag: bool = False
     ) -> tuple[list[Member], dict[str, str]]:
         """Return who could take the role, the best first, and why the others could not."""
-        settings = self.settings
-        max_lag = None if any_lag else settings.max_lag
-        wanted = Wanted(settings.within_ns, settings.zones, max_lag, self.former)
+        wanted = replace(self.wanted, max_lag=None) if any_lag else self.wanted
         return candidates(self.members.values(), wanted, self._membership, now_ns)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is asked of who takes the role."""
+        settings = self.settings
+        return Wanted(settings.within_ns, settings.zones, settings.max_lag, self.former)
 
     def chosen(self, able: list[Member]) -> Member:
         """Return the best, or who is wished for."""

@@ -167,11 +167,13 @@ class Services:
         self._stirred[role.name] = None
 
     def _new_role(self, name: str, now_ns: int) -> Role:
-        settings = self._named.get(name, self._settings)
-        role = Role(name, settings, self._membership, now_ns=now_ns)
+        role = Role(name, self._settings_of(name), self._membership, now_ns=now_ns)
         self.roles[name] = self._by_id[role.id] = role
         self._standings.services = np.array(sorted(self._by_id), np.int64)
         return role
+
+    def _settings_of(self, name: str) -> RoleSettings:
+        return self._named.get(name, self._settings)
 
     def _withdraw(self, slot: int, name: str) -> None:
         role = self.roles[name]
@@ -344,7 +346,7 @@ class Services:
         """
         slot = self._registry.slot_of(node)
         for offer in self._offers.get(slot, _NOTHING):
-            least = self._named.get(offer.name, self._settings).min_healthy
+            least = self._settings_of(offer.name).min_healthy
             if least and self._is_healthy(offer.name, slot):
                 well = [at for at in self._slots(offer.name) if self._is_healthy(offer.name, at)]
                 names = [self._registry.name(at) for at in well]
