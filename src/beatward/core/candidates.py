@@ -86,7 +86,7 @@ def zone_of(offer: Declaration, labels: Mapping[str, str]) -> str:
     return offer.zone or labels.get("zone", "")
 
 
-def hindrance(member: Member, wanted: Wanted, membership: Membership, now_ns: int) -> str:
+def _hindrance(member: Member, wanted: Wanted, membership: Membership, now_ns: int) -> str:
     """Say why a member cannot be promoted now, as a few words; empty: it can."""
     said, status = member.said, _STATUSES[membership.status[member.slot]]
     if status != Status.ALIVE:
@@ -106,7 +106,7 @@ def candidates(
     best = max((one.said.freshness or 0 for one in members if one.said is not None), default=0)
     found, others = [], {}
     for member in members:
-        why = hindrance(member, wanted, membership, now_ns)
+        why = _hindrance(member, wanted, membership, now_ns)
         why = why or _lags(member, best, wanted.max_lag)
         if why:
             others[member.node] = why

@@ -19,7 +19,7 @@ def switch_over(role: Role, to: str, who: str, now_ns: int) -> Fact:
     who   who asks and why, as a clause
     """
     able, others = role.candidates(now_ns)
-    why = _no_target(to, able, others)
+    why = _why_not(to, able, others)
     if role.phase != Phase.HELD:
         why = "nobody holds the role, so nobody can give it up in order"
     if why:
@@ -45,7 +45,7 @@ def fail_over(role: Role, to: str, who: str) -> Fact:
 def force(role: Role, to: str, who: str, now_ns: int) -> Fact:
     """Give the role to a node or to the best at once, whatever the machine is unsure of."""
     able, others = role.candidates(now_ns, any_lag=True)
-    why = _no_target(to, able, others)
+    why = _why_not(to, able, others)
     if why:
         return _decline(role, "failover --force", to, f"{who}: {why}")
     risk, holder = _risk(role, now_ns), role.lease.holder
@@ -68,7 +68,8 @@ def _risk(role: Role, now_ns: int) -> str:
     return f", at this risk: {told}" if told else ""
 
 
-def _no_target(to: str, able: list[Member], others: Mapping[str, str]) -> str:
+def _why_not(to: str, able: list[Member], others: Mapping[str, str]) -> str:
+    """Say why the role cannot go to a node, or without one to anybody; empty: it can."""
     if to and all(one.node != to for one in able):
         return f"{to} {others.get(to, 'does not offer the service')}"
     return "" if able else f"there is nobody to take it: {why_nobody(others)}"
