@@ -33,7 +33,7 @@ from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, SECOND, format_duration
 from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms
 from beatward.core.membership import Membership
-from beatward.core.protocol.roles import Grant, State, service_id
+from beatward.core.protocol.roles import Grant, Standing, State, service_id
 from beatward.core.roles import DOES, Fact, Phase, RoleSettings, Wish
 from beatward.core.standings import Claim
 
@@ -126,23 +126,27 @@ class Role:
         self.members[claim.slot] = member
         self._heard[claim.slot] = None
         said, lease = claim.standing, self.lease
-        if said.token > max(lease.told, self.seen):
-            self.seen = said.token
-            self.doubt = (
-                f"{member.node} knows of token {said.token} and the journal only of {lease.told}, "
-                "so it is older than what has happened"
-            )
-        elif said.token == lease.told and said.state not in GIVEN_UP:
-            is_newest = lease.told == lease.token
-            owner = (is_newest and lease.holder) or self.former
-            if member.node != owner:
-                self.doubt = (
-                    f"{member.node} claims token {said.token}, which the journal gave to "
-                    f"{owner or 'nobody'}"
-                )
+        self._compare(member.node, said)
         if member.node == lease.holder and said.token == lease.token:
             lease.spoke_ns, lease.is_taken = now_ns, True
         return True
+
+    def _compare(self, node: str, said: Standing) -> None:
+        """Doubt the journal where a member's word cannot be true if it is whole."""
+        lease, journaled = self.lease, self.lease.journaled
+        if said.token > max(journaled, self.seen):
+            self.seen = said.token
+            self.doubt = (
+                f"{node} knows of token {said.token} and the journal only of {journaled}, "
+                "so it is older than what has happened"
+            )
+        elif said.token == journaled and said.state not in GIVEN_UP:
+            owner = (journaled == lease.token and lease.holder) or self.former
+            if node != owner:
+                self.doubt = (
+                    f"{node} claims token {said.token}, which the journal gave to "
+                    f"{owner or 'nobody'}"
+                )
 
     @property
     def heard(self) -> list[int]:

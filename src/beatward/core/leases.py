@@ -42,7 +42,7 @@ class Lease:
         self._service = service
         self._terms = terms
         self.token = 0
-        self.told = 0  # the newest token that the journal has
+        self.journaled = 0  # the newest token that the journal has, and members are told
         self.is_written = True  # it has all that has to be known before anything is lent
         self.holder = ""
         self.until_ns = 0
@@ -65,7 +65,7 @@ class Lease:
 
     def written(self) -> None:
         """Note that the journal has the newest token, and for how long it may be lent."""
-        self.told, self.is_written = self.token, True
+        self.journaled, self.is_written = self.token, True
 
     def take_up(self, token: int, holder: str, now_ns: int, *, term_ns: int) -> None:
         """Go on with what the journal knew before a restart: all that may have been lent runs.
@@ -73,7 +73,7 @@ class Lease:
         term_ns   by the settings of then. Where a term is longer now, nothing is lent before the
                   journal knows it: the next restart would not wait long enough
         """
-        self.token = self.told = token
+        self.token = self.journaled = token
         self.holder = holder
         self.is_taken = True
         if holder:
@@ -167,4 +167,4 @@ class Lease:
 
     def _grant(self, said: Standing, word: Word, lease_ns: int) -> Grant:
         lease_ms, demote_ms = lease_ns // MILLISECOND, self._terms.demote_ns // MILLISECOND
-        return Grant(self._service, said.counter, word, self.told, lease_ms, demote_ms)
+        return Grant(self._service, said.counter, word, self.journaled, lease_ms, demote_ms)

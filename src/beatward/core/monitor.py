@@ -365,7 +365,7 @@ class Monitor:
             pace=None if self._pace is None else self._pace.report,
             guarded=self._outbox.guarded_nodes(GUARDED_SHOWN_MAX),
             services=self._services.board(rooms, now_ns),
-            roles=self._services.told.copy(),
+            roles=self._services.fact_counts.copy(),
         )
 
     # -- its parts ---------------------------------------------------------------------------

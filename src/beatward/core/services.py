@@ -82,7 +82,7 @@ class Services:
         self.roles: dict[str, Role] = {}
         self.balanced: dict[str, dict[int, Declaration]] = {}
         self.refused_count = 0
-        self.told: dict[str, int] = {}  # how often what became of a role, by the entries' causes
+        self.fact_counts: dict[str, int] = {}  # how often what became of a role, by cause
         self._by_id: dict[int, Role] = {}
         self._stirred: dict[str, None] = {}  # roles that something has happened to, in order
         self._unwritten: dict[str, int] = {}  # by name, the entry that the journal has to hold
@@ -273,7 +273,7 @@ class Services:
             },
             service_record=record,
         )
-        self.told[fact.cause] = self.told.get(fact.cause, 0) + 1
+        self.fact_counts[fact.cause] = self.fact_counts.get(fact.cause, 0) + 1
         word = fact.told(role.phase)
         # A reason that changes is no news; another holder always is.
         if word and (word == "held" or word != role.told):
