@@ -9,8 +9,11 @@ from tests.simulate.broken import BROKEN
 from beatward.cli import root
 from beatward.cli.simulate import Asked, minimised
 from beatward.cli.worlds import print_report
-from beatward.simulate import play, run
+from beatward.simulate import draw, play, run
+from beatward.simulate.services import count_services
 
+# The first world that has no services.
+WITHOUT_ROLES = next(one for one in range(1, 100) if not count_services(one))
 SHORT = ("--minutes", "3", "--jobs", "1")
 
 
@@ -37,6 +40,14 @@ def test_many_seeds_are_told_one_a_line_and_added_up():
     lines = done.stdout.splitlines()
     assert [line.split()[1] for line in lines[:3]] == ["2", "3", "4"]
     assert lines[-1] == "every promise held"
+
+
+def test_worlds_with_roles_can_have_a_run_of_their_own():
+    seeds = f"{WITHOUT_ROLES}..{WITHOUT_ROLES + 1}"
+    assert [bool(draw(WITHOUT_ROLES + one).services) for one in (0, 1)] == [False, True]
+    world = json.loads(simulate("--roles", "--seeds", seeds, "--json", *SHORT).stdout)
+    assert world["seed"] == WITHOUT_ROLES + 1
+    assert any(name.startswith("role ") for name in world["counts"])
 
 
 def test_json_is_one_object_a_world():
@@ -127,6 +138,9 @@ def test_settings_of_a_file_can_be_tried(tmp_path):
         (("--seeds", "4..1"), "a range such as 1..300"),
         (("--seeds", "x"), "a range such as 1..300"),
         (("--seed", "1", "--seeds", "1..2"), "not both"),
+        (("--seed", "1", "--roles"), "--roles chooses among --seeds"),
+        (("--roles", "--without", "services"), "not both"),
+        (("--roles", "--seeds", str(WITHOUT_ROLES)), "none of these worlds has services"),
         (("--log",), "needs --seed"),
         (("--minimise",), "needs --seed"),
         (("--only", "0"), "needs --seed"),

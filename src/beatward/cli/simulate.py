@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -51,6 +51,22 @@ def _parse_seeds(text: str) -> range:
     return seeds
 
 
+def _choose(text: str | None, without: frozenset[str], *, with_roles: bool) -> Sequence[int]:
+    """Return the seeds to play; `with_roles`: those whose worlds have services."""
+    from beatward.simulate.scenario import SERVICES
+    from beatward.simulate.services import count_services
+
+    seeds = _parse_seeds(text or _SEEDS)
+    if not with_roles:
+        return seeds
+    if SERVICES in without:
+        raise click.UsageError("--roles or --without services, not both")
+    found = [seed for seed in seeds if count_services(seed)]
+    if not found:
+        raise click.UsageError("none of these worlds has services")
+    return found
+
+
 def _check_kinds(context: click.Context, option: click.Parameter, kinds: tuple[str, ...]) -> Any:
     from beatward.simulate.faults import Kind
     from beatward.simulate.scenario import ADVERSARY, SERVICES
@@ -76,6 +92,9 @@ def _check_only(_context: click.Context, _option: click.Parameter, text: str | N
 @click.command("simulate")
 @click.option("--seed", type=int, help="Play this one world and tell what happened in numbers.")
 @click.option("--seeds", metavar="A..B", help=f"Play all of these worlds; default {_SEEDS}.")
+@click.option(
+    "--roles", "with_roles", is_flag=True, help="Of --seeds, play only worlds that have services."
+)
 @click.option("--minutes", default=6.0, show_default=True, help="Virtual minutes of each world.")
 @click.option(
     "--without",
@@ -112,6 +131,7 @@ def simulate_command(
     *,
     seed: int | None,
     seeds: str | None,
+    with_roles: bool,
     minutes: float,
     without: frozenset[str],
     only: frozenset[int] | None,
@@ -128,10 +148,12 @@ def simulate_command(
     """
     if seed is not None and seeds is not None:
         raise click.UsageError("--seed or --seeds, not both")
+    if seed is not None and with_roles:
+        raise click.UsageError("--roles chooses among --seeds")
     for wanted, name in ((log_all, "--log"), (minimise, "--minimise"), (only, "--only")):
         if wanted and seed is None:
             raise click.UsageError(f"{name} needs --seed")
-    chosen = _parse_seeds(seeds or _SEEDS) if seed is None else range(seed, seed + 1)
+    chosen = _choose(seeds, without, with_roles=with_roles) if seed is None else [seed]
     asked = Asked(minutes, without, only, config)
     settings_of(asked)
     if minimise:
@@ -211,7 +233,7 @@ def minimised(report: "Report", asked: Asked, again: Callable[[int, Asked], "Rep
     return wished(wish)
 
 
-def _reports(seeds: range, asked: Asked, jobs: int) -> Iterator["Report"]:
+def _reports(seeds: Sequence[int], asked: Asked, jobs: int) -> Iterator["Report"]:
     with _progress(len(seeds)) as advance:
         if jobs == 1 or len(seeds) == 1:
             for seed in seeds:

@@ -79,6 +79,7 @@ class _Book:
     used        the highest token of each node that it has run under or given up; given: given up
     forced      tokens up to this one were overtaken by somebody's force
     lost        the highest token that a disk knew which was lost
+    told        whose overlaps and delays were told; `excused` overlaps that were counted
     """
 
     name: str
@@ -98,6 +99,7 @@ class _Book:
     forced: int = -1
     lost: int = 0
     told: set[tuple[str, str]] = field(default_factory=set)
+    excused: set[tuple[str, int]] = field(default_factory=set)
 
 
 class Roles:
@@ -356,7 +358,10 @@ class Roles:
             return
         excuse = self._excuse(book, name, run)
         if excuse:
-            self._count(f"two, {excuse}")
+            # An overlap is looked at again and again, and counted once.
+            if (newest, run.token) not in book.excused:
+                book.excused.add((newest, run.token))
+                self._count(f"two, {excuse}")
             return
         book.told.add((name, newest))
         others = book.running[newest]

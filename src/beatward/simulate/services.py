@@ -41,9 +41,15 @@ class Service:
 
 def draw_services(seed: int, nodes_count: int) -> tuple[Service, ...]:
     """Draw none in some worlds, and one to three in the others."""
-    rng = split(seed, "services")
-    count = rng.choice((0, 1, 1, 2, 3))
-    return tuple(_draw(split(seed, f"service {i}"), f"role-{i}", nodes_count) for i in range(count))
+    return tuple(
+        _draw(split(seed, f"service {i}"), f"role-{i}", nodes_count)
+        for i in range(count_services(seed))
+    )
+
+
+def count_services(seed: int) -> int:
+    """Return how many services the world of a seed has."""
+    return split(seed, "services").choice((0, 1, 1, 2, 3))
 
 
 def _draw(rng: Random, name: str, nodes_count: int) -> Service:
