@@ -83,7 +83,7 @@ class Standings:
             (Reject.RANGE, (state > 0) & (state <= _STATE_MAX)),
             (Reject.OLD_LIFE, incarnation >= known),
             (Reject.UNPROVEN, is_current),
-            (Reject.NO_MEMBER, np.isin(said["condition"], self.services)),
+            (Reject.NO_MEMBER, self._are_known(said["condition"])),
         )
         kept = np.ones(len(said), np.bool_)
         for reason, passed in checks:
@@ -91,10 +91,21 @@ class Standings:
             kept &= passed
         return beats.take(kept)
 
+    def _are_known(self, services: IntArray) -> BoolArray:
+        # `np.isin` sorts both each time, which for the few words of one turn is most of their cost.
+        known = self.services
+        if not len(known):
+            return np.zeros(len(services), np.bool_)
+        places = np.minimum(np.searchsorted(known, services), len(known) - 1)
+        found: BoolArray = known[places] == services
+        return found
+
 
 def _newest_of_each(beats: Heartbeats) -> BoolArray:
     """Return which rows have the highest counter of their member; of equals the first."""
     said, count = beats.records, len(beats.slots)
+    if count < 2:
+        return np.ones(count, np.bool_)
     order = np.lexsort((-np.arange(count), said["interval_ms"], said["condition"], beats.slots))
     slots, services = beats.slots[order], said["condition"][order]
     is_last = np.ones(count, np.bool_)
