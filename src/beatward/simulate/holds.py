@@ -99,7 +99,21 @@ class Holds:
                     break
                 if fate.end == End.ARRIVED and fate.arrived_ns >= since_ns:
                     return True
-        return False
+        return self._was_played(since_ns)
+
+    def _was_played(self, since_ns: int) -> bool:
+        """Tell whether the adversary brought what had not arrived by itself.
+
+        Seed 100241: a heartbeat that was under way when a partition began, and that he had heard.
+        To the monitor it is a heartbeat that comes late.
+        """
+        network = self._checkers.world.network
+        played = {data for data, at_ns in network.played.items() if at_ns >= since_ns}
+        return any(
+            fate.end != End.ARRIVED and fate.data in played
+            for path in network.to_monitor.values()
+            for fate in path.fates
+        )
 
     def _check_rate(self, action: Action) -> None:
         now_ns, per_minute = self._checkers.now_ns, self._scenario.settings.actions_per_minute

@@ -17,7 +17,7 @@ from enum import Enum
 from random import Random
 
 from beatward.core.instants import MILLISECOND, NEVER
-from beatward.core.protocol.record import MAGIC, VERSION, Kind
+from beatward.core.protocol.record import MAGIC, RECORD_SIZE, VERSION, Kind
 
 from .agenda import Agenda
 from .chance import exponential_ns, happens
@@ -142,6 +142,7 @@ class Network:
     refuse   called with a node whose datagram arrived at the monitor's machine and was not taken
     lay      makes a path for a node; `up` leads to the monitor
     strays   what the monitor sent to addresses that no node ever had
+    played   when the adversary first got a record to the monitor; it may be news there
     """
 
     def __init__(self, agenda: Agenda, rng: Random, weather: Weather) -> None:
@@ -156,6 +157,7 @@ class Network:
         self.deliver_to_monitor: Callable[[Datagram], bool] = lambda _datagram: False
         self.refuse: Callable[[str], None] = lambda _node: None
         self.strays: deque[Fate] = deque(maxlen=FATES_MAX)
+        self.played: dict[bytes, int] = {}
         self._sockets: dict[bytes, Callable[[Datagram], bool]] = {}
         self._owners: dict[bytes, str] = {}
 
@@ -198,7 +200,10 @@ class Network:
 
     def inject(self, datagram: Datagram) -> None:
         """Let the adversary's datagram arrive now, past all weather."""
-        self._hand_over(datagram)
+        if self._hand_over(datagram) and not datagram.target:
+            for begin in range(0, len(datagram.data), RECORD_SIZE):
+                record = datagram.data[begin : begin + RECORD_SIZE]
+                self.played.setdefault(record, self._agenda.now_ns)
 
     def heal(self) -> None:
         """Lose and damage nothing from now on; the delays stay."""
