@@ -55,7 +55,7 @@ class ServiceSettings(_RoleSettings):
     zones     candidates of the same priority are taken from the first of these first
     max_lag   a candidate whose freshness is further behind the best one known is not promoted, nor
               one that does not say; without it, the freshest is. Less loses less data, and may
-              leave nobody
+              leave nobody: also where the holder died unheard while the monitor was away
     fence     the action that isolates a holder which cannot be asked; the role then moves as soon
               as it is confirmed
     fence_required   the role never moves by time alone; for workloads that a killed process may

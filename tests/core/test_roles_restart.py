@@ -7,6 +7,7 @@ from tests.core.by_hand import START, datagrams, said
 from tests.core.roles_by_hand import ROLES, TERM, Roles, with_holder
 
 from beatward.core.instants import MILLISECOND, SECOND
+from beatward.core.orders import Order
 from beatward.core.protocol.roles import Word
 
 
@@ -204,6 +205,94 @@ def test_a_promotion_that_was_taken_back_before_a_restart_may_still_come_true():
     assert again.role == "promoting db-1 1"
     again.run(31 * SECOND)
     assert again.facts() == ["heard", "too_slow"]
+
+
+# --- how fresh data is that nobody can ask any more ---
+
+CLOSE = replace(ROLES, max_lag=10)
+
+
+def with_fresh_holder(**fields):
+    """db-1 holds the role and its data is at 120; db-2 stands by at 50."""
+    hand = Roles(CLOSE, **fields)
+    hand.say("db-1", "standby", freshness=100)
+    hand.say("db-2", "standby", freshness=50)
+    hand.run(4 * SECOND)
+    hand.say("db-1", "active", 1, freshness=120)
+    hand.run(SECOND)
+    assert hand.role == "held db-1 1"
+    return hand
+
+
+def test_how_far_a_silent_holder_had_come_outlives_a_restart():
+    hand = with_fresh_holder()
+    hand.hush("db-1")
+    hand.run(2 * SECOND + SECOND // 2)
+    assert hand.role == "waiting db-1 1"
+    again = hand.restarted().restarted()
+    again.run(5 * SECOND)
+    assert again.role == "vacant - 1"
+    assert "db-2 lags too far behind" in again.view.reason
+    again.say("db-2", "standby", freshness=110)
+    again.run(SECOND)
+    assert again.role == "promoting db-2 2"
+
+
+def test_nobody_is_promoted_who_may_lag_behind_what_was_written_while_the_monitor_was_away():
+    hand = with_fresh_holder()
+    hand.hush("db-1")
+    hand.say("db-2", "standby", freshness=115)
+    again = hand.restarted()
+    again.run(3 * SECOND)
+    assert again.role == "waiting db-1 1"
+    again = again.restarted()
+    again.run(5 * SECOND)
+    assert again.role == "refused - 1"
+    assert again.facts() == ["expired", "unsure"]
+    assert again.words() == (
+        "db: nobody may have the role: how far the others are behind db-1 is not known, for db-1 "
+        "has not been heard since the monitor began, and max_lag is set; beatward failover --force "
+        "takes that risk"
+    )
+    again = again.restarted()
+    again.run(30 * SECOND)
+    assert again.role == "refused - 1"
+    again.say("db-1", "unable", 1, freshness=124)
+    again.run(SECOND)
+    assert again.role == "promoting db-2 2"
+
+
+def test_force_takes_the_risk_of_a_lag_that_nobody_knows():
+    hand = with_fresh_holder()
+    hand.hush("db-1")
+    again = hand.restarted()
+    again.run(10 * SECOND)
+    again.order("failover", force=True)
+    assert again.role == "promoting db-2 2"
+    assert again.words().endswith("at this risk: how far the others are behind db-1 is not known")
+    again.say("db-2", "unable", 2, freshness=50)
+    again.run(SECOND)
+    assert again.role == "vacant - 2"
+
+
+def test_who_had_the_role_and_was_forgotten_keeps_nobody_from_it():
+    hand = with_fresh_holder()
+    hand.hush("db-1")
+    again = hand.restarted()
+    again.run(10 * SECOND)
+    again.turn(again.now, orders=(Order("forget", "db-1"),))
+    again.run(2 * SECOND)
+    assert again.role == "promoting db-2 2"
+
+
+def test_a_holder_that_goes_on_after_a_restart_leaves_nothing_to_be_unsure_of():
+    hand = with_fresh_holder()
+    hand.say("db-2", "standby", freshness=115)
+    again = hand.restarted()
+    again.run(SECOND)
+    again.hush("db-1")
+    again.run(5 * SECOND)
+    assert again.role == "promoting db-2 2"
 
 
 # --- a journal that is older than what has happened ---

@@ -180,6 +180,8 @@ class ServiceRecord:
     doubt    why this journal does not know all that has happened; empty: it does
     stuck    the holder could not be made to give it up
     target   whom it is being moved to on request, empty: the best; None: nobody asked
+    freshness   of the data of the holder, or else of who had it before, as that one said last
+    unsure   it may have written more since, without our hearing it
     """
 
     name: str
@@ -195,6 +197,8 @@ class ServiceRecord:
     doubt: str = ""
     stuck: bool = False
     target: str | None = None
+    freshness: int | None = None
+    unsure: bool = False
 
     def moved(self, by_ns: int) -> "ServiceRecord":
         """Return the same on a clock that shows so much more."""

@@ -27,7 +27,16 @@ arithmetic of leases (`core.leases`).
 
 from dataclasses import replace
 
-from beatward.core.candidates import Member, Wanted, candidates, why_nobody
+from beatward.core.candidates import (
+    Member,
+    Remembered,
+    Wanted,
+    candidates,
+    named,
+    recalled,
+    remembered,
+    why_nobody,
+)
 from beatward.core.entry import Maintenance, ServiceRecord
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, SECOND, format_duration
@@ -80,6 +89,7 @@ class Role:
         self.told = ""  # what rules were asked about last, a word of `roles.TOLD`
         self.seen = 0  # the highest token that a member has claimed
         self.stuck = False
+        self.remembered: Remembered | None = None  # of a session before this one
         self.paused: Maintenance | None = None
         self.wish: Wish | None = None
         self.fence = ""  # what became of fencing the holder: nothing yet, `decided` or `failed`
@@ -109,8 +119,13 @@ class Role:
     @property
     def holding(self) -> Member | None:
         """The holder, if it still is a member."""
-        holder = self.lease.holder
-        return next((one for one in self.members.values() if one.node == holder), None)
+        return named(self.lease.holder, self.members.values())
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether nobody knows how far the members are behind who had the role last."""
+        memory = self.wanted.remembered
+        return self.settings.max_lag is not None and memory is not None and memory.is_unsure
 
     # -- members -----------------------------------------------------------------------------
 
@@ -125,6 +140,8 @@ class Role:
             return False
         self.members[claim.slot] = member
         self._heard[claim.slot] = None
+        if self.remembered is not None and self.remembered.node == member.node:
+            self.remembered = None
         said, lease = claim.standing, self.lease
         self._compare(member.node, said)
         if member.node == lease.holder and said.token == lease.token:
@@ -337,6 +354,8 @@ class Role:
         if not self.is_automatic and self.wish is None:
             return self._stay_vacant("automatic failover is off", now_ns)
         able, others = self.candidates(now_ns)
+        if able and self.remembered is not None and self.is_unsure:
+            return self._stay_unsure(self.remembered.node, now_ns)
         if able and all(one.node in self.failed for one in able) and now_ns >= self.round_ns:
             self.failed = {}
         untried = [one for one in able if one.node not in self.failed]
@@ -351,6 +370,13 @@ class Role:
         tried = "; ".join(f"{node}: {why}" for node, why in sorted(self.failed.items()))
         return self._stay_vacant(f"every candidate failed: {tried}", now_ns)
 
+    def _stay_unsure(self, node: str, now_ns: int) -> Fact | None:
+        """Promote nobody who may lag: who held the role when we stopped may have written on."""
+        reason = f"how far the others are behind {node} is not known"
+        words = f"nobody may have the role: {reason}, for {node} has not been heard since the "
+        words += "monitor began, and max_lag is set; beatward failover --force takes that risk"
+        return self._refuse("unsure", reason, words, now_ns)
+
     def candidates(
         self, now_ns: int, *, any_lag: bool = False
     ) -> tuple[list[Member], dict[str, str]]:
@@ -360,17 +386,15 @@ class Role:
 
     @property
     def wanted(self) -> Wanted:
-        """What is asked of who takes the role."""
-        settings = self.settings
-        return Wanted(settings.within_ns, settings.zones, settings.max_lag, self.former)
+        """What is asked of candidates."""
+        settings, memory = self.settings, recalled(self.remembered, self.members.values())
+        return Wanted(settings.within_ns, settings.zones, settings.max_lag, self.former, memory)
 
     def chosen(self, able: list[Member]) -> Member:
         """Return the best, or who is wished for."""
-        if self.wish is None:
-            return able[0]
-        named = [one for one in able if one.node == self.wish.to]
-        others = [one for one in able if one.node != self.wish.away]
-        return (named or others or able)[0]
+        wish = self.wish or Wish()
+        others = [one for one in able if one.node != wish.away]
+        return named(wish.to, able) or (others or able)[0]
 
     def _stay_vacant(self, reason: str, now_ns: int) -> Fact | None:
         if (self.phase, self.reason) == (Phase.VACANT, reason):
@@ -406,16 +430,6 @@ class Role:
         self.reason = reason
         return Fact(cause, f"{self.name}: {words}", self.lease.holder)
 
-    # -- pauses ---------------------------------------------------------------------------------
-
-    def pause(self, paused: Maintenance, now_ns: int) -> Fact:
-        """Let nothing fail over by itself; whoever holds the role goes on."""
-        self.paused = paused
-        planned = paused.until_ns != NEVER
-        left = f" for {format_duration(paused.until_ns - now_ns)}" if planned else ""
-        words = f"automatic failover is paused{left}{credit(paused.by, paused.reason)}"
-        return Fact("paused", f"{self.name}: {words}", self.lease.holder)
-
     def resume(self, by: str, now_ns: int) -> Fact | None:
         """End a pause."""
         if self.paused is None:
@@ -430,6 +444,8 @@ class Role:
 
     def record(self, now_ns: int) -> ServiceRecord:
         """Return the row of the journal."""
+        owner, members = self.lease.holder or self.former, self.members.values()
+        memory = recalled(self.remembered, members, now_of=owner)
         return ServiceRecord(
             self.name,
             token=self.lease.token,
@@ -445,6 +461,8 @@ class Role:
             doubt=self.doubt,
             stuck=self.stuck,
             target=None if self.wish is None else self.wish.to,
+            freshness=None if memory is None else memory.freshness,
+            unsure=memory is not None and memory.is_unsure,
         )
 
     def restore(self, record: ServiceRecord, now_ns: int) -> None:
@@ -454,6 +472,7 @@ class Role:
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
         self.lease.take_up(record.token, record.holder, now_ns, term_ns=record.term_ns)
         self.ready_ns = now_ns + max(record.term_ns, self.lease.term_left_ns(now_ns))
+        self.remembered = remembered(record, is_silent=self.phase == Phase.WAITING)
         if record.target is not None:
             self.wish = Wish(record.target, away=record.holder)
         if self.phase == Phase.PROMOTING:

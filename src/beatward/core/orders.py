@@ -34,7 +34,7 @@ from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
 from beatward.core.roles import Fact
 from beatward.core.services import Services
-from beatward.core.switching import fail_over, force, switch_over
+from beatward.core.switching import fail_over, force, pause, switch_over
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
 from beatward.core.voice import Voice
 
@@ -195,7 +195,7 @@ class Orders:
                 fact = fail_over(role, order.to, who)
             case "pause_service":
                 until_ns = NEVER if order.for_ns == NEVER else now_ns + order.for_ns
-                fact = role.pause(Maintenance(until_ns, order.by, order.words), now_ns)
+                fact = pause(role, Maintenance(until_ns, order.by, order.words), now_ns)
             case _:
                 fact = role.resume(order.by, now_ns)
         if fact is not None:

@@ -8,6 +8,8 @@ happens then (`core.failover`).
 from collections.abc import Mapping
 
 from beatward.core.candidates import Member, why_nobody
+from beatward.core.entry import Maintenance
+from beatward.core.explanation import credit
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.roles import DOES, Fact, Phase, Wish
@@ -50,11 +52,20 @@ def force(role: Role, to: str, who: str, now_ns: int) -> Fact:
         return _decline(role, "failover --force", to, f"{who}: {why}")
     risk, holder = _risk(role, now_ns), role.lease.holder
     role.former = holder or role.former
-    role.doubt, role.stuck, role.failed = "", False, {}
+    role.doubt, role.stuck, role.failed, role.remembered = "", False, {}, None
     role.ready_ns = min(role.ready_ns, now_ns)
     role.wish = Wish(to, away=holder)
     why = f", by force{who}{risk}"
     return role.promote(role.chosen(able), now_ns, of_count=len(able), cause="forced", why=why)
+
+
+def pause(role: Role, paused: Maintenance, now_ns: int) -> Fact:
+    """Let nothing fail over by itself; whoever holds the role goes on."""
+    role.paused = paused
+    planned = paused.until_ns != NEVER
+    left = f" for {format_duration(paused.until_ns - now_ns)}" if planned else ""
+    words = f"automatic failover is paused{left}{credit(paused.by, paused.reason)}"
+    return Fact("paused", f"{role.name}: {words}", role.lease.holder)
 
 
 def _risk(role: Role, now_ns: int) -> str:
@@ -64,6 +75,8 @@ def _risk(role: Role, now_ns: int) -> str:
     elif holder:
         left = format_duration(max(lease.until_ns - now_ns, 0))
         risks.append(f"{holder} may still act under token {lease.token} for {left}")
+    if role.remembered is not None and role.is_unsure:
+        risks.append(f"how far the others are behind {role.remembered.node} is not known")
     told = "; ".join(filter(None, risks))
     return f", at this risk: {told}" if told else ""
 
