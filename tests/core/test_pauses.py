@@ -182,3 +182,33 @@ def test_time_that_does_not_pass_is_no_pause():
         hand.step(0)
     assert guard_entries(hand) == []
     assert not np.any(hand.snapshot().status)
+
+
+# --- a drain that never comes to its end ---
+
+
+def test_a_monitor_that_reads_less_than_comes_in_says_so_once_and_when_it_has_caught_up():
+    hand = fleet()
+    for tick in range(1, 1200):
+        hand.step(9 * SECOND, drained_ns=9 * SECOND + tick * 5 * MILLISECOND)
+    (entry,) = guard_entries(hand)
+    assert (entry.cause, entry.detail) == ("behind", {"length_ns": 3_004_999_000})
+    assert entry.explanation == (
+        "for 3 s the monitor has not come to the end of what waits to be read; it judges "
+        "nobody on what it has not read"
+    )
+    hand.step(15 * SECOND)
+    behind, caught_up, pause = guard_entries(hand)
+    assert [behind.cause, caught_up.cause, pause.cause] == ["behind", "caught_up", "own_pause"]
+    assert caught_up.explanation == "the monitor has caught up; it judged nobody for 6 s"
+
+
+def test_a_drain_that_was_full_for_a_moment_or_after_a_pause_is_no_news():
+    hand = fleet()
+    for tick in range(1, 100):
+        hand.step(9 * SECOND, drained_ns=9 * SECOND + tick * 5 * MILLISECOND)
+    hand.step(9 * SECOND, drained_ns=11 * SECOND)
+    hand.step(12 * SECOND)
+    hand.step(12 * SECOND, drained_ns=40 * SECOND)
+    hand.step(12 * SECOND, drained_ns=41 * SECOND)
+    assert {entry.cause for entry in guard_entries(hand)} == {"own_pause"}

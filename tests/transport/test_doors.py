@@ -214,7 +214,7 @@ def test_several_doors_say_the_earliest_of_their_watermarks():
         before_ns = time.monotonic_ns()
         drain = group.doors.drain()
         assert drain.emptied
-        watermarks = [door._watermark_ns for door in group.doors._doors]
+        watermarks = [door.watermark_ns for door in group.doors._doors]
         assert before_ns <= drain.watermark_ns == min(watermarks) < max(watermarks)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from beatward.actions.restart.mailbox import Letter
 from beatward.core.entry import Recovered
-from beatward.core.instants import SECOND
+from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Datagrams, Via
 from beatward.core.monitor import Inputs, Monitor, Settings
 from beatward.core.outbox import Outcome
@@ -184,6 +184,8 @@ HEALTH = [
     ({"journal_error": "no room on the disk", "waiting": 12}, 200, "degraded", "no room"),
     ({"waiting": 10_001}, 200, "degraded", "10001"),
     ({"waiting": 9_999}, 200, "ok", ""),
+    ({"watermark_ns": 996 * SECOND}, 200, "degraded", "in the last 4 s waits"),
+    ({"watermark_ns": 999_500 * MILLISECOND}, 200, "ok", ""),
     ({"warnings": ("the buffer is small",)}, 200, "degraded", "the buffer is small"),
 ]
 

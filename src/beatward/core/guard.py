@@ -26,6 +26,10 @@ learning goes on, and nobody is touched before the alarm rings: a flood drops in
 turn must not cost more because of it. Who can fill our buffer must not be able to hide the dead:
 after DOUBTS_MAX timeouts, and as many windows, a node is judged on its silence all the same, and
 the journal and the verdict say what was dropped meanwhile.
+
+The last doubt is about time itself. Silence is judged at the watermark, and a drain that never
+comes to the end of what waits does not move it: right for each turn, and a monitor that judges
+nobody if it goes on. Nothing can be done about that here, so it is said.
 """
 
 from dataclasses import dataclass, replace
@@ -43,6 +47,9 @@ BoolArray = npt.NDArray[np.bool_]
 DOUBTS_MAX = 3
 # A flood drops in every turn; the journal needs to know about once a second.
 DOUBT_SPACING_NS = SECOND
+# A watermark that stands still for longer, though turns are taken, is told. At a tick of 5 ms that
+# is hundreds of drains that did not come to an end.
+STALL_NS = 3 * SECOND
 # Lifeguard takes one away with each probe that went well, which is one a second there.
 HEALTH_CALM_NS = SECOND
 
@@ -97,6 +104,14 @@ class Doubt:
     judged: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """For how long the watermark has stood still; `is_over`: it moves again."""
+
+    length_ns: int
+    is_over: bool
+
+
 class Guard:
     """Watches the monitor's own clock and ears."""
 
@@ -108,12 +123,27 @@ class Guard:
         self._health_ns = 0
         self._doubt = Doubt()
         self._told_ns: int | None = None
+        self._stands_ns: int | None = None  # since when the watermark stands still
+        self._is_stall_told = False
 
     def is_stale(self, drained_ns: int) -> bool:
         """Tell whether arrivals of a drain that ended then were stamped late by our own pause."""
         if self._watermark_ns is None:
             return False
         return drained_ns - self._watermark_ns > self.settings.pause_limit_ns
+
+    def note_drain(self, watermark_ns: int, drained_ns: int) -> Stall | None:
+        """Note a drain, before its `turn`; return what is to be journalled of its watermark."""
+        # Counted from the first drain that did not move it: a pause of ours is another matter.
+        since_ns = drained_ns if self._stands_ns is None else self._stands_ns
+        if self._watermark_ns is None or watermark_ns > self._watermark_ns:
+            was_told, self._is_stall_told, self._stands_ns = self._is_stall_told, False, None
+            return Stall(drained_ns - since_ns, is_over=True) if was_told else None
+        self._stands_ns = since_ns
+        if self._is_stall_told or drained_ns - since_ns <= STALL_NS:
+            return None
+        self._is_stall_told = True
+        return Stall(drained_ns - since_ns, is_over=False)
 
     def turn(self, watermark_ns: int, wanted_ns: int = NEVER) -> int:
         """Note a turn; return the length of our own pause before it, 0 when there was none.

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from beatward.core.entry import Event
-from beatward.core.guard import DOUBTS_MAX, Guard
+from beatward.core.guard import DOUBTS_MAX, Guard, Stall
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import BoolArray, IntArray, Via
 from beatward.core.jobs import Jobs
@@ -167,6 +167,21 @@ class Judging:
             f"them; {doubt.spared} times a silent node got more time, {doubt.judged} times one "
             f"was judged all the same, after {DOUBTS_MAX} timeouts",
             detail={"dropped": doubt.dropped, "spared": doubt.spared, "judged": doubt.judged},
+        )
+
+    def record_stall(self, stall: Stall, now_ns: int) -> None:
+        """Write down that nobody can be judged, or can again."""
+        length = format_duration(stall.length_ns)
+        words = f"for {length} the monitor has not come to the end of what waits to be read"
+        words += "; it judges nobody on what it has not read"
+        if stall.is_over:
+            words = f"the monitor has caught up; it judged nobody for {length}"
+        self._ledger.record(
+            Event.GUARD,
+            now_ns,
+            cause="caught_up" if stall.is_over else "behind",
+            explanation=words,
+            detail={"length_ns": stall.length_ns},
         )
 
     def open_window(self, slots: IntArray, now_ns: IntArray | int) -> None:

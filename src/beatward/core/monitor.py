@@ -308,6 +308,8 @@ class Monitor:
         for dues in inputs.dues:
             self._jobs.hand(dues)
         stale = self._guard.is_stale(inputs.drained_ns)
+        if stall := self._guard.note_drain(now_ns, inputs.drained_ns):
+            self._judging.record_stall(stall, now_ns)
         pauses, pause_ns = self._guard.pauses, self._guard.turn(now_ns, self._wake_ns)
         self._guard.note_drops(inputs.dropped, now_ns)
         if self._guard.pauses is not pauses or inputs.dropped:

@@ -71,6 +71,7 @@ class Health:
             turns=wheel.turns_count,
             last_turn_ns=wheel.last_turn_ns,
             durations=Turns(DURATION_BOUNDS_NS, counts, wheel.turns_count, wheel.turning_total_ns),
+            watermark_ns=self._doors.watermark_ns,
             warnings=tuple(self._warnings()),
         )
 

@@ -98,6 +98,11 @@ class Doors:
         return all(door.is_stamped for door in self._doors)
 
     @property
+    def watermark_ns(self) -> int:
+        """Until when everything that had arrived was handed over. Any thread may ask."""
+        return min(door.watermark_ns for door in self._doors)
+
+    @property
     def datagrams_count(self) -> int:
         """How many datagrams were received."""
         return sum(door.datagrams_count for door in self._doors)
@@ -133,7 +138,7 @@ class Doors:
         drains = [door.drain(batches_max) for door in self._doors]
         drained = Drain(
             batches=tuple(batch for drain in drains for batch in drain.batches),
-            watermark_ns=min(drain.watermark_ns for drain in drains),
+            watermark_ns=self.watermark_ns,
             emptied=all(drain.emptied for drain in drains),
             dropped=sum(drain.dropped for drain in drains),
         )

@@ -76,6 +76,7 @@ class Drain:
 class UdpDoor:
     """One UDP socket; `drain` and `send` belong to one thread, counters may be read by any.
 
+    watermark_ns                   until when everything that had arrived was handed over
     datagrams_count, bytes_count   received
     sent_count                     replies that the system took
     refused_count                  replies that it did not take, or that had no address
@@ -94,7 +95,7 @@ class UdpDoor:
         self._listener = listener
         self._wire = wire
         self._now_ns = now_ns
-        self._watermark_ns = opened_ns
+        self.watermark_ns = opened_ns
         self._timeline = Timeline(now_ns, wall_ns) if wire.is_stamped and wall_ns else None
         self._drops_seen = 0
         self._batches: list[Batch] = []
@@ -163,13 +164,13 @@ class UdpDoor:
             if filled.count:
                 taken.append(self._datagrams(batch, filled.count, before_ns))
             if filled.emptied:
-                self._watermark_ns = before_ns
+                self.watermark_ns = before_ns
                 if timeline:
                     timeline.note_empty(before_ns)
                 return Drain(tuple(taken), before_ns, emptied=True, dropped=self._dropped())
         if timeline and timeline.is_trusted:
-            self._watermark_ns = max(self._watermark_ns, timeline.floor_ns - DISORDER_NS)
-        return Drain(tuple(taken), self._watermark_ns, emptied=False, dropped=self._dropped())
+            self.watermark_ns = max(self.watermark_ns, timeline.floor_ns - DISORDER_NS)
+        return Drain(tuple(taken), self.watermark_ns, emptied=False, dropped=self._dropped())
 
     def send(self, replies: Replies) -> None:
         """Send each datagram that has an address; what the system refuses is counted and lost.

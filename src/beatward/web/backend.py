@@ -85,6 +85,7 @@ class Report:
     waiting        entries that wait to be written
     journal_error  why they wait, in the store's words; None when all is well
     turns          how often the wheel has turned; last_turn_ns: when, on the clock of `now_ns`
+    watermark_ns   what had come in by then was read; None: it is not known
     warnings       further reasons why the monitor is not quite well, one sentence each
     """
 
@@ -94,6 +95,7 @@ class Report:
     turns: int
     last_turn_ns: int
     durations: Turns | None = None
+    watermark_ns: int | None = None
     warnings: Sequence[str] = ()
 
 

@@ -19,7 +19,7 @@ from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
 from beatward.web import shapes
 from beatward.web.access import Served, may_read
-from beatward.web.backend import Backend
+from beatward.web.backend import Backend, Report
 from beatward.web.guards import hold_objects
 from beatward.web.services import summary_object
 from beatward.web.shapes import problems
@@ -39,6 +39,7 @@ def health_object(backend: Backend) -> dict[str, Any]:
     """Return the monitor's health as `shapes.Health` describes it."""
     report = backend.health.report()
     ago_ns = max(backend.machine.now_ns() - report.last_turn_ns, 0)
+    behind_ns = unread_ns(report)
     reasons = list(report.warnings)
     if report.journal_error is not None:
         reasons.append(
@@ -51,6 +52,11 @@ def health_object(backend: Backend) -> dict[str, Any]:
         reasons.append(
             f"the wheel turned {format_duration(ago_ns)} ago; nobody is judged meanwhile"
         )
+    if behind_ns > LATE_NS:
+        reasons.append(
+            f"more comes in than can be read: what has arrived in the last "
+            f"{format_duration(behind_ns)} waits, and nobody is judged on it"
+        )
     status = "degraded" if reasons else "ok"
     return {
         "status": "stopped" if ago_ns > STOPPED_NS else status,
@@ -62,6 +68,12 @@ def health_object(backend: Backend) -> dict[str, Any]:
         },
         "wheel": {"turns": report.turns, "last_turn_ago_ns": ago_ns},
     }
+
+
+def unread_ns(report: Report) -> int:
+    """Return how long before the last turn what it read had arrived: 0 where it reads all."""
+    watermark_ns = report.last_turn_ns if report.watermark_ns is None else report.watermark_ns
+    return max(report.last_turn_ns - watermark_ns, 0)
 
 
 def status_counts(snapshot: Snapshot) -> dict[str, int]:

@@ -30,7 +30,7 @@ from beatward.web import measured, role_metrics
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend, Report, Turns
 from beatward.web.events import Streams
-from beatward.web.health import status_counts
+from beatward.web.health import status_counts, unread_ns
 from beatward.web.shapes import problems
 
 router = APIRouter(tags=["monitor"])
@@ -190,6 +190,11 @@ def _wheel(snapshot: Snapshot, report: Report, now_ns: int) -> Iterator[Metric]:
         "beatward_wheel_last_turn_ago_seconds",
         "How long ago the wheel turned last.",
         max(now_ns - report.last_turn_ns, 0) / SECOND,
+    )
+    yield GaugeMetricFamily(
+        "beatward_unread_seconds",
+        "How long before the last turn what it read had arrived; 0 where it reads all there is.",
+        unread_ns(report) / SECOND,
     )
     if report.durations is not None:
         yield _histogram(report.durations)
