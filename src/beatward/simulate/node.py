@@ -20,9 +20,8 @@ from beatward.agent.pulse import Pulse, Report
 from beatward.agent.stride import Bounds
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
-from beatward.core.protocol.keys import node_id
-from beatward.core.protocol.record import NO_SLOT, Farewell, Health, Kind
-from beatward.core.protocol.roles import Standing, open_grant, seal_standing
+from beatward.core.protocol.record import Farewell, Health
+from beatward.core.protocol.roles import Standing
 
 from .agenda import Agenda
 from .chance import exponential_ns
@@ -316,15 +315,7 @@ class Node:
         if self.pulse is None or self._is_leaving:
             return
         self._said(self, standing)
-        self._say(
-            seal_standing(
-                standing,
-                node=node_id(self.settings.name),
-                incarnation=self.pulse.incarnation,
-                slot=NO_SLOT,
-                key=self.settings.key,
-            )
-        )
+        self._say(self.pulse.seal_standing(standing))
 
     def _cares(self) -> bool:
         return self.pulse is not None and not self.is_still
@@ -348,21 +339,13 @@ class Node:
     def _take(self, datagram: Datagram) -> None:
         if self.pulse is None:
             return
-        if datagram.data[3:4] == bytes((Kind.GRANT,)):
-            self._take_grant(datagram.data)
-            return
-        for reply in self.pulse.receive(datagram.data, self._now_ns()):
-            self._say(reply)
-
-    def _take_grant(self, data: bytes) -> None:
-        assert self.pulse is not None
-        node = node_id(self.settings.name)
-        grant = open_grant(
-            data, node=node, incarnation=self.pulse.incarnation, key=self.settings.key
-        )
+        grant = self.pulse.open_grant(datagram.data) if self.members else None
         if grant is not None:
             for member in self.members:
                 member.hear(grant)
+            return
+        for reply in self.pulse.receive(datagram.data, self._now_ns()):
+            self._say(reply)
 
 
 def _bounds(interval_ns: int) -> Bounds:
