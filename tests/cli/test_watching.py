@@ -1,6 +1,7 @@
 """watch and events --follow: nothing lost, nothing twice, also when the monitor restarts."""
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -14,6 +15,9 @@ import threading
 import time
 
 import pytest
+from rich.console import Console
+
+from beatward.cli.services import brief
 
 
 class Watching:
@@ -108,7 +112,7 @@ def test_watch_begins_with_what_happens_next(monitor, start, beatward):
 
 
 class Terminal:
-    """A command on a terminal of 100 columns and 30 lines."""
+    """A command on a terminal; its size is in the environment."""
 
     def __init__(self, arguments, environment):
         self.pid, self.descriptor = pty.fork()
@@ -119,9 +123,11 @@ class Terminal:
         self.seen = ""
 
     def wait_for(self, text):
+        """Read until a text, or what fits a pattern, has been on the screen."""
+        wanted = re.compile(re.escape(text)) if isinstance(text, str) else text
         end = time.monotonic() + 20
-        while text not in self.plain():
-            assert time.monotonic() < end, f"{text!r} did not appear in:\n{self.plain()}"
+        while not wanted.search(self.plain()):
+            assert time.monotonic() < end, f"{wanted} did not appear in:\n{self.plain()}"
             if select.select([self.descriptor], [], [], 0.1)[0]:
                 self.seen += os.read(self.descriptor, 65536).decode("utf-8", "replace")
 
@@ -163,3 +169,86 @@ def test_watch_on_a_terminal_is_a_screen_that_keeps_up(make_monitor, environment
     assert terminal.end() == 0
     assert "Traceback" not in terminal.seen
     assert "\x1b[?1049l" in terminal.seen  # the screen that was there before is back
+
+
+# So long nobody has the role that even a busy machine draws it.
+SLOW = '[failover]\nlease = "1s"\ndemote_within = "3s"\n'
+SERVICES = re.compile(r"service +phase +holder +token +since +healthy")
+
+
+def test_watch_shows_what_becomes_of_services(make_monitor, members, environment):
+    running = make_monitor(settings=SLOW)
+    running.ping("w-5")
+    size = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    terminal = Terminal(["watch", "--monitor", running.url], environment(**size))
+    terminal.wait_for("w-5 is alive")
+    assert not SERVICES.search(terminal.plain())
+    first, _ = members("w-db", "w-6", "w-7", at=running)
+    terminal.wait_for(re.compile(r"w-db +held +w-6 +1 +[0-9.]+ s +2/2"))
+    assert SERVICES.search(terminal.plain())
+    first.die()
+    terminal.wait_for(re.compile("w-db +waiting +w-6 +1 .* 1/2 +may hold it [0-9.]+ s more"))
+    terminal.wait_for(re.compile(r"w-db +held +w-7 +2 +[0-9.]+ s +1/2"))
+    terminal.press(b"\x03")
+    assert terminal.end() == 0
+    assert "Traceback" not in terminal.seen
+
+
+def shown(services, line_count, width):
+    screen = Console(width=width, file=io.StringIO(), color_system=None)
+    screen.print(brief(services, line_count))
+    return [line.rstrip() for line in screen.file.getvalue().splitlines()]
+
+
+def role(name, *healthy, **more):
+    held = {
+        "phase": "held",
+        "holder": f"{name}-1",
+        "token": 7,
+        "since_ns": 10**9,
+        "mode": "failover",
+    }
+    calm = {"reason": "", "paused": None, "automatic": True, "target": None, "until_in_ns": None}
+    members = [
+        {"node": f"{name}-{number}", "status": "alive" if one else "dead", "healthy": one}
+        | {"heard_ago_ns": 1_600_000_000}
+        for number, one in enumerate(healthy or (True, True), start=1)
+    ]
+    return {"name": name, "members": members, **held, **calm, **more}
+
+
+def test_services_are_a_line_each_however_narrow_the_screen_is():
+    lost = {"phase": "waiting", "reason": "db-1 is silent", "until_in_ns": 1_200_000_000}
+    words = "may hold it 1.2 s more; db-1 is silent"
+    asked = {"phase": "demoting", "target": "ip-2"}
+    plain = {"phase": None, "holder": None, "mode": "balance", "token": 0, "since_ns": None}
+    services = [role("db", False, True, **lost), role("ip", **asked), role("web", **plain)]
+    assert shown(services, 4, 120) == [
+        "service  phase     holder  token  since  healthy  remarks",
+        f"db       waiting   db-1        7  1.0 s      1/2  {words}",
+        "ip       demoting  ip-1        7  1.0 s      2/2  on its way to ip-2",
+        "web      balance   -           -      -      2/2",
+    ]
+    assert [line[50:] for line in shown(services, 4, 70)] == [
+        "remarks",
+        "may hold it 1.2 s m…",
+        "on its way to ip-2",
+        "",
+    ]
+
+
+def test_a_dead_holder_whose_lease_runs_on_is_remarked():
+    words = "db-1 is dead, heard 1.6 s ago"
+    assert shown([role("db", False, True)], 2, 120)[1].endswith(f"1/2  {words}")
+    assert shown([role("db", True, False)], 2, 120)[1].endswith("1/2")
+
+
+def test_where_there_are_many_services_trouble_is_shown_first():
+    services = [role(f"s{index}") for index in range(6)]
+    services[4] |= {"phase": "vacant", "holder": None, "reason": "nobody could take the role"}
+    lines = shown(services, 4, 120)
+    assert [line.split()[0] for line in lines] == ["service", "s0", "s4", "and"]
+    assert lines[-1] == "and 4 more, all in order"
+    lines = shown([role(f"s{index}", False) for index in range(6)], 4, 120)
+    assert lines[-1] == "and 4 more"
+    assert len(shown(services, 7, 120)) == 7

@@ -100,13 +100,14 @@ def print_event(screen: Console, event: Mapping[str, Any]) -> None:
     screen.print(event_line(event), soft_wrap=True)
 
 
-def event_line(event: Mapping[str, Any]) -> Text:
-    """Return one event as one line: when, which node, what."""
+def event_line(event: Mapping[str, Any], *, in_full: bool = True) -> Text:
+    """Return one event as one line: when, which node, what; or without its day and its id."""
     at = str(event["at"])
     # Appended, not given to Text itself: its own style would lie under the whole line.
     line = Text()
-    line.append(f"{at[:10]} {at[11:23]}Z ", style="dim")
-    line.append(f"{event['id']:>6}  ", style="dim")
+    line.append(f"{at[:10]} " if in_full else "", style="dim")
+    line.append(f"{at[11:23]}Z ", style="dim")
+    line.append(f"{event['id']:>6}  " if in_full else "", style="dim")
     word = event["status"] if event["event"] == "transition" else event["event"]
     line.append(f"{word or '':<10} ", style=COLOURS.get(word or "", "bold"))
     line.append(str(event["explanation"] or _summary(event)))

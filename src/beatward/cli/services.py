@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -59,6 +59,16 @@ def phase_text(service: dict[str, Any]) -> Text:
 def remark(service: dict[str, Any]) -> str:
     """Say what people should know of a service beside its row."""
     said = [service["reason"]] if service["reason"] else []
+    if service["phase"] == "waiting" and service["until_in_ns"]:
+        # First, because it is what is waited for: where there is little room the end is cut.
+        said.insert(0, f"may hold it {ago(service['until_in_ns'])} more")
+    if service["phase"] == "held":
+        holders = [one for one in service["members"] if one["node"] == service["holder"]]
+        said += [
+            f"{one['node']} is {one['status']}, heard {ago(one['heard_ago_ns'])} ago"
+            for one in holders
+            if one["status"] != "alive"
+        ]
     if (pause := service["paused"]) is not None:
         until = f"until {when(pause['until'])}" if pause["until"] else "until somebody resumes it"
         said.append(f"failover paused {until}{credit(pause['by'], pause['reason'])}")
@@ -67,6 +77,53 @@ def remark(service: dict[str, Any]) -> str:
     if service["target"]:
         said.append(f"on its way to {service['target']}")
     return "; ".join(said)
+
+
+def brief(services: list[dict[str, Any]], line_count: int, style: str = "") -> Group:
+    """Return a table of so many lines at most; where they are too few, trouble is shown first."""
+    rows_max = max(line_count - 1, 1)
+    if len(services) > rows_max:
+        by_need = sorted(services, key=_is_calm)
+        shown, hidden = by_need[: rows_max - 1], by_need[rows_max - 1 :]
+    else:
+        shown, hidden = services, []
+    table = Table(box=None, pad_edge=False, header_style="bold", style=style)
+    for heading in ("service", "phase", "holder"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("token", "since", "healthy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    # The only column that may be cut; nothing takes a second line.
+    table.add_column(_cut("remarks" if any(map(remark, shown)) else ""))
+    for service in sorted(shown, key=lambda one: str(one["name"])):
+        has_role = service["phase"] is not None
+        table.add_row(
+            service["name"],
+            phase_text(service) if has_role else service["mode"],
+            service["holder"] or "-",
+            str(service["token"]) if has_role else "-",
+            ago(service["since_ns"]) if has_role else "-",
+            _healthy_text(service),
+            _cut(remark(service)),
+        )
+    if not hidden:
+        return Group(table)
+    words = f"and {len(hidden):,} more" + (", all in order" if all(map(_is_calm, hidden)) else "")
+    return Group(table, Text(words, style="dim"))
+
+
+def _is_calm(service: dict[str, Any]) -> bool:
+    healthy = sum(member["healthy"] for member in service["members"])
+    return service["phase"] in (None, "held") and healthy > 0 and not remark(service)
+
+
+def _healthy_text(service: dict[str, Any]) -> Text:
+    healthy, total = sum(one["healthy"] for one in service["members"]), len(service["members"])
+    style = "green" if healthy == total else "yellow" if healthy else "bold red"
+    return Text(f"{healthy}/{total}", style=style)
+
+
+def _cut(words: str) -> Text:
+    return Text(words, no_wrap=True, overflow="ellipsis")
 
 
 def _show_all(screen: Console, services: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """`beatward watch`: what happens, as it happens, on one screen that keeps itself up to date.
 
-    stream ─(thread)─► queue ─► screen ◄─ status, asked for every two seconds
+    stream ─(thread)─► queue ─► screen ◄─ status and services, asked for every second, and
+                                          more often while a role moves
 
 Where the output is no terminal it is one event a line instead, so a pipe gets what a person sees.
 """
@@ -21,10 +22,16 @@ from rich.text import Text
 from beatward.cli.client import Client, Refused, asking
 from beatward.cli.following import Follower
 from beatward.cli.screen import COLOURS, console, event_line, print_event, print_json_line
+from beatward.cli.services import brief
 from beatward.errors import BeatwardError, MonitorUnreachable
 
-_STATUS_SECONDS = 2.0
+_STATUS_SECONDS = 1.0
+# An event is there before the snapshot that shows what it has changed; those come every 200 ms.
+_SOON_SECONDS = 0.25
+_MOVING = ("promoting", "demoting", "waiting")
 _EVENTS_MAX = 500
+# Below this an event's day and id would leave too little room for what it says.
+_WIDE = 100
 # Lines that are not events: the head and the two rules.
 _HEAD_HEIGHT = 5
 
@@ -35,6 +42,8 @@ _HEAD_HEIGHT = 5
 @asking
 def watch_command(client: Client, as_json: bool, after: int | None, node: str | None) -> None:
     """Follow events until Ctrl-C; a break in the connection loses none and doubles none.
+
+    On a terminal with nodes counted and services above them, otherwise one event a line.
 
     With --json one event a line, with the keys id, event, at, node, status, cause, explanation,
     action, outcome and detail.
@@ -57,7 +66,7 @@ def watch_command(client: Client, as_json: bool, after: int | None, node: str | 
 
 
 class View:
-    """The screen: counts above, the newest events below."""
+    """The screen: counts above, services if there are any, the newest events below."""
 
     def __init__(self, client: Client, screen: Console, shown: list[dict[str, Any]]) -> None:
         self._client = client
@@ -65,19 +74,29 @@ class View:
         self._events: deque[Mapping[str, Any]] = deque(shown, maxlen=_EVENTS_MAX)
         self._news: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(_EVENTS_MAX)
         self._status: dict[str, Any] = {}
+        self._services: list[dict[str, Any]] = []
         self._trouble = ""
 
     def run(self, after: int, node: str | None) -> None:
         """Draw until interrupted; raises what ended the stream for good."""
         threading.Thread(target=self._follow, args=(after, node), daemon=True).start()
+        has_news = False
         with Live(console=self._screen, screen=True, auto_refresh=False) as live:
             while True:
-                self._ask_status()
+                self._ask()
                 live.update(self._draw(), refresh=True)
-                with contextlib.suppress(queue.Empty):
-                    self._take(self._news.get(timeout=_STATUS_SECONDS))
-                    while True:
-                        self._take(self._news.get_nowait())
+                is_moving = any(service["phase"] in _MOVING for service in self._services)
+                has_news = self._wait(_SOON_SECONDS if has_news or is_moving else _STATUS_SECONDS)
+
+    def _wait(self, timeout_seconds: float) -> bool:
+        """Take what has happened, or wait for it; returns whether anything has."""
+        has_news = False
+        with contextlib.suppress(queue.Empty):
+            self._take(self._news.get(timeout=timeout_seconds))
+            has_news = True
+            while True:
+                self._take(self._news.get_nowait())
+        return has_news
 
     def _follow(self, after: int, node: str | None) -> None:
         client = Client(self._client.place)
@@ -97,19 +116,31 @@ class View:
             raise news
         self._events.append(news)
 
-    def _ask_status(self) -> None:
+    def _ask(self) -> None:
         try:
-            self._status = self._client.get("/v1/status")
+            status = self._client.get("/v1/status")
+            has_services = status["services"]["counts"]["total"] > 0
+            self._services = self._client.get("/v1/services")["services"] if has_services else []
+            self._status = status
         except (MonitorUnreachable, Refused):
-            # The follower says so; the counts shown are then those last known.
+            # The follower says so; what is shown is then what was known last.
             self._status = {**self._status, "stale": True}
 
     def _draw(self) -> RenderableType:
-        room = max(self._screen.height - _HEAD_HEIGHT, 1)
-        lines = [event_line(event) for event in list(self._events)[-room:]]
+        room = self._screen.height - _HEAD_HEIGHT
+        parts: list[RenderableType] = [*self._head(), Rule(style="dim")]
+        if self._services:
+            # A third of the screen: what has become of services is read among the events.
+            line_count = min(len(self._services) + 1, max(self._screen.height // 3, 3))
+            style = "dim" if self._status.get("stale") else ""
+            parts += [brief(self._services, line_count, style), Rule(style="dim")]
+            room -= line_count + 1
+        room = max(room, 1)
+        is_wide = self._screen.width >= _WIDE
+        lines = [event_line(event, in_full=is_wide) for event in list(self._events)[-room:]]
         for line in lines:
             line.truncate(self._screen.width, overflow="ellipsis")
-        return Group(*self._head(), Rule(style="dim"), *lines)
+        return Group(*parts, *lines)
 
     def _head(self) -> list[Text]:
         status = self._status
