@@ -145,3 +145,21 @@ def test_who_could_not_give_its_role_up_is_left_alone_unless_by_force(
     assert "only `force` skips that, and two may act then" in body["detail"]
     ordered(monitor, "stuck", "failover", force=True)
     phase("stuck", "held", holder="stuck-2", token=2)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        # To force is not what somebody shall do by a word that might mean it.
+        ("services/strict/failover", {"force": "yes"}, "force"),
+        ("services/strict/failover", {"force": 1}, "force"),
+        ("silences", {"node": "strict-*", "for": "1h", "actions": "true"}, "actions"),
+        # What it is called within the program is no name for it.
+        ("services/strict/pause", {"duration": "1h"}, "duration"),
+        ("silences", {"node": "strict-*", "duration": "1h"}, "for"),
+    ],
+)
+def test_a_request_is_taken_as_it_is_described(monitor, problem, path, body, where):
+    answer = monitor.http.post(f"/v1/{path}", json=body, headers=monitor.api)
+    told = problem(answer, 422, "not-as-expected")
+    assert told["detail"].startswith(f"body.{where}: ")

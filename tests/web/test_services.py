@@ -40,7 +40,7 @@ def test_a_declaration_that_is_no_news_writes_nothing(monitor, wait_until):
     wait_until(lambda: service(monitor, "offer-d"), "offer-d is known")
     for _ in range(3):
         declare(monitor, "offer-3", {"name": "offer-d"})
-    declare(monitor, "offer-3", {"name": "offer-d", "port": 1})
+    declare(monitor, "offer-3", {"name": "offer-d", "port": 1.0, "weight": 100.0})
     wait_until(lambda: service(monitor, "offer-d")["members"][0]["port"] == 1, "it has a port")
     events = monitor.get("/v1/events", node="offer-3")["events"]
     assert [one["event"] for one in events].count("service") == 2
@@ -69,6 +69,9 @@ def test_a_service_has_one_mode(monitor, wait_until, problem):
         ([{"name": "a", "mode": "primary"}], "body.services.0.mode"),
         ([{"name": "a", "port": 70_000}], "body.services.0.port"),
         ([{"name": "a", "weight": -1}], "body.services.0.weight"),
+        # What is described as a number is one: no text that looks like it, and no truth.
+        ([{"name": "a", "port": "80"}], "body.services.0.port"),
+        ([{"name": "a", "priority": True}], "body.services.0.priority"),
         ([{"name": "a", "hooks": {}}], "body.services.0.hooks"),
         ([{"name": f"s{index}"} for index in range(33)], "body.services"),
         ([{"name": "twice"}, {"name": "twice", "port": 1}], "body.services"),

@@ -24,7 +24,7 @@ from beatward.core.snapshot import Snapshot
 from beatward.web.access import NODE_BEARER, Keyring, Served, shown_token, unauthorized
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.selection import LABEL_LENGTH_MAX, find_service
-from beatward.web.shapes import problems
+from beatward.web.shapes import Body, Whole, problems
 
 router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NODE_BEARER)])
 _Name = Annotated[
@@ -37,10 +37,9 @@ _Name = Annotated[
 ]
 
 
-class InboxBody(BaseModel):
+class InboxBody(Body):
     """Who asks."""
 
-    model_config = ConfigDict(extra="forbid")
     name: _Name
 
 
@@ -62,11 +61,10 @@ class InboxAnswer(BaseModel):
     actions: list[Letter] = Field(description="At most 64; ask again for more.")
 
 
-class OutcomeBody(BaseModel):
+class OutcomeBody(Body):
     """What became of one attempt."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -81,7 +79,7 @@ class OutcomeBody(BaseModel):
     )
     name: _Name
     key: str = Field(description="The action's key.", max_length=KEY_LENGTH_MAX)
-    attempt: int = Field(description="The attempt's number.", ge=1, le=1_000_000)
+    attempt: Whole = Field(description="The attempt's number.", ge=1, le=1_000_000)
     result: Literal["success", "temporary", "permanent"] = Field(
         description="`temporary` is tried again, `permanent` never."
     )
@@ -112,19 +110,18 @@ _Text = Annotated[str, Field(max_length=LABEL_LENGTH_MAX)]
 SERVICES_MAX = 32
 
 
-class OfferedService(BaseModel):
+class OfferedService(Body):
     """One service as a node offers it."""
 
-    model_config = ConfigDict(extra="forbid")
     name: _ServiceName
     mode: Literal["balance", "failover"] = Field(
         default="balance",
         description="`balance`: all healthy members serve; `failover`: one of them holds the role.",
     )
     address: _Text = Field(default="", description="Where it is reached.")
-    port: int = Field(default=0, description="And at which port; 0: none.", ge=0, le=65535)
-    weight: int = Field(default=100, description="Its share of traffic.", ge=0, le=1_000_000)
-    priority: int = Field(
+    port: Whole = Field(default=0, description="And at which port; 0: none.", ge=0, le=65535)
+    weight: Whole = Field(default=100, description="Its share of traffic.", ge=0, le=1_000_000)
+    priority: Whole = Field(
         default=100,
         description="The highest is promoted first.",
         ge=-1_000_000,
@@ -137,11 +134,10 @@ class OfferedService(BaseModel):
     )
 
 
-class ServicesBody(BaseModel):
+class ServicesBody(Body):
     """All that a node offers, in place of what it offered before."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -174,10 +170,9 @@ class ServicesAnswer(BaseModel):
     services: list[KnownService] = Field(description="In the order of the request.")
 
 
-class PrimaryBody(BaseModel):
+class PrimaryBody(Body):
     """Who asks about which service."""
 
-    model_config = ConfigDict(extra="forbid")
     name: _Name
     service: _ServiceName
 

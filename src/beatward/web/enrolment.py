@@ -19,7 +19,7 @@ from beatward.web.backend import Machine
 from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
 from beatward.web.selection import LABEL_LENGTH_MAX
-from beatward.web.shapes import problems
+from beatward.web.shapes import Body, problems
 
 LABELS_MAX = 32
 
@@ -39,11 +39,10 @@ _LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENG
 _LabelValue = Annotated[str, StringConstraints(max_length=LABEL_LENGTH_MAX)]
 
 
-class JoinBody(BaseModel):
+class JoinBody(Body):
     """Who a node wants to be, and the proof that it holds a join token."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 from starlette.responses import Response
 
 from beatward.config import JobSettings
@@ -15,18 +15,17 @@ from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.nodes import Name, node_objects
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.shapes import problems
+from beatward.web.shapes import Body, problems
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
-class JobBody(BaseModel):
+class JobBody(Body):
     """What a job promises: a schedule or a period, and how late and how long it may be."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {

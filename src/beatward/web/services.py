@@ -25,9 +25,9 @@ from beatward.web.nodes import maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.selection import alike_names, find_service
 from beatward.web.service_shapes import OrderedService, Service, ServiceList
-from beatward.web.shapes import problems
+from beatward.web.shapes import Body, problems
 from beatward.web.timestamps import timestamp_or_none
-from beatward.web.upkeep import Body, By, DurationText, Reason
+from beatward.web.upkeep import By, DurationText, Reason
 
 _REMARKS_MAX = 10
 router = APIRouter(prefix="/v1/services", tags=["services"])

@@ -2,12 +2,12 @@
 
 The models describe; the answers themselves are built as plain objects where they may be long
 (`nodes`, `events`), because a model a row costs more than all the rest. The tests hold both
-together. Not here: requests, which stand beside their routes.
+together. Not here: requests, which stand beside their routes; but `Body`, which all of them are.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from beatward.action_settings import StatusWord
 from beatward.web.problems import MEDIA_TYPE
@@ -18,6 +18,23 @@ _AT = "RFC 3339, UTC, milliseconds."
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class Body(BaseModel):
+    """A request, taken as it is described: `"80"` is no number, and `"yes"` is not true.
+
+    Whoever sends such a thing has made a mistake, and shall not learn it by what is done.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# In JSON 80.0 is a whole number, and some languages write every number so.
+Whole = Annotated[int, BeforeValidator(_as_whole)]
 
 
 class Problem(BaseModel):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from beatward.core.entry import Silence
@@ -28,7 +28,7 @@ from beatward.web.backend import Backend
 from beatward.web.nodes import Name, acknowledgement_object, find, maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.selection import LABEL_LENGTH_MAX, select
-from beatward.web.shapes import problems
+from beatward.web.shapes import Body, problems
 from beatward.web.timestamps import timestamp_or_none
 
 FOR_MAX_NS = 3650 * DAY
@@ -60,12 +60,6 @@ _Labels = Annotated[
 ]
 _NodeName = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
 _SELECTED: dict[str, Any] = {"anyOf": [{"required": ["nodes"]}, {"required": ["labels"]}]}
-
-
-class Body(BaseModel):
-    """What an order says; a word that we do not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
 class ResumeBody(Body):
