@@ -199,6 +199,15 @@ def test_explain_has_the_sentence_the_numbers_and_the_last_verdict(beatward, mon
     assert answer["detail"]["interval_ns"] == 60_000_000_000
 
 
+def test_where_nothing_has_happened_it_is_said(beatward, monitor):
+    done = beatward("events", "--node", "nobody", "--monitor", monitor.url)
+    assert (done.code, done.out, done.err) == (0, "No event matches.\n", "")
+    assert (
+        beatward("events", "--node", "nobody", "--json", "--monitor", monitor.url).json["events"]
+        == []
+    )
+
+
 def test_events_are_shown_oldest_first_and_behind_an_id(beatward, monitor, flock):
     asked = ("events", "--node", "flock-2", "--monitor", monitor.url)
     page = beatward(*asked, "--json").json

@@ -2,6 +2,8 @@
 
 import os
 import pty
+import subprocess
+import sys
 
 import pytest
 from tests.cli.conftest import LENDING
@@ -106,6 +108,50 @@ def test_at_a_terminal_the_name_is_asked_for(run, members, held, monkeypatch, re
     if code:
         assert "nothing was done" in done.err
         assert held(name)["token"] == 1
+
+
+def test_a_monitor_that_goes_away_on_the_way_has_the_order(
+    make_monitor, members, beatward, environment, wait_until
+):
+    # So long the role waits for its silent holder, and the command for it.
+    monitor = make_monitor(settings='[failover]\nlease = "1s"\ndemote_within = "6s"\n')
+    made = members("gone", "gone-1", "gone-2", at=monitor)
+
+    def shows(key, wanted):
+        done = beatward("services", "gone", "--data", monitor.data, "--json")
+        return done.code == 0 and done.json[key] == wanted
+
+    wait_until(lambda: shows("holder", "gone-1") and shows("phase", "held"), "it is held")
+    made[0].heard = False
+    wait_until(lambda: shows("phase", "waiting"), "its holder is waited for")
+    arguments = ["failover", "gone", "--to", "gone-2", "--data", str(monitor.data)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beatward", *arguments],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: shows("target", "gone-2"), "it was ordered")
+    for member in made:
+        member.end()
+    monitor.end()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 3
+    words = "the failover of gone was ordered, and what became of it is not known: no monitor"
+    assert words in err
+
+
+def test_whoever_asks_for_a_service_as_for_a_node_is_led_to_it(run, members, held):
+    members("ask", "ask-1", "ask-2")
+    held("ask", "ask-1")
+    words = "ask is a service, see `beatward services ask`"
+    for command in ("explain", "pause"):
+        done = run(command, "ask")
+        assert (done.code, done.out) == (1, "")
+        assert "no node is called 'ask'; " in done.err
+        assert "alike: ask-" in done.err
+        assert words in done.err
+    assert "see `" not in run("explain", "nobody").err
 
 
 def test_a_service_is_paused_and_resumed(run, members, held):

@@ -46,6 +46,8 @@ def events_command(
     for event in page["events"]:
         show(event)
     if not is_following:
+        if not page["events"]:
+            screen.print("No event matches.", style="dim")
         return
     # Nothing falls through between the page and the stream: it goes on behind what was shown.
     start = page["events"][-1]["id"] if page["events"] else (after or page["last"])

@@ -16,6 +16,7 @@ from beatward.cli.client import Client, service_path
 from beatward.cli.ordering import by_option, duration_text
 from beatward.cli.screen import print_json
 from beatward.core.instants import SECOND, format_duration
+from beatward.errors import MonitorUnreachable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -63,7 +64,12 @@ class Move:
         """Order it, wait for its end, and end the command: 0 moved, 1 not."""
         answer = self.client.send("POST", service_path(self.service, word), body)
         self._told = answer["last_event"]
-        result, service = self._follow(body.get("to"))
+        try:
+            result, service = self._follow(body.get("to"))
+        except MonitorUnreachable as error:
+            # The order is with the monitor, whatever we can see of it.
+            told = f"the {word} of {self.service} was ordered, and what became of it is not known"
+            raise MonitorUnreachable(f"{told}: {error}") from error
         took_ns = int((time.monotonic() - self.began) * SECOND)
         sentence = self._sentence(result, service, took_ns)
         if self.as_json:

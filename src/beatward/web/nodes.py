@@ -26,8 +26,8 @@ from beatward.store.rows import timestamp
 from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
-from beatward.web.problems import inbox_full, unknown_node
-from beatward.web.selection import LABEL_LENGTH_MAX
+from beatward.web.problems import inbox_full
+from beatward.web.selection import LABEL_LENGTH_MAX, unknown_node
 from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 
@@ -267,7 +267,7 @@ def find(backend: Backend, name: str) -> tuple[Snapshot, int]:
     snapshot = backend.machine.snapshot()
     row = snapshot.find(name)
     if row < 0:
-        raise unknown_node(name)
+        raise unknown_node(snapshot, name)
     return snapshot, row
 
 

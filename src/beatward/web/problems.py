@@ -76,12 +76,6 @@ def inbox_full() -> Problem:
     return Problem(503, "inbox-full", detail, headers={"Retry-After": "1"})
 
 
-def unknown_node(name: str) -> Problem:
-    """Return the answer for a name that no enrolled node has."""
-    detail = f"no node is called {shown(name)}; GET /v1/nodes lists those that are enrolled"
-    return Problem(404, "unknown-node", detail)
-
-
 def shown(value: object) -> str:
     """Return a wrong value as it may be shown again: bounded."""
     text = repr(value)

@@ -12,8 +12,8 @@ from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
 from beatward.web.access import Served, may_read
-from beatward.web.problems import unknown_node
 from beatward.web.quality_shapes import QualityReport
+from beatward.web.selection import unknown_node
 from beatward.web.shapes import problems
 
 # A label may have as many values as there are nodes; nobody reads more than these.
@@ -51,7 +51,7 @@ def show_quality(
     else:
         row = snapshot.find(node)
         if row < 0:
-            raise unknown_node(node)
+            raise unknown_node(snapshot, node)
         figures = quality.figures(np.array([row]), now_ns)
     groups, total = ([], 0) if by is None or node is not None else _groups(snapshot, by)
     body = {

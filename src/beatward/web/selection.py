@@ -36,7 +36,7 @@ def select(snapshot: Snapshot, nodes: Sequence[str], labels: Mapping[str, str]) 
             unknown.append(name)
         rows.update(dict.fromkeys(found))
     if unknown and (nodes or labels):
-        raise _unknown(snapshot, unknown if nodes else (), labels)
+        raise _unknown(snapshot, unknown if nodes else (), labels, ". Nothing was changed")
     names = snapshot.names
     return tuple(sorted(names[row] for row in rows))
 
@@ -75,7 +75,14 @@ def _rows_of(snapshot: Snapshot, name: str, labels: Mapping[str, str]) -> Iterat
     yield from (row for row in snapshot.rows().tolist() if name == "*" or fits(names[row]))
 
 
-def _unknown(snapshot: Snapshot, unknown: Sequence[str], labels: Mapping[str, str]) -> Problem:
+def unknown_node(snapshot: Snapshot, name: str) -> Problem:
+    """Return the answer for a name that no enrolled node has."""
+    return _unknown(snapshot, [name], _NO_LABELS)
+
+
+def _unknown(
+    snapshot: Snapshot, unknown: Sequence[str], labels: Mapping[str, str], then: str = ""
+) -> Problem:
     told = shown(" ".join(f"{key}={value}" for key, value in labels.items()))[1:-1]
     meant = ", ".join(shown(name) for name in unknown[:_ALIKE_MAX])
     if len(unknown) > _ALIKE_MAX:
@@ -85,12 +92,18 @@ def _unknown(snapshot: Snapshot, unknown: Sequence[str], labels: Mapping[str, st
         detail += f" and has {told}"
     count = len(snapshot.rows())
     detail += f"; {count:,} nodes are enrolled" if count != 1 else "; 1 node is enrolled"
-    names = [snapshot.names[row] for row in snapshot.rows().tolist()] if unknown else []
+    names = []
+    if unknown and count <= _COMPARED_MAX:
+        names = [snapshot.names[row] for row in snapshot.rows().tolist()]
     alike = alike_names(unknown, names) if unknown else _values(snapshot, labels)
     if alike:
         detail += (", alike: " if unknown else ", there is ") + ", ".join(alike)
+    # Whoever asks for a service as for a node is led to the other question.
+    services = [name for name in unknown[:_ALIKE_MAX] if name in snapshot.services]
+    if services:
+        detail += f"; {services[0]} is a service, see `beatward services {services[0]}`"
     more = {"unknown": list(unknown), "alike": alike, "known": count}
-    return Problem(404, "unknown-node", f"{detail}. Nothing was changed", more=more)
+    return Problem(404, "unknown-node", f"{detail}{then}", more=more)
 
 
 def _values(snapshot: Snapshot, labels: Mapping[str, str]) -> list[str]:

@@ -48,8 +48,7 @@ class Problem(BaseModel):
                     "type": "urn:beatward:problem:unknown-node",
                     "title": "Not found",
                     "status": 404,
-                    "detail": "no node is called 'web-9'; GET /v1/nodes lists those that are "
-                    "enrolled",
+                    "detail": "no node is called 'web-9'; 3 nodes are enrolled, alike: web-3",
                 }
             ]
         },
