@@ -41,7 +41,7 @@ def refused(intake):
 def opened(*rows, arrived_ns=START):
     """Open datagrams; return (slot, sequence) of what came through, and what was refused."""
     intake = new_intake()
-    beats = intake.open(datagrams(list(rows), arrived_ns))
+    beats = intake.open([datagrams(list(rows), arrived_ns)])
     return list(
         zip(beats.slots.tolist(), beats.records["sequence"].tolist(), strict=True)
     ), refused(intake)
@@ -56,7 +56,7 @@ def forged(place, *values):
 
 def test_a_good_record_comes_through_as_it_was_said():
     intake = new_intake()
-    beats = intake.open(datagrams([said("web-2", sequence=41, cpu=1250, slot=1)], START + 5))
+    beats = intake.open([datagrams([said("web-2", sequence=41, cpu=1250, slot=1)], START + 5)])
     assert beats.slots.tolist() == [1]
     assert beats.records["node"][0] == node_id("web-2")
     assert beats.records["sequence"][0] == 41
@@ -148,16 +148,30 @@ def test_records_keep_the_peer_and_the_arrival_of_their_datagram():
     intake = new_intake()
     drain = datagrams([said(sequence=1) + said(sequence=2), b"?", said(sequence=3)], [5, 6, 7])
     peers = np.array([[1] * PEER_SIZE, [2] * PEER_SIZE, [3] * PEER_SIZE], np.uint8)
-    beats = intake.open(Datagrams(drain.rows, drain.sizes, peers, drain.arrived_ns))
+    beats = intake.open([Datagrams(drain.rows, drain.sizes, peers, drain.arrived_ns)])
     assert beats.peers[:, 0].tolist() == [1, 1, 3]
     assert beats.arrived_ns.tolist() == [5, 5, 7]
+
+
+@pytest.mark.parametrize("wide", [(), (said(sequence=8) + said("web-2", sequence=8),)])
+def test_several_batches_are_opened_as_one(wide):
+    given = [[said(sequence=1), forged(2, 9), *wide], [said("web-2", sequence=2)], [b"?" * 64]]
+    one, all_of_them = new_intake(), new_intake()
+    whole = one.open(
+        [datagrams([row for rows in given for row in rows], [5, 6, *[7] * len(wide), 8, 9])]
+    )
+    stamps = [[5, 6, *[7] * len(wide)], [8], [9]]
+    parts = all_of_them.open([datagrams(*pair) for pair in zip(given, stamps, strict=True)])
+    for name in ("slots", "records", "peers", "arrived_ns", "source"):
+        assert getattr(parts, name).tolist() == getattr(whole, name).tolist()
+    assert refused(one) == refused(all_of_them)
 
 
 def test_a_datagram_that_was_cut_is_refused_whole():
     drain = datagrams([GOOD], 0)
     cut = Datagrams(drain.rows, np.array([RECORD_SIZE * 2]), drain.peers, drain.arrived_ns)
     intake = new_intake()
-    assert len(intake.open(cut).slots) == 0
+    assert len(intake.open([cut]).slots) == 0
     assert refused(intake) == {"LENGTH": 1}
 
 
@@ -167,19 +181,19 @@ def test_rows_may_be_wider_than_what_came():
     drain = Datagrams(
         rows, np.array([RECORD_SIZE, 0]), np.zeros((2, PEER_SIZE), np.uint8), np.zeros(2, np.int64)
     )
-    assert new_intake().open(drain).slots.tolist() == [0]
+    assert new_intake().open([drain]).slots.tolist() == [0]
 
 
 def test_an_empty_drain_is_nothing():
     intake = new_intake()
-    assert len(intake.open(datagrams([], 0)).slots) == 0
+    assert len(intake.open([datagrams([], 0)]).slots) == 0
     assert refused(intake) == {}
     assert intake.records_count == 0
 
 
 def test_a_monitor_without_nodes_knows_nobody():
     intake = Intake(Registry(MASTER))
-    assert len(intake.open(datagrams([GOOD], 0)).slots) == 0
+    assert len(intake.open([datagrams([GOOD], 0)]).slots) == 0
     assert refused(intake) == {"UNKNOWN_NODE": 1}
 
 
@@ -188,7 +202,7 @@ def test_a_forgotten_node_is_unknown_also_by_its_hint():
     registry.enrol("web-1", {})
     registry.forget(0)
     intake = Intake(registry)
-    assert len(intake.open(datagrams([said(slot=0)], 0)).slots) == 0
+    assert len(intake.open([datagrams([said(slot=0)], 0)]).slots) == 0
     assert refused(intake) == {"UNKNOWN_NODE": 1}
 
 
@@ -211,8 +225,8 @@ ROWS = st.sampled_from(
 @given(st.lists(ROWS, max_size=12))
 def test_a_batch_is_the_same_as_its_datagrams_one_by_one(rows):
     batched, single = new_intake(), new_intake()
-    together = batched.open(datagrams(rows, 0))
-    alone = [single.open(datagrams([row], 0)) for row in rows]
+    together = batched.open([datagrams(rows, 0)])
+    alone = [single.open([datagrams([row], 0)]) for row in rows]
     assert together.slots.tolist() == [slot for one in alone for slot in one.slots.tolist()]
     assert together.records.tobytes() == b"".join(one.records.tobytes() for one in alone)
     assert batched.rejects.tolist() == single.rejects.tolist()

@@ -294,7 +294,7 @@ def registry():
 @example([RECORDED[0] * 23])
 def test_property_intake_counts_whatever_it_does_not_open(registry, rows):
     intake = Intake(registry)
-    opened = intake.open(datagrams_of(rows))
+    opened = intake.open([datagrams_of(rows)])
     count = len(opened.slots)
     assert count == len(opened.records) == len(opened.peers) == len(opened.arrived_ns)
     assert intake.rejects[Reject.LENGTH] == sum(not is_shaped(row) for row in rows)
@@ -310,6 +310,6 @@ def test_a_true_record_with_any_one_bit_flipped_is_opened_by_nobody(registry, ki
     true = int.from_bytes(sealed(NAMES[3], kind=kind, slot=3), "little")
     flipped = [(true ^ (1 << bit)).to_bytes(RECORD_SIZE, "little") for bit in range(512)]
     intake = Intake(registry)
-    assert len(intake.open(datagrams_of(flipped)).slots) == 0
+    assert len(intake.open([datagrams_of(flipped)]).slots) == 0
     assert intake.rejects.sum() == 512
-    assert len(intake.open(datagrams_of([true.to_bytes(RECORD_SIZE, "little")])).slots) == 1
+    assert len(intake.open([datagrams_of([true.to_bytes(RECORD_SIZE, "little")])]).slots) == 1

@@ -6,6 +6,7 @@ the node it names, but may still be old: replay is judged in `core.registry`, wh
 sequence. Route: `Datagrams -> Intake.open -> Heartbeats`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -102,7 +103,7 @@ class Datagrams:
 class Heartbeats:
     """Authenticated records as arrays, in order of arrival; (m,) each, peers (m, PEER_SIZE).
 
-    source   which datagram of the batch each came in
+    source   which datagram of the batches each came in
     """
 
     slots: IntArray
@@ -152,9 +153,12 @@ class Intake:
         """Count records that a later stage turned away."""
         self.rejects[reason] += count
 
-    def open(self, datagrams: Datagrams) -> Heartbeats:
-        """Check, find and authenticate a batch; raises nothing."""
-        records, source = self._split(datagrams)
+    def open(self, batches: Sequence[Datagrams]) -> Heartbeats:
+        """Check, find and authenticate batches that came in one way; raises nothing.
+
+        All together, for a step over a thousand rows costs hardly more than one over a hundred.
+        """
+        records, source = self._split(batches)
         self.records_count += len(records)
         kept = self._keep_well_formed(records)
         if not kept.all():
@@ -169,24 +173,37 @@ class Intake:
         if not genuine.all():
             self.refuse(Reject.TAG, int(len(slots) - genuine.sum()))
             records, source, slots = records[genuine], source[genuine], slots[genuine]
-        peers, arrived_ns = datagrams.peers[source], datagrams.arrived_ns[source]
-        return Heartbeats(slots, records, peers, arrived_ns, source, datagrams.via)
+        peers = np.concatenate([batch.peers for batch in batches])[source]
+        arrived_ns = np.concatenate([batch.arrived_ns for batch in batches])[source]
+        return Heartbeats(slots, records, peers, arrived_ns, source, batches[0].via)
 
-    def _split(self, datagrams: Datagrams) -> tuple[npt.NDArray[np.void], IntArray]:
-        """Return all records (m,) of well-shaped datagrams and the row each came from (m,)."""
+    def _split(self, batches: Sequence[Datagrams]) -> tuple[npt.NDArray[np.void], IntArray]:
+        """Return all records (m,) of well-shaped datagrams, and of all the datagrams of all batches
+        in a row, which one each came from (m,).
+        """
+        size = record.RECORD_SIZE
+        if all((batch.sizes == size).all() for batch in batches):
+            single = np.concatenate([batch.rows[:, :size] for batch in batches])
+            return single.view(RECORD).reshape(-1), np.arange(len(single))
+        blocks, sources, begin = [], [], 0
+        for batch in batches:
+            block, source = self._split_one(batch)
+            blocks.append(block)
+            sources.append(source + begin)
+            begin += len(batch.sizes)
+        # Joined as bytes: of records with words that lie over each other numpy would make others.
+        return np.concatenate(blocks).view(RECORD).reshape(-1), np.concatenate(sources)
+
+    def _split_one(self, datagrams: Datagrams) -> tuple[ByteArray, IntArray]:
         sizes, rows = datagrams.sizes, datagrams.rows
-        if (sizes == record.RECORD_SIZE).all():
-            single = np.ascontiguousarray(rows[:, : record.RECORD_SIZE])
-            return single.view(RECORD).reshape(-1), np.arange(len(sizes))
         fits = (sizes > 0) & (sizes <= min(rows.shape[1], record.DATAGRAM_SIZE_MAX))
         shaped = np.flatnonzero(fits & (sizes % record.RECORD_SIZE == 0))
         self.refuse(Reject.LENGTH, len(sizes) - len(shaped))
         counts = sizes[shaped] // record.RECORD_SIZE
         widest = int(counts.max()) if len(counts) else 1
-        block = np.ascontiguousarray(rows[shaped, : widest * record.RECORD_SIZE])
-        records = block.view(RECORD).reshape(-1)
+        block = rows[shaped, : widest * record.RECORD_SIZE].reshape(-1, record.RECORD_SIZE)
         present = (np.arange(widest) < counts[:, None]).reshape(-1)
-        return records if present.all() else records[present], np.repeat(shaped, counts)
+        return block if present.all() else block[present], np.repeat(shaped, counts)
 
     def _keep_well_formed(self, records: npt.NDArray[np.void]) -> BoolArray:
         head, kind = records["head"], records["kind"]

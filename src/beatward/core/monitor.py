@@ -9,6 +9,8 @@ Same state, same inputs: same output, bit for bit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -317,8 +319,8 @@ class Monitor:
                 self._ledger.rooms, pauses=self._guard.pauses, drops=self._guard.drops
             )
         accepted_count = self._hearing.accepted_count
-        for datagrams in inputs.datagrams:
-            self._hear(datagrams, now_ns, stale=stale or pause_ns > 0)
+        for _, batches in groupby(inputs.datagrams, key=attrgetter("via")):
+            self._hear(tuple(batches), now_ns, stale=stale or pause_ns > 0)
         if self._hearing.accepted_count > accepted_count:
             self._judging.hear(now_ns)
         if pause_ns:
@@ -372,8 +374,8 @@ class Monitor:
 
     # -- its parts ---------------------------------------------------------------------------
 
-    def _hear(self, datagrams: Datagrams, now_ns: int, *, stale: bool) -> None:
-        heard = self._hearing.take(self._intake.open(datagrams), now_ns, stale=stale)
+    def _hear(self, batches: tuple[Datagrams, ...], now_ns: int, *, stale: bool) -> None:
+        heard = self._hearing.take(self._intake.open(batches), now_ns, stale=stale)
         changed = {change.slot: change for change in reversed(heard.changes)}
         # A job's life is a run, and that is what is said of it.
         lives = [slot for slot in heard.lives if slot not in self._jobs]
