@@ -6,7 +6,7 @@ import pytest
 from tests.core.roles_by_hand import ROLES, Roles, standing_by, with_holder
 
 from beatward.core.instants import SECOND
-from beatward.core.protocol.roles import Word
+from beatward.core.protocol.roles import TOKEN_AHEAD_MAX, Word
 
 UNABLE = "db-2 could not be promoted, as it says"
 THREE = ("db-1", "db-2", "db-3")
@@ -252,6 +252,42 @@ def test_a_doubt_is_new_when_a_higher_token_still_is_claimed():
     hand.say("db-2", "standby", 9)
     hand.run(SECOND)
     assert hand.role == "refused db-2 8"
+
+
+@pytest.mark.parametrize("ahead", [2 * TOKEN_AHEAD_MAX, 2**54 - 2])
+def test_a_claim_that_no_monitor_can_have_given_is_not_believed(ahead):
+    hand = with_holder()
+    before = hand.snapshot().rejects["range"]
+    hand.say("db-2", "standby", 1 + ahead)
+    hand.run(10 * SECOND)
+    assert hand.role == "held db-1 1"
+    assert hand.snapshot().rejects["range"] > before
+    # Who says only what cannot be is not heard, so it cannot be promoted either.
+    hand.hush("db-1")
+    hand.run(10 * SECOND)
+    assert hand.role == "vacant - 1"
+    hand.say("db-1", "standby", 1)
+    hand.run(SECOND)
+    assert hand.role == "promoting db-1 2"
+
+
+def test_the_largest_claim_that_is_believed_leaves_tokens_for_the_next():
+    # A hostile member says it again after each time: 4,000,000 times would use the tokens up.
+    hand = with_holder()
+    for n in range(1, 4):
+        newest = hand.view.token + TOKEN_AHEAD_MAX
+        hand.say("db-2", "standby", newest)
+        hand.run(SECOND)
+        assert hand.view.phase == "refused"
+        hand.say("db-1", "standby", 1)
+        hand.run(SECOND)
+        hand.order("failover", force=True, to="db-1")
+        assert hand.role == f"promoting db-1 {1 + n * (TOKEN_AHEAD_MAX + 1)}"
+        hand.run(SECOND)
+        hand.say("db-1", "active", hand.view.token)
+        hand.run(SECOND)
+        assert hand.view.phase == "held"
+    assert hand.view.holder == "db-1"
 
 
 def test_force_needs_somebody_to_take_it():

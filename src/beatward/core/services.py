@@ -34,7 +34,7 @@ from beatward.core.ledger import Ledger
 from beatward.core.membership import Status
 from beatward.core.outbox import Outbox, Settled
 from beatward.core.peers import PEER_SIZE
-from beatward.core.protocol.roles import Grant, service_id
+from beatward.core.protocol.roles import TOKEN_AHEAD_MAX, Grant, service_id
 from beatward.core.roles import Fact, RoleSettings, fence_key, fenced_by
 from beatward.core.standings import Claim, Standings
 from beatward.core.voice import Voice
@@ -201,7 +201,9 @@ class Services:
         """Take what members have said; it is answered in `turn`."""
         for claim in claims:
             role = self._by_id[claim.standing.service]
-            if role.hear(claim, now_ns, is_stale=is_stale):
+            if claim.standing.token > role.lease.token + TOKEN_AHEAD_MAX:
+                self._intake.refuse(Reject.RANGE, 1)
+            elif role.hear(claim, now_ns, is_stale=is_stale):
                 self._stirred[role.name] = None
             else:
                 is_member = claim.slot in role.members

@@ -30,7 +30,10 @@ from beatward.errors import MalformedRecord
 
 from .record import BODY_SIZE, MAGIC, RECORD_SIZE, VERSION, Kind, tag
 
-TOKEN_MAX = 2**54 - 1
+# Beyond what its monitor has given, a member is believed so far and not further. A journal that was
+# lost or restored lacks one token for each time that the role has moved: never so many in practice.
+# Without this one claim of 2^54-1 would use all tokens up: the one after it cannot be said.
+TOKEN_AHEAD_MAX = 2**32
 COUNTER_MAX = 2**32 - 1
 NO_FRESHNESS = 2**64 - 1
 # What a quartz may be wrong by; both sides count with it, see `lease_end_ns` and `term_ns`.
