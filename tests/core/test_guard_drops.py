@@ -209,3 +209,23 @@ def test_the_journal_is_told_once_a_second_and_then_of_all_that_was():
     doubt = guard.take_doubt(SECOND)
     assert (doubt.dropped, doubt.spared) == (8, 4)
     assert guard.take_doubt(3 * SECOND) is None
+
+
+def test_who_was_silent_while_nobody_was_heard_has_all_its_doubts_after_that():
+    """Seed 101308: it was judged after one window, for the others had passed while it was dark."""
+    names = ("web-1", "web-2", "web-3", "web-4")
+    hand = ByHand(nodes=names)
+    for second in range(10):
+        hand.walk(second * SECOND)
+        hand.step(second * SECOND, *(said(name, sequence=second) for name in names))
+    assert hand.walk(40 * SECOND, dropped=1)
+    assert [entry.cause for entry in hand.entries if entry.cause == "cut_off"] == ["cut_off"]
+    window = hand.monitor.settings.membership.window_ns
+    back = hand.now + TICK
+    hand.step(back, said("web-2", sequence=40))
+    dead = []
+    while not dead:
+        dead = [one for one in changes(hand.step(hand.now + TICK, dropped=1)) if one[1] == "dead"]
+        if hand.now % SECOND < TICK:
+            hand.step(hand.now, said("web-2", sequence=hand.now // SECOND))
+    assert hand.now - back > (1 + DOUBTS_MAX) * window

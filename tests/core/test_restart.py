@@ -1,7 +1,9 @@
 """A monitor that starts again: everybody is known, nobody is condemned before its grace."""
 
+from dataclasses import replace
+
 import pytest
-from tests.core.by_hand import LIFE, PEER, SESSION, ByHand, changes, heard, said
+from tests.core.by_hand import LIFE, PEER, SESSION, START, ByHand, changes, heard, said
 
 from beatward.core.entry import ActionRecord, Event, NodeRecord, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
@@ -196,3 +198,10 @@ def test_a_second_restart_knows_what_the_first_one_knew():
     again = started(row(), *[rows["web-2"]])
     assert list(again.snapshot().names) == ["web-1", "web-2"]
     assert again.snapshot().labels == {1: {"zone": "a"}}
+
+
+def test_a_node_recovers_though_the_clock_was_set_back_by_hours_while_the_monitor_was_away():
+    """Seed 101296: it had come back two hours from now, and was to be steady after that."""
+    hand = started(replace(row("recovering"), since_ns=START + 7200 * SECOND))
+    assert hand.snapshot().since_ns.tolist() == [START]
+    assert hand.beat(*range(1, 8)) == [("web-1", "alive", "steady")]

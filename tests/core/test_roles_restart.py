@@ -207,6 +207,24 @@ def test_a_promotion_that_was_taken_back_before_a_restart_may_still_come_true():
     assert again.facts() == ["heard", "too_slow"]
 
 
+def test_a_holder_is_not_held_for_new_for_hours_where_the_clock_was_set_back():
+    # With the rows of a journal that lies ahead: what happened then happened at the latest now.
+    hand = with_holder()
+    again = hand.restarted(make=ahead_by_hours)
+    assert again.view.since_ns == START
+    again.run(31 * SECOND)
+    again.say("db-1", "standby", 1)
+    again.run(SECOND)
+    assert again.role == "promoting db-1 2"
+
+
+def ahead_by_hours(*args, recovered, **fields):
+    services = tuple(
+        replace(one, since_ns=one.since_ns + 7200 * SECOND) for one in recovered.services
+    )
+    return Roles(*args, recovered=replace(recovered, services=services), **fields)
+
+
 # --- how fresh data is that nobody can ask any more ---
 
 CLOSE = replace(ROLES, max_lag=10)

@@ -467,7 +467,7 @@ class Role:
 
     def restore(self, record: ServiceRecord, now_ns: int) -> None:
         """Take up what the journal knows, at the beginning of a session."""
-        self.phase, self.since_ns = Phase(record.phase), record.since_ns
+        self.phase, self.since_ns = Phase(record.phase), min(record.since_ns, now_ns)
         self.former, self.seen, self.doubt = record.former, record.seen, record.doubt
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
         self.lease.take_up(record.token, record.holder, now_ns, term_ns=record.term_ns)
@@ -478,7 +478,7 @@ class Role:
         if self.phase == Phase.PROMOTING:
             self._promote_by_ns = now_ns + self.settings.promote_ns
         elif self.phase != Phase.VACANT:
-            self._held_ns = record.since_ns
+            self._held_ns = self.since_ns
         if self.phase == Phase.DEMOTING and self.wish is not None:
             self.lease.ask_back(now_ns + self.settings.switchover_ns)
 

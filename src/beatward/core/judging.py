@@ -34,6 +34,7 @@ class Judging:
         self._mass = ledger.mass
         self._guard = guard
         self._heard_ns = 0
+        self._back_ns = 0  # when somebody was heard again after nobody was
         self._jobs = jobs
         self._voice = voice
         self.probing = Probing(self._registry, self._membership, voice)
@@ -133,14 +134,15 @@ class Judging:
         """Return when the first window of suspects (k,) began that drops alone made longer.
 
         Who was a suspect before our own start, or before a pause of ours, was asked anew after it
-        (seed 7: it was judged at once, as if its three windows had passed while we were away).
+        (seed 7: it was judged at once, as if its three windows had passed while we were away). So
+        was who was a suspect while we heard nobody at all (seed 101308).
         """
         rooms = self._ledger.rooms
         since_ns = self._membership.since_ns[slots]
         restored = since_ns < rooms.started_ns
         grace_ns = self._registry.grace_ns(slots, self._start_grace_ns)
         since_ns[restored] = rooms.started_ns + grace_ns[restored]
-        return np.maximum(since_ns, rooms.pauses.last_ns)
+        return np.maximum(since_ns, max(rooms.pauses.last_ns, self._back_ns))
 
     def _timeout_ns(self, slots: IntArray) -> IntArray:
         # Who announces a longer interval may have gone over to it since it was heard.
@@ -198,6 +200,7 @@ class Judging:
         """Note that somebody was heard in this turn."""
         self._heard_ns = now_ns
         if self._mass.hear():
+            self._back_ns = now_ns
             self._tell(now_ns)
             self._begin_anew(now_ns, is_back=True)
 

@@ -249,7 +249,10 @@ class Monitor:
             # The journal knows the interval of its last change of status, not that of today.
             grace_ns = np.maximum(grace_ns, now_ns + 2 * self.settings.pace.max_ns)
         due_ns = np.where(WATCHED[status], grace_ns, NEVER)
-        membership.place(slots, status, cause, since_ns=nodes.since_ns, due_ns=due_ns)
+        # Seed 101296: a wall clock set back while we are away puts the past ahead of us, and a node
+        # that had just come back recovered for two hours.
+        since_ns = np.minimum(nodes.since_ns, now_ns)
+        membership.place(slots, status, cause, since_ns=since_ns, due_ns=due_ns)
         for row, job in nodes.jobs.items():
             self._jobs.restore(int(slots[row]), job, now_ns, grace_ns=self.settings.start_grace_ns)
         suspect = status == Status.SUSPECT

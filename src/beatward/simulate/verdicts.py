@@ -263,6 +263,15 @@ class Verdicts:
         # an answer to a probe has shown that it lives.
         return not any(span.trouble == Trouble.SUSPENDED for span in truth.history.spans)
 
+    def _is_stranger(self, name: str) -> bool:
+        """Tell whether the monitor has heard a node in this session, and never believed it."""
+        monitor = self._world.monitor.monitor
+        assert monitor is not None
+        registry = monitor.snapshot(0).rooms.registry
+        is_proven = bool(registry.proven[registry.slot_of(name)])
+        heard = self._heard_in_session(self._world.truths[name])
+        return heard and not is_proven and not self._has_address(name)
+
     def _has_address(self, name: str) -> bool:
         monitor = self._world.monitor.monitor
         assert monitor is not None
@@ -287,6 +296,9 @@ class Verdicts:
             and kind_of(fate.data) == Kind.PROBE
         ]
         wanted = settings.window_ns // settings.spacing_ns
+        if self._is_stranger(truth.name):
+            self._check_stranger(truth, at_ns)
+            return
         heard = self._heard_in_session(truth)
         astray_count = self._count_astray(truth.name, opened_ns) if len(probes) < wanted else 0
         if astray_count and len(probes) + astray_count >= wanted:
@@ -304,6 +316,37 @@ class Verdicts:
             for fate in network.to_monitor[truth.name].fates
             if since_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
         ]
+        self._note_luck(truth, probes, beats, at_ns)
+
+    def _check_stranger(self, truth: NodeTruth, at_ns: int) -> None:
+        """Check a verdict on who was heard, and asked each time, and whose answer never came.
+
+        Seed 100888: a burst took the first nine questions on their way to a node that was well. Who
+        has not proved that it speaks now is asked once a word, or its address would be a weapon.
+        """
+        network = self._world.network
+        asked = [
+            fate
+            for fate in network.to_node[truth.name].fates
+            if self._started_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.PROBE
+        ]
+        beats = [
+            fate
+            for fate in network.to_monitor[truth.name].fates
+            if self._started_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
+        ]
+        heard = [one for one in beats if one.end == End.ARRIVED and one.arrived_ns < at_ns - SECOND]
+        for beat in heard:
+            if not any(0 <= one.sent_ns - beat.arrived_ns <= SECOND for one in asked):
+                message = "a well node was convicted, and a word of it had not been asked about"
+                self._checkers.violate("verdict", truth.name, message)
+                return
+        lost = [one for one in beats if one.end != End.ARRIVED]
+        self._note_luck(truth, asked, lost, at_ns)
+
+    def _note_luck(
+        self, truth: NodeTruth, probes: list[Fate], beats: list[Fate], at_ns: int
+    ) -> None:
         probability = self._missed_probability(truth.name, probes, beats, at_ns)
         self._checkers.counts["verdicts unlucky"] += 1
         self.unlucky_probabilities.append(probability)
