@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beatward.agent.pulse import Pulse, Report
+from beatward.agent.pulse import ASKED_MAX, Pulse, Report
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import (
@@ -237,6 +237,15 @@ def test_an_acknowledgement_gives_echo_slot_and_round_trip():
     assert pulse.round_trip_ns == 12 * MILLISECOND
     spoken = beat_at(pulse, SECOND)
     assert (spoken.echo, spoken.slot, spoken.flags) == (SESSION, 7, 0)
+
+
+def test_a_round_trip_longer_than_the_interval_is_measured_of_the_newest_asks():
+    pulse = new_pulse()
+    for i in range(ASKED_MAX + 1):
+        beat_at(pulse, i * SECOND)
+    for sequence, trip_s in ((0, None), (1, ASKED_MAX - 1), (ASKED_MAX, 0)):
+        pulse.receive(answer(sequence=sequence), START + ASKED_MAX * SECOND)
+        assert pulse.round_trip_ns == (None if trip_s is None else trip_s * SECOND)
 
 
 def asks(pulse, seconds):

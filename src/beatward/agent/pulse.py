@@ -67,6 +67,8 @@ ASK_SPACING_NS = 10 * SECOND
 # is lost; it is repeated at this pace whatever the interval.
 ASK_PATIENCE_NS = SECOND
 UNANSWERED_MAX = 3
+# Of so many asks under way it is known when they were sent: 2.5 s of them at an interval of 20 ms.
+ASKED_MAX = 128
 # Half of the default start grace.
 INTRODUCTION_COUNT_MAX = 5
 GOODBYE_COUNT_MAX = 5
@@ -189,7 +191,7 @@ class Pulse:
         flags = 0
         if self._asks(now_ns, is_repeated=is_repeated):
             flags = Flag.ACKNOWLEDGE
-            self._ask_sequence, self._ask_sent_ns = sequence, now_ns
+            self._note_ask(sequence, now_ns)
         return self._seal(Kind.HEARTBEAT, sequence, report, flags=flags)
 
     def receive(self, data: bytes, now_ns: int) -> list[bytes]:
@@ -317,8 +319,7 @@ class Pulse:
 
     def _forget_asks(self) -> None:
         self._acknowledged_sequence = -1
-        self._ask_sequence = -1
-        self._ask_sent_ns = 0
+        self._asked_ns: dict[int, int] = {}  # by sequence, in order
         self._is_asking = False
         self._next_ask_ns = 0
         self._counted_ns = 0
@@ -341,6 +342,13 @@ class Pulse:
         self._counted_ns = now_ns
         return True
 
+    def _note_ask(self, sequence: int, now_ns: int) -> None:
+        # Not only the newest: where an answer takes longer than an interval, another ask is always
+        # under way while a life is new, and its first round trip would not be measured.
+        self._asked_ns[sequence] = now_ns
+        if len(self._asked_ns) > ASKED_MAX:
+            del self._asked_ns[next(iter(self._asked_ns))]
+
     def _take_acknowledgement(self, heard: Record, now_ns: int) -> None:
         if heard.incarnation > self.incarnation:
             self._meet_a_newer_life(heard, now_ns)
@@ -351,8 +359,10 @@ class Pulse:
             return
         if not self._acknowledged_sequence < heard.sequence <= newest:
             return
-        if heard.sequence == self._ask_sequence:
-            self.round_trip_ns = now_ns - self._ask_sent_ns
+        if heard.sequence in self._asked_ns:
+            self.round_trip_ns = now_ns - self._asked_ns[heard.sequence]
+        for sequence in [one for one in self._asked_ns if one <= heard.sequence]:
+            del self._asked_ns[sequence]
         self._acknowledged_sequence = heard.sequence
         self._is_asking = False
         self._unanswered_count = 0
