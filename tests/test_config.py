@@ -12,6 +12,13 @@ from beatward.errors import ConfigError
 from beatward.server.settings import core_settings
 from beatward.values import split_address
 
+OFF_FOR_A_ROLE = """
+[service.db]
+fence = "off"
+[[rule]]
+role = ["held"]
+actions = ["off"]
+"""
 WRONG = [
     ("[detector]\ntimout = '5s'", "detector.timout", "'timout'", "no such key"),
     ("[detector]\nkind = 'fixed'\ntimeout = '-5s'", "detector.timeout", "'-5s'", "a duration"),
@@ -82,6 +89,15 @@ WRONG = [
         "rule.0.actions",
         "'a'",
         "only tells",
+    ),
+    *(
+        (
+            f"[action.off]\nkind = 'webhook'\nurl = 'http://x'\n{said}\n" + OFF_FOR_A_ROLE,
+            "rule.0.actions",
+            "'off'",
+            "only tells; this is the fence of service.db",
+        )
+        for said in ("", "destructive = false")
     ),
     ("[action.a]\nkind = 'webhook'", "action.a", "webhook", "url with kind = webhook"),
     ("[action.a]\nkind = 'exec'\nurl = 'http://x'", "action.a", "exec", "no url"),

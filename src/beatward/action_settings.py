@@ -113,7 +113,8 @@ class RuleSettings(Table):
     role      in place of `on`: what has become of a role: somebody else holds it (`held`), nobody
               can take it (`vacant`), nobody may have it until somebody decides (`refused`)
     services  a pattern for the service's name
-    actions   names of [action.NAME] tables, taken in this order; those of a role only tell
+    actions   names of [action.NAME] tables, taken in this order; those of a role only tell, and
+              are nobody's fence
     """
 
     on: tuple[StatusWord, ...] = ()

@@ -396,18 +396,30 @@ def parse(data: dict[str, Any], file: str) -> Settings:
     if settings.pace.budget is not None and timeout is not None and timeout <= settings.pace.max:
         expected = "less than detector.timeout, or whoever beats so seldom is always suspect"
         raise ConfigError(file, "pace.max", format_duration(settings.pace.max), expected)
+    _check_actions(settings, file)
+    return settings
+
+
+def _check_actions(settings: Settings, file: str) -> None:
+    fenced = {}
     for name, service in settings.service.items():
         if service.fence is not None and service.fence not in settings.action:
             raise _no_action(file, f"service.{name}.fence", service.fence, settings)
+        if service.fence is not None:
+            fenced[service.fence] = name
     for index, rule in enumerate(settings.rule):
         for name in rule.actions:
             if name not in settings.action:
                 raise _no_action(file, f"rule.{index}.actions", name, settings)
             action = settings.action[name]
-            if rule.role and (action.is_revival or action.is_destructive):
-                expected = "one that only tells: a webhook, or revives = false, destructive = false"
+            expected = "one that only tells"
+            if rule.role and name in fenced:
+                # Whatever it says of `destructive`: told of a new holder, it cuts that one off.
+                expected += f"; this is the fence of service.{fenced[name]}, and cuts a node off"
                 raise ConfigError(file, f"rule.{index}.actions", name, expected)
-    return settings
+            if rule.role and (action.is_revival or action.is_destructive):
+                expected += ": a webhook, or revives = false, destructive = false"
+                raise ConfigError(file, f"rule.{index}.actions", name, expected)
 
 
 def _no_action(file: str, key: str, name: str, settings: Settings) -> ConfigError:
