@@ -36,7 +36,7 @@ format: setup-dev ## rewrite the sources in the house's format
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
 
-simulate: setup ## play simulated worlds, in some minutes (ARGS="--seed 4711 --log")
+simulate: setup ## play simulated worlds, in some minutes (ARGS="--roles --seeds 1..1000")
 	@.venv/bin/beatward simulate $(or $(ARGS),--seeds 1..300 --minutes 4)
 
 bench: setup ## measure this machine, in some minutes (ARGS="ingest --rate 300000")
