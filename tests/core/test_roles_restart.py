@@ -280,11 +280,17 @@ def test_nobody_is_promoted_who_may_lag_behind_what_was_written_while_the_monito
     assert again.role == "promoting db-2 2"
 
 
-def test_force_takes_the_risk_of_a_lag_that_nobody_knows():
+def with_unheard_holder():
+    """db-1 held the role, and has not been heard since the monitor was away."""
     hand = with_fresh_holder()
     hand.hush("db-1")
     again = hand.restarted()
     again.run(10 * SECOND)
+    return again
+
+
+def test_force_takes_the_risk_of_a_lag_that_nobody_knows():
+    again = with_unheard_holder()
     again.order("failover", force=True)
     assert again.role == "promoting db-2 2"
     assert again.words().endswith("at this risk: how far the others are behind db-1 is not known")
@@ -294,10 +300,7 @@ def test_force_takes_the_risk_of_a_lag_that_nobody_knows():
 
 
 def test_who_had_the_role_and_was_forgotten_keeps_nobody_from_it():
-    hand = with_fresh_holder()
-    hand.hush("db-1")
-    again = hand.restarted()
-    again.run(10 * SECOND)
+    again = with_unheard_holder()
     again.turn(again.now, orders=(Order("forget", "db-1"),))
     again.run(2 * SECOND)
     assert again.role == "promoting db-2 2"

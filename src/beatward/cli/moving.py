@@ -6,19 +6,16 @@ it has come to nothing. Not here: whether it may be ordered (`web.services` and 
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
-from beatward.cli.client import Client, service_path
+from beatward.cli.client import Client, Command, service_path
 from beatward.cli.ordering import by_option, duration_text
 from beatward.cli.screen import print_json
 from beatward.core.instants import SECOND, format_duration
 from beatward.errors import MonitorUnreachable
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SPACING_SECONDS = 0.05
 # A turn of the wheel, its entry on disk and a snapshot: what is not begun by then never will be.

@@ -8,11 +8,11 @@ import contextlib
 import getpass
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from beatward.cli.client import Client, Refused, node_path
+from beatward.cli.client import Client, Command, Refused, node_path
 from beatward.cli.screen import print_json
 from beatward.core.instants import parse_duration
 from beatward.core.protocol.keys import is_pattern
@@ -21,7 +21,6 @@ from beatward.core.protocol.keys import is_pattern
 _SPACING_SECONDS = 0.05
 _PATIENCE_SECONDS = 60.0
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 Labels = tuple[tuple[str, str], ...]
 
 

@@ -95,13 +95,10 @@ def brief(services: list[dict[str, Any]], line_count: int, style: str = "") -> G
     # The only column that may be cut; nothing takes a second line.
     table.add_column(_cut("remarks" if any(map(remark, shown)) else ""))
     for service in sorted(shown, key=lambda one: str(one["name"])):
-        has_role = service["phase"] is not None
         table.add_row(
             service["name"],
-            phase_text(service) if has_role else service["mode"],
-            service["holder"] or "-",
-            str(service["token"]) if has_role else "-",
-            ago(service["since_ns"]) if has_role else "-",
+            phase_text(service) if service["phase"] is not None else service["mode"],
+            *_role_cells(service),
             _healthy_text(service),
             _cut(remark(service)),
         )
@@ -109,6 +106,13 @@ def brief(services: list[dict[str, Any]], line_count: int, style: str = "") -> G
         return Group(table)
     words = f"and {len(hidden):,} more" + (", all in order" if all(map(_is_calm, hidden)) else "")
     return Group(table, Text(words, style="dim"))
+
+
+def _role_cells(service: dict[str, Any]) -> tuple[str, str, str]:
+    """Return holder, token and since when; a balanced service has none of them."""
+    if service["phase"] is None:
+        return "-", "-", "-"
+    return service["holder"] or "-", str(service["token"]), ago(service["since_ns"])
 
 
 def _is_calm(service: dict[str, Any]) -> bool:
@@ -137,14 +141,11 @@ def _show_all(screen: Console, services: list[dict[str, Any]]) -> None:
     if any(said):
         table.add_column("remarks", overflow="fold")
     for service, words in zip(services, said, strict=True):
-        has_role = service["phase"] is not None
         table.add_row(
             service["name"],
             service["mode"],
             phase_text(service),
-            service["holder"] or "-",
-            str(service["token"]) if has_role else "-",
-            ago(service["since_ns"]) if has_role else "-",
+            *_role_cells(service),
             _members(service),
             *([words] if any(said) else []),
         )

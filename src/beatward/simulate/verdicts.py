@@ -32,9 +32,10 @@ from beatward.core.guard import DOUBTS_MAX
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import RECORD_SIZE, Kind
+from beatward.core.registry import Registry
 
 from .bounds import suspected_within_ns
-from .network import End, Fate
+from .network import End, Fate, Path
 from .truth import NodeTruth, Trouble
 
 if TYPE_CHECKING:
@@ -265,40 +266,36 @@ class Verdicts:
 
     def _is_stranger(self, name: str) -> bool:
         """Tell whether the monitor has heard a node in this session, and never believed it."""
-        monitor = self._world.monitor.monitor
-        assert monitor is not None
-        registry = monitor.snapshot(0).rooms.registry
+        registry = self._registry()
         is_proven = bool(registry.proven[registry.slot_of(name)])
         heard = self._heard_in_session(self._world.truths[name])
         return heard and not is_proven and not self._has_address(name)
 
     def _has_address(self, name: str) -> bool:
-        monitor = self._world.monitor.monitor
-        assert monitor is not None
-        registry = monitor.rooms.registry  # a snapshot has no addresses
+        registry = self._registry()
         return bool(registry.peers.of(np.array([registry.slot_of(name)])).any())
 
     def _is_believed(self, name: str, incarnation: int) -> bool:
-        monitor = self._world.monitor.monitor
-        assert monitor is not None
-        registry = monitor.snapshot(0).rooms.registry
+        registry = self._registry()
         slot = registry.slot_of(name)
         return bool(registry.proven[slot]) and int(registry.incarnation[slot]) == incarnation
+
+    def _registry(self) -> Registry:
+        """Return the monitor's own: a snapshot would be a copy of all rooms, without addresses."""
+        monitor = self._world.monitor.monitor
+        assert monitor is not None
+        return monitor.rooms.registry
 
     def _check_luck(self, truth: NodeTruth, opened_ns: int, at_ns: int) -> None:
         """Check a verdict on a node that was well: only chance may have hidden it, and often."""
         network = self._world.network
         settings = self._world.scenario.settings.membership
-        probes = [
-            fate
-            for fate in network.to_node[truth.name].fates
-            if opened_ns - SECOND // 100 <= fate.sent_ns <= at_ns
-            and kind_of(fate.data) == Kind.PROBE
-        ]
-        wanted = settings.window_ns // settings.spacing_ns
         if self._is_stranger(truth.name):
             self._check_stranger(truth, at_ns)
             return
+        since_ns = opened_ns - SECOND // 100
+        probes = _sent(network.to_node[truth.name], Kind.PROBE, since_ns, at_ns)
+        wanted = settings.window_ns // settings.spacing_ns
         heard = self._heard_in_session(truth)
         astray_count = self._count_astray(truth.name, opened_ns) if len(probes) < wanted else 0
         if astray_count and len(probes) + astray_count >= wanted:
@@ -311,11 +308,7 @@ class Verdicts:
             return
         # Who was never heard has no address to probe: all that it ever said was lost.
         since_ns = opened_ns if heard else self._started_ns
-        beats = [
-            fate
-            for fate in network.to_monitor[truth.name].fates
-            if since_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
-        ]
+        beats = _sent(network.to_monitor[truth.name], Kind.HEARTBEAT, since_ns, at_ns)
         self._note_luck(truth, probes, beats, at_ns)
 
     def _check_stranger(self, truth: NodeTruth, at_ns: int) -> None:
@@ -324,17 +317,9 @@ class Verdicts:
         Seed 100888: a burst took the first nine questions on their way to a node that was well. Who
         has not proved that it speaks now is asked once a word, or its address would be a weapon.
         """
-        network = self._world.network
-        asked = [
-            fate
-            for fate in network.to_node[truth.name].fates
-            if self._started_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.PROBE
-        ]
-        beats = [
-            fate
-            for fate in network.to_monitor[truth.name].fates
-            if self._started_ns <= fate.sent_ns <= at_ns and kind_of(fate.data) == Kind.HEARTBEAT
-        ]
+        network, since_ns = self._world.network, self._started_ns
+        asked = _sent(network.to_node[truth.name], Kind.PROBE, since_ns, at_ns)
+        beats = _sent(network.to_monitor[truth.name], Kind.HEARTBEAT, since_ns, at_ns)
         heard = [one for one in beats if one.end == End.ARRIVED and one.arrived_ns < at_ns - SECOND]
         for beat in heard:
             if not any(0 <= one.sent_ns - beat.arrived_ns <= SECOND for one in asked):
@@ -398,6 +383,15 @@ class Verdicts:
             for path in paths
             for fate in path.fates
         )
+
+
+def _sent(path: Path, kind: Kind, since_ns: int, until_ns: int) -> list[Fate]:
+    """Return what became of datagrams of a kind that were sent on a path in that time."""
+    return [
+        fate
+        for fate in path.fates
+        if since_ns <= fate.sent_ns <= until_ns and kind_of(fate.data) == kind
+    ]
 
 
 assert _HEAD.size <= RECORD_SIZE
