@@ -15,8 +15,10 @@ trap 'rm -rf "$scratch"' EXIT
 "$python" -m venv "$scratch/venv"
 "$scratch/venv/bin/python" -m pip install --quiet uv
 
+# Extras stay in the names: Debian's pip 23.0.1 does not take `coverage==7.17.3` as the pin of
+# `coverage[toml]`, chooses the newest release instead, and then misses its hash.
 compile() {
-    "$scratch/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 \
+    "$scratch/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --no-strip-extras \
         --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate \
         --upgrade "$@"
 }
