@@ -1,9 +1,9 @@
 """The web put together: `create_app(backend)` returns one ASGI application.
 
-    server ─► BoundedBodies ─► Front ─┬─► HeartbeatDoor   POST /v1/nodes/{name}/heartbeat
-                                      ├─► RecordsDoor     POST /v1/records
-                                      ├─► PingDoor        /ping/...
-                                      └─► FastAPI         all the rest
+    server ─► Front ─┬─► PingDoor                          /ping/...
+                     └─► BoundedBodies ─┬─► HeartbeatDoor   POST /v1/nodes/{name}/heartbeat
+                                        ├─► RecordsDoor     POST /v1/records
+                                        └─► FastAPI         all the rest
 
 The doors in front of the router are asked thousands of times a second; they are described in
 OpenAPI by hand (`openapi`). Not here: any route's own work.
@@ -11,7 +11,7 @@ OpenAPI by hand (`openapi`). Not here: any route's own work.
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from beatward import __version__
@@ -36,8 +36,9 @@ from beatward.web import (
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
 from beatward.web.bounds import BoundedBodies
-from beatward.web.events import Streams
+from beatward.web.events import HEAD_ONLY, Streams
 from beatward.web.openapi import describe
+from beatward.web.strictness import refuse_unknown
 
 _DESCRIPTION = """
 beatward watches nodes by their heartbeats and says why it holds a node to be what it is.
@@ -63,16 +64,24 @@ class Front:
         self._heartbeats = heartbeats
         self._of_relays = of_relays
         self._pings = pings
+        self._bounded = BoundedBodies(self._serve)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope.get("path", "").startswith(ping.PREFIX):
+            await self._pings.serve(scope, receive, send)
+        else:
+            await self._bounded(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
         if path.startswith(heartbeat.PREFIX) and path.endswith(heartbeat.SUFFIX):
             await self._heartbeats.serve(scope, receive, send)
         elif path == records.PATH:
             await self._of_relays.serve(scope, receive, send)
-        elif path.startswith(ping.PREFIX):
-            await self._pings.serve(scope, receive, send)
+        elif scope.get("method") == "HEAD":
+            # Whatever can be got has a head. The server sends no body to who asked for none.
+            await self._router({**scope, "method": "GET", HEAD_ONLY: True}, receive, send)
         else:
             await self._router(scope, receive, send)
 
@@ -93,8 +102,7 @@ def create_app(backend: Backend, *, streams: Streams | None = None) -> ASGIApp:
         "ping": pings.counts,
     }
     router.state.metrics = metrics.make_registry(backend, doors, router.state.streams)
-    front = Front(router, heartbeats=heartbeats, of_relays=of_relays, pings=pings)
-    return BoundedBodies(front)
+    return Front(router, heartbeats=heartbeats, of_relays=of_relays, pings=pings)
 
 
 def create_router() -> FastAPI:
@@ -108,6 +116,7 @@ def create_router() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_tags=_TAGS,
+        dependencies=[Depends(refuse_unknown)],
         # Short names for those who generate clients; FastAPI would append path and method.
         generate_unique_id_function=lambda route: route.name,
     )

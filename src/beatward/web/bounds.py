@@ -2,7 +2,8 @@
 
 A body that says it is too large is refused at once; one that does not say is counted while it
 comes. Route: server -> `BoundedBodies` -> the rest of the web, of which the doors in front of the
-router read a body by `read_body`.
+router read a body by `read_body`. A door that needs no body stands outside, because a limit must
+not refuse what it would never have read; it lets the body go by `drop_body`.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +12,9 @@ from beatward.web.problems import Problem
 
 # The largest honest request is an enrolment with 32 labels, below 16 KiB.
 BODY_SIZE_MAX = 64 * 1024
+# The log of a job, posted with its ping: read to the end, so that a client which does not listen
+# while it sends gets its answer, and forgotten. Nobody's log needs more; it would cost time only.
+DROPPED_SIZE_MAX = 16 * 1024 * 1024
 
 
 class BoundedBodies:
@@ -68,6 +72,23 @@ async def read_body(receive: Receive) -> bytes:
             raise Problem(400, "cut-short", "the connection ended before the body did")
         body += message.get("body", b"")
     return body
+
+
+async def drop_body(scope: Scope, receive: Receive, size_max: int = DROPPED_SIZE_MAX) -> bool:
+    """Read a body of at most `size_max` bytes and forget it; False: there is more, or it broke off.
+
+    A body that announces more is not begun. After False the connection cannot be used again.
+    """
+    if _announced_size(scope) > size_max:
+        return False
+    size, has_more = 0, True
+    while has_more and size <= size_max:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return False
+        size += len(message.get("body", b""))
+        has_more = message.get("more_body", False)
+    return not has_more
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,6 +33,8 @@ _PAGE_COUNT = 256
 _RETRY_MS = 1000
 # A locked or full disk is asked again this soon.
 _UNREADABLE_SECONDS = 1.0
+# In the scope of a request that asked for the head alone: a stream has no end to wait for.
+HEAD_ONLY = "beatward.head_only"
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 _Node = Annotated[
@@ -93,6 +95,10 @@ class _Stream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         streams = self._streams
+        if scope.get(HEAD_ONLY):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if streams.count >= streams.count_max:
             detail = f"{streams.count} streams are open, which is all; ask GET /v1/events instead"
             problem = Problem(503, "too-many-streams", detail, headers={"Retry-After": "5"})

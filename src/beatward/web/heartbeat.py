@@ -32,6 +32,7 @@ from beatward.web.backend import Backend
 from beatward.web.bounds import read_body
 from beatward.web.enrolment import enrol_if_unknown
 from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.strictness import refuse_parameters
 
 PREFIX = "/v1/nodes/"
 SUFFIX = "/heartbeat"
@@ -165,6 +166,7 @@ class HeartbeatDoor:
                 f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived "
                 "from the node's key, and `beatward token node NAME` prints it"
             )
+        refuse_parameters(scope["query_string"], ())
         heartbeat = self._decode(await read_body(receive))
         if not enrol_if_unknown(self._machine, name):
             raise inbox_full()

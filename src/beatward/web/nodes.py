@@ -234,18 +234,6 @@ _COMMAND: dict[str, Any] = {
 }
 
 
-@router.post("/{name}/pause", summary="Announce maintenance", **_COMMAND)
-def pause_node(name: Name, backend: Served) -> shapes.Ordered:
-    """Let the node be silent from now on without a verdict, until `resume`."""
-    return _order(backend, "pause", name)
-
-
-@router.post("/{name}/resume", summary="End maintenance", **_COMMAND)
-def resume_node(name: Name, backend: Served) -> shapes.Ordered:
-    """Watch the node again; it has the start grace before its silence counts."""
-    return _order(backend, "resume", name)
-
-
 @router.delete("/{name}", summary="Forget a node", **_COMMAND)
 def forget_node(name: Name, backend: Served) -> shapes.Ordered:
     """Remove the node from the table; its history stays in the journal.

@@ -52,7 +52,8 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
             # Reads are open on the monitor's own machine, see `access`.
             operation["security"] = [{}, *operation["security"]]
         operation["responses"].setdefault("413", problems(413)[413])
-        if "422" in operation["responses"]:
+        # A parameter that a route does not have is refused everywhere.
+        if "text/plain" not in operation["responses"].get("422", {}).get("content", {}):
             operation["responses"]["422"] = problems(422)[422]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -155,7 +156,7 @@ _RECORDS: dict[str, Any] = {
                         "RecordsAnswer", {"taken": 100, "unmarked": 0, "echo": 1_596_996_162}
                     ),
                 },
-                **{str(status): told for status, told in problems(400, 503).items()},
+                **{str(status): told for status, told in problems(400, 422, 503).items()},
             },
         },
     },
@@ -187,7 +188,10 @@ def _ping(path: str, word: str, summary: str, description: str) -> dict[str, Any
                 "responses": {
                     "200": {"description": "ok", "content": text},
                     "404": {"description": "Something in the URL is wrong.", "content": text},
-                    "422": {"description": "The interval is no duration.", "content": text},
+                    "422": {
+                        "description": "The interval is no duration, or is called otherwise.",
+                        "content": text,
+                    },
                     "503": {"description": "Not now; try again.", "content": text},
                 },
             }

@@ -8,6 +8,7 @@
 
 Anything wrong in name or key is the same 404, so nobody learns which names exist. A job that ended
 with an error spoke on time: its node is failing, not dead, and well again with the next good ping.
+A body, such as the job's log, is not needed: the ping counts before it is read, whatever its size.
 Raw ASGI, as `heartbeat`.
 """
 
@@ -34,7 +35,9 @@ from beatward.core.snapshot import Snapshot
 from beatward.errors import Busy
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
+from beatward.web.bounds import BODY_SIZE_MAX, DROPPED_SIZE_MAX, drop_body
 from beatward.web.enrolment import enrol_if_unknown
+from beatward.web.problems import did_you_mean, shown
 
 PREFIX = "/ping/"
 INTERVAL_NS = MINUTE
@@ -54,12 +57,16 @@ class PingDoor:
         self.counts = {"taken": 0, "refused": 0}
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request whose path begins with /ping/; its body is not read."""
+        """Answer one request whose path begins with /ping/; its body is read and forgotten."""
         try:
             response = self._answer(scope)
         except Busy as error:
             response = _text(503, f"not now: {error}", {"Retry-After": "1"})
         self.counts["taken" if response.status_code == 200 else "refused"] += 1
+        # The ping has counted by now. A long body is read for nobody but who has the key.
+        size_max = DROPPED_SIZE_MAX if response.status_code == 200 else BODY_SIZE_MAX
+        if not await drop_body(scope, receive, size_max):
+            response.headers["Connection"] = "close"
         await response(scope, receive, send)
 
     def _answer(self, scope: Scope) -> Response:
@@ -136,7 +143,14 @@ def _known_interval_ns(snapshot: Snapshot, row: int) -> int:
 
 def _interval_ns(query: bytes) -> int:
     """Return the promise in a query, 0 when there is none; raises ValueError."""
-    values = parse_qs(query.decode("latin-1"), max_num_fields=8).get("interval")
+    if not query:
+        return 0
+    asked = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=8)
+    for name in asked.keys() - {"interval"}:
+        # Ignored, a mistyped `intervall` would promise the next ping within the usual 60 s.
+        found = f"{shown(name)} is no parameter of this URL, `interval` is the only one"
+        raise ValueError(found + did_you_mean(name, ("interval",)))
+    values = [value for value in asked.get("interval", ()) if value]
     if not values:
         return 0
     interval_ns = parse_duration(values[-1])

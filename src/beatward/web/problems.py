@@ -4,14 +4,18 @@
 found, what to do. Not here: the ping URL, which answers in plain text to scripts.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
 
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic.fields import FieldInfo
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from beatward.errors import Busy, PermanentError, TemporaryError
 
@@ -27,6 +31,7 @@ _TITLES = {
     500: "Our own mistake",
     503: "Not now",
 }
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # How much of a wrong value is shown again.
 _SHOWN_LENGTH_MAX = 80
 
@@ -84,6 +89,12 @@ def shown(value: object) -> str:
     return text[: _SHOWN_LENGTH_MAX - 3] + "..."
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean NAME`, or nothing where no known name looks alike."""
+    alike = get_close_matches(name, list(known), 1)
+    return f"; did you mean {alike[0]}" if alike else ""
+
+
 def install(app: FastAPI) -> None:
     """Make an application answer every error in this form."""
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -102,18 +113,33 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         detail = f"nothing is at {shown(request.url.path)}; /docs lists what there is"
         return Problem(404, "no-such-path", detail).response()
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        allowed = _allowed(request)
         detail = f"{request.method} is not possible here, but {allowed} is"
-        return Problem(405, "method-not-allowed", detail, headers=error.headers).response()
+        return Problem(405, "method-not-allowed", detail, headers={"Allow": allowed}).response()
     return Problem(
         error.status_code, "refused", str(error.detail), headers=error.headers
     ).response()
 
 
+def _allowed(request: Request) -> str:
+    """Return the methods of a path; the framework names only those of the first route that fits."""
+    routes: list[BaseRoute] = request.app.router.routes
+    found = [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] == Match.FULL for route in routes
+        )
+    ]
+    if "GET" in found:
+        found.insert(1, "HEAD")  # see `app.Front`
+    return ", ".join(found)
+
+
 async def _on_wrong_request(request: Request, error: Exception) -> Response:
-    del request
     assert isinstance(error, RequestValidationError)
-    wrong = [_wrong_field(item) for item in error.errors()]
+    members = _members(request.scope.get("route"))
+    wrong = [_wrong_field(item, members) for item in error.errors()]
     first = wrong[0]
     detail = f"{first['where']}: found {first['found']}, expected {first['expected']}"
     if len(wrong) > 1:
@@ -124,12 +150,23 @@ async def _on_wrong_request(request: Request, error: Exception) -> Response:
     return Problem(422, "not-as-expected", detail, more={"errors": wrong}).response()
 
 
-def _wrong_field(item: Mapping[str, Any]) -> dict[str, str]:
+def _members(route: object) -> list[str]:
+    """Return what the body of a route may have, as it is called in JSON."""
+    body = route.body_field if isinstance(route, APIRoute) else None
+    shape = None if body is None else next(iter(get_args(body.field_info.annotation)), None)
+    shape = shape or (None if body is None else body.field_info.annotation)
+    fields: Mapping[str, FieldInfo] = getattr(shape, "model_fields", {})
+    return [field.alias or name for name, field in fields.items()]
+
+
+def _wrong_field(item: Mapping[str, Any], members: Sequence[str]) -> dict[str, str]:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "missing":
         return {"where": where, "found": "nothing", "expected": "a value"}
     if item["type"] == "extra_forbidden":
-        return {"where": where, "found": shown(item["input"]), "expected": "no such member"}
+        alike = did_you_mean(str(item["loc"][-1]), members) if len(item["loc"]) == 2 else ""
+        expected = f"no such member{alike}"
+        return {"where": where, "found": shown(item["input"]), "expected": expected}
     if item["loc"] == ("body",) and isinstance(item["input"], bytes):
         expected = "JSON, sent with `Content-Type: application/json`"
         return {"where": where, "found": shown(item["input"]), "expected": expected}

@@ -22,6 +22,7 @@ from beatward.core.protocol.record import RECORD_SIZE, Flag
 from beatward.web.backend import Backend
 from beatward.web.bounds import BODY_SIZE_MAX, read_body
 from beatward.web.problems import Problem, inbox_full
+from beatward.web.strictness import refuse_parameters
 
 PATH = "/v1/records"
 # What the limit on every body leaves room for. More would gain little: with 1,000 a request itself
@@ -95,6 +96,7 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
     if scope["method"] != "POST":
         detail = f"{scope['method']} is not possible here, but POST is"
         raise Problem(405, "method-not-allowed", detail, headers={"Allow": "POST"})
+    refuse_parameters(scope["query_string"], ())
     body = await read_body(receive)
     if not body or len(body) % RECORD_SIZE:
         raise Problem(

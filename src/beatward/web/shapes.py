@@ -464,6 +464,12 @@ class Ordered(_Shape):
     node: str = Field(description="The node's name.")
 
 
+class OrderedPause(Ordered):
+    """The order is on its way."""
+
+    until: str | None = Field(description=f"The planned end, if there is one. {_AT}")
+
+
 class OrderedMany(_Shape):
     """The order is on its way; large ones take effect by and by, thousands of nodes a second."""
 

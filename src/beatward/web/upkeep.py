@@ -1,7 +1,7 @@
-"""What operators say of nodes: maintenance of many at once, alarms they know of, silences.
+"""What operators say of nodes: maintenance of one or many, alarms they know of, silences.
 
 Each is an order to the inbox; what follows from it appears in the journal. Not here: what it means
-(`core.upkeep`), and the routes of one node alone (`nodes`).
+(`core.upkeep`).
 """
 
 import secrets
@@ -59,7 +59,28 @@ _Labels = Annotated[
     Field(description="Only nodes that have all of these.", max_length=32),
 ]
 _NodeName = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
+_FOR: Any = Field(
+    default=None, alias="for", description="How long, `1h`; without it until `resume`."
+)
 _SELECTED: dict[str, Any] = {"anyOf": [{"required": ["nodes"]}, {"required": ["labels"]}]}
+
+
+class ResumeOneBody(Body):
+    """Who ends the maintenance of a node."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "ann"}]})
+    by: By = ""
+
+
+class PauseOneBody(Body):
+    """For how long a node is paused, and why."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"for": "1h", "by": "ann", "reason": "kernel update"}]}
+    )
+    duration: DurationText | None = _FOR
+    by: By = ""
+    reason: Reason = ""
 
 
 class ResumeBody(Body):
@@ -86,9 +107,7 @@ class PauseBody(ResumeBody):
             **_SELECTED,
         }
     )
-    duration: DurationText | None = Field(
-        default=None, alias="for", description="How long, `1h`; without it until `resume`."
-    )
+    duration: DurationText | None = _FOR
     reason: Reason = ""
 
 
@@ -139,7 +158,7 @@ def pause_nodes(body: PauseBody, backend: Served) -> shapes.OrderedMany:
     Who is paused already gets the new end. A name that is unknown, or labels that no node has, and
     nothing is changed. Nodes that join later are not meant.
     """
-    for_ns = NEVER if body.duration is None else parse_duration(body.duration)
+    for_ns = _for_ns(body.duration)
     names = _selected(backend, body.nodes, body.labels)
     order = Order("pause", names=names, for_ns=for_ns, by=body.by, words=body.reason)
     return _order_many(backend, order)
@@ -153,6 +172,25 @@ def resume_nodes(body: ResumeBody, backend: Served) -> shapes.OrderedMany:
     """
     names = _selected(backend, body.nodes, body.labels)
     return _order_many(backend, Order("resume", names=names, by=body.by))
+
+
+@router.post("/nodes/{name}/pause", summary="Announce maintenance", tags=["nodes"], **_command())
+def pause_node(
+    name: Name, backend: Served, body: PauseOneBody | None = None
+) -> shapes.OrderedPause:
+    """Let a node be silent without a verdict, for a time or until `resume`; a body is optional."""
+    find(backend, name)
+    body = body or PauseOneBody()
+    order = Order("pause", name, for_ns=_for_ns(body.duration), by=body.by, words=body.reason)
+    _put(backend, order)
+    return shapes.OrderedPause(ordered="pause", node=name, until=_until(backend, order))
+
+
+@router.post("/nodes/{name}/resume", summary="End maintenance", tags=["nodes"], **_command())
+def resume_node(name: Name, backend: Served, body: ResumeOneBody | None = None) -> shapes.Ordered:
+    """Watch a node again; it has the start grace before its silence counts. A body is optional."""
+    find(backend, name)
+    return _order(backend, Order("resume", name, by="" if body is None else body.by))
 
 
 # -- acknowledging ----------------------------------------------------------------------------
@@ -324,6 +362,10 @@ def _order(backend: Backend, order: Order) -> shapes.Ordered:
 def _put(backend: Backend, order: Order) -> None:
     if not backend.machine.order(order):
         raise inbox_full()
+
+
+def _for_ns(duration: str | None) -> int:
+    return NEVER if duration is None else parse_duration(duration)
 
 
 def _until(backend: Backend, order: Order) -> str | None:
