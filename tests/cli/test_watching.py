@@ -1,21 +1,17 @@
 """watch and events --follow: nothing lost, nothing twice, also when the monitor restarts."""
 
-import contextlib
 import io
 import itertools
 import json
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from rich.console import Console
+from tests.terminal import Terminal
 
 from beatward.cli.services import brief
 
@@ -111,49 +107,14 @@ def test_watch_begins_with_what_happens_next(monitor, start, beatward):
     assert watching.end()[0] == 0
 
 
-class Terminal:
-    """A command on a terminal; its size is in the environment."""
-
-    def __init__(self, arguments, environment):
-        self.pid, self.descriptor = pty.fork()
-        if self.pid == 0:  # pragma: no cover - the child
-            os.environ.clear()
-            os.environ.update(environment)
-            os.execv(sys.executable, [sys.executable, "-m", "beatward", *arguments])
-        self.seen = ""
-
-    def wait_for(self, text):
-        """Read until a text, or what fits a pattern, has been on the screen."""
-        wanted = re.compile(re.escape(text)) if isinstance(text, str) else text
-        end = time.monotonic() + 20
-        while not wanted.search(self.plain()):
-            assert time.monotonic() < end, f"{wanted} did not appear in:\n{self.plain()}"
-            if select.select([self.descriptor], [], [], 0.1)[0]:
-                self.seen += os.read(self.descriptor, 65536).decode("utf-8", "replace")
-
-    def plain(self):
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
-
-    def press(self, keys):
-        os.write(self.descriptor, keys)
-
-    def end(self):
-        """Read to the end and return the exit code."""
-        with contextlib.suppress(OSError):  # the terminal of a process that has ended
-            while chunk := os.read(self.descriptor, 65536):
-                self.seen += chunk.decode("utf-8", "replace")
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.descriptor)
-        return os.waitstatus_to_exitcode(status)
-
-
 def test_watch_on_a_terminal_is_a_screen_that_keeps_up(make_monitor, environment):
     running = make_monitor()
     running.ping("w-3")
     running.wait_status("w-3", "alive")
     terminal = Terminal(
         ["watch", "--monitor", running.url],
-        environment(TERM="xterm-256color", COLUMNS="100", LINES="30"),
+        environment(),
+        *(100, 30),
     )
     terminal.wait_for("w-3 is alive")
     terminal.wait_for("1 alive")
@@ -167,8 +128,8 @@ def test_watch_on_a_terminal_is_a_screen_that_keeps_up(make_monitor, environment
     terminal.wait_for("w-4 was enrolled")
     terminal.press(b"\x03")
     assert terminal.end() == 0
-    assert "Traceback" not in terminal.seen
-    assert "\x1b[?1049l" in terminal.seen  # the screen that was there before is back
+    assert "Traceback" not in terminal.raw
+    assert "\x1b[?1049l" in terminal.raw  # the screen that was there before is back
 
 
 # So long nobody has the role that even a busy machine draws it.
@@ -179,19 +140,18 @@ SERVICES = re.compile(r"service +phase +holder +token +since +healthy")
 def test_watch_shows_what_becomes_of_services(make_monitor, members, environment):
     running = make_monitor(settings=SLOW)
     running.ping("w-5")
-    size = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    terminal = Terminal(["watch", "--monitor", running.url], environment(**size))
+    terminal = Terminal(["watch", "--monitor", running.url], environment(), 80, 24)
     terminal.wait_for("w-5 is alive")
-    assert not SERVICES.search(terminal.plain())
+    assert not SERVICES.search(terminal.text)
     first, _ = members("w-db", "w-6", "w-7", at=running)
     terminal.wait_for(re.compile(r"w-db +held +w-6 +1 +[0-9.]+ s +2/2"))
-    assert SERVICES.search(terminal.plain())
+    assert SERVICES.search(terminal.text)
     first.die()
     terminal.wait_for(re.compile("w-db +waiting +w-6 +1 .* 1/2 +may hold it [0-9.]+ s more"))
     terminal.wait_for(re.compile(r"w-db +held +w-7 +2 +[0-9.]+ s +1/2"))
     terminal.press(b"\x03")
     assert terminal.end() == 0
-    assert "Traceback" not in terminal.seen
+    assert "Traceback" not in terminal.raw
 
 
 def shown(services, line_count, width):

@@ -79,6 +79,7 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line and turn our own errors into one clear line and an exit code."""
+    _tolerate_any_encoding()
     try:
         root()
     except ConfigError as error:
@@ -87,6 +88,14 @@ def main() -> None:
         _stop(error, 3)
     except BeatwardError as error:
         _stop(error, 1)
+
+
+def _tolerate_any_encoding() -> None:
+    """Print `?` for a character that the terminal's encoding does not have, and never raise."""
+    for stream in (sys.stdout, sys.stderr):
+        # What stands in the place of a stream, such as a buffer, may have no encoding at all.
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="replace")
 
 
 def _stop(error: BeatwardError, code: int) -> None:

@@ -19,10 +19,20 @@ import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from beatward.cli.client import Client, Place
 from beatward.cli.following import Follower
-from beatward.cli.screen import COLOURS, ago, console, print_json_line, status_text
+from beatward.cli.screen import (
+    COLOURS,
+    ago,
+    console,
+    duration,
+    is_screen,
+    plain,
+    print_json_line,
+    status_text,
+)
 from beatward.cli.stage import Stage
 from beatward.core.instants import MILLISECOND, SECOND, format_duration, parse_duration
 from beatward.errors import BeatwardError
@@ -49,7 +59,7 @@ class _Story:
 
 
 @click.command("demo")
-@click.option("--for", "duration", default=None, help="End after this long, such as 20s.")
+@click.option("--for", "length", default=None, help="End after this long, such as 20s.")
 @click.option(
     "--nodes",
     "node_count",
@@ -60,16 +70,18 @@ class _Story:
 )
 @click.option("--interval", default="500ms", show_default=True, help="Between two heartbeats.")
 @click.option("--json", "as_json", is_flag=True, help="Print one event a line.")
-def demo_command(duration: str | None, node_count: int, interval: str, *, as_json: bool) -> None:
+def demo_command(length: str | None, node_count: int, interval: str, *, as_json: bool) -> None:
     """Start a monitor and five nodes, kill one, and watch it being found and brought back."""
-    ends_ns = _duration(duration, "--for") if duration else None
-    interval_ns = _duration(interval, "--interval")
+    ends_ns = _read_duration(length, "--for") if length else None
+    interval_ns = _read_duration(interval, "--interval")
     if not 50 * MILLISECOND <= interval_ns <= 10 * SECOND:
         raise click.BadParameter("between 50ms and 10s, so that the story can be watched")
     names = [f"web-{number}" for number in range(1, node_count + 1)]
     story = _Story(names[min(2, node_count - 1)], heartbeats_ns=_LEARNT_HEARTBEATS * interval_ns)
-    # Ctrl-C and SIGTERM end the story at the same place, with everything put away.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ctrl-C, SIGTERM and a closed terminal end the story at the same place, with everything put
+    # away.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     teller = _JsonTeller() if as_json else _Teller(console())
     with contextlib.suppress(KeyboardInterrupt), Stage(interval) as stage:
         _play(stage, names, story, teller, ends_ns)
@@ -79,7 +91,7 @@ def demo_command(duration: str | None, node_count: int, interval: str, *, as_jso
     sys.exit(1 if story.missing or is_unfound else 0)
 
 
-def _duration(text: str, option: str) -> int:
+def _read_duration(text: str, option: str) -> int:
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -191,19 +203,19 @@ class _Teller:
 
     def __init__(self, out: Console) -> None:
         self._out = out
+        self._is_screen = is_screen(out)
         self._live: Live | None = None
         self._begun = time.monotonic()
 
     def begin(self, stage: Stage, names: list[str], story: _Story) -> None:
         count = len(names)
-        self._out.print(
-            f"[bold]beatward demo[/bold]: a monitor at {stage.url} and {count} nodes, each a "
-            f"process. {story.victim} will be killed. Ctrl-C ends it."
-        )
+        words = f": a monitor at {stage.url} and {count} nodes, each a process. "
+        words += f"{story.victim} will be killed. Ctrl-C ends it."
+        self._out.print(Text.assemble(("beatward demo", "bold"), words))
 
     @contextlib.contextmanager
     def screen(self) -> Iterator[None]:
-        if not self._out.is_terminal:
+        if not self._is_screen:
             yield
             return
         with Live(console=self._out, refresh_per_second=8, transient=True) as self._live:
@@ -212,27 +224,28 @@ class _Teller:
 
     def tell(self, event: Mapping[str, Any]) -> None:
         seconds = time.monotonic() - self._begun
-        word = event["status"] if event["event"] == "transition" else event["event"]
+        word = (event["status"] if event["event"] == "transition" else event["event"]) or ""
         style = COLOURS.get(word, "bold" if event["id"] is None else "dim")
-        if not self._out.is_terminal:
+        words = plain(event["explanation"] or "")
+        if not self._is_screen:
             # A pipe or a file gets one line an event, whatever its width.
-            words = f"{seconds:6.2f} s  {word:<10}  {event['explanation'] or ''}"
-            self._out.print(words, soft_wrap=True, markup=False)
+            self._out.print(f"{seconds:6.2f} s  {word:<10}  {words}", soft_wrap=True)
             return
         line = Table.grid(padding=(0, 1))
         line.add_column(width=7, justify="right")
         line.add_column(width=11)
         line.add_column(ratio=1, overflow="fold")
-        line.add_row(f"{seconds:.2f} s", f"[{style}]{word}[/]", event["explanation"] or "")
+        line.add_row(f"{seconds:.2f} s", Text(word, style), words)
         self._out.print(line)
 
     def show(self, client: Client) -> None:
         if self._live is not None:
             with contextlib.suppress(BeatwardError):
-                self._live.update(_table(client.get("/v1/nodes")["nodes"]))
+                nodes = client.get("/v1/nodes")["nodes"]
+                self._live.update(_table(nodes, rows_max=max(self._out.height // 2 - 4, 1)))
 
     def end(self, story: _Story) -> None:
-        self._out.print(f"[bold]{_verdict(story)}[/bold]")
+        self._out.print(_verdict(story), style="bold")
 
 
 class _JsonTeller(_Teller):
@@ -256,17 +269,23 @@ def _verdict(story: _Story) -> str:
     return f"{story.victim} was {_measured(story)}; it {back}."
 
 
-def _table(nodes: list[dict[str, Any]]) -> Table:
+def _table(nodes: list[dict[str, Any]], rows_max: int) -> Table:
+    """Return a table of so many nodes at most; where there are more, trouble is shown first."""
+    shown = nodes
+    if len(nodes) > rows_max:
+        shown = sorted(nodes, key=lambda node: bool(node["status"] == "alive"))[:rows_max]
     table = Table(expand=False, border_style="dim")
     for title in ("node", "status", "silent for", "interval", "margin", "heartbeat"):
         table.add_column(title, justify="left" if title in ("node", "status") else "right")
-    for node in nodes:
+    for node in shown:
         table.add_row(
             node["name"],
             status_text(node["status"]),
             ago(node["silent_ns"]),
-            format_duration(node["interval_ns"]),
-            format_duration(node["margin_ns"] or 0),
+            duration(node["interval_ns"]),
+            duration(node["margin_ns"]),
             "-" if node["sequence"] is None else str(node["sequence"]),
         )
+    if len(nodes) > rows_max:
+        table.caption = f"and {len(nodes) - rows_max} more"
     return table

@@ -8,8 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, asking, node_path
-from beatward.cli.screen import console, print_event, print_json, status_text
+from beatward.cli.screen import cleaned, console, print_event, print_json, status_text
 from beatward.core.instants import format_duration
+
+# Where the key of the API, its underscores taken away, would not say it.
+_LABELS = {
+    "actions_guarded": "actions held back",
+    "run_exit_code": "last run's exit code",
+    "run_failed": "last run failed",
+}
 
 
 @click.command("explain")
@@ -24,7 +31,7 @@ def explain_command(client: Client, as_json: bool, node: str) -> None:
     if as_json:
         print_json(answer)
     else:
-        _show(console(), answer)
+        _show(console(), cleaned(answer))
 
 
 def _show(screen: Console, answer: dict[str, Any]) -> None:
@@ -45,12 +52,19 @@ def _show(screen: Console, answer: dict[str, Any]) -> None:
 
 
 def _label(key: str) -> str:
-    return key.removesuffix("_ns").replace("_", " ")
+    return _LABELS.get(key) or key.removesuffix("_ns").replace("_", " ")
 
 
 def _value(key: str, value: object) -> str:
-    if value is None:
+    """Return a value of the API as people write it: a dash, yes or no, a list, a length of time."""
+    if value is None or value == "":
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_value("", one) for one in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_value(name, one)}" for name, one in value.items()) or "none"
     if key.endswith("_ns") and isinstance(value, int):
         return format_duration(value)
     return str(value)

@@ -83,8 +83,11 @@ def risks(service: dict[str, Any]) -> list[str]:
         lines.append("  Nobody is known to hold it now.")
     for member in suspects:
         node = member["node"]
-        said = f"last said `{member['state']}` {ago(member['heard_ago_ns'])} ago"
-        said = said if member["state"] else "has said nothing yet"
+        since_ns = member["heard_ago_ns"]
+        said = "has said nothing yet"
+        if member["state"]:
+            when = "" if since_ns is None else f" {ago(since_ns)} ago"
+            said = f"last said `{member['state']}`{when}"
         lines.append(f"  {node} may still hold it: its node is {member['status']}, and it {said}.")
     lines.append(f"  {_until(service, suspects)}")
     if _answers(service):

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from beatward.cli.client import Client, asking
-from beatward.cli.screen import console, print_json
+from beatward.cli.screen import cleaned, console, print_json
 
 _NODES_SHOWN = 10
 
@@ -36,7 +36,7 @@ def guard_command(client: Client, as_json: bool, lift: bool, zone: str) -> None:
     if as_json:
         print_json(answer)
     else:
-        _show(console(), answer)
+        _show(console(), cleaned(answer))
     if answer["holds"]:
         click.get_current_context().exit(1)
 

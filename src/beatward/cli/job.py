@@ -5,11 +5,10 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-from rich.table import Table
 
 from beatward.cli.client import Client, asking, node_path
-from beatward.cli.screen import ago, console, print_json, status_text
-from beatward.core.instants import format_duration
+from beatward.cli.columns import Cell, Column, print_table
+from beatward.cli.screen import ago, console, duration, print_json, status_cell
 
 
 @click.group("job")
@@ -63,22 +62,25 @@ def remove_command(client: Client, as_json: bool, name: str) -> None:
 
 
 def _show(nodes: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("job", "status", "schedule", "next due", "running", "last run", "last success"):
-        table.add_column(heading, no_wrap=True)
+    headings = ("job", "status", "schedule", "next due", "running", "last run", "last success")
+    rows: list[list[Cell]] = []
     for node in nodes:
         job = node["job"]
-        every = f"every {format_duration(job['period_ns'] or 0)}"
-        table.add_row(
-            node["name"],
-            status_text(node["status"]),
-            f"{job['schedule']} {job['timezone']}" if job["schedule"] else every,
-            due_words(job),
-            _time(job["started"], "since "),
-            _result(job),
-            _time(job["succeeded"]),
+        if job is None:
+            continue  # it was removed while the list was made
+        every = f"every {duration(job['period_ns'])}"
+        rows.append(
+            [
+                node["name"],
+                status_cell(node["status"]),
+                f"{job['schedule']} {job['timezone']}" if job["schedule"] else every,
+                due_words(job),
+                _time(job["started"], "since "),
+                _result(job),
+                _time(job["succeeded"]),
+            ]
         )
-    console().print(table)
+    print_table(console(), [Column(heading) for heading in headings], rows)
 
 
 def due_words(job: dict[str, Any]) -> str:

@@ -1,30 +1,26 @@
 """`beatward nodes`: the table of nodes."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import click
-from rich.table import Table
 
 from beatward.action_settings import StatusWord
 from beatward.cli.client import Client, Refused, asking, node_path
+from beatward.cli.columns import Cell, Column, print_table
 from beatward.cli.job import due_words
 from beatward.cli.ordering import Labels, label_option, label_words
-from beatward.cli.screen import ago, console, print_json, remarks, status_text
+from beatward.cli.screen import ago, console, print_json, remarks, status_cell
 from beatward.core.protocol.keys import is_pattern
 
 _PAGE_COUNT = 2000
-_COLUMNS: dict[str, Literal["left", "right"]] = {
-    "node": "left",
-    "status": "left",
-    "since": "right",
-    "silent": "right",
-    "interval": "right",
-    "via": "left",
-    "cpu": "right",
-    "memory": "right",
-    "load": "right",
-}
+_COLUMNS = (
+    Column("node"),
+    Column("status"),
+    *(Column(heading, is_number=True) for heading in ("since", "silent", "interval")),
+    Column("via"),
+    *(Column(heading, is_number=True) for heading in ("cpu", "memory", "load")),
+)
 
 
 @click.command("nodes")
@@ -101,20 +97,18 @@ def _show(nodes: list[dict[str, Any]]) -> None:
     if not nodes:
         screen.print("No node matches.", style="dim")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in _COLUMNS.items():
-        table.add_column(heading, justify=justify, no_wrap=True)
     has_jobs = any(node["job"] for node in nodes)
-    if has_jobs:
-        table.add_column("due", no_wrap=True)
-    table.add_column("labels", overflow="fold")
     said = [remarks(node) for node in nodes]
-    if any(said):
-        table.add_column("remarks", overflow="fold")
+    has_remarks = any(said)
+    columns = [*_COLUMNS]
+    columns += [Column("due")] if has_jobs else []
+    columns += [Column("labels")]
+    columns += [Column("remarks")] if has_remarks else []
+    rows: list[list[Cell]] = []
     for node, words in zip(nodes, said, strict=True):
-        table.add_row(
+        row = [
             node["name"],
-            status_text(node["status"]),
+            status_cell(node["status"]),
             ago(node["since_ns"]),
             ago(node["silent_ns"]),
             _interval(node["interval_ns"], node["interval_wished_ns"]),
@@ -122,11 +116,12 @@ def _show(nodes: list[dict[str, Any]]) -> None:
             _gauge(node["cpu"], " %"),
             _gauge(node["memory"], " %"),
             _gauge(node["load"], ""),
-            *((due_words(node["job"]) if node["job"] else "-",) if has_jobs else ()),
-            " ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())),
-            *([words] if any(said) else []),
-        )
-    screen.print(table)
+        ]
+        if has_jobs:
+            row.append(due_words(node["job"]) if node["job"] else "-")
+        row.append(" ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())))
+        rows.append([*row, words] if has_remarks else row)
+    print_table(screen, columns, rows)
 
 
 def _interval(promised_ns: int | None, wished_ns: int | None) -> str:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from beatward.backtest import Past, instant_ns
 from beatward.cli.client import Client, asking, node_path
-from beatward.cli.screen import console, print_json
+from beatward.cli.columns import Cell, Column, print_table
+from beatward.cli.screen import cleaned, console, duration, print_json
 from beatward.core.figures import BOUNDS_NS, Goal
 from beatward.core.instants import format_duration, parse_duration
 from beatward.store.rows import timestamp
@@ -56,10 +57,14 @@ def quality_command(
     if as_json:
         print_json(report)
     else:
-        _show(console(), report, from_journal=since_ns is not None)
-    compared = report["quality"]["goal"] or {}
-    if any(one["state"] == "missed" for one in compared.values()):
+        _show(console(), cleaned(report), from_journal=since_ns is not None)
+    if any(goal["state"] == "missed" for goal in _goals(report["quality"]).values()):
         click.get_current_context().exit(1)
+
+
+def _goals(quality: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the goals that the settings have, by their names."""
+    return {name: goal for name, goal in (quality["goal"] or {}).items() if goal is not None}
 
 
 # -- from the journal ---------------------------------------------------------------------------
@@ -68,7 +73,7 @@ def quality_command(
 def _from_journal(client: Client, report: dict[str, Any], since_ns: int) -> dict[str, Any]:
     """Return the same report, counted once more from the journal of so long."""
     node, by = report["node"], report["by"]
-    goal = {key: one["goal_ns"] for key, one in (report["quality"]["goal"] or {}).items()}
+    goal = {key: one["goal_ns"] for key, one in _goals(report["quality"]).items()}
     end_ns = instant_ns(report["at"])
     begin_ns = end_ns - since_ns
     past = Past(begin_ns, Goal(goal.get("detect_within"), goal.get("mistakes_every")))
@@ -140,7 +145,7 @@ def _show(screen: Console, report: dict[str, Any], *, from_journal: bool) -> Non
     count = quality["nodes"]
     whose = report["node"] or f"{count} node{'' if count == 1 else 's'}"
     source = "from the journal" if from_journal else "this session"
-    seen = f"{source}, {format_duration(report['since_ns'])} since {report['since']}"
+    seen = f"{source}, {duration(report['since_ns'])} since {report['since']}"
     screen.print(Text.assemble((whose, "bold"), f": {seen}"))
     screen.print()
     table = Table.grid(padding=(0, 2))
@@ -149,30 +154,30 @@ def _show(screen: Console, report: dict[str, Any], *, from_journal: bool) -> Non
     screen.print(table)
     if quality["outages"]["count"]:
         screen.print()
-        screen.print(_histogram(quality["outages"]["counts"]))
+        screen.print(_histogram(quality["outages"]["counts"], _bar_of(screen)))
     if report["groups"]:
         screen.print()
-        screen.print(_by(report))
+        _show_groups(screen, report)
 
 
 def _rows(quality: dict[str, Any]) -> Iterator[tuple[str, Text]]:
-    goal = quality["goal"] or {}
+    goal = _goals(quality)
     yield "detection time", _detection(quality, goal.get("detect_within"))
     exits = quality["exits"]
     if exits["count"]:
         yield "exits told", Text(f"{exits['count']}{_spread(exits)}")
     wrong, verdicts = quality["suspicions_refuted"], quality["verdicts_refuted"]
     mistakes = Text(f"{_counted(wrong, 'suspicion')} and {_counted(verdicts, 'verdict')} refuted")
-    mistakes.append(f" in {_time(quality['alive_ns'])} alive")
+    mistakes.append(f" in {duration(quality['alive_ns'])} alive")
     yield "mistakes", mistakes
     yield "  one every", _recurrence(quality, goal.get("mistakes_every"))
-    yield "  lasting", Text(_time(quality["mistake_duration_ns"]))
+    yield "  lasting", Text(duration(quality["mistake_duration_ns"]))
     yield "query accuracy", Text(_accuracy(quality["query_accuracy"]))
     if quality["slots"]:
         missing = f"{quality['missing']:,} of {quality['slots']:,} heartbeats"
         yield "loss", Text(f"{_share(quality['loss'])}, {missing}")
-        yield "jitter", Text(_time(quality["jitter_ns"]))
-        yield "round trip", Text(_time(quality["round_trip_ns"]))
+        yield "jitter", Text(duration(quality["jitter_ns"]))
+        yield "round trip", Text(duration(quality["round_trip_ns"]))
     outages = quality["outages"]
     not_over = f"; {outages['open']} not over" if outages["open"] else ""
     yield "outages", Text(f"{outages['count']}{_spread(outages)}{not_over}")
@@ -182,8 +187,8 @@ def _detection(quality: dict[str, Any], goal: dict[str, Any] | None) -> Text:
     found = quality["detection_time"]
     text = Text("no death found")
     if found["count"]:
-        overdue = _time(found["overdue_mean_ns"])
-        text = Text(f"{_time(found['mean_ns'])} mean, {_time(found['max_ns'])} longest")
+        overdue = duration(found["overdue_mean_ns"])
+        text = Text(f"{duration(found['mean_ns'])} mean, {duration(found['max_ns'])} longest")
         text.append(f", of {found['count']}; {overdue} of it after the due heartbeat")
     if goal:
         beyond = f" by {goal['beyond']}" if goal["beyond"] else ""
@@ -194,66 +199,71 @@ def _detection(quality: dict[str, Any], goal: dict[str, Any] | None) -> Text:
 def _recurrence(quality: dict[str, Any], goal: dict[str, Any] | None) -> Text:
     text = Text("-")
     if quality["mistake_recurrence_time_ns"] is not None:
-        rate = quality["mistake_rate_per_hour"]
-        every = _time(quality["mistake_recurrence_time_ns"])
-        text = Text(f"{every} of a node's life, {rate:.3g} an hour")
+        text = Text(f"{duration(quality['mistake_recurrence_time_ns'])} of a node's life")
+        if (rate := quality["mistake_rate_per_hour"]) is not None:
+            text.append(f", {rate:.3g} an hour")
     return text.append_text(_goal("every", goal, "")) if goal else text
 
 
 def _goal(word: str, goal: dict[str, Any], more: str) -> Text:
     state = {"open": "too early to say"}.get(goal["state"], goal["state"])
-    text = Text(f"; goal {word} {_time(goal['goal_ns'])}: ")
-    return text.append(f"{state}{more}", style=_STATES[goal["state"]])
+    text = Text(f"; goal {word} {duration(goal['goal_ns'])}: ")
+    return text.append(f"{state}{more}", style=_STATES.get(goal["state"], ""))
 
 
-def _histogram(counts: Sequence[int]) -> Table:
+def _bar_of(screen: Console) -> str:
+    return "█" if screen.encoding.startswith("utf") else "#"
+
+
+def _histogram(counts: Sequence[int], bar: str) -> Table:
     table = Table.grid(padding=(0, 2))
-    places = [place for place, count in enumerate(counts) if count]
     bounds = [f"up to {format_duration(bound_ns)}" for bound_ns in BOUNDS_NS]
     bounds.append(f"over {format_duration(BOUNDS_NS[-1])}")
-    most = max(counts)
-    for place in range(places[0], places[-1] + 1):
-        bar = "█" * -(-counts[place] * _BAR // most)
-        table.add_row(f"  {bounds[place]}", f"{counts[place]}", bar)
+    rows = list(zip(bounds, counts, strict=False))
+    while rows and rows[-1][1] <= 0:
+        rows.pop()
+    most = max((count for _, count in rows), default=0)
+    has_begun = False
+    for bound, count in rows:
+        has_begun = has_begun or count > 0
+        if has_begun:
+            table.add_row(f"  {bound}", f"{count}", bar * -(-count * _BAR // most))
     return table
 
 
-def _by(report: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(report["by"], no_wrap=True)
-    for heading in _COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
+def _show_groups(screen: Console, report: dict[str, Any]) -> None:
+    columns = [Column(report["by"] or "label")]
+    columns += [Column(heading, is_number=True) for heading in _COLUMNS]
+    rows: list[list[Cell]] = []
     for group in report["groups"]:
         quality = group["quality"]
-        table.add_row(
-            group["value"] or Text("none", style="dim"),
+        row: list[Cell] = [
+            group["value"] or ("none", "dim"),
             f"{quality['nodes']}",
-            _time(quality["detection_time"]["mean_ns"]),
+            duration(quality["detection_time"]["mean_ns"]),
             f"{quality['suspicions_refuted'] + quality['verdicts_refuted']}",
-            _time(quality["mistake_recurrence_time_ns"]),
-            _time(quality["mistake_duration_ns"]),
+            duration(quality["mistake_recurrence_time_ns"]),
+            duration(quality["mistake_duration_ns"]),
             _accuracy(quality["query_accuracy"]),
             _share(quality["loss"]),
-            _time(quality["jitter_ns"]),
+            duration(quality["jitter_ns"]),
             f"{quality['outages']['count']}",
-        )
+        ]
+        rows.append(row)
+    print_table(screen, columns, rows)
     if report["groups_total"] > len(report["groups"]):
-        table.caption = f"the largest {len(report['groups']):,} of {report['groups_total']:,}"
-    return table
+        words = f"the largest {len(report['groups']):,} of {report['groups_total']:,}"
+        screen.print(words, style="dim")
 
 
 def _spread(found: dict[str, Any]) -> str:
     if found["mean_ns"] is None:
         return ""
-    return f"; {_time(found['mean_ns'])} mean, {_time(found['max_ns'])} longest"
+    return f"; {duration(found['mean_ns'])} mean, {duration(found['max_ns'])} longest"
 
 
 def _counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-def _time(duration_ns: int | None) -> str:
-    return "-" if duration_ns is None else format_duration(duration_ns)
 
 
 def _share(value: float | None) -> str:

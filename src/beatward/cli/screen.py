@@ -1,16 +1,19 @@
 """How the asking commands look: one colour a status, one form a time, and plain JSON.
 
 Colour is a hint beside the word, never instead of it, and goes away by itself when the output is
-not a terminal (rich also heeds NO_COLOR).
+not a terminal (rich also heeds NO_COLOR). Tables are in `columns`.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
+
+from beatward.core.instants import format_duration
 
 COLOURS = {
     "new": "cyan",
@@ -23,27 +26,67 @@ COLOURS = {
     "recovering": "bright_cyan",
 }
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60))
+# In a pipe or a file nothing is folded: a line is a record, however long it is.
+_UNFOLDED = 1_000_000
 
 
 def console() -> Console:
-    """Return where to print; when it is no terminal, wide enough that no row is cut."""
-    plain = Console(highlight=False, soft_wrap=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=200)
+    """Return where to print. Only a terminal has a width; no text is taken for markup."""
+    width = None if has_width() else _UNFOLDED
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def has_width() -> bool:
+    """Tell whether the output is a terminal, which FORCE_COLOR does not make of a pipe."""
+    return sys.stdout.isatty()
+
+
+def is_screen(console: Console) -> bool:
+    """Tell whether the output can be drawn upon again and again."""
+    return has_width() and console.is_terminal and not console.is_dumb_terminal
 
 
 def print_json(value: Any) -> None:
     """Print an answer for programs: one object, indented, keys as the API has them."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=_is_ascii_safer()))
 
 
 def print_json_line(value: Any) -> None:
     """Print one object a line, at once."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value, ensure_ascii=_is_ascii_safer()))
+
+
+def _is_ascii_safer() -> bool:
+    encoding = str(getattr(sys.stdout, "encoding", None) or "utf-8")
+    return not encoding.lower().startswith("utf")
+
+
+def plain(text: str) -> str:
+    """Return a text from outside on one line, and without what would steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
+
+
+def cleaned(value: Any) -> Any:
+    """Return an answer of the API with all its texts as `plain` has them."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, list):
+        return [cleaned(one) for one in value]
+    if isinstance(value, dict):
+        return {plain(key): cleaned(one) for key, one in value.items()}
+    return value
 
 
 def status_text(word: str | None) -> Text:
     """Return a status in its colour."""
     return Text(word or "", style=COLOURS.get(word or "", ""))
+
+
+def status_cell(word: str | None) -> tuple[str, str]:
+    """Return a status and its colour, for a table of `columns`."""
+    return word or "", COLOURS.get(word or "", "")
 
 
 def ago(duration_ns: int | None) -> str:
@@ -57,9 +100,19 @@ def ago(duration_ns: int | None) -> str:
     return f"{seconds:.1f} s"
 
 
-def when(at: str) -> str:
-    """Write an instant of the API to the second."""
-    return f"{at[:10]} {at[11:19]}Z"
+def duration(duration_ns: int | None) -> str:
+    """Return a length of time with three digits: `54.5 ms`, or a dash where there is none."""
+    return "-" if duration_ns is None else format_duration(duration_ns)
+
+
+def when(at: str | None) -> str:
+    """Write an instant of the API to the second, or a dash where there is none."""
+    return "-" if at is None else f"{at[:10]} {at[11:19]}Z"
+
+
+def heard(duration_ns: int | None) -> str:
+    """Say how long ago something was heard, as a clause: `heard 1.6 s ago`."""
+    return "not heard yet" if duration_ns is None else f"heard {ago(duration_ns)} ago"
 
 
 def nodes_meant(count: int, names: tuple[str, ...]) -> str:
@@ -108,9 +161,9 @@ def event_line(event: Mapping[str, Any], *, in_full: bool = True) -> Text:
     line.append(f"{at[:10]} " if in_full else "", style="dim")
     line.append(f"{at[11:23]}Z ", style="dim")
     line.append(f"{event['id']:>6}  " if in_full else "", style="dim")
-    word = event["status"] if event["event"] == "transition" else event["event"]
-    line.append(f"{word or '':<10} ", style=COLOURS.get(word or "", "bold"))
-    line.append(str(event["explanation"] or _summary(event)))
+    word = plain((event["status"] if event["event"] == "transition" else event["event"]) or "")
+    line.append(f"{word:<10} ", style=COLOURS.get(word, "bold"))
+    line.append(plain(str(event["explanation"] or _summary(event))))
     return line
 
 

@@ -9,8 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, asking, service_path
-from beatward.cli.screen import ago, console, credit, print_json, status_text, when
-from beatward.core.instants import format_duration
+from beatward.cli.columns import Cell, Column, print_table
+from beatward.cli.screen import (
+    ago,
+    cleaned,
+    console,
+    credit,
+    duration,
+    heard,
+    print_json,
+    status_cell,
+    when,
+)
 
 PHASE_COLOURS = {
     "held": "green",
@@ -44,16 +54,16 @@ def services_command(client: Client, as_json: bool, name: str | None) -> None:
     if as_json:
         print_json(service)
     else:
-        _show_one(console(), service)
+        _show_one(console(), cleaned(service))
 
 
-def phase_text(service: dict[str, Any]) -> Text:
-    """Return where a role stands, in its colour; of a balanced service how many serve."""
+def phase_cell(service: dict[str, Any]) -> tuple[str, str]:
+    """Return where a role stands, and its colour; of a balanced service how many serve."""
     if service["phase"] is None:
         healthy = sum(member["healthy"] for member in service["members"])
         words = f"{healthy} of {len(service['members'])} healthy"
-        return Text(words, style="green" if healthy else "bold red")
-    return Text(service["phase"], style=PHASE_COLOURS.get(service["phase"], ""))
+        return words, "green" if healthy else "bold red"
+    return service["phase"], PHASE_COLOURS.get(service["phase"], "")
 
 
 def remark(service: dict[str, Any]) -> str:
@@ -65,7 +75,7 @@ def remark(service: dict[str, Any]) -> str:
     if service["phase"] == "held":
         holders = [one for one in service["members"] if one["node"] == service["holder"]]
         said += [
-            f"{one['node']} is {one['status']}, heard {ago(one['heard_ago_ns'])} ago"
+            f"{one['node']} is {one['status']}, {heard(one['heard_ago_ns'])}"
             for one in holders
             if one["status"] != "alive"
         ]
@@ -97,7 +107,7 @@ def brief(services: list[dict[str, Any]], line_count: int, style: str = "") -> G
     for service in sorted(shown, key=lambda one: str(one["name"])):
         table.add_row(
             service["name"],
-            phase_text(service) if service["phase"] is not None else service["mode"],
+            Text(*phase_cell(service)) if service["phase"] is not None else service["mode"],
             *_role_cells(service),
             _healthy_text(service),
             _cut(remark(service)),
@@ -131,25 +141,23 @@ def _cut(words: str) -> Text:
 
 
 def _show_all(screen: Console, services: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("service", "mode", "phase", "holder"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("token", justify="right", no_wrap=True)
-    table.add_column("since", justify="right", no_wrap=True)
-    table.add_column("members", no_wrap=True)
     said = [remark(service) for service in services]
-    if any(said):
-        table.add_column("remarks", overflow="fold")
-    for service, words in zip(services, said, strict=True):
-        table.add_row(
+    has_remarks = any(said)
+    columns = [Column(heading) for heading in ("service", "mode", "phase", "holder")]
+    columns += [Column(heading, is_number=True) for heading in ("token", "since")]
+    columns += [Column("members"), *([Column("remarks")] if has_remarks else [])]
+    rows: list[list[Cell]] = [
+        [
             service["name"],
             service["mode"],
-            phase_text(service),
+            phase_cell(service),
             *_role_cells(service),
             _members(service),
-            *([words] if any(said) else []),
-        )
-    screen.print(table)
+            *([words] if has_remarks else []),
+        ]
+        for service, words in zip(services, said, strict=True)
+    ]
+    print_table(screen, columns, rows)
 
 
 def _members(service: dict[str, Any]) -> str:
@@ -161,40 +169,37 @@ def _members(service: dict[str, Any]) -> str:
 
 def _show_one(screen: Console, service: dict[str, Any]) -> None:
     head = Text.assemble((service["name"], "bold"), f", mode {service['mode']}: ")
-    head.append_text(phase_text(service))
+    head.append(*phase_cell(service))
     screen.print(head)
     screen.print(Text(f"  {service['explanation']}"), soft_wrap=True)
     if service["phase"] is not None:
         if not service["automatic"]:
             screen.print("  it does not fail over by itself, as the settings say")
-        lease = format_duration(service["lease_ns"])
-        stop = format_duration(service["demote_within_ns"])
+        lease = duration(service["lease_ns"])
+        stop = duration(service["demote_within_ns"])
         screen.print(Text(f"  lent for {lease} at a time; its holder stops within {stop} after"))
     screen.print()
-    screen.print(_member_table(service))
+    _show_members(screen, service)
 
 
-def _member_table(service: dict[str, Any]) -> Table:
+def _show_members(screen: Console, service: dict[str, Any]) -> None:
     has_role = service["phase"] is not None
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("member", no_wrap=True)
-    table.add_column("status", no_wrap=True)
+    columns = [Column("member"), Column("status")]
     if has_role:
-        table.add_column("state", no_wrap=True)
-        for heading in ("token", "freshness", "heard", "priority"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        numbers = ("token", "freshness", "heard", "priority")
+        columns += [Column("state"), *(Column(heading, is_number=True) for heading in numbers)]
     else:
-        table.add_column("weight", justify="right", no_wrap=True)
-    for heading in ("zone", "version", "address"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("why not" if has_role else "trouble", overflow="fold")
+        columns.append(Column("weight", is_number=True))
+    columns += [Column(heading) for heading in ("zone", "version", "address")]
+    columns.append(Column("why not" if has_role else "trouble"))
+    rows = []
     for member in service["members"]:
-        row: list[str | Text] = [member["node"], status_text(member["status"])]
+        row: list[Cell] = [member["node"], status_cell(member["status"])]
         if has_role:
-            state = member["state"]
+            state = member["state"] or "-"
             row += [
-                Text(state or "-", style=_STATE_COLOURS.get(state or "", "")),
-                str(member["token"]) if state else "-",
+                (state, _STATE_COLOURS.get(state, "")),
+                "-" if member["state"] is None else str(member["token"]),
                 "-" if member["freshness"] is None else f"{member['freshness']:,}",
                 ago(member["heard_ago_ns"]),
                 str(member["priority"]),
@@ -204,5 +209,5 @@ def _member_table(service: dict[str, Any]) -> Table:
         port = f":{member['port']}" if member["port"] else ""
         address = f"[{member['address']}]" if ":" in member["address"] else member["address"]
         row += [member["zone"] or "-", member["version"] or "-", f"{address}{port}" or "-"]
-        table.add_row(*row, member["hindrance"] or "")
-    return table
+        rows.append([*row, member["hindrance"] or ""])
+    print_table(screen, columns, rows)

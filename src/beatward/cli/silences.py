@@ -1,9 +1,9 @@
 """`beatward silences`: the silences that have not ended."""
 
 import click
-from rich.table import Table
 
 from beatward.cli.client import Client, asking
+from beatward.cli.columns import Cell, Column, print_table
 from beatward.cli.screen import about, ago, console, print_json, when
 
 
@@ -19,13 +19,11 @@ def silences_command(client: Client, as_json: bool) -> None:
     if not answer["silences"]:
         screen.print("There is no silence.", style="dim")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "about", "holds", "until", "left", "by"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("reason", overflow="fold")
+    headings = ("id", "about", "holds", "until", "left", "by", "reason")
+    rows: list[list[Cell]] = []
     for one in answer["silences"]:
         holds = "notifications, repairs" if one["actions"] else "notifications"
         left = ago(one["left_ns"])
         until = when(one["until"])
-        table.add_row(one["id"], about(one), holds, until, left, one["by"] or "-", one["reason"])
-    screen.print(table)
+        rows.append([one["id"], about(one), holds, until, left, one["by"] or "-", one["reason"]])
+    print_table(screen, [Column(heading) for heading in headings], rows)

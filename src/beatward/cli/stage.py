@@ -25,6 +25,7 @@ Found = TypeVar("Found")
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 5.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _SETTINGS = """\
 [monitor]
@@ -52,6 +53,7 @@ class Stage:
         self.folder = Path(self._temporary.name)
         self.data = self.folder / "data"
         self._monitor: subprocess.Popen[bytes] | None = None
+        self._nodes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -81,7 +83,7 @@ class Stage:
 
     def start_node(self, name: str) -> None:
         """Start the process of a node."""
-        start(name, self.folder, self._interval, os.getpid())
+        self._nodes.append(start(name, self.folder, self._interval, os.getpid()))
 
     def kill_node(self, name: str) -> int:
         """Kill a node as a crash would, and return its pid."""
@@ -97,13 +99,9 @@ class Stage:
 
     def close(self) -> None:
         """End all processes, nodes first so that they can say goodbye; remove the folder."""
-        paths = list(self.folder.glob("*.pid"))
-        for path in paths:
-            _signal(path, signal.SIGTERM)
-        with contextlib.suppress(BeatwardError):
-            _wait_until(lambda: not any(map(_running, paths)), "the end of the nodes")
-        for path in paths:
-            _signal(path, signal.SIGKILL)
+        # A second Ctrl-C, or a terminal that is closed meanwhile, must leave no process behind.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
+        self._end_nodes()
         if self._monitor is not None:
             self._monitor.terminate()
             try:
@@ -112,6 +110,29 @@ class Stage:
                 self._monitor.kill()
                 self._monitor.wait()
         self._temporary.cleanup()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def _end_nodes(self) -> None:
+        """End the nodes that were started here, and those that the monitor has restarted."""
+        paths = list(self.folder.glob("*.pid"))
+        for path in paths:
+            _signal(path, signal.SIGTERM)
+        for node in self._nodes:
+            node.terminate()
+
+        def has_ended() -> bool:
+            return not any(map(_running, paths)) and all(
+                node.poll() is not None for node in self._nodes
+            )
+
+        with contextlib.suppress(BeatwardError):
+            _wait_until(has_ended, "the end of the nodes", _STOP_SECONDS)
+        for path in paths:
+            _signal(path, signal.SIGKILL)
+        for node in self._nodes:
+            node.kill()
+            node.wait()
 
     def _start_monitor(self) -> None:
         settings = self.folder / "beatward.toml"
@@ -136,10 +157,10 @@ class Stage:
         return (self.data / "local.json").exists() and "listening" in self.monitor_log
 
 
-def start(name: str, folder: Path, interval: str, demo_pid: int) -> None:
+def start(name: str, folder: Path, interval: str, demo_pid: int) -> subprocess.Popen[bytes]:
     """Start a node that outlives its caller; the demo finds it again by its pid file."""
     with (folder / f"{name}.log").open("ab") as log:
-        subprocess.Popen(  # noqa: S603  our own interpreter and module
+        return subprocess.Popen(  # noqa: S603  our own interpreter and module
             _command("run", name, str(folder), interval, str(demo_pid)),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -182,11 +203,13 @@ def _signal(path: Path, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _wait_until(question: Callable[[], Found | None], what: str) -> Found:
-    deadline = time.monotonic() + _START_SECONDS
+def _wait_until(
+    question: Callable[[], Found | None], what: str, seconds: float = _START_SECONDS
+) -> Found:
+    deadline = time.monotonic() + seconds
     while not (answer := question()):
         if time.monotonic() > deadline:
-            raise BeatwardError(f"the demo waited {_START_SECONDS:.0f} s for {what} in vain")
+            raise BeatwardError(f"the demo waited {seconds:.0f} s for {what} in vain")
         time.sleep(0.01)
     return answer
 

@@ -8,10 +8,22 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, asking
-from beatward.cli.screen import COLOURS, about, console, print_event, print_json, remarks, when
+from beatward.cli.down import ask_down, by_trouble, down_lines, is_well
+from beatward.cli.screen import (
+    COLOURS,
+    about,
+    cleaned,
+    console,
+    print_event,
+    print_json,
+    remarks,
+    when,
+)
 
 _EVENTS_COUNT = 8
 _SAID_COUNT = 3
+_DOWN_COUNT = 6
+_DOWN_KEYS = ("name", "status", "since", "since_ns", "silent_ns")
 
 
 @click.command("status")
@@ -19,19 +31,28 @@ _SAID_COUNT = 3
 def status_command(client: Client, as_json: bool) -> None:
     """Show the monitor's health, how many nodes have which status, and the last events.
 
-    Exit code 1 when the monitor is not quite well.
+    Exit code 1 when the monitor is not quite well, a node is dead or failing, or a service has a
+    role that no node holds. In JSON `well` says the same, and `down` names the first of the nodes.
     """
     status = client.get("/v1/status")
     events = client.get("/v1/events", limit=_EVENTS_COUNT)["events"]
+    down = ask_down(client, status["nodes"], _DOWN_COUNT)
     if as_json:
-        print_json({**status, "events": events})
+        brief = [{key: node[key] for key in _DOWN_KEYS} for node in down]
+        print_json({**status, "well": is_well(status), "down": brief, "events": events})
     else:
-        _show(console(), client.place.url, status, events)
-    if status["health"]["status"] != "ok":
+        _show(console(), client.place.url, cleaned(status), down, events)
+    if not is_well(status):
         click.get_current_context().exit(1)
 
 
-def _show(screen: Console, url: str, status: dict[str, Any], events: list[dict[str, Any]]) -> None:
+def _show(
+    screen: Console,
+    url: str,
+    status: dict[str, Any],
+    down: list[dict[str, Any]],
+    events: list[dict[str, Any]],
+) -> None:
     health = status["health"]
     colour = {"ok": "green", "degraded": "yellow"}.get(health["status"], "bold red")
     head = Text.assemble(
@@ -44,6 +65,8 @@ def _show(screen: Console, url: str, status: dict[str, Any], events: list[dict[s
         # A journal that cannot be written is the one trouble that must not be overlooked.
         is_journal = health["journal"]["error"] is not None and "journal" in reason
         screen.print(Text(f"  {reason}", style="bold red" if is_journal else "yellow"))
+    for line in down_lines(down, status["nodes"], _DOWN_COUNT):
+        screen.print(Text("  ").append_text(line), soft_wrap=True)
     screen.print()
     screen.print(_counts(status))
     for words in _troubles(status["services"]):
@@ -64,8 +87,8 @@ def _counts(status: dict[str, Any]) -> Table:
     table = Table.grid(padding=(0, 2))
     nodes = status["nodes"]
     line = Text()
-    for word, count in nodes.items():
-        if word != "total" and count:
+    for word, count in by_trouble(nodes):
+        if word != "total":
             line.append(f"{count} {word}   ", style=COLOURS.get(word, ""))
     table.add_row("nodes", f"{nodes['total']}", line if nodes["total"] else Text("none enrolled"))
     services = status["services"]["counts"]

@@ -20,8 +20,17 @@ from rich.rule import Rule
 from rich.text import Text
 
 from beatward.cli.client import Client, Refused, asking
+from beatward.cli.down import ask_down, by_trouble, down_lines
 from beatward.cli.following import Follower
-from beatward.cli.screen import COLOURS, console, event_line, print_event, print_json_line
+from beatward.cli.screen import (
+    COLOURS,
+    cleaned,
+    console,
+    event_line,
+    is_screen,
+    print_event,
+    print_json_line,
+)
 from beatward.cli.services import brief
 from beatward.errors import BeatwardError, MonitorUnreachable
 
@@ -43,7 +52,8 @@ _HEAD_HEIGHT = 5
 def watch_command(client: Client, as_json: bool, after: int | None, node: str | None) -> None:
     """Follow events until Ctrl-C; a break in the connection loses none and doubles none.
 
-    On a terminal with nodes counted and services above them, otherwise one event a line.
+    On a terminal with nodes counted, those that are down named, and services above the events;
+    otherwise one event a line.
 
     With --json one event a line, with the keys id, event, at, node, status, cause, explanation,
     action, outcome and detail.
@@ -52,7 +62,7 @@ def watch_command(client: Client, as_json: bool, after: int | None, node: str | 
     last = client.get("/v1/events", limit=1)["last"]
     screen = console()
     with contextlib.suppress(KeyboardInterrupt):
-        if screen.is_terminal and not as_json:
+        if is_screen(screen) and not as_json:
             shown = client.get("/v1/events", limit=20, node=node)["events"] if after is None else []
             start = shown[-1]["id"] if shown else last
             view = View(client, screen, shown)
@@ -66,7 +76,7 @@ def watch_command(client: Client, as_json: bool, after: int | None, node: str | 
 
 
 class View:
-    """The screen: counts above, services if there are any, the newest events below."""
+    """The screen: counts and who is down above, services if any, the newest events below."""
 
     def __init__(self, client: Client, screen: Console, shown: list[dict[str, Any]]) -> None:
         self._client = client
@@ -75,6 +85,7 @@ class View:
         self._news: queue.Queue[dict[str, Any] | BaseException] = queue.Queue(_EVENTS_MAX)
         self._status: dict[str, Any] = {}
         self._services: list[dict[str, Any]] = []
+        self._down: list[dict[str, Any]] = []
         self._trouble = ""
 
     def run(self, after: int, node: str | None) -> None:
@@ -118,17 +129,27 @@ class View:
 
     def _ask(self) -> None:
         try:
-            status = self._client.get("/v1/status")
+            status = cleaned(self._client.get("/v1/status"))
             has_services = status["services"]["counts"]["total"] > 0
-            self._services = self._client.get("/v1/services")["services"] if has_services else []
+            services = self._client.get("/v1/services")["services"] if has_services else []
+            self._down = ask_down(self._client, status["nodes"], self._down_count())
+            self._services = cleaned(services)
             self._status = status
         except (MonitorUnreachable, Refused):
             # The follower says so; what is shown is then what was known last.
             self._status = {**self._status, "stale": True}
 
+    def _down_count(self) -> int:
+        """Return how many lines of the screen name the nodes that are down."""
+        return max(self._screen.height // 4, 1)
+
     def _draw(self) -> RenderableType:
         room = self._screen.height - _HEAD_HEIGHT
-        parts: list[RenderableType] = [*self._head(), Rule(style="dim")]
+        down = down_lines(self._down, self._status.get("nodes", {}), self._down_count())
+        for line in down:
+            line.truncate(self._screen.width, overflow="ellipsis")
+        room -= len(down)
+        parts: list[RenderableType] = [*self._head(), *down, Rule(style="dim")]
         if self._services:
             # A third of the screen: what has become of services is read among the events.
             line_count = min(len(self._services) + 1, max(self._screen.height // 3, 3))
@@ -151,11 +172,12 @@ class View:
         )
         first.append(health["status"], colour)
         counts = Text()
-        for word, count in status.get("nodes", {}).items():
-            if word == "total" or count:
-                counts.append(f"{count} {word}   ", style=COLOURS.get(word, "bold"))
+        for word, count in by_trouble(status.get("nodes", {})):
+            counts.append(f"{count} {word}   ", style=COLOURS.get(word, "bold"))
         if status.get("stale"):
             counts.stylize("dim")
         trouble = Text(self._trouble or "; ".join(health["reasons"]), style="bold red")
-        trouble.truncate(self._screen.width, overflow="ellipsis")
-        return [first, counts, trouble]
+        lines = [first, counts, trouble]
+        for line in lines:
+            line.truncate(self._screen.width, overflow="ellipsis")
+        return lines
