@@ -1,6 +1,5 @@
 """Hearts against a real socket: enrolment, the monitor going and coming, goodbye, fork."""
 
-import asyncio
 import logging
 import os
 import socket
@@ -11,7 +10,6 @@ import threading
 import pytest
 
 from beatward import AsyncHeart, Heart
-from beatward.agent.heart import exit_code_of
 from beatward.agent.waker import Waker
 from beatward.core.instants import MILLISECOND
 from beatward.core.protocol.record import NO_GAUGE, Farewell, Flag, Health, Kind
@@ -334,47 +332,6 @@ def test_a_heart_that_ends_at_once_is_heard_all_the_same(monitor, told):
     heart.stop(7)
     said = monitor.wait_goodbye("web-1")
     assert (said.status, said.cpu) == (Farewell.EXITED, 7)
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (None, None),
-        (KeyboardInterrupt(), None),
-        (asyncio.CancelledError(), None),
-        (GeneratorExit(), None),
-        (SystemExit(), None),
-        (SystemExit(0), 0),
-        (SystemExit(4), 4),
-        (SystemExit("a message"), 1),
-        (ValueError(), 1),
-    ],
-)
-def test_the_exit_code_follows_from_what_ended_the_program(error, code):
-    assert exit_code_of(error) == code
-
-
-PROGRAM = """
-import sys
-from beatward import Heart
-heart = Heart("web-1", interval="20ms").start()
-assert heart.wait_acknowledged("20s")
-"""
-
-
-@pytest.mark.parametrize(
-    ("ending", "status", "field"),
-    [
-        ("", Farewell.LEFT, NO_GAUGE),
-        ("sys.exit(5)", Farewell.LEFT, NO_GAUGE),
-        ("raise ValueError", Farewell.EXITED, 1),
-    ],
-)
-def test_a_program_that_just_ends_says_goodbye_at_exit(monitor, start, ending, status, field):
-    process = start("-c", PROGRAM + ending)
-    process.communicate(timeout=30)
-    said = monitor.wait_goodbye("web-1")
-    assert (said.status, said.cpu) == (status, field)
 
 
 def test_a_program_is_neither_held_up_nor_taken_down_by_an_absent_monitor(environment, tmp_path):

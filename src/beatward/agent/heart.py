@@ -11,15 +11,13 @@ is what a user of that service sees too.
 
 The program is never taken down, nor held up, by a monitor that is away: heartbeats go on, it is
 looked for in the background, and the log (`beatward.agent`) says so. Wrong arguments raise
-ValueError at once. A program that ends says goodbye by itself, by `with`, `stop()` or at exit;
-one that is killed does not, and the monitor finds that out by silence. No signal handler is
-installed. A forked child does not beat: start a heart of another name in the child.
+ValueError at once. A program that ends says goodbye by itself, by `with`, `stop()`, at exit, and at
+SIGTERM, see `ending`; a program that is killed does not, and the monitor finds that out by silence.
+A forked child does not beat: start a heart of another name in the child.
 """
 
-import atexit
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -28,8 +26,9 @@ from typing import TYPE_CHECKING, Self
 from beatward.core.instants import SECOND, parse_duration
 from beatward.core.protocol.record import Farewell
 
-from . import clock
+from . import clock, ending
 from .conversation import Conversation
+from .ending import Beating, exit_code_of
 from .role import Role, callbacks
 from .services import Service
 from .vitals import Vitals
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 3.0
 JOB_STOP_TIMEOUT_S = 15.0
+# A role that is given up in order ends with its lease; a minute is the longest sensible one.
+ROLE_STOP_TIMEOUT_S = 60.0
 
 log = logging.getLogger("beatward.agent")
 
@@ -54,6 +55,7 @@ class Heart(Vitals):
             raise RuntimeError(f"the heart of {self.name} beats already")
         self._process = os.getpid()
         self._farewell: tuple[Farewell, int | None] | None = None
+        self._stopping = threading.Lock()
         self._waker = Waker()
         self._acknowledged = threading.Event()
         self.last_turn_ns = clock.now_ns()
@@ -62,7 +64,8 @@ class Heart(Vitals):
             target=self._run, args=(self._conversation, self._waker), name="beatward", daemon=True
         )
         self._thread.start()
-        atexit.register(self._stop_at_exit)
+        self._beating = Beating(self.is_job, self._announce, self.stop)
+        ending.add(self._beating, handle_sigterm=self._handle_sigterm)
         return self
 
     def stop(self, exit_code: int | None = None) -> None:
@@ -72,15 +75,28 @@ class Heart(Vitals):
                     but 0 tells the monitor that it has failed. None or 0 is an orderly leave.
         Does nothing when the heart does not beat.
         """
-        if self._conversation is None or self._is_inherited:
+        if self._is_inherited:
             return
-        atexit.unregister(self._stop_at_exit)
-        for steward in list(self._stewards):
-            self._dismiss(steward)
-        self._farewell = (Farewell.EXITED if exit_code else Farewell.LEFT, exit_code)
+        # The program's own end and a SIGTERM may come at once, in two threads.
+        with self._stopping:
+            if self._conversation is None:
+                return
+            for steward in list(self._stewards):
+                self._dismiss(steward)
+            self._say_goodbye(exit_code)
+            self._thread.join(JOB_STOP_TIMEOUT_S if self.is_job else STOP_TIMEOUT_S)
+            self._conversation = None
+            ending.remove(self._beating)
+
+    def _announce(self, exit_code: int | None) -> None:
+        # A role has to be given up before.
+        if self._conversation is not None and not self._stewards:
+            self._say_goodbye(exit_code)
+
+    def _say_goodbye(self, exit_code: int | None) -> None:
+        if self._farewell is None:
+            self._farewell = (Farewell.EXITED if exit_code else Farewell.LEFT, exit_code)
         self._waker.wake()
-        self._thread.join(JOB_STOP_TIMEOUT_S if self.identity.job else STOP_TIMEOUT_S)
-        self._conversation = None
 
     def role(
         self,
@@ -141,13 +157,7 @@ class Heart(Vitals):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop(exit_code_of(error))
-
-    def _stop_at_exit(self) -> None:
-        # Set by the interpreter when an exception ended the program; in a session at the prompt
-        # it is only the last one that was shown.
-        has_failed = hasattr(sys, "last_value") and not hasattr(sys, "ps1")
-        self.stop(1 if has_failed else None)
+        self.stop(exit_code_of(error, is_job=self.is_job))
 
     def _run(self, conversation: Conversation, waker: "Waker") -> None:
         conversation.begin(clock.now_ns())
@@ -196,6 +206,8 @@ class AsyncHeart(Vitals):
         self._conversation = conversation
         conversation.begin(clock.now_ns())
         self._turn()
+        self._beating = Beating(self.is_job, lambda _: None, self._leave)
+        ending.add(self._beating, handle_sigterm=self._handle_sigterm)
         return self
 
     async def stop(self, exit_code: int | None = None) -> None:
@@ -211,8 +223,37 @@ class AsyncHeart(Vitals):
         conversation.say_goodbye(clock.now_ns(), farewell, exit_code)
         self._turn()
         await self._over
+        if self._conversation is None:
+            return  # Stopped by a SIGTERM meanwhile.
         self._conversation = None
+        ending.remove(self._beating)
         await self._loop.run_in_executor(None, conversation.close)
+
+    def _leave(self, exit_code: int | None) -> None:
+        """Say goodbye at the end of the program, from another thread, or when the loop is over."""
+        import asyncio  # noqa: PLC0415  loaded by now
+
+        if self._loop.is_running():
+            timeout_s = ROLE_STOP_TIMEOUT_S if self._stewards else STOP_TIMEOUT_S
+            asyncio.run_coroutine_threadsafe(self.stop(exit_code), self._loop).result(timeout_s)
+            return
+        conversation, self._watched = self._conversation, -1
+        if conversation is None:
+            return
+        for steward in list(self._stewards):
+            self._dismiss(steward)
+        waker = Waker()
+        conversation.say_goodbye(
+            clock.now_ns(), Farewell.EXITED if exit_code else Farewell.LEFT, exit_code
+        )
+        while not conversation.is_over:
+            wait_ns = conversation.turn(clock.now_ns(), self._current) - clock.now_ns()
+            if not conversation.is_over:
+                waker.wait(conversation.fileno(), max(min(wait_ns, SECOND), 0))
+        conversation.close()
+        waker.close()
+        self._conversation = None
+        ending.remove(self._beating)
 
     def role(
         self,
@@ -261,7 +302,7 @@ class AsyncHeart(Vitals):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.stop(exit_code_of(error))
+        await self.stop(exit_code_of(error, is_job=self.is_job))
 
     def _turn(self) -> None:
         conversation = self._conversation
@@ -300,15 +341,3 @@ class AsyncHeart(Vitals):
             self._loop.call_soon_threadsafe(self._turn)
         except RuntimeError:
             log.debug("the loop has ended")
-
-
-def exit_code_of(error: BaseException | None) -> int | None:
-    """Say with which exit code a program ends that is left by this exception."""
-    if error is None or isinstance(error, KeyboardInterrupt | GeneratorExit):
-        return None
-    if isinstance(error, SystemExit):
-        if error.code is None or isinstance(error.code, int):
-            return error.code
-        return 1
-    # CancelledError is how a loop ends its tasks in order; asyncio is not imported to say so.
-    return 1 if isinstance(error, Exception) else None

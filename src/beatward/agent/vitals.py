@@ -44,6 +44,7 @@ class Vitals:
         on_mail: Callable[[], None] | None = None,
         job: Mapping[str, str] | None = None,
         services: Iterable[Service] = (),
+        handle_sigterm: bool = True,
     ) -> None:
         """Check what was given; nothing is sent before `start`.
 
@@ -61,6 +62,8 @@ class Vitals:
         job         each life is a run: `schedule` and `timezone` or `every`, `grace`, `max_run`,
                     see docs/jobs.md
         services    that this node offers beside others which do; a role is asked for by `role`
+        handle_sigterm   say goodbye when SIGTERM would end the program, see docs/sdk.md; only
+                    while the program has no handler of its own
         Raises ValueError with what was expected.
         """
         identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
@@ -72,6 +75,7 @@ class Vitals:
         self._measure = measure
         self._may_warn_of_measure = True
         self._on_mail = on_mail or (lambda: None)
+        self._handle_sigterm = handle_sigterm
         self.offers = Offers()
         for service in services:
             self.offers.add_plain(_without_role(service))
@@ -80,6 +84,11 @@ class Vitals:
         self._conversation: Conversation | None = None
         self._file: StateFile | None = None
         self._process = 0
+
+    @property
+    def is_job(self) -> bool:
+        """Whether each life of this node is a run."""
+        return bool(self.identity.job)
 
     @property
     def credential(self) -> Credential | None:
@@ -154,7 +163,8 @@ class Vitals:
         """Give up what it holds and stand by no more; blocks until that is done."""
         steward.leave()
         self.offers.remove(steward.seat)
-        self._stewards.remove(steward)
+        if steward in self._stewards:
+            self._stewards.remove(steward)
 
     def _current(self) -> Report:
         report = self._report

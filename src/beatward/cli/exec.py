@@ -118,10 +118,9 @@ def exec_command(
 
     job = _job(schedule=schedule, timezone=timezone, every=every, grace=grace, max_run=max_run)
     said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    chosen = settings.merge(
-        settings.parse({**said, "name": name, "labels": read_labels(labels)}, "the command line"),
-        settings.from_environment(os.environ),
-    )
+    said |= {"name": name, "labels": read_labels(labels)}
+    told = settings.parse(said, "the command line")
+    chosen = settings.merge(told, settings.from_environment(os.environ))
     speak("beatward: ", is_quiet=not verbose)
     try:
         heart = Heart(
@@ -135,6 +134,7 @@ def exec_command(
             transport=chosen.transport or "udp",
             data=chosen.data,
             job=job,
+            handle_sigterm=False,  # The wrapper takes signals itself, and passes them on.
         )
     except ValueError as error:
         raise ConfigError("the command line", "exec", name, str(error)) from error
