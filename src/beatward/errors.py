@@ -8,6 +8,7 @@
     ├── TemporaryError       try the deed again, not before `retry_after_ns`
     │   └── Busy             a turn of the monitor takes longer than a reader should wait
     ├── RoleLost             the lease is over: stop acting, somebody else may do so by now
+    ├── JournalIncomplete    the monitor ended, and something it promised is not on disk
     ├── PermanentError       the deed will never succeed as it is: record it and stop trying
     └── InvariantBroken      our own bug: crash, the journal brings us back
 
@@ -66,6 +67,10 @@ class RoleLost(BeatwardError):
 
 class PermanentError(BeatwardError):
     """A deed failed in a way that repeating will not mend."""
+
+
+class JournalIncomplete(BeatwardError):
+    """The monitor has ended and could not write all that it had decided."""
 
 
 class InvariantBroken(BeatwardError):

@@ -77,6 +77,10 @@ class Inbox:
         self._orders.append(order)
         return True
 
+    def has_orders(self) -> bool:
+        """Tell whether orders wait for the next turn."""
+        return bool(self._orders)
+
     def put_outcome(self, outcome: Outcome) -> None:
         """Take the outcome of an attempt; there are no more of them than attempts under way."""
         self._outcomes.append(outcome)

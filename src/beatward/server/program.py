@@ -15,22 +15,25 @@ import logging
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
 from beatward.config import Settings
+from beatward.core.entry import Entry, Event
 from beatward.core.monitor import Monitor
 from beatward.core.orders import Order
 from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle
-from beatward.errors import ConfigError
+from beatward.errors import ConfigError, JournalIncomplete
 from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
 from beatward.server.identity import load_or_create
 from beatward.server.inbox import Inbox
+from beatward.server.logs import ChangeLog, on_loop_trouble
 from beatward.server.receipts import Noted, Receipts
 from beatward.server.settings import core_settings, job_orders
 from beatward.server.standing import Health, Machine, decorator
@@ -47,6 +50,8 @@ from beatward.web.listener import Listener
 
 JOURNAL_FILE = "journal.sqlite3"
 LOCAL_FILE = "local.json"
+# Kinds of entries that are named when the journal could not be written to its end.
+_KINDS_MAX = 5
 
 _log = logging.getLogger(__name__)
 
@@ -90,8 +95,10 @@ async def serve(
     file      of the settings, for messages
     on_ready  called once everything answers
     Raises ConfigError when an address cannot be had, PermanentError when the data folder is in use
-    or damaged, and whatever broke the wheel.
+    or damaged, JournalIncomplete when something decided could not be written at the end, and
+    whatever broke the wheel.
     """
+    asyncio.get_running_loop().set_exception_handler(on_loop_trouble)
     with _opened(settings, file) as opened:
         await _serve(settings, opened, stop=stop, on_ready=on_ready)
 
@@ -158,7 +165,7 @@ async def _serve(
         broken.append(error)
         loop.call_soon_threadsafe(stop.set)
 
-    drivers = _drivers(settings, opened.clock, inbox)
+    drivers, clock = _drivers(settings, opened.clock, inbox), opened.clock
     dispatcher = Dispatcher(settings.action, inbox.put_outcome, drivers=drivers)
     await dispatcher.retain(opened.action_keys)
     receipts = Receipts(
@@ -166,32 +173,72 @@ async def _serve(
         publish=lambda sequence: _tell(loop, bulletin, sequence),
         forget=dispatcher.forget,
     )
-    clock = opened.clock
     writer = JournalWriter(
         opened.store, receipts.written, now_ns=clock.now_ns, written=opened.sequence
     )
     almanac = _almanac(settings, clock, inbox)
-    cycle = _cycle(opened, inbox, Noted(writer, receipts), dispatcher, almanac)
+    journal = Noted(writer, receipts, ChangeLog())
+    cycle = _cycle(opened, inbox, journal, dispatcher, almanac)
     decorate, tick_ns = decorator(opened.doors, inbox), settings.monitor.tick
     wheel = Wheel(cycle, clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
-    wanted = settings.monitor.receive_buffer
-    health = Health(wheel, writer, opened.doors, wanted_buffer=wanted)
-    machine = Machine(wheel, inbox, opened.clock)
+    health = _health(settings, opened, wheel, writer)
+    machine, reader = Machine(wheel, inbox, clock), JournalReader(standing.data / JOURNAL_FILE)
     identity = _identity(settings, opened, standing)
-    events = JournalReader(standing.data / JOURNAL_FILE)
-    backend = Backend(machine, events, _mailbox(drivers), health, identity, bulletin)
+    backend = Backend(machine, reader, _mailbox(drivers), health, identity, bulletin)
     _write_local(standing, opened.master)
     wheel.start()
     try:
         await _serve_http(backend, opened.listener, stop=stop, ready=lambda: on_ready(standing))
     finally:
         wheel.stop()
+        _obey_the_rest(cycle, inbox, broken)
         almanac.stop()
         await dispatcher.close()
         await asyncio.to_thread(writer.close)
+    _raise_what_is_wrong(writer, broken)
+
+
+def _obey_the_rest(cycle: Cycle, inbox: Inbox, broken: list[BaseException]) -> None:
+    """Take turns until no order waits: each was answered with 202 before HTTP was closed."""
+    try:
+        while inbox.has_orders() and not broken:
+            cycle.turn()
+    except Exception as error:  # noqa: BLE001  handed on to whoever ends the program
+        _log.exception("a last turn of the wheel failed")
+        broken.append(error)
+
+
+def _raise_what_is_wrong(writer: JournalWriter, broken: list[BaseException]) -> None:
+    incomplete = _incomplete(writer)
     if broken:
+        if incomplete is not None:
+            _log.error("%s", incomplete)
         raise broken[0]
+    if incomplete is not None:
+        raise incomplete
+
+
+def _incomplete(writer: JournalWriter) -> JournalIncomplete | None:
+    """Return what a closed journal could not write, as an error that says it."""
+    left = writer.unwritten()
+    if not left:
+        return None
+    kinds = Counter(_kind(entry) for entry in left)
+    named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(_KINDS_MAX))
+    more = f", and {len(kinds) - _KINDS_MAX} kinds more" if len(kinds) > _KINDS_MAX else ""
+    first = next((entry.explanation for entry in left if entry.explanation), "")
+    count = "1 entry is" if len(left) == 1 else f"{len(left):,} entries are"
+    return JournalIncomplete(
+        f"the monitor has stopped, and {count} not in its journal: {named}{more}"
+        f"{f'; the first: {first}' if first else ''}. The disk's last word was: "
+        f"{writer.health().error or 'none, it hangs'}. After a restart the monitor does not know "
+        "of this: what was ordered has to be ordered again"
+    )
+
+
+def _kind(entry: Entry) -> str:
+    return f"{entry.event} {entry.status}" if entry.event == Event.TRANSITION else str(entry.event)
 
 
 def _almanac(settings: Settings, clock: SystemClock, inbox: Inbox) -> Almanac:
@@ -201,6 +248,11 @@ def _almanac(settings: Settings, clock: SystemClock, inbox: Inbox) -> Almanac:
     almanac = Almanac(clock, inbox.put_dues)
     almanac.start()
     return almanac
+
+
+def _health(settings: Settings, opened: _Opened, wheel: Wheel, writer: JournalWriter) -> Health:
+    wanted = settings.monitor.receive_buffer
+    return Health(wheel, writer, opened.doors, wanted_buffer=wanted)
 
 
 def _cycle(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from beatward.core.entry import Entry, Event
 from beatward.ports import Journal
+from beatward.server.logs import ChangeLog
 
 _FINAL = ("done", "failed", "withdrawn")
 
@@ -49,13 +50,15 @@ class Receipts:
 
 
 class Noted:
-    """Implements `ports.Journal`: the writer, with the receipts told what to expect."""
+    """Implements `ports.Journal`: the writer, with receipts and log told what comes."""
 
-    def __init__(self, journal: Journal, receipts: Receipts) -> None:
+    def __init__(self, journal: Journal, receipts: Receipts, changes: ChangeLog) -> None:
         self._journal = journal
         self._receipts = receipts
+        self._changes = changes
 
     def submit(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
         """Hand entries on to the writer."""
         self._receipts.note(entries)
+        self._changes.note(entries)
         self._journal.submit(entries, wall_offset_ns=wall_offset_ns)

@@ -111,8 +111,9 @@ class JournalWriter:
         self._writing_since_ns: int | None = None
         self._closing = False
         self._abandoned = False
-        # The thread's own: taken from the queue, not yet written.
+        # The thread's own: taken from the queue, not yet written; and what it is writing just now.
         self._pending: deque[_Batch] = deque()
+        self._writing = _Batch((), 0)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -159,6 +160,17 @@ class JournalWriter:
         # An attempt under way may still wait for a lock, and closing the store for another.
         self._thread.join(2.0)
         return self.health().waiting_count
+
+    def unwritten(self) -> list[Entry]:
+        """Return what was not written, in order; to be asked after `close`.
+
+        Of an attempt that hangs in the disk nobody can say whether it is written yet.
+        """
+        with self._arrived:
+            waiting = (*self._pending, *self._queue, *self._surplus.values())
+            written = self._written
+            batches = (self._writing, *waiting)
+            return [one for batch in batches for one in batch.entries if one.sequence > written]
 
     def _take_news(self, entries: Sequence[Entry], wall_offset_ns: int) -> None:
         for entry in entries:
@@ -221,6 +233,7 @@ class JournalWriter:
     def _write(self, batch: _Batch) -> bool:
         """Append a batch, however often it takes; False: told to give up."""
         retry_ns = self._retry_min_ns
+        self._writing = batch
         while not self._attempt(batch):
             with self._retry:
                 if not self._abandoned:
