@@ -365,10 +365,11 @@ class Settings(Table):
 
 def default_data_folder() -> Path:
     """Return where a monitor of this user keeps its data when no setting says otherwise."""
-    if os.geteuid() == 0:
+    state = os.environ.get("XDG_STATE_HOME")
+    home = os.path.expanduser("~")  # noqa: PTH111  Path.home() raises where there is none
+    if os.geteuid() == 0 or (not state and not Path(home).is_absolute()):
         return Path("/var/lib/beatward")
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "beatward"
+    return Path(state or f"{home}/.local/state") / "beatward"
 
 
 def load(path: Path | None) -> Settings:

@@ -65,15 +65,3 @@ def test_exec_wants_a_schedule_or_a_period(beatward, options):
     done = beatward("exec", "backup", *options, "--", "true")
     assert done.code == 2
     assert "a job has either --schedule, as in '0 3 * * *', or --every 1h" in done.err
-
-
-@pytest.mark.parametrize(
-    ("said", "zone"), [("Asia/Kathmandu", "Asia/Kathmandu"), (":America/New_York", None)]
-)
-def test_exec_takes_the_time_zone_that_cron_goes_by(monkeypatch, said, zone):
-    from beatward.cli import exec as command
-
-    monkeypatch.setenv("TZ", said)
-    assert command._local_zone() == (zone or said[1:])
-    monkeypatch.delenv("TZ")
-    assert command._local_zone()

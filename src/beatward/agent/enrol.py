@@ -9,6 +9,7 @@ All functions here block; `conversation` calls them in a thread. Not here: heart
 """
 
 import json
+import logging
 import os
 import re
 import socket
@@ -25,8 +26,11 @@ from beatward.errors import JoinRefused, MonitorUnreachable
 
 from .post import check_url, post_once
 
+log = logging.getLogger("beatward.agent")
+
 DEFAULT_MONITOR = "http://127.0.0.1:7227"
 JOIN_TIMEOUT_S = 10.0
+DATA_OF_MACHINE = Path("/var/lib/beatward")
 LABEL_COUNT_MAX = 32
 # As the monitor's /v1/join has them.
 LABEL_SIZE_MAX = 64
@@ -92,6 +96,13 @@ def identify(
     name = check_name(str(name or environment.get("BEATWARD_NAME") or socket.gethostname()))
     monitor = monitor or environment.get("BEATWARD_MONITOR") or None
     token = token or environment.get("BEATWARD_TOKEN") or None
+    if data is None and not environment.get("BEATWARD_DATA") and _state_home(environment) is None:
+        log.warning(
+            "%s: this user has no home directory, so the node's state is in %s; "
+            "BEATWARD_DATA, XDG_STATE_HOME or HOME would name another place",
+            name,
+            DATA_OF_MACHINE,
+        )
     return Identity(
         name=name,
         monitor=None if monitor is None else check_url(monitor),
@@ -102,13 +113,23 @@ def identify(
 
 
 def data_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where agents of this user keep their data: BEATWARD_DATA, or as its monitor does."""
+    """Return where agents of this user keep their data: BEATWARD_DATA, or as its monitor does.
+
+    A user without a home directory has the machine's folder, as root has it.
+    """
     if environment.get("BEATWARD_DATA"):
         return Path(environment["BEATWARD_DATA"])
+    home = _state_home(environment)
+    return DATA_OF_MACHINE if home is None else home / "beatward"
+
+
+def _state_home(environment: Mapping[str, str]) -> Path | None:
+    """Return where programs of this user keep what they remember; None: nowhere."""
     if getattr(os, "geteuid", lambda: -1)() == 0:
-        return Path("/var/lib/beatward")
-    state = environment.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
-    return Path(state) / "beatward"
+        return DATA_OF_MACHINE.parent
+    home = os.path.expanduser("~")  # noqa: PTH111  Path.home() raises where there is none
+    fallback = Path(home, ".local", "state") if Path(home).is_absolute() else None
+    return Path(environment["XDG_STATE_HOME"]) if environment.get("XDG_STATE_HOME") else fallback
 
 
 def find(identity: Identity, known: Credential | None, monitor: str, *, wants_udp: bool) -> Found:
@@ -169,7 +190,7 @@ def resolve(udp: str, monitor: str, *, may_ask: bool = True) -> tuple[tuple[Any,
 def _look_around(identity: Identity) -> _Reach:
     """Find the monitor's address and a token now; a monitor may start later than its nodes."""
     hint = ""
-    folders = dict.fromkeys((identity.data, data_folder(), Path("/var/lib/beatward")))
+    folders = dict.fromkeys((identity.data, data_folder(), DATA_OF_MACHINE))
     for folder in folders:
         path = folder / "local.json"
         try:
@@ -229,7 +250,18 @@ def check_labels(labels: Mapping[Any, Any]) -> Mapping[str, str]:
                 f"expected labels of at most {LABEL_SIZE_MAX} characters with text of at most "
                 f"{LABEL_VALUE_SIZE_MAX}, found {label!r}: {value!r}"
             )
+        if not _is_unicode(label + value):
+            raise ValueError(f"expected labels in UTF-8, found {label!r}: {value!r}")
     return dict(labels)
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text of the command line was UTF-8; other bytes are surrogates in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -68,11 +68,12 @@ class Heart(Vitals):
         ending.add(self._beating, handle_sigterm=self._handle_sigterm)
         return self
 
-    def stop(self, exit_code: int | None = None) -> None:
+    def stop(self, exit_code: int | None = None, *, is_failure: bool = False) -> None:
         """Say goodbye and end this life; waits until it was heard, half a second at most.
 
         exit_code   of the process that stood behind this heart, or minus its signal: anything
                     but 0 tells the monitor that it has failed. None or 0 is an orderly leave.
+        is_failure  the exit code 0 is a failure, too: the process should not have ended
         Does nothing when the heart does not beat.
         """
         if self._is_inherited:
@@ -83,7 +84,7 @@ class Heart(Vitals):
                 return
             for steward in list(self._stewards):
                 self._dismiss(steward)
-            self._say_goodbye(exit_code)
+            self._say_goodbye(exit_code, is_failure=is_failure)
             self._thread.join(JOB_STOP_TIMEOUT_S if self.is_job else STOP_TIMEOUT_S)
             self._conversation = None
             ending.remove(self._beating)
@@ -93,9 +94,10 @@ class Heart(Vitals):
         if self._conversation is not None and not self._stewards:
             self._say_goodbye(exit_code)
 
-    def _say_goodbye(self, exit_code: int | None) -> None:
+    def _say_goodbye(self, exit_code: int | None, *, is_failure: bool = False) -> None:
         if self._farewell is None:
-            self._farewell = (Farewell.EXITED if exit_code else Farewell.LEFT, exit_code)
+            has_failed = bool(exit_code) or is_failure
+            self._farewell = (Farewell.EXITED if has_failed else Farewell.LEFT, exit_code)
         self._waker.wake()
 
     def role(

@@ -88,6 +88,16 @@ def main() -> None:
         _stop(error, 3)
     except BeatwardError as error:
         _stop(error, 1)
+    except UnicodeEncodeError:
+        odd = [word for word in sys.argv[1:] if _is_odd(word)]
+        if not odd:
+            raise
+        _stop(ConfigError("the command line", "an argument", odd[0], "text in UTF-8"), 2)
+
+
+def _is_odd(word: str) -> bool:
+    """Tell whether bytes of an argument were no UTF-8; Python has surrogates in their place."""
+    return any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def _tolerate_any_encoding() -> None:

@@ -1,12 +1,20 @@
 """`beatward exec`: run a command under a heartbeat."""
 
+import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from beatward.core.instants import parse_duration
+from beatward.core.instants import DAY, parse_duration
 from beatward.errors import ConfigError
+
+if TYPE_CHECKING:
+    from beatward.agent.heart import Heart
+    from beatward.agent.settings import AgentSettings
+
+# As far as the monitor can look ahead, see `core.detect`.
+EVERY_MAX_NS = 366 * DAY
 
 
 def _read_duration(_: click.Context, option: click.Parameter, text: str) -> int:
@@ -26,16 +34,18 @@ def _job(**said: str | None) -> dict[str, str]:
         return {}
     if ("schedule" in job) == ("every" in job):
         raise click.UsageError("a job has either --schedule, as in '0 3 * * *', or --every 1h")
-    if "schedule" in job:
-        job.setdefault("timezone", _local_zone())
+    if "every" in job:
+        _check_every(job["every"])
     return job
 
 
-def _local_zone() -> str:
-    """Return the time zone that this machine's cron goes by, UTC where nobody says."""
-    said = os.environ.get("TZ", "").removeprefix(":")
-    _, _, linked = os.path.realpath("/etc/localtime").partition("/zoneinfo/")
-    return said or linked or "UTC"
+def _check_every(text: str) -> None:
+    try:
+        is_right = 0 < parse_duration(text) <= EVERY_MAX_NS
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise click.UsageError(f"--every: found {text!r}, expected a time up to 366d, as 1h or 7d")
 
 
 @click.command("exec")
@@ -112,19 +122,37 @@ def exec_command(
         raise click.UsageError("`beatward exec` needs Linux or macOS; a program can use Heart")
     from beatward.agent import settings
     from beatward.agent.command import Plan, Wrapper
-    from beatward.agent.heart import Heart
     from beatward.agent.spoken import speak
+    from beatward.agent.supervisor import original_environment
     from beatward.cli.agent import read_labels
 
+    environment = original_environment()
     job = _job(schedule=schedule, timezone=timezone, every=every, grace=grace, max_run=max_run)
     said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     said |= {"name": name, "labels": read_labels(labels)}
     told = settings.parse(said, "the command line")
-    chosen = settings.merge(told, settings.from_environment(os.environ))
     speak("beatward: ", is_quiet=not verbose)
+    heart = _heart(name, told, job)
+    plan = Plan(
+        command, restart, backoff, max_backoff, orphan, is_job=bool(job), environment=environment
+    )
+    ctx.exit(Wrapper(name, heart, plan).run())
+
+
+def _heart(name: str, told: "AgentSettings", job: dict[str, str]) -> "Heart | None":
+    """Return what watches the command, or None and say why: the command runs in any case.
+
+    Raises ConfigError for what stands on the command line.
+    """
+    from beatward.agent import settings
+    from beatward.agent.heart import Heart
+
     try:
-        heart = Heart(
-            chosen.name,
+        if "schedule" in job and "timezone" not in job:
+            job["timezone"] = _zone()
+        chosen = settings.merge(told, _from_environment(told))
+        return Heart(
+            name,
             interval=chosen.interval or "1s",
             interval_min=chosen.interval_min,
             interval_max=chosen.interval_max,
@@ -138,4 +166,41 @@ def exec_command(
         )
     except ValueError as error:
         raise ConfigError("the command line", "exec", name, str(error)) from error
-    ctx.exit(Wrapper(heart, Plan(command, restart, backoff, max_backoff, orphan, bool(job))).run())
+    except Exception as error:  # noqa: BLE001  whatever it is, the command has to run
+        _unwatched(name, str(error) or type(error).__name__)
+        return None
+
+
+def _zone() -> str:
+    from beatward.agent.local_zone import local_zone
+
+    try:
+        return local_zone()
+    except ValueError as error:
+        expected = "a name such as Europe/Berlin; --timezone says it"
+        raise ConfigError("this machine", "its time zone", str(error), expected) from error
+
+
+def _unwatched(name: str, why: str) -> None:
+    logging.getLogger("beatward.agent").error("%s: not watched: %s; the command runs", name, why)
+
+
+def _from_environment(told: "AgentSettings") -> "AgentSettings":
+    """Read what the environment says of this node; what is wrong in it is named and left out.
+
+    Raises ConfigError when the monitor's address is wrong: another monitor must not be taken.
+    """
+    from beatward.agent import settings
+
+    found = []
+    for key in ("monitor", "token", "data"):
+        variable = f"BEATWARD_{key.upper()}"
+        try:
+            found.append(settings.from_environment({variable: os.environ.get(variable, "")}))
+        except ConfigError as error:
+            if getattr(told, key) is None and key == "monitor":
+                raise
+            logging.getLogger("beatward.agent").warning("%s: left out", error)
+            # The command still gets it; here nobody is to read it again.
+            os.environ.pop(variable, None)
+    return settings.merge(*found)
