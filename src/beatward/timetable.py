@@ -17,7 +17,8 @@ No clock is read here, and nothing here knows a thread (`server.almanac`).
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -104,9 +105,16 @@ class _Row:
 
 
 class Timetable:
-    """All schedules, and when each wants to be handed out again."""
+    """All schedules, and when each wants to be handed out again.
 
-    def __init__(self) -> None:
+    broken   schedules that were taken and then failed, by the name of their job; they are dropped,
+             and it is for the caller to clear this and to submit them again
+    """
+
+    def __init__(self, read: Callable[[str, str], Schedule] = Schedule) -> None:
+        """Begin without schedules; `read` makes one of an expression and a time zone."""
+        self._read = read
+        self.broken: dict[str, Exception] = {}
         self._rows: dict[str, _Row] = {}
         # (wall-clock instant at which only half of what was handed out lies ahead, name)
         self._turns: list[tuple[int, str]] = []
@@ -121,7 +129,7 @@ class Timetable:
         self._rows.pop(name, None)
         if plan is not None:
             after_ns = max(wall_ns, self._reached_ns)
-            row = _Row(Schedule(plan.schedule, plan.timezone), after_ns)
+            row = _Row(self._read(plan.schedule, plan.timezone), after_ns)
             self._rows[name] = row
             self._want_turn(name, row, wall_ns)
 
@@ -140,17 +148,28 @@ class Timetable:
             turn_ns, name = heapq.heappop(self._turns)
             row = self._rows.get(name)
             if row is not None and row.turn_ns == turn_ns:  # else it is another plan's turn
-                row.advance(wall_ns)
-                dues.append(self._handed(name, row, offset_ns))
+                with self._breaking(name):
+                    row.advance(wall_ns)
+                    dues.append(self._handed(name, row, offset_ns))
         return dues
 
     def _begin_anew(self, offset_ns: int) -> list[Dues]:
         self._turns.clear()
         dues = []
-        for name, row in self._rows.items():
-            row.begin(self._reached_ns)
-            dues.append(self._handed(name, row, offset_ns, anew=True))
+        for name, row in list(self._rows.items()):
+            with self._breaking(name):
+                row.begin(self._reached_ns)
+                dues.append(self._handed(name, row, offset_ns, anew=True))
         return dues
+
+    @contextmanager
+    def _breaking(self, name: str) -> Iterator[None]:
+        """Drop a schedule that fails, so that it does not keep the others from being handed out."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  whatever an expression has brought to light
+            del self._rows[name]
+            self.broken[name] = error
 
     def _want_turn(self, name: str, row: _Row, wall_ns: int) -> None:
         row.turn_ns = wall_ns

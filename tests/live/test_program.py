@@ -180,3 +180,68 @@ def test_a_monitor_without_file_descriptors_says_so_once_a_second(tmp_path: Path
         monitor.stderr.close()
     assert size < 2000
     assert monitor.returncode == 0
+
+
+def test_status_and_healthz_are_of_one_opinion_in_a_mass_failure(tmp_path: Path) -> None:
+    names = [f"web-{index}" for index in range(6)]
+    with (
+        LiveMonitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor,
+        nodes(monitor.data, ["voice"], interval="100ms"),
+        nodes(monitor.data, names, interval="100ms") as pid,
+    ):
+        monitor.wait_status("alive", ["voice", *names])
+        os.kill(pid, signal.SIGKILL)
+        monitor.wait_status("dead", names)
+        status = wait_for(
+            lambda: monitor.get("/v1/status") if monitor.get("/v1/guard")["holds"] else None,
+            what="a mass failure",
+        )
+        told = status["health"]
+        asked = monitor.get("/healthz")
+        assert told["status"] == asked["status"] == "degraded"
+        assert told["reasons"] == asked["reasons"]
+        assert "went dark at once" in asked["reasons"][0]
+
+
+# A zone that only the system had: Berlin's rules under a name that no package knows.
+_ZONE = Path("/usr/share/zoneinfo/Europe/Berlin")
+
+
+@pytest.mark.skipif(not _ZONE.exists(), reason="the system has no time zones (tzdata)")
+def test_a_job_whose_time_zone_is_gone_is_told_as_a_fault_of_the_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zones = tmp_path / "zones"
+    (zones / "Our").mkdir(parents=True)
+    (zones / "Our" / "Zone").write_bytes(_ZONE.read_bytes())
+    monkeypatch.setenv("PYTHONTZPATH", str(zones))
+    plan = {"schedule": "0 3 * * *", "timezone": "Our/Zone"}
+    with LiveMonitor(tmp_path / "monitor") as monitor:
+        monitor.post("/v1/jobs/backup", plan, method="PUT")
+        monitor.post("/v1/jobs/other", {"schedule": "0 3 * * *"}, method="PUT")
+        wait_for(lambda: _due(monitor, "backup"), what="the first due instant")
+        assert monitor.get("/healthz")["status"] == "ok"
+        monitor.stop()
+        monkeypatch.setenv("PYTHONTZPATH", "/nonexistent")
+        monitor.start()
+        health = wait_for(
+            lambda: one if (one := monitor.get("/healthz"))["status"] != "ok" else None,
+            what="a fault",
+        )
+        assert health["status"] == "degraded"
+        (reason,) = health["reasons"]
+        assert "backup" in reason
+        assert "Our/Zone" in reason
+        assert "not judged" in reason
+        assert monitor.get("/v1/status")["health"]["reasons"] == health["reasons"]
+        assert (
+            "no missed run would be noticed" in monitor.get("/v1/nodes/backup/explain")["sentence"]
+        )
+        assert len(_said(monitor, "the job backup is not judged")) == 1
+        # The others go on.
+        assert wait_for(lambda: _due(monitor, "other"), what="the due instant of another job")
+
+
+def _due(monitor: LiveMonitor, name: str) -> str | None:
+    due = monitor.get(f"/v1/nodes/{name}")["job"]["due"] if name in monitor.statuses() else None
+    return None if due is None else str(due)

@@ -140,6 +140,8 @@ class JobFacts:
         words = self._success()
         if record.due_ns is not None:
             words += f"; next due {self._clock(record.due_ns)}"
+        else:
+            words += "; when it is due next is not known, so no missed run would be noticed"
         if record.excused_ns is not None:
             words += (
                 f"; whether it ran at {self._clock(record.excused_ns, zone=False)} is not known: "

@@ -182,7 +182,7 @@ async def _serve(
     decorate, tick_ns = decorator(opened.doors, inbox), settings.monitor.tick
     wheel = Wheel(cycle, clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
     standing = _standing(settings, opened)
-    health = _health(settings, opened, wheel, writer)
+    health = _health(settings, opened, wheel, writer, almanac)
     machine, reader = Machine(wheel, inbox, clock), JournalReader(standing.data / JOURNAL_FILE)
     identity = _identity(settings, opened, standing)
     backend = Backend(machine, reader, _mailbox(drivers), health, identity, bulletin)
@@ -250,9 +250,17 @@ def _almanac(settings: Settings, clock: SystemClock, inbox: Inbox) -> Almanac:
     return almanac
 
 
-def _health(settings: Settings, opened: _Opened, wheel: Wheel, writer: JournalWriter) -> Health:
-    wanted = settings.monitor.receive_buffer
-    return Health(wheel, writer, opened.doors, wanted_buffer=wanted)
+def _health(
+    settings: Settings, opened: _Opened, wheel: Wheel, writer: JournalWriter, almanac: Almanac
+) -> Health:
+    return Health(
+        wheel,
+        writer,
+        opened.doors,
+        almanac,
+        holds=lambda: opened.machine.rooms.holds,
+        wanted_buffer=settings.monitor.receive_buffer,
+    )
 
 
 def _cycle(

@@ -1,11 +1,13 @@
 """What the web asks of the running program: `web.backend` made of the wheel, inbox and journal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from beatward.core.intake import Via
+from beatward.core.mass import Hold
 from beatward.core.orders import Order
 from beatward.core.snapshot import Snapshot
+from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
 from beatward.server.inbox import Inbox
 from beatward.server.wheel import DURATION_BOUNDS_NS, Wheel
@@ -46,15 +48,25 @@ class Machine:
 class Health:
     """Implements `web.backend.Health`.
 
+    holds           returns what a mass failure holds back now; frozen, from any thread
     wanted_buffer   bytes that the settings ask for
     """
 
     def __init__(
-        self, wheel: Wheel, journal: JournalWriter, doors: Doors, *, wanted_buffer: int
+        self,
+        wheel: Wheel,
+        journal: JournalWriter,
+        doors: Doors,
+        almanac: Almanac,
+        *,
+        holds: Callable[[], Sequence[Hold]],
+        wanted_buffer: int,
     ) -> None:
+        self._holds = holds
         self._wheel = wheel
         self._journal = journal
         self._doors = doors
+        self._almanac = almanac
         self._wanted_buffer = wanted_buffer
 
     def report(self) -> Report:
@@ -72,11 +84,12 @@ class Health:
             last_turn_ns=wheel.last_turn_ns,
             durations=Turns(DURATION_BOUNDS_NS, counts, wheel.turns_count, wheel.turning_total_ns),
             watermark_ns=self._doors.watermark_ns,
+            holds=tuple(hold.words(wheel.last_turn_ns) for hold in self._holds()),
             warnings=tuple(self._warnings()),
         )
 
     def _warnings(self) -> list[str]:
-        warnings = []
+        warnings = self._almanac.faults()
         left_out = self._journal.health().left_out_count
         if left_out:
             warnings.append(

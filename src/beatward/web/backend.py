@@ -86,6 +86,7 @@ class Report:
     journal_error  why they wait, in the store's words; None when all is well
     turns          how often the wheel has turned; last_turn_ns: when, on the clock of `now_ns`
     watermark_ns   what had come in by then was read; None: it is not known
+    holds          mass failures that hold back destructive actions, one sentence each
     warnings       further reasons why the monitor is not quite well, one sentence each
     """
 
@@ -96,6 +97,7 @@ class Report:
     last_turn_ns: int
     durations: Turns | None = None
     watermark_ns: int | None = None
+    holds: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
 

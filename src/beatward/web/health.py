@@ -36,11 +36,14 @@ router = APIRouter(tags=["monitor"])
 
 
 def health_object(backend: Backend) -> dict[str, Any]:
-    """Return the monitor's health as `shapes.Health` describes it."""
+    """Return the monitor's health as `shapes.Health` describes it: one opinion for every reader.
+
+    It takes no snapshot, because it is asked every few seconds and also of a wheel that stands.
+    """
     report = backend.health.report()
     ago_ns = max(backend.machine.now_ns() - report.last_turn_ns, 0)
     behind_ns = unread_ns(report)
-    reasons = list(report.warnings)
+    reasons = [*report.holds, *report.warnings]
     if report.journal_error is not None:
         reasons.append(
             f"the journal holds {report.waiting} entries back, and with them their actions: "
@@ -115,10 +118,6 @@ def show_status(backend: Served) -> Response:
     offset_ns = snapshot.wall_offset_ns
     started_ns, pauses = snapshot.rooms.started_ns, snapshot.rooms.pauses
     running_ns = snapshot.taken_ns - started_ns
-    health, guards = health_object(backend), hold_objects(snapshot)
-    if guards:
-        health["reasons"] = [hold["sentence"] for hold in guards] + health["reasons"]
-        health["status"] = "degraded" if health["status"] == "ok" else health["status"]
     body = {
         "name": backend.identity.name,
         "version": __version__,
@@ -128,7 +127,7 @@ def show_status(backend: Served) -> Response:
         "started": timestamp(started_ns + offset_ns),
         "running_ns": running_ns,
         "running": format_duration(running_ns),
-        "health": health,
+        "health": health_object(backend),
         "nodes": status_counts(snapshot),
         "counters": dict(snapshot.counters),
         "rejects": dict(snapshot.rejects),
@@ -139,7 +138,7 @@ def show_status(backend: Served) -> Response:
             "longest_ns": pauses.longest_ns,
             "health": pauses.health,
         },
-        "guards": guards,
+        "guards": hold_objects(snapshot),
         "actions": dict(snapshot.outbox),
         "services": summary_object(snapshot),
         "said": said_object(snapshot),
