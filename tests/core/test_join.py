@@ -47,9 +47,9 @@ def test_neither_key_nor_secret_crosses_the_network():
     key = node_key(MASTER, node_id("web-1"))
     secret = chosen.rpartition(".")[2]
     crossed = "".join((*astuple(asked), *astuple(answered)))
-    for hidden in (key.hex(), join._encode(key), secret, MASTER.hex(), join._encode(MASTER)):
+    for hidden in (key.hex(), join.encoded(key), secret, MASTER.hex(), join.encoded(MASTER)):
         assert hidden not in crossed
-    assert join._decode(answered.sealed_key) != key
+    assert join.decoded(answered.sealed_key) != key
 
 
 def test_the_same_question_twice_is_answered_under_another_pad():
@@ -150,8 +150,8 @@ def test_a_token_may_be_pasted_with_white_space():
 @pytest.mark.parametrize("terms", ["not json", "[]", "{}", '{"expires": "soon", "names": "*"}'])
 def test_terms_that_cannot_be_read_are_refused(terms):
     # Only the monitor can make such a token; it may have been a later version of ours.
-    payload = join._encode(terms.encode())
-    secret = join._encode(join._secret(MASTER, payload))
+    payload = join.encoded(terms.encode())
+    secret = join.encoded(join._secret(MASTER, payload))
     with pytest.raises(JoinRefused, match="payload cannot be read"):
         answer(ask(f"bwj1.{payload}.{secret}"))
 
@@ -160,7 +160,7 @@ def test_a_key_of_the_wrong_size_is_refused():
     chosen = token()
     asked = ask(chosen)
     secret = join._split(chosen)[1]
-    short = join._encode(b"short")
+    short = join.encoded(b"short")
     proof = join._prove(secret, "answer", asked.nonce, "nonce", short, UDP, asked.name)
     answered = join.JoinAnswer("0", UDP, "nonce", short, proof)
     with pytest.raises(JoinRefused, match="5 bytes, not 32"):

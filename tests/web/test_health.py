@@ -221,7 +221,8 @@ def test_a_full_inbox_asks_for_patience_and_takes_nothing(house, problem):
 
 def test_a_heartbeat_becomes_a_record_that_the_machine_believes(house):
     answer = house.beat("real-1")
-    assert answer.json() == {"echo": SESSION, "interval_ms": 60_000, "mail": False}
+    said = {"echo": SESSION, "interval_ms": 60_000, "mail": False}
+    assert answer.json() == {**said, "known": False, "incarnation": 0, "newer": None}
     assert [(order.kind, order.name) for order in house.machine.orders] == [("join", "real-1")]
     house.machine.turn()
     node = house.http.get("/v1/nodes/real-1").json()

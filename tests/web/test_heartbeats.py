@@ -13,7 +13,8 @@ def test_a_first_heartbeat_is_believed_only_with_the_echo_of_the_answer(monitor)
     first = monitor.beat("echo-1", **GOOD)
     assert first.status_code == 202
     answer = first.json()
-    assert answer == {"echo": answer["echo"], "interval_ms": 60_000, "mail": False}
+    said = {"echo": answer["echo"], "interval_ms": 60_000, "mail": False}
+    assert answer == {**said, "known": False, "incarnation": 0, "newer": None}
     assert answer["echo"] > 0
     assert monitor.wait_status("echo-1", "new")["heard"] is None
     monitor.beat("echo-1", **GOOD, echo=answer["echo"] % 0xFFFFFFFF + 1)

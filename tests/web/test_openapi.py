@@ -113,6 +113,7 @@ def test_every_route_is_described():
         "/ping/{name}/{key}/fail",
         "/ping/{name}/{key}/exit/{code}",
         "/v1/agent/inbox",
+        "/v1/agent/node",
         "/v1/agent/outcome",
         "/v1/agent/primary",
         "/v1/agent/services",

@@ -38,6 +38,8 @@ FAREWELL_PATIENCE_NS = SECOND
 # A node's goodbye only saves the monitor some waiting; the result of a job's run is all there is of
 # it. Ten seconds outlast a monitor that is being restarted.
 JOB_GOODBYE_COUNT_MAX = 100
+# A monitor shows a node a moment after its enrolment, and until then takes it for unknown.
+NEWLY_ENROLLED_NS = 2 * SECOND
 # What one turn reads at most: a flood of datagrams must not keep a heartbeat from going out.
 RECEIVE_COUNT_MAX = 64
 
@@ -90,6 +92,8 @@ class Conversation:
         self._seek_pause_ns = SEEK_NS
         self._seek_again_ns = 0
         self._is_enrolled_in_vain = False
+        self._enrolled_ns = -NEVER
+        self._is_lost = False  # the monitor has lost what the enrolment had taught it
         self._farewell: tuple[Farewell, int | None] | None = None
         self._farewell_due_ns = NEVER
         self._heard_count = 0
@@ -132,7 +136,7 @@ class Conversation:
     def next_turn_ns(self) -> int:
         """When `turn` is due again; `wake` may ask for it earlier."""
         due_ns = NEVER if self._pulse is None else self._pulse.next_due_ns
-        seek_ns = NEVER if self._errand is not None else self._seek_due_ns
+        seek_ns = self._seek_due_ns if self._errand is None and self._may_seek else NEVER
         due_ns = min(due_ns, seek_ns, self._farewell_due_ns)
         return min(due_ns, self._offers.due_ns, self._herald.due_ns) if self._speaks else due_ns
 
@@ -176,7 +180,7 @@ class Conversation:
         if now_ns >= self._farewell_due_ns:
             self._farewell_due_ns = NEVER
             self._say_farewell(now_ns)
-        if now_ns >= self._seek_due_ns and self._farewell is None:
+        if now_ns >= self._seek_due_ns and self._may_seek:
             self._seek(now_ns)
         return self.next_turn_ns
 
@@ -192,7 +196,17 @@ class Conversation:
     @property
     def _is_undeclared(self) -> bool:
         """Whether the monitor does not know yet that this is the end of a run."""
-        return self._file.state.job != self.identity.job
+        return self._file.state.job != self.identity.job or (self._is_lost and self._is_job)
+
+    @property
+    def _is_job(self) -> bool:
+        return bool(self.identity.job)
+
+    @property
+    def _may_seek(self) -> bool:
+        # A node that leaves is soon forgiven. A job's result is all there is of its run, and a
+        # monitor that has lost its journal does not know of the job.
+        return self._farewell is None or self._is_job
 
     def close(self) -> None:
         """Let go of the link; the last turn was taken."""
@@ -220,6 +234,10 @@ class Conversation:
                     link.send(reply)
         if link.take_refusal():
             pulse.doubt()
+        if link.take_loss() and now_ns - self._enrolled_ns >= NEWLY_ENROLLED_NS:
+            # It was enrolled by its heartbeat alone: labels and job have to be declared again.
+            self._is_lost = True
+            self._seek_due_ns = now_ns
         if pulse.incarnation != self.incarnation:
             log.info("an earlier life of %s is known with a later number", self.identity.name)
             self.incarnation = pulse.incarnation
@@ -327,6 +345,8 @@ class Conversation:
         if not self._pulse.is_leaving:
             farewell, exit_code = self._farewell
             self._link.send(self._pulse.goodbye(now_ns, farewell, exit_code=exit_code))
+            if self._is_job and self._errand is None:
+                self._seek_due_ns = min(self._seek_due_ns, now_ns + FAREWELL_PATIENCE_NS)
 
     def _take_up(self, found: Found, now_ns: int) -> None:
         """Speak under this credential to this address from now on."""
@@ -361,6 +381,7 @@ class Conversation:
             found.credential, monitor=found.monitor, labels=labels, job=self.identity.job
         )
         self.refusal = ""
+        self._enrolled_ns, self._is_lost = now_ns, False
         self._is_enrolled_in_vain = self._is_silent
 
     def _take_link(self, found: Found, *, is_new: bool) -> None:

@@ -2,8 +2,10 @@
 
 On one machine: nothing. A monitor leaves `local.json` (its address and a join token, readable by
 its own user only) in its data folder, and a node that was told nothing looks there. Elsewhere the
-address and the token come as arguments or from BEATWARD_MONITOR and BEATWARD_TOKEN. Whoever has
-enrolled once goes on with the key in its state file, also while the monitor is away.
+address and the token come as arguments or from BEATWARD_MONITOR and BEATWARD_TOKEN. A node that has
+enrolled once goes on with the key in its state file, also while the monitor is away. It needs no
+token any more: with its key it declares itself again, to a monitor that has lost its journal, that
+has moved its address for datagrams, or that has to learn other labels.
 
 All functions here block; `conversation` calls them in a thread. Not here: heartbeats.
 """
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from beatward.core.protocol import join
+from beatward.core.protocol import join, keys
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import is_name
 from beatward.errors import JoinRefused, MonitorUnreachable
@@ -60,8 +62,8 @@ class Found:
     """A monitor that was found.
 
     addresses     socket addresses for datagrams, best first; each (family, address)
-    is_enrolled   the monitor has just given this credential
-    refusal       why enrolling again failed, although the old credential may still do
+    is_enrolled   the monitor has just given this credential, or taken the node's declaration
+    refusal       why that failed, although the old credential may still do
     hint          something that looks wrong and that the user should know, or ""
     """
 
@@ -133,13 +135,14 @@ def _state_home(environment: Mapping[str, str]) -> Path | None:
 
 
 def find(identity: Identity, known: Credential | None, monitor: str, *, wants_udp: bool) -> Found:
-    """Enrol if there is a token, and find out where datagrams go; blocks for seconds.
+    """Enrol with a token or declare the node with its key; blocks for seconds.
 
     known, monitor   an earlier enrolment, which is still good while the monitor does not answer
     Raises MonitorUnreachable, and JoinRefused when the monitor said no and nothing is known.
     """
     reach = _look_around(identity)
     refusal, is_enrolled = "", False
+    may_declare = known is not None
     if reach.token is not None:
         try:
             known, monitor = _enrol(identity, reach.monitor, reach.token), reach.monitor
@@ -147,7 +150,17 @@ def find(identity: Identity, known: Credential | None, monitor: str, *, wants_ud
         except (MonitorUnreachable, JoinRefused) as error:
             if known is None:
                 raise
+            # An expired token is no hindrance; a monitor that is away is asked later.
+            may_declare = isinstance(error, JoinRefused)
             refusal = str(error)
+    if known is not None and may_declare and not is_enrolled:
+        try:
+            declared = _declare(identity, known, monitor)
+        except (MonitorUnreachable, JoinRefused) as error:
+            refusal = refusal or str(error)
+        else:
+            known, is_enrolled = declared or known, declared is not None
+            refusal = "" if is_enrolled else refusal
     if known is None:
         if identity.monitor is None and not reach.hint:
             raise MonitorUnreachable(
@@ -221,6 +234,37 @@ def _enrol(identity: Identity, monitor: str, token: str) -> Credential:
         return join.accept(token.strip(), asked, join.JoinAnswer(**fields))
     except (KeyError, ValueError) as error:
         raise MonitorUnreachable(f"{monitor} does not answer as a monitor would") from error
+
+
+def _declare(identity: Identity, known: Credential, monitor: str) -> Credential | None:
+    """Declare the node with its own key; returns the credential with the address of now.
+
+    None: this monitor is older than the request. Raises JoinRefused when the monitor says no.
+    """
+    nonce = join.encoded(os.urandom(join.NONCE_SIZE))
+    said: dict[str, Any] = {"name": known.name, "nonce": nonce, "labels": dict(identity.labels)}
+    if identity.job:
+        said["job"] = dict(identity.job)
+    bearer = keys.bearer(known.key)
+    answer = post_once(monitor, "/v1/agent/node", said, bearer=bearer, timeout_s=JOIN_TIMEOUT_S)
+    if answer.status in (404, 405):
+        return None
+    if answer.status == 401:
+        raise JoinRefused(
+            f"{monitor} does not know the key of {known.name}: its master key is another one now, "
+            "or another monitor answers there; enrol the node again with a join token, which "
+            "`beatward token new` makes on the monitor's machine"
+        )
+    if answer.status in (403, 422):
+        raise JoinRefused(f"{monitor}: {answer.reason}")
+    if answer.status != 200:
+        raise MonitorUnreachable(f"{monitor}: {answer.reason} to a declaration")
+    udp, proof = str(answer.body.get("udp", "")), str(answer.body.get("proof", ""))
+    if not keys.same(join.vouch(known.key, nonce, udp, known.name), proof):
+        raise MonitorUnreachable(
+            f"{monitor} gives an address for datagrams and does not prove that it is the monitor's"
+        )
+    return Credential(known.name, known.key, udp)
 
 
 def check_name(name: str) -> str:

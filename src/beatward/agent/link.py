@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from beatward.core.protocol import keys
-from beatward.core.protocol.join import Credential
+from beatward.core.protocol.join import Credential, decoded
 from beatward.core.protocol.record import (
     DATAGRAM_SIZE_MAX,
     NO_GAUGE,
@@ -50,6 +50,9 @@ class Link(Protocol):
 
     def take_refusal(self) -> bool:
         """Tell whether the network has said since the last call that nobody listens there."""
+
+    def take_loss(self) -> bool:
+        """Tell whether the monitor has said since the last call that it did not know this node."""
 
     def reopen(self) -> None:
         """Begin with a fresh socket, because nobody answered on this one."""
@@ -113,6 +116,10 @@ class UdpLink:
         was_refused, self._was_refused = self._was_refused, False
         return was_refused
 
+    def take_loss(self) -> bool:
+        """Return False: to datagrams of a node that it does not know a monitor is silent."""
+        return False
+
     def reopen(self) -> None:
         """Go on from a new port, to the monitor's next address if it has several."""
         self._shut()
@@ -173,6 +180,7 @@ class HttpLink:
         self._is_closing = False
         self._last_trouble = ""
         self._was_refused = False
+        self._was_unknown = False
         self._thread = threading.Thread(target=self._work, name="beatward-http", daemon=True)
         self._thread.start()
 
@@ -193,6 +201,11 @@ class HttpLink:
         """Tell whether a request has failed since the last call."""
         was_refused, self._was_refused = self._was_refused, False
         return was_refused
+
+    def take_loss(self) -> bool:
+        """Tell whether an answer has said since the last call that the node was not known."""
+        was_unknown, self._was_unknown = self._was_unknown, False
+        return was_unknown
 
     def reopen(self) -> None:
         """Do nothing: a failed request has closed its connection already."""
@@ -241,6 +254,11 @@ class HttpLink:
             self._tell(f"{self._door.url}: {answer.reason}")
             return
         self._last_trouble = ""
+        if answer.body.get("known") is False:
+            self._was_unknown = True
+        self._hand_in(_newer_life(answer) or self._acknowledgement(spoken, answer, echo))
+
+    def _acknowledgement(self, spoken: Record, answer: Answer, echo: int) -> bytes:
         heard = Record(
             kind=Kind.ACKNOWLEDGEMENT,
             node=spoken.node,
@@ -250,8 +268,11 @@ class HttpLink:
             flags=Flag.MAIL if answer.body.get("mail") is True else 0,
             echo=echo,
         )
+        return seal(heard, self._credential.key)
+
+    def _hand_in(self, data: bytes) -> None:
         try:
-            self._inner.send(seal(heard, self._credential.key))
+            self._inner.send(data)
         except OSError:
             log.debug("an answer came after the end")
 
@@ -282,6 +303,17 @@ def as_json(spoken: Record) -> dict[str, Any]:
         if value != NO_GAUGE:
             body[name] = value / 100
     return body
+
+
+def _newer_life(answer: Answer) -> bytes | None:
+    """Return what the monitor has sealed to tell that it knows a newer life of this node."""
+    text = answer.body.get("newer")
+    try:
+        data = decoded(text) if isinstance(text, str) else b""
+    except ValueError:
+        return None
+    # Opened by the pulse, which checks the tag: a forged number would lock the name for ever.
+    return data if len(data) == RECORD_SIZE else None
 
 
 def _echo(answer: Answer) -> int:

@@ -38,6 +38,7 @@ _DESCRIPTORS_FEW = 4096
 _DESCRIPTORS_NONE = 256
 # A monitor on this machine answers in milliseconds; a stranger may never.
 _ANSWER_SECONDS = 1.0
+_SPEAKERS_SHOWN = 10
 _SLOW_CLOCKS = ("jiffies", "hpet", "acpi_pm", "pit")
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -102,6 +103,7 @@ def _examine(settings: Settings, folder: Path, place: Place) -> Iterator[Finding
     yield monitor
     if monitor.result != FAIL:
         yield from check_services(place)
+        yield from check_speakers(place)
 
 
 def check_python() -> Finding:
@@ -302,6 +304,20 @@ def check_services(place: Place) -> Iterator[Finding]:
         total = summary["counts"]["total"]
         if total and not summary["remarks"]:
             yield Finding("services", OK, f"{total}, and each is served")
+
+
+def check_speakers(place: Place) -> Iterator[Finding]:
+    """Ask the monitor which nodes speak and are not watched."""
+    client = Client(place)
+    with contextlib.closing(client), contextlib.suppress(BeatwardError):
+        unknown = client.get("/v1/status")["unknown"]
+        for one in unknown["speakers"][:_SPEAKERS_SHOWN]:
+            yield Finding("unknown speaker", WARN, one["node"] or one["id"], one["sentence"])
+        rest = unknown["count"] - _SPEAKERS_SHOWN
+        if rest > 0:
+            yield Finding(
+                "unknown speaker", WARN, f"and {rest} more", "see: beatward status --json"
+            )
 
 
 def _show(found: list[Finding]) -> None:

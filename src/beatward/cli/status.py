@@ -12,6 +12,7 @@ from beatward.cli.down import ask_down, by_trouble, down_lines, is_well
 from beatward.cli.screen import (
     COLOURS,
     about,
+    ago,
     cleaned,
     console,
     print_event,
@@ -69,7 +70,7 @@ def _show(
         screen.print(Text("  ").append_text(line), soft_wrap=True)
     screen.print()
     screen.print(_counts(status))
-    for words in _troubles(status["services"]):
+    for words in _troubles(status["services"]) + _unknown(status["unknown"]):
         screen.print(Text(f"  {words}", style="yellow"), soft_wrap=True)
     screen.print()
     said = _said(status["said"], status["nodes"]["paused"])
@@ -120,6 +121,20 @@ def _troubles(services: dict[str, Any]) -> list[str]:
     rest = services["remarks_count"] - len(lines)
     if rest > 0:
         lines.append(f"and {rest} service{'s' if rest > 1 else ''} more")
+    return lines
+
+
+def _unknown(unknown: dict[str, Any]) -> list[str]:
+    """Return who speaks and is not watched, a line each; of many only the first."""
+    lines = [
+        f"{one['sentence']} (heard {ago(one['heard_ns'])} ago)"
+        for one in unknown["speakers"][:_SAID_COUNT]
+    ]
+    rest = unknown["count"] - len(lines)
+    if rest > 0:
+        lines.append(f"and {rest} more that speak and are not watched")
+    if unknown["overflow"]:
+        lines.append(f"{unknown['overflow']:,} more looks found no room in that list")
     return lines
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from beatward.core.instants import MILLISECOND
 from beatward.core.protocol import record
 from beatward.core.registry import Registry
+from beatward.core.speakers import Speakers
 
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
@@ -142,10 +143,11 @@ class Replies:
 
 
 class Intake:
-    """Opens batches; owns the counters of what was refused."""
+    """Opens batches; owns the counters of what was refused, and `speakers`: who is not known."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.speakers = Speakers(registry)
         self.rejects: IntArray = np.zeros(len(Reject), np.int64)
         self.records_count = 0
 
@@ -166,16 +168,31 @@ class Intake:
         slots = self._registry.find(records["slot"], records["node"])
         known = slots >= 0
         if not known.all():
-            self.refuse(Reject.UNKNOWN_NODE, int(len(slots) - known.sum()))
+            self._turn_away(Reject.UNKNOWN_NODE, ~known, records, source, batches)
             records, source, slots = records[known], source[known], slots[known]
         # With the extension 80 ns a record; in Python 1.5 us, most of a heartbeat's cost.
         genuine = self._registry.tags.verify(records, slots, self._registry.secret)
         if not genuine.all():
-            self.refuse(Reject.TAG, int(len(slots) - genuine.sum()))
+            self._turn_away(Reject.TAG, ~genuine, records, source, batches)
             records, source, slots = records[genuine], source[genuine], slots[genuine]
         peers = np.concatenate([batch.peers for batch in batches])[source]
         arrived_ns = np.concatenate([batch.arrived_ns for batch in batches])[source]
         return Heartbeats(slots, records, peers, arrived_ns, source, batches[0].via)
+
+    def _turn_away(
+        self,
+        reason: Reject,
+        refused: BoolArray,
+        records: npt.NDArray[np.void],
+        source: IntArray,
+        batches: Sequence[Datagrams],
+    ) -> None:
+        """Count records (m,) that are not from a node that is enrolled, and note who speaks."""
+        self.refuse(reason, int(refused.sum()))
+        source = source[refused]
+        peers = np.concatenate([batch.peers for batch in batches])[source]
+        arrived_ns = np.concatenate([batch.arrived_ns for batch in batches])[source]
+        self.speakers.hear(records[refused], peers, arrived_ns)
 
     def _split(self, batches: Sequence[Datagrams]) -> tuple[npt.NDArray[np.void], IntArray]:
         """Return all records (m,) of well-shaped datagrams, and of all the datagrams of all batches

@@ -50,6 +50,7 @@ from beatward.core.roles import RoleSettings
 from beatward.core.runs import Runs
 from beatward.core.services import Services
 from beatward.core.snapshot import Snapshot, freeze
+from beatward.core.speakers import Speaker
 from beatward.core.standings import Standings
 from beatward.core.voice import Voice
 
@@ -294,6 +295,11 @@ class Monitor:
         """The rooms as they are, for whoever measures them; readers take a `snapshot`."""
         return self._ledger.rooms
 
+    @property
+    def unwatched(self) -> tuple[Speaker, ...]:
+        """Nodes with a key of ours that speak and are not enrolled; frozen, for any thread."""
+        return self._intake.speakers.unwatched
+
     # -- one turn ----------------------------------------------------------------------------
 
     def step(self, inputs: Inputs, *, wall_offset_ns: int = 0) -> Output:
@@ -310,6 +316,8 @@ class Monitor:
             if settled is not None and self._services:
                 self._services.follow(settled, now_ns)
         self._orders.obey(inputs.orders, now_ns)
+        if inputs.orders and self.unwatched:
+            self._intake.speakers.drop_enrolled()
         for dues in inputs.dues:
             self._jobs.hand(dues)
         stale = self._guard.is_stale(inputs.drained_ns)
@@ -366,6 +374,7 @@ class Monitor:
                 "probes_put_off": self._judging.probing.put_off_count,
                 "standings": self._standings.accepted_count,
                 "services_refused": self._services.refused_count,
+                "speakers_overflow": self._intake.speakers.overflow_count,
             },
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
             outbox=self._outbox.counts(),
@@ -373,6 +382,7 @@ class Monitor:
             guarded=self._outbox.guarded_nodes(GUARDED_SHOWN_MAX),
             services=self._services.board(rooms, now_ns),
             roles=self._services.fact_counts.copy(),
+            speakers=self._intake.speakers.heard(now_ns),
         )
 
     # -- its parts ---------------------------------------------------------------------------

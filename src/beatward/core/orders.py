@@ -40,20 +40,23 @@ from beatward.core.voice import Voice
 
 # A pause takes about 50 us with its words and its entry.
 BULK_MAX = 200
+_NO_LABELS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What an operator, the API or a driver asks of the machine.
 
-    kind     `join` (enrol or enrol again), `forget`, `mail` (tell an agent that an action waits
-             for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`, `unsilence`,
-             `lift` (end what a mass failure holds back), `declare` (the services of a node),
-             `switchover`, `failover`, `pause_service`, `resume_service`
+    kind     `join` (enrol or enrol again), `readmit` (the same by the node's own key, which does
+             not bring back what was forgotten), `forget`, `mail` (tell an agent that an action
+             waits for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`,
+             `unsilence`, `lift` (end what a mass failure holds back), `declare` (the services of a
+             node), `switchover`, `failover`, `pause_service`, `resume_service`
     name     of the node; silence: a pattern of names; lift: of a zone, empty for all; of the
              service, where one is meant
     names    pause and resume: of many nodes, in place of `name`
     labels   join: of the node; silence: those that a node must have
+    relabels join: no labels means none, and not those of before
     for_ns   pause, pause_service and silence: how long from now on
     id       silence and unsilence: what it is called
     by, words   who asks, and why
@@ -67,6 +70,7 @@ class Order:
     kind: str
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    relabels: bool = False
     names: tuple[str, ...] = ()
     for_ns: int = NEVER
     id: str = ""
@@ -123,7 +127,9 @@ class Orders:
         """
         for is_join, together in groupby(orders, key=_is_join):
             if is_join:
-                self._join(tuple(together), now_ns)
+                joins = [one for one in together if self._may_join(one)]
+                if joins:
+                    self._join(joins, now_ns)
                 continue
             for order in together:
                 self._obey(order, now_ns)
@@ -234,6 +240,12 @@ class Orders:
         """Return how long slots (k,) have until their silence counts."""
         return self._registry.grace_ns(slots, self._start_grace_ns)
 
+    def _may_join(self, order: Order) -> bool:
+        # Asked between the forgetting and its being on disk, where `web.declaring` looks.
+        is_refused = order.kind == "readmit" and self._registry.was_forgotten(order.name)
+        self.refused_count += is_refused
+        return not is_refused
+
     def _join(self, orders: Sequence[Order], now_ns: int) -> None:
         slots, is_new = self._registry.enrol_all([order.name for order in orders])
         # Two names of one identity: by chance never, by somebody's effort perhaps. It must not end
@@ -243,7 +255,9 @@ class Orders:
         new = slots[is_new]
         labelled = []
         for slot, order in zip(slots.tolist(), orders, strict=True):
-            if slot >= 0 and order.labels and self._registry.labels.get(slot) != order.labels:
+            speaks = bool(order.labels) or order.relabels
+            known = self._registry.labels.get(slot, _NO_LABELS)
+            if slot >= 0 and speaks and known != order.labels:
                 self._registry.label(slot, order.labels)
                 self._services.relabel(slot)
                 labelled.append(slot)
@@ -365,7 +379,7 @@ class Orders:
 
 
 def _is_join(order: Order) -> bool:
-    return order.kind == "join"
+    return order.kind in ("join", "readmit")
 
 
 def described(silence: Silence) -> str:

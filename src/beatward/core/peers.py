@@ -7,6 +7,8 @@ An address is the raw bytes the kernel gives. The first eight say all of an IPv4
 they are compared and kept for most fleets: rows that nobody writes take no memory.
 """
 
+import ipaddress
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +19,8 @@ ByteArray = npt.NDArray[np.uint8]
 
 # A raw socket address as the kernel writes it: sockaddr_in6 is the largest we meet, 28 bytes.
 PEER_SIZE = 28
+# Linux's numbers on every system, see `transport.peer`; the other of the two bytes is zero.
+_FAMILY_V4, _FAMILY_V6 = 2, 10
 _HEAD_SIZE = 8
 
 
@@ -77,3 +81,15 @@ class Peers:
 
 def _joined(head: npt.NDArray[np.uint64], tail: ByteArray) -> ByteArray:
     return np.hstack((head.reshape(-1, 1).view(np.uint8), tail))
+
+
+def shown_address(raw: bytes) -> str:
+    """Print a raw socket address as `1.2.3.4:5678` or `[::1]:5678`; "" where it holds none."""
+    family, port = max(raw[:2], default=0), int.from_bytes(raw[2:4], "big")
+    if len(raw) != PEER_SIZE or family not in (_FAMILY_V4, _FAMILY_V6):
+        return ""
+    if family == _FAMILY_V4:
+        return f"{ipaddress.IPv4Address(raw[4:8])}:{port}"
+    host = ipaddress.IPv6Address(raw[8:24])
+    # IPv4 that came through an IPv6 socket is known by its owner as IPv4.
+    return f"{host.ipv4_mapped}:{port}" if host.ipv4_mapped else f"[{host}]:{port}"

@@ -119,7 +119,7 @@ class Registry:
 
     def slot_of(self, name: str) -> int:
         """Return the slot of a name, or -1."""
-        slot = self._slot_of_node(node_id(name))
+        slot = self.slot_of_node(node_id(name))
         return slot if slot >= 0 and self.names[slot] == name else -1
 
     def name(self, slot: int) -> str:
@@ -139,7 +139,7 @@ class Registry:
         slots, is_new = self.enrol_all([name])
         slot = int(slots[0])
         if slot < 0:
-            other = self.names[self._slot_of_node(node_id(name))]
+            other = self.names[self.slot_of_node(node_id(name))]
             message = f"{name!r} has the identity of {other!r}; choose another name"
             raise ValueError(message)
         if labels:
@@ -189,7 +189,7 @@ class Registry:
         for slot, name in zip(slots.tolist(), names, strict=True):
             self._text_start[slot], self._text_size[slot] = len(self._text), len(name)
             self._text += name.encode("ascii")
-        keys = b"".join([node_key(self._master, node) for node in nodes.tolist()])
+        keys = b"".join([self.key_of(node) for node in nodes.tolist()])
         made = np.frombuffer(keys, np.uint8).reshape(len(slots), -1)
         self.secret[slots] = self.tags.prepare(made)
         self._clear(slots)
@@ -219,6 +219,22 @@ class Registry:
         self.secret[slot] = 0
         self._clear(np.array([slot]))
         self._free.append(slot)
+
+    def key_of(self, node: int) -> bytes:
+        """Return the key that an identity has by this master key, enrolled or not."""
+        return node_key(self._master, node)
+
+    def slot_of_node(self, node: int) -> int:
+        """Return the slot of an identity, or -1."""
+        return int(self.slots_of_nodes(np.array([node], np.uint64))[0])
+
+    def slots_of_nodes(self, nodes: NodeArray) -> IntArray:
+        """Return the slots (m,) of identities, -1 where unknown; `find` without hints."""
+        return self._index.find(nodes, self.node)
+
+    def was_forgotten(self, name: str) -> bool:
+        """Tell whether a name was forgotten in this session and not enrolled since."""
+        return node_id(name) in self._past
 
     def find(self, hints: npt.NDArray[np.uint32], nodes: NodeArray) -> IntArray:
         """Return the slots (m,) of identities; -1 where unknown.
@@ -253,9 +269,6 @@ class Registry:
         self.condition[slots] = self.condition[slots] & ~np.uint32(0xFF)
         self.incarnation[slots] = incarnation
         self.proven[slots] = True
-
-    def _slot_of_node(self, node: int) -> int:
-        return int(self._index.find(np.array([node], np.uint64), self.node)[0])
 
     def _remember(self, slots: list[int]) -> None:
         for slot in slots:

@@ -18,6 +18,7 @@ from beatward.core.index import SlotIndex
 from beatward.core.pace import PaceReport
 from beatward.core.peers import Peers
 from beatward.core.roles import ServiceView
+from beatward.core.speakers import Speaker
 
 IntArray = npt.NDArray[np.int64]
 Room = TypeVar("Room")
@@ -34,6 +35,7 @@ class Snapshot:
     guarded    names of destructive actions that wait at the gate, by node; not of very many
     services   by name, in order, each with its members in order of their nodes
     roles      how often what became of a role since the session began, by cause
+    speakers   of datagrams from nodes that are not enrolled, or have another key
     """
 
     rooms: Rooms
@@ -50,6 +52,7 @@ class Snapshot:
     pace: PaceReport | None = None
     services: Mapping[str, ServiceView] = field(default_factory=dict)
     roles: Mapping[str, int] = field(default_factory=dict)
+    speakers: tuple[Speaker, ...] = ()
 
     @property
     def names(self) -> Sequence[str]:

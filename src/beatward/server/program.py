@@ -259,6 +259,7 @@ def _health(
         opened.doors,
         almanac,
         holds=lambda: opened.machine.rooms.holds,
+        speakers=lambda: opened.machine.unwatched,
         wanted_buffer=settings.monitor.receive_buffer,
     )
 

@@ -7,6 +7,7 @@ from beatward.core.intake import Via
 from beatward.core.mass import Hold
 from beatward.core.orders import Order
 from beatward.core.snapshot import Snapshot
+from beatward.core.speakers import Speaker
 from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
 from beatward.server.inbox import Inbox
@@ -49,6 +50,7 @@ class Health:
     """Implements `web.backend.Health`.
 
     holds           returns what a mass failure holds back now; frozen, from any thread
+    speakers        returns the nodes that speak and are not enrolled; the same
     wanted_buffer   bytes that the settings ask for
     """
 
@@ -60,9 +62,11 @@ class Health:
         almanac: Almanac,
         *,
         holds: Callable[[], Sequence[Hold]],
+        speakers: Callable[[], Sequence[Speaker]],
         wanted_buffer: int,
     ) -> None:
         self._holds = holds
+        self._speakers = speakers
         self._wheel = wheel
         self._journal = journal
         self._doors = doors
@@ -85,6 +89,7 @@ class Health:
             durations=Turns(DURATION_BOUNDS_NS, counts, wheel.turns_count, wheel.turning_total_ns),
             watermark_ns=self._doors.watermark_ns,
             holds=tuple(hold.words(wheel.last_turn_ns) for hold in self._holds()),
+            speakers=tuple(one for one in self._speakers() if one.kept_ns > wheel.last_turn_ns),
             warnings=tuple(self._warnings()),
         )
 

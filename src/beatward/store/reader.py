@@ -78,6 +78,17 @@ class JournalReader:
         rows = self._rows(query)
         return entry_object(rows[0]) if rows else None
 
+    def was_forgotten(self, node: str) -> bool:
+        """Tell whether a node was forgotten by an operator and not enrolled since."""
+        query = (
+            select(entries.c.event)
+            .where(entries.c.node == node)
+            .where(entries.c.event.in_((str(Event.JOINED), str(Event.FORGOTTEN))))
+            .order_by(entries.c.sequence.desc())
+            .limit(1)
+        )
+        return [row["event"] for row in self._rows(query)] == [str(Event.FORGOTTEN)]
+
     def actions(
         self, *, limit: int, state: str | None = None, node: str | None = None
     ) -> list[Object]:

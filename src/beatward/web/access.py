@@ -28,7 +28,8 @@ from beatward.core.protocol.keys import (
     same,
 )
 from beatward.web.backend import Backend, Identity
-from beatward.web.problems import Problem
+from beatward.web.problems import Problem, shown
+from beatward.web.strangers import Strangers
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "ip6-localhost"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -123,6 +124,20 @@ def may_read(request: Request, backend: Served, shown: _Shown) -> None:
 def may_command(backend: Served, shown: _Shown) -> None:
     """Raise Problem 401 unless this request may change something."""
     _check(backend.identity, shown)
+
+
+def admit_node(request: Request, name: str) -> NodeKeys:
+    """Return a node's secrets to a request that shows its bearer token, or raise Problem 401."""
+    keyring: Keyring = request.app.state.keyring
+    found = keyring.admit_bearer(name, shown_token(request.scope))
+    if found is None:
+        strangers: Strangers = request.app.state.strangers
+        strangers.note(name, request.scope, "http")
+        raise unauthorized(
+            f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived from "
+            "the node's key"
+        )
+    return found
 
 
 def unauthorized(detail: str) -> Problem:

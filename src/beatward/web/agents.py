@@ -21,7 +21,7 @@ from beatward.core.outbox import Outcome
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.roles import service_id
 from beatward.core.snapshot import Snapshot
-from beatward.web.access import NODE_BEARER, Keyring, Served, shown_token, unauthorized
+from beatward.web.access import NODE_BEARER, Served, admit_node
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.selection import LABEL_LENGTH_MAX, find_service
 from beatward.web.shapes import Body, Whole, problems
@@ -207,7 +207,7 @@ def declare_services(body: ServicesBody, request: Request, backend: Served) -> S
 
     A service has one mode: as long as another node offers it, this one cannot offer it otherwise.
     """
-    _admit(request, body.name)
+    admit_node(request, body.name)
     snapshot = backend.machine.snapshot()
     _check(snapshot, body.name, body.services)
     declared = tuple(Declaration(**one.model_dump()) for one in body.services)
@@ -228,7 +228,7 @@ def declare_services(body: ServicesBody, request: Request, backend: Served) -> S
 )
 def ask_primary(body: PrimaryBody, request: Request, backend: Served) -> PrimaryAnswer:
     """Say who has the role of a service, for whoever follows it."""
-    _admit(request, body.name)
+    admit_node(request, body.name)
     view = find_service(backend.machine.snapshot(), body.service)
     holder = None
     for member in view.members:
@@ -246,7 +246,7 @@ def ask_primary(body: PrimaryBody, request: Request, backend: Served) -> Primary
 )
 def fetch_actions(body: InboxBody, request: Request, backend: Served) -> Response:
     """Return the actions that wait for the agent on a node; ask when an answer said `mail`."""
-    _admit(request, body.name)
+    admit_node(request, body.name)
     letters: list[Any] = [msgspec.to_builtins(one) for one in backend.mail.waiting(body.name)]
     return Response(msgspec.json.encode({"actions": letters}), media_type="application/json")
 
@@ -258,7 +258,7 @@ def fetch_actions(body: InboxBody, request: Request, backend: Served) -> Respons
 )
 def report_outcome(body: OutcomeBody, request: Request, backend: Served) -> OutcomeAnswer:
     """Say what became of an action; say it again when no answer came, it counts once."""
-    _admit(request, body.name)
+    admit_node(request, body.name)
     outcome = Outcome(body.key, body.attempt, body.result, body.message[:MESSAGE_LENGTH_MAX])
     return OutcomeAnswer(taken=backend.mail.outcome(body.name, outcome))
 
@@ -287,12 +287,3 @@ def _check(snapshot: Snapshot, node: str, offered: Sequence[OfferedService]) -> 
                 f"{view.mode}; a service has one mode: change one of them"
             )
             raise Problem(409, "other-mode", detail)
-
-
-def _admit(request: Request, name: str) -> None:
-    keyring: Keyring = request.app.state.keyring
-    if keyring.admit_bearer(name, shown_token(request.scope)) is None:
-        raise unauthorized(
-            f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived from "
-            "the node's key"
-        )

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from beatward import __version__
 from beatward.web import (
     agents,
+    declaring,
     enrolment,
     events,
     guards,
@@ -38,6 +39,7 @@ from beatward.web.backend import Backend
 from beatward.web.bounds import BoundedBodies
 from beatward.web.events import HEAD_ONLY, Streams
 from beatward.web.openapi import describe
+from beatward.web.strangers import Strangers
 from beatward.web.strictness import refuse_unknown
 
 _DESCRIPTION = """
@@ -89,12 +91,14 @@ class Front:
 def create_app(backend: Backend, *, streams: Streams | None = None) -> ASGIApp:
     """Return the web of one monitor; `streams` sets limits other than the usual ones."""
     keyring = Keyring(backend.identity.master)
-    heartbeats = heartbeat.HeartbeatDoor(backend, keyring)
+    strangers = Strangers(backend.machine.now_ns)
+    heartbeats = heartbeat.HeartbeatDoor(backend, keyring, strangers)
     of_relays = records.RecordsDoor(backend)
-    pings = ping.PingDoor(backend, keyring)
+    pings = ping.PingDoor(backend, keyring, strangers)
     router = create_router()
     router.state.backend = backend
     router.state.keyring = keyring
+    router.state.strangers = strangers
     router.state.streams = streams or Streams()
     doors = {
         "heartbeat": heartbeats.counts,
@@ -123,7 +127,7 @@ def create_router() -> FastAPI:
     problems.install(app)
     rooms = (
         *(health, guards, nodes, services, quality, upkeep, jobs, events),
-        *(enrolment, agents, metrics, pages),
+        *(enrolment, agents, declaring, metrics, pages),
     )
     for room in rooms:
         app.include_router(room.router)

@@ -14,6 +14,7 @@ from beatward.core.intake import Via
 from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.snapshot import Snapshot
+from beatward.core.speakers import Speaker
 from beatward.web.bulletin import Bulletin
 
 
@@ -49,6 +50,9 @@ class Events(Protocol):
 
     def last_sequence(self) -> int:
         """Return the id of the newest event on disk; 0 when there is none."""
+
+    def was_forgotten(self, node: str) -> bool:
+        """Tell whether a node was forgotten by an operator and not enrolled since."""
 
     def last_verdict(self, node: str) -> Mapping[str, Any] | None:
         """Return the node's newest transition to suspect, dead or left; None when it never was."""
@@ -87,6 +91,7 @@ class Report:
     turns          how often the wheel has turned; last_turn_ns: when, on the clock of `now_ns`
     watermark_ns   what had come in by then was read; None: it is not known
     holds          mass failures that hold back destructive actions, one sentence each
+    speakers       nodes with a key of this monitor that speak and are not enrolled
     warnings       further reasons why the monitor is not quite well, one sentence each
     """
 
@@ -98,6 +103,7 @@ class Report:
     durations: Turns | None = None
     watermark_ns: int | None = None
     holds: Sequence[str] = ()
+    speakers: Sequence[Speaker] = ()
     warnings: Sequence[str] = ()
 
 

@@ -34,9 +34,9 @@ def enrol_if_unknown(machine: Machine, name: str) -> bool:
     return machine.snapshot().find(name) >= 0 or machine.order(Order("join", name))
 
 
-_Encoded = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_-]*$")]
-_LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
-_LabelValue = Annotated[str, StringConstraints(max_length=LABEL_LENGTH_MAX)]
+Encoded = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_-]*$")]
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
+LabelValue = Annotated[str, StringConstraints(max_length=LABEL_LENGTH_MAX)]
 
 
 class JoinBody(Body):
@@ -56,14 +56,14 @@ class JoinBody(Body):
         },
     )
     name: str = Field(max_length=128, description="The name to be enrolled under.")
-    payload: _Encoded = Field(description="The middle part of the join token.")
-    nonce: _Encoded = Field(description="Chance, base64url without padding.")
-    proof: _Encoded = Field(description="Made with the token's secret; see docs/protocol.md.")
+    payload: Encoded = Field(description="The middle part of the join token.")
+    nonce: Encoded = Field(description="Chance, base64url without padding.")
+    proof: Encoded = Field(description="Made with the token's secret; see docs/protocol.md.")
     job: JobBody | None = Field(None, description="What it promises, if it runs now and then.")
-    labels: dict[_LabelKey, _LabelValue] = Field(
+    labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict,
         max_length=LABELS_MAX,
-        description="Words about the node, such as its zone.",
+        description="Words about the node, such as its zone; without it they stay.",
     )
 
 
@@ -100,7 +100,9 @@ def ask_to_join(body: JoinBody, backend: Served) -> Joined:
     except JoinRefused as error:
         raise Problem(403, "join-refused", str(error), more={"reason": str(error)}) from error
     job = None if body.job is None else plan_of(body.name, body.job)
-    if not machine.order(Order("join", body.name, body.labels, job=job)):
+    relabels = "labels" in body.model_fields_set
+    order = Order("join", body.name, body.labels, relabels=relabels, job=job)
+    if not machine.order(order):
         raise inbox_full()
     return Joined(
         node=answer.node,

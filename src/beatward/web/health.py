@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from beatward import __version__
@@ -23,6 +23,8 @@ from beatward.web.backend import Backend, Report
 from beatward.web.guards import hold_objects
 from beatward.web.services import summary_object
 from beatward.web.shapes import problems
+from beatward.web.speaking import unknown_object, unwatched
+from beatward.web.strangers import Strangers
 from beatward.web.timestamps import timestamp_or_none
 from beatward.web.upkeep import said_object
 
@@ -35,7 +37,7 @@ WAITING_COUNT_MAX = 10_000
 router = APIRouter(tags=["monitor"])
 
 
-def health_object(backend: Backend) -> dict[str, Any]:
+def health_object(backend: Backend, strangers: Strangers) -> dict[str, Any]:
     """Return the monitor's health as `shapes.Health` describes it: one opinion for every reader.
 
     It takes no snapshot, because it is asked every few seconds and also of a wheel that stands.
@@ -43,7 +45,7 @@ def health_object(backend: Backend) -> dict[str, Any]:
     report = backend.health.report()
     ago_ns = max(backend.machine.now_ns() - report.last_turn_ns, 0)
     behind_ns = unread_ns(report)
-    reasons = [*report.holds, *report.warnings]
+    reasons = [*report.holds, *unwatched(report.speakers, strangers), *report.warnings]
     if report.journal_error is not None:
         reasons.append(
             f"the journal holds {report.waiting} entries back, and with them their actions: "
@@ -94,13 +96,13 @@ def status_counts(snapshot: Snapshot) -> dict[str, int]:
     response_model=shapes.Health,
     responses={503: {"description": "The wheel stands still.", "model": shapes.Health}},
 )
-def show_health(backend: Served) -> Response:
+def show_health(request: Request, backend: Served) -> Response:
     """Say whether the monitor judges and writes; open to everyone.
 
     503 only when nobody has been judged for 5 s. `degraded` is 200: a monitor with a full disk
     still judges, holds its entries back, and must not be killed for it.
     """
-    body = health_object(backend)
+    body = health_object(backend, request.app.state.strangers)
     status = 503 if body["status"] == "stopped" else 200
     return Response(msgspec.json.encode(body), status, media_type="application/json")
 
@@ -112,12 +114,13 @@ def show_health(backend: Served) -> Response:
     dependencies=[Depends(may_read)],
     responses=problems(401),
 )
-def show_status(backend: Served) -> Response:
+def show_status(request: Request, backend: Served) -> Response:
     """Return the monitor's health, how many nodes have which status, and what has come in."""
     snapshot = backend.machine.snapshot()
     offset_ns = snapshot.wall_offset_ns
     started_ns, pauses = snapshot.rooms.started_ns, snapshot.rooms.pauses
     running_ns = snapshot.taken_ns - started_ns
+    strangers: Strangers = request.app.state.strangers
     body = {
         "name": backend.identity.name,
         "version": __version__,
@@ -127,7 +130,7 @@ def show_status(backend: Served) -> Response:
         "started": timestamp(started_ns + offset_ns),
         "running_ns": running_ns,
         "running": format_duration(running_ns),
-        "health": health_object(backend),
+        "health": health_object(backend, strangers),
         "nodes": status_counts(snapshot),
         "counters": dict(snapshot.counters),
         "rejects": dict(snapshot.rejects),
@@ -142,6 +145,7 @@ def show_status(backend: Served) -> Response:
         "actions": dict(snapshot.outbox),
         "services": summary_object(snapshot),
         "said": said_object(snapshot),
+        "unknown": unknown_object(snapshot, strangers),
         "last_event": backend.events.last_sequence(),
     }
     return Response(msgspec.json.encode(body), media_type="application/json")

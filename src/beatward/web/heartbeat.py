@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from beatward.core.instants import MILLISECOND, parse_duration
 from beatward.core.intake import Via
+from beatward.core.orders import Order
+from beatward.core.protocol.join import encoded
 from beatward.core.protocol.record import (
     INCARNATION_MAX,
     INTERVAL_MS_MAX,
@@ -25,13 +27,14 @@ from beatward.core.protocol.record import (
     Record,
     exit_code_field,
     gauge,
+    newer_life,
     seal,
 )
 from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
 from beatward.web.backend import Backend
 from beatward.web.bounds import read_body
-from beatward.web.enrolment import enrol_if_unknown
 from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.strangers import Strangers
 from beatward.web.strictness import refuse_parameters
 
 PREFIX = "/v1/nodes/"
@@ -127,12 +130,34 @@ class HeartbeatAnswer(msgspec.Struct):
     ]
     interval_ms: Annotated[int, _Meta(description="The interval as it was understood.")]
     mail: Annotated[bool, _Meta(description="An action waits: POST /v1/agent/inbox fetches it.")]
+    known: Annotated[
+        bool,
+        _Meta(
+            description="False: this heartbeat has enrolled the node, so the monitor knows neither "
+            "labels nor job of it: POST /v1/agent/node declares them."
+        ),
+    ]
+    incarnation: Annotated[
+        int,
+        _Meta(
+            description="The newest life that is known of this node, 0: none. A heartbeat of a "
+            "lower one is taken and never believed: go on with this plus one."
+        ),
+    ]
+    newer: Annotated[
+        str | None,
+        _Meta(
+            description="Where a newer life is known: the same as a sealed acknowledgement, "
+            "base64url; see docs/protocol.md."
+        ),
+    ] = None
 
 
 class HeartbeatDoor:
     """Takes JSON heartbeats; owns nothing but counters."""
 
-    def __init__(self, backend: Backend, keyring: Keyring) -> None:
+    def __init__(self, backend: Backend, keyring: Keyring, strangers: Strangers) -> None:
+        self._strangers = strangers
         self._machine = backend.machine
         self._mail = backend.mail
         self._session = backend.identity.session
@@ -162,18 +187,33 @@ class HeartbeatDoor:
         name = scope["path"][len(PREFIX) : -len(SUFFIX)]
         keys = self._keyring.admit_bearer(name, shown_token(scope))
         if keys is None:
+            self._strangers.note(name, scope, "http")
             raise unauthorized(
                 f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived "
                 "from the node's key, and `beatward token node NAME` prints it"
             )
         refuse_parameters(scope["query_string"], ())
         heartbeat = self._decode(await read_body(receive))
-        if not enrol_if_unknown(self._machine, name):
+        registry = self._machine.snapshot().rooms.registry
+        slot = registry.slot_of(name)
+        if slot < 0 and not self._machine.order(Order("join", name)):
             raise inbox_full()
         if not self._machine.submit(seal(_record(heartbeat, keys), keys.key), Via.HTTP):
             raise inbox_full()
-        answer = HeartbeatAnswer(self._session, heartbeat.promised_ms(), self._mail.has_mail(name))
+        life = int(registry.incarnation[slot]) if slot >= 0 else 0
+        answer = HeartbeatAnswer(
+            self._session,
+            heartbeat.promised_ms(),
+            self._mail.has_mail(name),
+            known=slot >= 0,
+            incarnation=life,
+            newer=self._newer(keys, life) if heartbeat.incarnation < life else None,
+        )
         return self._encoder.encode(answer)
+
+    def _newer(self, keys: NodeKeys, incarnation: int) -> str:
+        data = newer_life(keys.node, keys.key, incarnation=incarnation, session=self._session)
+        return encoded(data)
 
     def _decode(self, body: bytes) -> HeartbeatBody:
         try:

@@ -48,6 +48,7 @@ _COUNTERS = {
     "probes_put_off": "Suspects that waited for their first probe, because of `probe.rate`.",
     "standings": "Words of members of services that were believed.",
     "services_refused": "Declarations of services that contradict what is known.",
+    "speakers_overflow": "Looks at unknown speakers for whom the list had no room.",
     "inbox_refused": "Records and orders turned away because the inbox was full.",
 }
 
@@ -75,6 +76,7 @@ class MonitorCollector(Collector):
         yield from _said(snapshot)
         yield from role_metrics.families(snapshot)
         yield from _arrivals(snapshot)
+        yield _speakers(snapshot)
         yield from measured.fleet(snapshot)
         yield from self._web()
         yield from _journal(report)
@@ -168,6 +170,19 @@ def _arrivals(snapshot: Snapshot) -> Iterator[Metric]:
     for reason, count in snapshot.rejects.items():
         rejects.add_metric([reason], count)
     yield rejects
+
+
+def _speakers(snapshot: Snapshot) -> Metric:
+    """Yield both kinds also where there is none, so that alarms can watch them."""
+    speakers = GaugeMetricFamily(
+        "beatward_unknown_speakers",
+        "Nodes that send datagrams and are not watched: `ours` have a key of this monitor.",
+        labels=["key"],
+    )
+    ours = sum(one.is_ours for one in snapshot.speakers)
+    speakers.add_metric(["ours"], ours)
+    speakers.add_metric(["other"], len(snapshot.speakers) - ours)
+    return speakers
 
 
 def _journal(report: Report) -> Iterator[Metric]:

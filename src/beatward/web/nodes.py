@@ -238,7 +238,8 @@ _COMMAND: dict[str, Any] = {
 def forget_node(name: Name, backend: Served) -> shapes.Ordered:
     """Remove the node from the table; its history stays in the journal.
 
-    A node that still sends and holds a token enrols again by itself; stop it first.
+    Stop it first: a node that still runs enrols again if it has a join token or reports over HTTP.
+    One that has only its key and sends datagrams is turned away, and listed in `GET /v1/status`.
     """
     return _order(backend, "forget", name)
 

@@ -115,7 +115,14 @@ _HEARTBEAT: dict[str, Any] = {
                     "description": "It is in the monitor's inbox.",
                     "content": _json(
                         "HeartbeatAnswer",
-                        {"echo": 1_596_996_162, "interval_ms": 2000, "mail": False},
+                        {
+                            "echo": 1_596_996_162,
+                            "interval_ms": 2000,
+                            "mail": False,
+                            "known": True,
+                            "incarnation": 1_795_418_102_123_456,
+                            "newer": None,
+                        },
                     ),
                 },
                 **{str(status): told for status, told in problems(400, 401, 422, 503).items()},
@@ -136,6 +143,14 @@ _RECORDS: dict[str, Any] = {
                 "has long been sent, and what fails is counted in /metrics. Hand the answer's "
                 "`echo` to all nodes behind you. After 503 send the same body again."
             ),
+            "parameters": [
+                {
+                    "name": "newer",
+                    "in": "query",
+                    "description": "`true`: tell in `newer` who has to begin a newer life.",
+                    "schema": {"type": "boolean"},
+                }
+            ],
             "requestBody": {
                 "required": True,
                 "content": {
@@ -153,7 +168,8 @@ _RECORDS: dict[str, Any] = {
                 "202": {
                     "description": "They are in the monitor's inbox.",
                     "content": _json(
-                        "RecordsAnswer", {"taken": 100, "unmarked": 0, "echo": 1_596_996_162}
+                        "RecordsAnswer",
+                        {"taken": 100, "unmarked": 0, "echo": 1_596_996_162, "newer": []},
                     ),
                 },
                 **{str(status): told for status, told in problems(400, 422, 503).items()},

@@ -38,6 +38,7 @@ from beatward.web.backend import Backend
 from beatward.web.bounds import BODY_SIZE_MAX, DROPPED_SIZE_MAX, drop_body
 from beatward.web.enrolment import enrol_if_unknown
 from beatward.web.problems import did_you_mean, shown
+from beatward.web.strangers import Strangers
 
 PREFIX = "/ping/"
 INTERVAL_NS = MINUTE
@@ -50,7 +51,8 @@ _METHODS = ("GET", "POST", "HEAD")
 class PingDoor:
     """Takes bare URLs; owns nothing but counters."""
 
-    def __init__(self, backend: Backend, keyring: Keyring) -> None:
+    def __init__(self, backend: Backend, keyring: Keyring, strangers: Strangers) -> None:
+        self._strangers = strangers
         self._machine = backend.machine
         self._session = backend.identity.session
         self._keyring = keyring
@@ -76,6 +78,8 @@ class PingDoor:
         key, *words = rest or [""]
         keys = self._keyring.admit_ping(name, key)
         said = _said(words)
+        if keys is None:
+            self._strangers.note(name, scope, "ping")
         if keys is None or said is None:
             return _text(404, "not found")
         snapshot = self._machine.snapshot()

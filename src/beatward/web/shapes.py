@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from beatward.action_settings import StatusWord
 from beatward.web.problems import MEDIA_TYPE
 from beatward.web.quality_shapes import Brief
+from beatward.web.speaking import Unknown
 
 _AT = "RFC 3339, UTC, milliseconds."
 
@@ -431,6 +432,7 @@ class Status(_Shape):
     )
     services: ServiceSummary = Field(description="What nodes offer, in few words.")
     said: Said = Field(description="What people have said of nodes.")
+    unknown: Unknown = Field(description="Nodes that speak and are not watched.")
     last_event: int = Field(description="The id of the newest event in the journal.")
 
 

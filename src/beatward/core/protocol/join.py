@@ -6,6 +6,9 @@ the secret nor the key crosses the network: the node proves that it knows the se
 comes back masked with a pad that only the secret and both sides' nonces yield. Who listens learns
 nothing; who answers in the monitor's place cannot make the proof of the answer.
 
+A node that has its key already needs no token: it declares itself with that key, and `vouch` is the
+monitor's proof of the address that it answers with.
+
 Not here: HTTP itself, the clock (callers hand in the wall clock in seconds) and chance (callers
 hand in nonces).
 """
@@ -60,16 +63,16 @@ def new_token(master: bytes, *, serial: str, expires: int = 0, names: str = "*")
     expires  wall-clock second after which it is refused; 0: never
     names    the one name, or a pattern such as `web-*`, that it may enrol
     """
-    payload = _encode(
+    payload = encoded(
         json.dumps({"expires": expires, "names": names, "serial": serial}, sort_keys=True).encode()
     )
-    return f"{_PREFIX}.{payload}.{_encode(_secret(master, payload))}"
+    return f"{_PREFIX}.{payload}.{encoded(_secret(master, payload))}"
 
 
 def request(token: str, name: str, nonce: bytes) -> JoinRequest:
     """Make the request with which a node enrols under a name. Raises JoinRefused on a bad token."""
     payload, secret = _split(token)
-    shown = _encode(nonce)
+    shown = encoded(nonce)
     return JoinRequest(name, payload, shown, _prove(secret, "request", shown, name))
 
 
@@ -83,7 +86,7 @@ def answer(master: bytes, asked: JoinRequest, *, nonce: bytes, udp: str, now: in
     if not hmac.compare_digest(proof.encode(), asked.proof.encode()):
         raise JoinRefused("this join token was not made by this monitor")
     try:
-        terms = json.loads(_decode(asked.payload))
+        terms = json.loads(decoded(asked.payload))
         expires, names = int(terms["expires"]), str(terms["names"])
     except (ValueError, KeyError, TypeError) as error:
         raise JoinRefused("the join token's payload cannot be read") from error
@@ -94,9 +97,9 @@ def answer(master: bytes, asked: JoinRequest, *, nonce: bytes, udp: str, now: in
     if not fnmatchcase(asked.name, names):
         raise JoinRefused(f"this join token is for {names!r}, not for {asked.name!r}")
     node = node_id(asked.name)
-    shown = _encode(nonce)
+    shown = encoded(nonce)
     sealed = _mask(node_key(master, node), secret, asked, shown)
-    sealed_text = _encode(sealed)
+    sealed_text = encoded(sealed)
     proof = _prove(secret, "answer", asked.nonce, shown, sealed_text, udp, asked.name)
     return JoinAnswer(f"{node:016x}", udp, shown, sealed_text, proof)
 
@@ -109,8 +112,16 @@ def accept(token: str, asked: JoinRequest, answered: JoinAnswer) -> Credential:
     )
     if not hmac.compare_digest(proof.encode(), answered.proof.encode()):
         raise JoinRefused("the answer does not come from the monitor that made this join token")
-    key = _mask(_decode(answered.sealed_key), secret, asked, answered.nonce)
+    key = _mask(decoded(answered.sealed_key), secret, asked, answered.nonce)
     return Credential(asked.name, key, answered.udp)
+
+
+def vouch(key: bytes, nonce: str, udp: str, name: str) -> str:
+    """Prove to a node, by its own key, that datagrams go to `udp`.
+
+    nonce   the node's own chance of this request, base64url, so that no old answer fits
+    """
+    return _prove(key, "beatward v1 declared", nonce, udp, name)
 
 
 def _secret(master: bytes, payload: str) -> bytes:
@@ -123,14 +134,14 @@ def _split(token: str) -> tuple[str, bytes]:
     if prefix != _PREFIX or not payload or not secret:
         raise JoinRefused("this is not a join token; it has the form bwj1.PAYLOAD.SECRET")
     try:
-        return payload, _decode(secret)
+        return payload, decoded(secret)
     except ValueError as error:
         raise JoinRefused("the join token is damaged; copy it again as a whole") from error
 
 
 def _prove(secret: bytes, role: str, *parts: str) -> str:
     # Parts are joined by NUL, which none of them can hold: no two lists read the same.
-    return _encode(hmac.digest(secret, "\0".join((role, *parts)).encode(), "sha256")[:16])
+    return encoded(hmac.digest(secret, "\0".join((role, *parts)).encode(), "sha256")[:16])
 
 
 def _mask(data: bytes, secret: bytes, asked: JoinRequest, nonce: str) -> bytes:
@@ -140,9 +151,11 @@ def _mask(data: bytes, secret: bytes, asked: JoinRequest, nonce: str) -> bytes:
     return bytes(a ^ b for a, b in zip(data, pad, strict=True))
 
 
-def _encode(data: bytes) -> str:
+def encoded(data: bytes) -> str:
+    """Write bytes as base64url without padding, as all of this protocol's JSON has them."""
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _decode(text: str) -> bytes:
+def decoded(text: str) -> bytes:
+    """Read what `encoded` wrote; raises ValueError."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -186,6 +186,15 @@ def open_record(data: bytes, key: bytes) -> Record:
     )
 
 
+def newer_life(node: int, key: bytes, *, incarnation: int, session: int) -> bytes:
+    """Seal what tells a node that a newer life of it is known: it must go on with a higher one.
+
+    incarnation   of the life that is known
+    """
+    known = Record(Kind.ACKNOWLEDGEMENT, node, incarnation, 0, 0, echo=session)
+    return seal(known, key)
+
+
 def gauge(value: float | None) -> int:
     """Write percent (12.5) or a load average (1.5) as hundredths; what was not measured has none.
 
