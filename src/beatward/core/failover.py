@@ -442,29 +442,6 @@ class Role:
 
     # -- before and after a restart ----------------------------------------------------------
 
-    def record(self, now_ns: int) -> ServiceRecord:
-        """Return the row of the journal."""
-        owner, members = self.lease.holder or self.former, self.members.values()
-        memory = recalled(self.remembered, members, now_of=owner)
-        return ServiceRecord(
-            self.name,
-            token=self.lease.token,
-            holder=self.lease.holder,
-            phase=str(self.phase),
-            since_ns=self.since_ns,
-            # A longer lease of an earlier session may still run.
-            term_ns=self.lease.term_left_ns(now_ns),
-            reason=self.reason,
-            paused=self.paused,
-            former=self.former,
-            seen=self.seen,
-            doubt=self.doubt,
-            stuck=self.stuck,
-            target=None if self.wish is None else self.wish.to,
-            freshness=None if memory is None else memory.freshness,
-            unsure=memory is not None and memory.is_unsure,
-        )
-
     def restore(self, record: ServiceRecord, now_ns: int) -> None:
         """Take up what the journal knows, at the beginning of a session."""
         self.phase, self.since_ns = Phase(record.phase), min(record.since_ns, now_ns)

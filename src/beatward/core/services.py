@@ -35,6 +35,7 @@ from beatward.core.membership import Status
 from beatward.core.outbox import Outbox, Settled
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.roles import TOKEN_AHEAD_MAX, Grant, service_id
+from beatward.core.role_rows import row_of
 from beatward.core.roles import Fact, RoleSettings, fence_key, fenced_by
 from beatward.core.standings import Claim, Standings
 from beatward.core.voice import Voice
@@ -258,7 +259,7 @@ class Services:
     def record(self, role: Role, fact: Fact, now_ns: int) -> Entry:
         """Write down what has become of a role; it is led on in this turn."""
         self._stirred[role.name] = None
-        record = role.record(now_ns)
+        record = row_of(role, now_ns)
         entry = self._ledger.record(
             Event.ROLE,
             now_ns,

@@ -1,0 +1,32 @@
+"""A role as the row that the journal keeps of it.
+
+Not here: how a session takes it up again (`failover.Role.restore`).
+"""
+
+from beatward.core.candidates import recalled
+from beatward.core.entry import ServiceRecord
+from beatward.core.failover import Role
+
+
+def row_of(role: Role, now_ns: int) -> ServiceRecord:
+    """Return the row of a role as it is now."""
+    owner, members = role.lease.holder or role.former, role.members.values()
+    memory = recalled(role.remembered, members, now_of=owner)
+    return ServiceRecord(
+        role.name,
+        token=role.lease.token,
+        holder=role.lease.holder,
+        phase=str(role.phase),
+        since_ns=role.since_ns,
+        # A longer lease of an earlier session may still run.
+        term_ns=role.lease.term_left_ns(now_ns),
+        reason=role.reason,
+        paused=role.paused,
+        former=role.former,
+        seen=role.seen,
+        doubt=role.doubt,
+        stuck=role.stuck,
+        target=None if role.wish is None else role.wish.to,
+        freshness=None if memory is None else memory.freshness,
+        unsure=memory is not None and memory.is_unsure,
+    )
