@@ -13,7 +13,7 @@ from beatward.agent.tenure import Memory, Tenure
 from beatward.core.detect import DetectorSettings
 from beatward.core.failover import Role
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
-from beatward.core.leases import ACTING, GIVEN_UP, Lease, Terms
+from beatward.core.leases import ACTING, GIVEN_UP, Lease, Terms, speaker
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Monitor
@@ -192,6 +192,13 @@ def preferring(seed):
     return replace(world, services=services, faults=(crash, failing))
 
 
+# A twin of whoever holds, of either kind, and the first one cut off or not.
+copied = partial(contested, lease_ms=2000, faults=((Kind.COPY, 3, 2.5), (Kind.SWITCHOVER, 7, 1)))
+snapped = partial(
+    contested, lease_ms=2000, faults=((Kind.SNAPSHOT, 3, 2.9, (0.05,)), (Kind.SWITCHOVER, 7, 1))
+)
+
+
 def replayed(seed):
     """Return a world in which machines die for long, and somebody says again what they said."""
     world = contested(seed, faults=((Kind.CRASH, 30, 29, (0.902,)),), members=3)
@@ -223,6 +230,10 @@ def _monitor(role=None, lease=None, terms=None):
     return build
 
 
+def _who(member):
+    return speaker(member.incarnation, member.peer)
+
+
 class _Punctual(Terms):
     """Knows no drift and nothing that is late."""
 
@@ -242,12 +253,12 @@ class _Curt(Terms):
 class _Repeating(Lease):
     """Gives each token twice."""
 
-    def begin(self, token, holder, now_ns):
+    def begin(self, token, holder, owner, now_ns):
         given = self.__dict__.setdefault("given", set())
         again = token - 1 if token - 1 in given and token not in given else token
         given.add(token)
         self.token = min(self.token, again - 1)
-        super().begin(again, holder, now_ns)
+        super().begin(again, holder, owner, now_ns)
 
 
 class _Insistent(Lease):
@@ -256,7 +267,8 @@ class _Insistent(Lease):
     def answer(self, member, now_ns, base_ns, *, is_promoting):
         is_candidate = is_promoting and self.is_written and member.node == self.holder
         if is_candidate and member.said is not None and member.said.token != self.token:
-            return self._lend(member.said, Word.PROMOTE, base_ns)
+            self.owner = _who(member)
+            return self._lend(member.said, self.owner, Word.PROMOTE, base_ns)
         return super().answer(member, now_ns, base_ns, is_promoting=is_promoting)
 
 
@@ -266,7 +278,8 @@ class _Loyal(Lease):
     def answer(self, member, now_ns, base_ns, *, is_promoting):
         said = member.said
         if said is not None and said.state in ACTING and said.token < self.token:
-            grant = self._lend(said, Word.HOLD, base_ns)
+            self.owner = _who(member)
+            grant = self._lend(said, self.owner, Word.HOLD, base_ns)
             return replace(grant, token=said.token)
         return super().answer(member, now_ns, base_ns, is_promoting=is_promoting)
 
@@ -292,8 +305,8 @@ class _Gullible(Role):
 class _Prompt(Role):
     """Waits for nobody after a restart."""
 
-    def restore(self, record, now_ns):
-        super().restore(record, now_ns)
+    def restore(self, record, now_ns, **how):
+        super().restore(record, now_ns, **how)
         self.ready_ns = self.lease.until_ns = now_ns
         self.lease.spoke_ns = self.lease.granted_ns = 0
 
@@ -301,9 +314,9 @@ class _Prompt(Role):
 class _Forgetful(Role):
     """Begins after a restart one token earlier, and does not wonder who knows of a later one."""
 
-    def restore(self, record, now_ns):
+    def restore(self, record, now_ns, **how):
         token = max(record.token - 1, 0)
-        super().restore(replace(record, token=token, holder="", seen=0), now_ns)
+        super().restore(replace(record, token=token, holder="", seen=0), now_ns, **how)
 
     def hear(self, claim, now_ns, *, is_stale):
         is_news = super().hear(claim, now_ns, is_stale=is_stale)
@@ -344,6 +357,20 @@ class _Fond(Role):
         fact = super()._fail_back(able_for_ns, now_ns)
         self.failed = failed
         return fact
+
+
+class _Credulous(Lease):
+    """Takes the word of any process of a name for the holder's, as it was before 014."""
+
+    def is_owner(self, who):
+        return True
+
+
+class _Shortsighted(Lease):
+    """Tells processes by their life alone, which a restored machine has with its first one."""
+
+    def is_owner(self, who):
+        return self.owner is None or self.owner.life == who.life
 
 
 class _Impatient(Role):
@@ -488,6 +515,12 @@ BROKEN = {
     "promotes the unable": _broken(ill, "ready", build=_monitor(_Demanding, _Insistent)),
     "gives a role back to who has failed": _broken(
         preferring, "restless liveness", build=_monitor(_Fond)
+    ),
+    "takes the word of a copied folder": _broken(
+        copied, "early two", build=_monitor(lease=_Credulous)
+    ),
+    "takes a snapshot for its machine": _broken(
+        snapped, "two token", build=_monitor(lease=_Shortsighted)
     ),
     "takes the stuck for silent": _broken(stuck, "early two", build=_monitor(_Impatient)),
     "takes replayed standings": _broken(replayed, "held", build=_monitor(_Distracted), first=9),

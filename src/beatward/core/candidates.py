@@ -114,11 +114,13 @@ def recalled(
 ) -> Remembered | None:
     """Return what counts of a memory: who is no member any more, by people's word, has no say.
 
-    now_of   whose own word, if it has said anything in this session, counts instead
+    now_of   whose own word, if it has said anything in this session, counts instead; but not
+             where the memory is what it said itself, and another process of its name says less
     """
     members = list(members)
     member = named(now_of, members)
-    if member is not None and member.said is not None:
+    is_kept = memory is not None and memory.node == now_of
+    if member is not None and member.said is not None and not is_kept:
         return Remembered(now_of, member.said.freshness, is_unsure=False)
     return memory if memory is not None and named(memory.node, members) is not None else None
 

@@ -182,6 +182,8 @@ class ServiceRecord:
     target   whom it is being moved to on request, empty: the best; None: nobody asked
     freshness   of the data of the holder, or else of who had it before, as that one said last
     unsure   it may have written more since, without our hearing it
+    life, host   the process that the token was lent to, see `core.leases.Speaker`; the host as
+             hexadecimal digits. 0 and empty: not known, as in rows of before they were kept
     """
 
     name: str
@@ -199,6 +201,8 @@ class ServiceRecord:
     target: str | None = None
     freshness: int | None = None
     unsure: bool = False
+    life: int = 0
+    host: str = ""
 
     def moved(self, by_ns: int) -> "ServiceRecord":
         """Return the same on a clock that shows so much more."""

@@ -5,13 +5,15 @@ that the holder counts from the instant at which it sent what was answered. Whoe
 still hold it: until its lease is over, and the time to give the role up after that, on the slower
 of two clocks. The role moves
 
-    when it was given back   the holder itself says that it has no role under our token any more
+    when it was given back   the process that was lent it says, or who is sure of its end says in
+                             its name, that it has no role under our token any more
     when it was fenced       an action has confirmed that the holder cannot act
     when a term has passed   since the last grant that its holder can have had
 
 and otherwise not, whatever anybody is held to be: no verdict about a node is a proof about its
-workload. What a member says of (token, state) only moves forward, so its word that it has given up
-is true for ever, however late it comes and how often.
+workload. What a process says of (token, state) only moves forward, so its word that it has given up
+is true for ever, however late it comes and how often. But it is its word: what another process of
+the same name says frees nothing (`leases.Lease.owner`), and what it says to hold, holds.
 
     VACANT ──token──► PROMOTING ──active──► HELD ──asked, or by itself──► DEMOTING ──given back──►
                           └──────silent───────┴──► WAITING ──term──► VACANT
@@ -37,10 +39,11 @@ from beatward.core.candidates import (
     remembered,
     why_nobody,
 )
+from beatward.core.doubles import Doubles, hear_last, is_owner, kept, owner_of, replaces
 from beatward.core.entry import Maintenance, ServiceRecord
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, SECOND, format_duration
-from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms
+from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms, speaker
 from beatward.core.membership import Membership
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
 from beatward.core.roles import DOES, Fact, Phase, RoleSettings, Wish
@@ -99,6 +102,7 @@ class Role:
         self._better: dict[str, int] = {}  # who is preferred to the holder, and able since when
         self._promote_by_ns = NEVER
         self.failed: dict[str, str] = {}  # who was tried in this round, and what became of it
+        self._doubles = Doubles()
         self._rounds_count = 0  # how many have failed since somebody held for long enough
         self.round_ns = NEVER
         self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
@@ -144,9 +148,17 @@ class Role:
             self.remembered = None
         said, lease = claim.standing, self.lease
         self._compare(member.node, said)
+        if member.node == (lease.holder or self.former):
+            self.remembered = kept(lease, member) or self.remembered
         if member.node == lease.holder and said.token == lease.token:
-            lease.spoke_ns, lease.is_taken = now_ns, True
+            who = speaker(claim.incarnation, claim.peer)
+            if not lease.hear(said, who, now_ns):
+                self._doubles.hear(said, who)
         return True
+
+    def hear_last(self, claim: Claim, now_ns: int) -> bool:
+        """Take a life's last word, which may come after that life; return whether it is news."""
+        return hear_last(self.lease, self.members.get(claim.slot), claim, now_ns)
 
     def _compare(self, node: str, said: Standing) -> None:
         """Doubt the journal where a member's word cannot be true if it is whole."""
@@ -199,20 +211,24 @@ class Role:
         said = member.said if member is not None else None
         if said is not None and said.token != lease.token:
             said = None
-        if said is not None and said.state in GIVEN_UP:
-            return self._take_back(now_ns)
+        if lease.is_given_up:
+            return self._take_back(now_ns) if now_ns >= lease.others_ns else None
+        if (fact := self._doubles.take(self.name, lease)) is not None:
+            return fact
+        if replaces(lease, member) and now_ns >= lease.until_ns:
+            return self._expire(now_ns)
         if said is not None and said.state == State.STUCK:
             return self._be_stuck(now_ns)
         if self.stuck or not lease.is_written:
             return None
         if member is not None and said is not None and member.slot in self._heard:
-            fact = self._hear_holder(said.state, now_ns)
+            fact = self._hear_holder(said.state, now_ns) if is_owner(lease, member) else None
             if fact is not None:
                 return fact
         if self.phase == Phase.PROMOTING and now_ns >= self._promote_by_ns:
             return self._give_up(now_ns)
         holds = said is not None and said.state in HOLDING
-        is_near = now_ns - lease.spoke_ns < self.settings.within_ns
+        is_near = now_ns - lease.claimed_ns < self.settings.within_ns
         if now_ns >= lease.until_ns and not (holds and is_near):
             return self._expire(now_ns)
         if self.phase in DOES and lease.is_quiet(now_ns):
@@ -410,7 +426,9 @@ class Role:
         why   a clause for the end of the sentence
         """
         token = max(self.lease.token, self.seen) + 1
-        self.lease.begin(token, member.node, now_ns)
+        owner = speaker(member.incarnation, member.peer)
+        self.lease.begin(token, member.node, owner, now_ns)
+        self._doubles = Doubles()
         self._held_ns, self._promote_by_ns, self.round_ns = None, NEVER, NEVER
         self.fence = ""
         words = f"{member.node} is to take the role under token {token}"
@@ -442,13 +460,18 @@ class Role:
 
     # -- before and after a restart ----------------------------------------------------------
 
-    def restore(self, record: ServiceRecord, now_ns: int) -> None:
-        """Take up what the journal knows, at the beginning of a session."""
+    def restore(self, record: ServiceRecord, now_ns: int, *, life: int = 0) -> None:
+        """Take up what the journal knows, at the beginning of a session.
+
+        life   the last one of the holder's node, where the row is of before 014 and names none
+        """
         self.phase, self.since_ns = Phase(record.phase), min(record.since_ns, now_ns)
         self.former, self.seen, self.doubt = record.former, record.seen, record.doubt
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
-        self.lease.take_up(record.token, record.holder, now_ns, term_ns=record.term_ns)
-        self.ready_ns = now_ns + max(record.term_ns, self.lease.term_left_ns(now_ns))
+        lease = self.lease
+        owner = owner_of(record, life)
+        lease.take_up(record.token, record.holder, now_ns, term_ns=record.term_ns, owner=owner)
+        self.ready_ns = now_ns + max(record.term_ns, lease.term_left_ns(now_ns))
         self.remembered = remembered(record, is_silent=self.phase == Phase.WAITING)
         if record.target is not None:
             self.wish = Wish(record.target, away=record.holder)
@@ -470,7 +493,8 @@ class Role:
         elif lease.is_written:
             quiet_ns = max(lease.spoke_ns, lease.granted_ns) + self.settings.lease_ns
             spacing_ns = WAIT_SPACING_NS if self.phase == Phase.WAITING else LOOK_SPACING_NS
-            later = [self._promote_by_ns, lease.until_ns, quiet_ns, now_ns + spacing_ns]
+            waits = (lease.until_ns, lease.others_ns, quiet_ns, now_ns + spacing_ns)
+            later = [self._promote_by_ns, *waits]
         else:
             later = []
         return min(dues + [at_ns for at_ns in later if at_ns > now_ns])

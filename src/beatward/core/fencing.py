@@ -3,17 +3,19 @@
     holder dead or stuck, role not given back -> action `SERVICE/TOKEN/fence` -> success: it is free
 
 A fence makes the role free sooner than time does, or at all where time is not trusted. Whoever
-speaks again before the action has begun, and acts only as it may, is left alone. Not here: the
-deed (`actions/`), and when it may be done (`core.outbox`).
+speaks again before the action has begun, and acts only as it may, is left alone; but the word of
+another process of its name proves nothing while the role waits for the fence. Not here: the deed
+(`actions/`), and when it may be done (`core.outbox`).
 """
 
+from beatward.core.doubles import replaces
 from beatward.core.failover import Role
 from beatward.core.leases import GIVEN_UP
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.roles import Fact, Phase
 
 
-def why_fence(role: Role, membership: Membership) -> str:
+def why_fence(role: Role, membership: Membership, now_ns: int) -> str:
     """Say why the holder is to be isolated now, as a few words about it; empty: it is not.
 
     Who left in order has said that it gave the role up, as a rule; such a one is only isolated
@@ -31,6 +33,9 @@ def why_fence(role: Role, membership: Membership) -> str:
     status, is_waiting = membership.status[member.slot], role.phase == Phase.WAITING
     if status == Status.LEFT and is_waiting and settings.fence_required:
         return "left without saying that it gave the role up"
+    if settings.fence_required and replaces(role.lease, member) and now_ns >= role.lease.until_ns:
+        # Time is not trusted, its own word cannot come any more, and the node will not be dead.
+        return "answers as another process, which knows nothing of the first one,"
     was_seen = membership.cause[member.slot] == Cause.EXITED
     return "is dead" if status == Status.DEAD and (was_seen or is_waiting) else ""
 
@@ -60,5 +65,9 @@ def is_answered(role: Role, node: str, token: int, since_ns: int) -> bool:
     lease = role.lease
     if role.phase == Phase.HELD and (lease.holder, lease.token) == (node, token):
         return lease.spoke_ns > since_ns
+    if (lease.holder, lease.token) == (node, token):
+        return False  # its own word would have freed the role
+    if lease.token == token and lease.is_given_up:
+        return True
     said = next((one.said for one in role.members.values() if one.node == node), None)
     return said is not None and said.token >= token and said.state in GIVEN_UP

@@ -8,9 +8,14 @@ sent long after it.
 
 A new token is said to nobody before the journal has it. A journal that is restored, or has lost
 its end, would give the same token to somebody else; and members could not tell the two apart.
+
+A token is lent to one process, its owner. Two processes may bear one name: a copied folder, a
+restored machine. Only the owner's word about its token frees anything, and only the owner is lent
+more under it (docs/decisions/014-whose-word-frees-a-role.md).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from beatward.core.candidates import Member
 from beatward.core.instants import MILLISECOND
@@ -20,6 +25,24 @@ from beatward.core.protocol.roles import Grant, Standing, State, Word, term_ns
 GIVEN_UP = frozenset((State.STANDBY, State.UNABLE))
 ACTING = frozenset((State.PROMOTING, State.ACTIVE))
 HOLDING = frozenset((*ACTING, State.DEMOTING))
+
+
+class Speaker(NamedTuple):
+    """A process, as well as it can be told from others of its name; host empty: not known."""
+
+    life: int
+    host: bytes
+
+    def is_same(self, other: "Speaker") -> bool:
+        """Whether both may be one process; a port changes, and an address hardly ever."""
+        return self.life == other.life and (
+            self.host == other.host or not self.host or not other.host
+        )
+
+
+def speaker(incarnation: int, peer: bytes) -> Speaker:
+    """Return who speaks in a life, from a raw socket address."""
+    return Speaker(incarnation, peer[:2] + peer[4:])  # without the port
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +71,45 @@ class Lease:
         self.until_ns = 0
         self.granted_ns = 0  # when something may have been lent last under this token; 0: never
         self._lent_ns = 0  # when something was, by ourselves
-        self.spoke_ns = 0  # when the holder last spoke under this token
+        self.spoke_ns = 0  # when the owner last spoke under this token
+        self.claimed_ns = 0  # and when any process of its name did
         self.is_taken = False  # whether it ever did, as far as anybody knows
-        self._life = 0  # the only one that the token was offered to; 0: several, or not known
+        self.owner: Speaker | None = None  # the process that the token was lent to; None: unknown
+        self.is_given_up = False  # as its owner has said, or could say if nothing was ever lent
+        self.freshness: int | None = None  # how far its owner's data had come, as that said
+        self.others_ns = 0  # until then others of the name may act, who were told to demote
         self.is_asked = False  # the holder is to give it up
         self.lease_by_ns = 0  # and until then its lease goes on
 
-    def begin(self, token: int, holder: str, now_ns: int) -> None:
-        """Let a new token be somebody's; it is told when the journal has it (`written`)."""
+    def begin(self, token: int, holder: str, owner: Speaker, now_ns: int) -> None:
+        """Let a new token be one process's; it is told when the journal has it (`written`)."""
         assert token > self.token, "tokens only grow"
         self.token, self.holder, self.is_written = token, holder, False
         self.until_ns = self.granted_ns = self._lent_ns = self.lease_by_ns = 0
-        self.spoke_ns = now_ns
-        self.is_taken, self._life = False, 0
+        self.spoke_ns = self.claimed_ns = now_ns
+        self.is_taken, self.is_given_up, self.others_ns = False, False, 0
+        self.owner, self.freshness = owner, None
         self.is_asked = False
 
     def written(self) -> None:
         """Note that the journal has the newest token, and for how long it may be lent."""
         self.journaled, self.is_written = self.token, True
 
-    def take_up(self, token: int, holder: str, now_ns: int, *, term_ns: int) -> None:
+    def take_up(
+        self, token: int, holder: str, now_ns: int, *, term_ns: int, owner: Speaker | None = None
+    ) -> None:
         """Go on with what the journal knew before a restart: all that may have been lent runs.
 
+        owner     None: the journal does not know; then the first that says it acts
         term_ns   by the settings of then. Where a term is longer now, nothing is lent before the
                   journal knows it: the next restart would not wait long enough
         """
         self.token = self.journaled = token
         self.holder = holder
         self.is_taken = True
+        self.owner = owner
         if holder:
-            self.granted_ns = self.spoke_ns = now_ns
+            self.granted_ns = self.spoke_ns = self.claimed_ns = now_ns
             self.until_ns = now_ns + max(term_ns, self._terms.term_ns)
             self.is_written = term_ns >= self._terms.term_ns
 
@@ -86,6 +118,23 @@ class Lease:
         self.holder = ""
         self.until_ns = self.granted_ns = self.lease_by_ns = 0
         self.is_asked = False
+
+    def hear(self, said: Standing, who: Speaker, now_ns: int) -> bool:
+        """Take the holder's word under our token; return whether it is the owner's own.
+
+        Where nothing was lent yet, every process of the name may say that it has nothing.
+        """
+        self.is_taken, self.claimed_ns = True, now_ns
+        is_own = not self.granted_ns or self.is_owner(who)
+        if is_own:
+            self.spoke_ns = now_ns
+            self.is_given_up = self.is_given_up or said.state in GIVEN_UP
+            self.freshness = self.freshness if said.freshness is None else said.freshness
+        return is_own
+
+    def is_owner(self, who: Speaker) -> bool:
+        """Whether this is the process that our token was lent to."""
+        return self.owner is not None and self.owner.is_same(who)
 
     def ask_back(self, lease_by_ns: int) -> None:
         """Ask for the role from the next answer on; until an instant its lease goes on."""
@@ -121,42 +170,58 @@ class Lease:
             return self._tell(said, word)
         if not self.is_written:
             return None
+        who = speaker(member.incarnation, member.peer)
         if said.token != self.token:
-            return self._answer_untaken(member, base_ns, is_promoting=is_promoting)
-        return self._answer_holder(said, now_ns, base_ns)
+            return self._answer_untaken(said, who, base_ns, is_promoting=is_promoting)
+        if self.granted_ns and self.owner is not None and not self.is_owner(who):
+            return self._answer_other(said, base_ns)
+        return self._answer_holder(said, who, now_ns, base_ns)
 
-    def _answer_untaken(self, member: Member, base_ns: int, *, is_promoting: bool) -> Grant | None:
+    def _answer_untaken(
+        self, said: Standing, who: Speaker, base_ns: int, *, is_promoting: bool
+    ) -> Grant | None:
         """Answer a holder that does not speak under our token.
 
         Told of the token, it says that it has not taken it, and the next one is tried. But one that
         has forgotten it would say so too, while its workload may still run: then its time has to
-        pass. A life in which the token was never taken cannot have forgotten it. Seeds 20012, where
-        it was not able any more, and 40019, where a fence was waited for that nobody needed.
+        pass. A process in which the token was never taken cannot have forgotten it. Seeds 20012,
+        where it was not able any more, and 40019, where a fence was waited for that nobody needed.
         """
-        said = member.said
-        if said is None or said.state not in GIVEN_UP:
+        if said.state not in GIVEN_UP:
             return None
-        if is_promoting and said.state == State.STANDBY:
-            is_first = not self.granted_ns
-            self._life = member.incarnation if is_first or member.incarnation == self._life else 0
-            return self._lend(said, Word.PROMOTE, base_ns)
-        is_untaken = not self.is_taken and member.incarnation == self._life
+        is_owner = self.is_owner(who)
+        if is_owner and is_promoting and said.state == State.STANDBY:
+            return self._lend(said, who, Word.PROMOTE, base_ns)
+        is_untaken = is_owner and not self.is_taken
         return self._tell(said, Word.STAND_BY) if is_untaken or not self.granted_ns else None
 
-    def _answer_holder(self, said: Standing, now_ns: int, base_ns: int) -> Grant:
+    def _answer_other(self, said: Standing, base_ns: int) -> Grant:
+        """Answer another process of the holder's name, which speaks under our token."""
+        if said.state not in ACTING:
+            return self._tell(said, Word.STAND_BY)
+        self._wait_for_demotion(base_ns)
+        self.others_ns = max(self.others_ns, base_ns + term_ns(0, self._terms.demote_ns))
+        return self._tell(said, Word.DEMOTE)
+
+    def _answer_holder(self, said: Standing, who: Speaker, now_ns: int, base_ns: int) -> Grant:
         if self.is_asked and now_ns < self.lease_by_ns and said.state in HOLDING:
-            return self._lend(said, Word.DEMOTE, base_ns)
+            return self._lend(said, who, Word.DEMOTE, base_ns)
         if said.state not in ACTING:
             # Who gives it up already is not asked to: it would take that for more time.
             return self._tell(said, Word.STAND_BY)
         if not self.is_asked:
-            return self._lend(said, Word.HOLD, base_ns)
-        # Without a lease, and yet an agent may count the demotion from here.
-        self.until_ns = max(self.until_ns, base_ns + term_ns(0, self._terms.demote_ns))
+            return self._lend(said, who, Word.HOLD, base_ns)
+        self._wait_for_demotion(base_ns)
         return self._tell(said, Word.DEMOTE)
 
-    def _lend(self, said: Standing, word: Word, base_ns: int) -> Grant:
+    def _wait_for_demotion(self, base_ns: int) -> None:
+        # Without a lease, and yet an agent may count the demotion from here.
+        self.until_ns = max(self.until_ns, base_ns + term_ns(0, self._terms.demote_ns))
+
+    def _lend(self, said: Standing, who: Speaker, word: Word, base_ns: int) -> Grant:
         assert self.is_written, "what the journal does not know is not lent"
+        assert self.owner is None or self.is_owner(who), "a token is lent to one process"
+        self.owner = who
         self.granted_ns = self._lent_ns = max(self.granted_ns, base_ns)
         self.until_ns = max(self.until_ns, base_ns + self._terms.term_ns)
         return self._grant(said, word, self._terms.lease_ns)

@@ -10,8 +10,8 @@ from beatward.core.failover import Role
 
 def row_of(role: Role, now_ns: int) -> ServiceRecord:
     """Return the row of a role as it is now."""
-    owner, members = role.lease.holder or role.former, role.members.values()
-    memory = recalled(role.remembered, members, now_of=owner)
+    node, members = role.lease.holder or role.former, role.members.values()
+    memory, owner = recalled(role.remembered, members, now_of=node), role.lease.owner
     return ServiceRecord(
         role.name,
         token=role.lease.token,
@@ -29,4 +29,6 @@ def row_of(role: Role, now_ns: int) -> ServiceRecord:
         target=None if role.wish is None else role.wish.to,
         freshness=None if memory is None else memory.freshness,
         unsure=memory is not None and memory.is_unsure,
+        life=0 if owner is None else owner.life,
+        host="" if owner is None else owner.host.hex(),
     )

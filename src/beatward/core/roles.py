@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from beatward.core.entry import Maintenance
 from beatward.core.instants import SECOND
+from beatward.core.protocol.roles import State
 
 # A candidate was heard within a lease, or this: one lost datagram of a short lease is no death.
 HEARD_WITHIN_NS = 2 * SECOND
@@ -30,6 +31,16 @@ DOES = {
     Phase.PROMOTING: "takes the role",
     Phase.HELD: "holds the role",
     Phase.DEMOTING: "gives the role up",
+}
+
+# What the other process of a holder's name says that it does, if it is no holder.
+CLAIMS = {
+    State.STANDBY: "gave up",
+    State.UNABLE: "gave up",
+    State.PROMOTING: "takes",
+    State.ACTIVE: "holds",
+    State.DEMOTING: "gives up",
+    State.STUCK: "could not give up",
 }
 
 # What rules can ask to be told of a role: somebody holds it under a new token; nobody has it and

@@ -34,7 +34,7 @@ from beatward.core.ledger import Ledger
 from beatward.core.membership import Status
 from beatward.core.outbox import Outbox, Settled
 from beatward.core.peers import PEER_SIZE
-from beatward.core.protocol.roles import TOKEN_AHEAD_MAX, Grant, service_id
+from beatward.core.protocol.roles import LAST_WORD, TOKEN_AHEAD_MAX, Grant, service_id
 from beatward.core.role_rows import row_of
 from beatward.core.roles import Fact, RoleSettings, fence_key, fenced_by
 from beatward.core.standings import Claim, Standings
@@ -204,11 +204,19 @@ class Services:
             role = self._by_id[claim.standing.service]
             if claim.standing.token > role.lease.token + TOKEN_AHEAD_MAX:
                 self._intake.refuse(Reject.RANGE, 1)
+            elif claim.standing.counter == LAST_WORD:
+                self._hear_last(role, claim, now_ns)
             elif role.hear(claim, now_ns, is_stale=is_stale):
                 self._stirred[role.name] = None
             else:
                 is_member = claim.slot in role.members
                 self._intake.refuse(Reject.REPLAY if is_member else Reject.NO_MEMBER, 1)
+
+    def _hear_last(self, role: Role, claim: Claim, now_ns: int) -> None:
+        if role.hear_last(claim, now_ns):
+            self._stirred[role.name] = None
+        else:
+            self._intake.refuse(Reject.REPLAY, 1)
 
     def turn(self, now_ns: int, *, base_ns: int, journaled: int) -> None:
         """Lead every role that something has happened to, and answer.
@@ -297,7 +305,7 @@ class Services:
         fence = self._fences.get(role.name)
         if fence is not None and is_answered(role, *fence):
             self._unfence(role, fence.token, now_ns)
-        why = why_fence(role, self._membership)
+        why = why_fence(role, self._membership, now_ns)
         if not why:
             return
         token = role.lease.token
@@ -417,7 +425,9 @@ class Services:
             if record.name not in self.roles and not record.token:
                 continue  # nobody offers it and nothing was ever lent
             role = self.roles.get(record.name) or self._new_role(record.name, now_ns)
-            role.restore(record, now_ns)
+            slot = self._registry.slot_of(record.holder) if record.holder else -1
+            life = 0 if slot < 0 else int(self._registry.incarnation[slot])
+            role.restore(record, now_ns, life=life)
             self._stirred[role.name] = None
             if not role.lease.is_written:
                 words = f"{role.name}: a lease is longer by the settings of now"

@@ -2,8 +2,9 @@
 
 The part of hearing that is about roles. A standing proves no life: it counts only from one that a
 heartbeat has proved in this session. Of several of one member in a batch the newest says all,
-because what a member says of itself only moves forward. Not here: whether the node offers the
-service, and whether it said this before (`core.candidates`, which knows the member).
+because what a member says of itself only moves forward. A last word is of a life that may be over,
+and true for ever: it needs no proof, and is neither newer nor older than others. Not here: whether
+the node offers the service, and whether it said this before (`core.candidates`, which knows it).
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via
-from beatward.core.protocol.roles import NO_FRESHNESS, Standing, State
+from beatward.core.protocol.roles import LAST_WORD, NO_FRESHNESS, Standing, State
 from beatward.core.registry import Registry
 
 _STATE_MAX = max(State)
@@ -77,12 +78,13 @@ class Standings:
         known = registry.incarnation[beats.slots]
         is_current = registry.proven[beats.slots] & (incarnation == known)
         state = said["sequence"] & 0xFF
+        is_last = said["interval_ms"] == LAST_WORD
         checks = (
             # A grant has to find the way back, and only a datagram has one.
             (Reject.KIND, np.full(len(said), beats.via == Via.UDP)),
             (Reject.RANGE, (state > 0) & (state <= _STATE_MAX)),
-            (Reject.OLD_LIFE, incarnation >= known),
-            (Reject.UNPROVEN, is_current),
+            (Reject.OLD_LIFE, (incarnation >= known) | is_last),
+            (Reject.UNPROVEN, is_current | is_last),
             (Reject.NO_MEMBER, self._are_known(said["condition"])),
         )
         kept = np.ones(len(said), np.bool_)
@@ -102,7 +104,10 @@ class Standings:
 
 
 def _newest_of_each(beats: Heartbeats) -> BoolArray:
-    """Return which rows have the highest counter of their member; of equals the first."""
+    """Return which rows have the highest counter of their member; of equals the first.
+
+    Last words are left as they are.
+    """
     said, count = beats.records, len(beats.slots)
     if count < 2:
         return np.ones(count, np.bool_)
@@ -112,4 +117,5 @@ def _newest_of_each(beats: Heartbeats) -> BoolArray:
     is_last[:-1] = (slots[1:] != slots[:-1]) | (services[1:] != services[:-1])
     newest = np.zeros(count, np.bool_)
     newest[order[is_last]] = True
+    newest |= said["interval_ms"] == LAST_WORD
     return newest

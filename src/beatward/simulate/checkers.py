@@ -174,9 +174,9 @@ class Checkers:
         self.deeds.done(action)
         self.world.crew.fence(action)
 
-    def said(self, data: bytes) -> None:
+    def said(self, data: bytes, target: bytes) -> None:
         """Check a reply of the monitor at the instant it is sent."""
-        self.roles.granted(data)
+        self.roles.granted(data, self.world.network.owner_of(target))
 
     def store_replaced(self, kept: Sequence[Entry]) -> None:
         """Forget what was on the disk, but for these entries of a backup."""
@@ -203,6 +203,9 @@ class Checkers:
         if allowed is None or allowed.word != after:
             self.violate("table", node, f"{before} -> {after} by {cause} is not in the table")
         truth = self.world.truths[node]
+        if self.world.twins.is_doubled(node):
+            self.counts["transitions of two under one name"] += 1
+            return
         if cause in _RETURN_CAUSES:
             self._check_return(entry, truth)
         elif cause in ("goodbye", "exited"):
@@ -272,7 +275,8 @@ class Checkers:
         """Look whether every silent node is found within what was promised."""
         self.world.agenda.after(_AUDIT_NS, self._audit)
         for truth in self.world.truths.values():
-            self.promises.audit(truth)
+            if not self.world.twins.is_doubled(truth.name):
+                self.promises.audit(truth)
         self.roles.audit()
         if self.world.monitor.is_away:
             self.role_ends.started()
@@ -286,7 +290,8 @@ class Checkers:
         for name, truth in self.world.truths.items():
             status = self.statuses.get(name)
             since_ns = truth.silent_since_ns(self.now_ns)
-            if since_ns is None or status is None or status in _AT_REST:
+            is_doubled = self.world.twins.is_doubled(name)
+            if since_ns is None or status is None or status in _AT_REST or is_doubled:
                 continue
             # One that was enrolled, or watched again, while silent has its grace from there.
             due_ns = self.verdicts.found_by_ns(truth, max(since_ns, self._new_ns.get(name, 0)))

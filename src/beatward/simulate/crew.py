@@ -30,7 +30,7 @@ _AGAIN_NS = 2 * SECOND
 # A machine that was fenced is looked at by somebody, and switched on again.
 _REPAIR_NS = 10 * SECOND
 _OPERATOR_NS = 5 * SECOND
-NODE_KINDS = (Kind.HOOKS, Kind.GUARDIAN)
+NODE_KINDS = (Kind.HOOKS, Kind.GUARDIAN, Kind.COPY, Kind.SNAPSHOT)
 ORDER_KINDS = (Kind.SWITCHOVER, Kind.FORCE, Kind.HOLD)
 
 
@@ -47,7 +47,7 @@ class Crew:
 
     def equip(self, node: Node) -> None:
         """Give a node its sites."""
-        number, name = node.settings.number, node.settings.name
+        number, name = node.settings.number, node.label
         node.offer(
             [
                 Site(
@@ -58,14 +58,18 @@ class Crew:
                     truth=node.truth,
                     skill=service.skill,
                     witness=self._world.checkers.roles,
+                    label=node.label,
                 )
                 for service in self._services.values()
                 if number in service.members
             ]
         )
 
-    def enlist(self, node: Node, site: Site) -> Member:
-        """Make the member of a site for a new life of its node, which declares itself."""
+    def enlist(self, node: Node, site: Site, copied: Tenure | None = None) -> Member:
+        """Make the member of a site for a new life of its node, which declares itself.
+
+        copied   what the life of a copied machine goes on with
+        """
         service = self._services[site.service]
         lag = service.lags[service.members.index(node.settings.number)]
 
@@ -76,7 +80,8 @@ class Crew:
             at_ms = self._world.agenda.now_ns // MILLISECOND
             return None if lag is None else at_ms if site.run else max(0, at_ms - lag)
 
-        return Member(site, self._world.agenda, say=say, position=position, tenure=self._tenure)
+        tenure = self._tenure if copied is None else lambda *_args, **_how: copied
+        return Member(site, self._world.agenda, say=say, position=position, tenure=tenure)
 
     def declare(self, node: Node) -> None:
         """Play the request by which a node says what it offers, until it is answered."""
@@ -97,6 +102,8 @@ class Crew:
         """Break what a node's services stand on."""
         if not node.sites:
             return None
+        if fault.kind in (Kind.COPY, Kind.SNAPSHOT):
+            return self._world.twins.strike(fault, node)
         if fault.kind == Kind.GUARDIAN:
             for site in node.sites:
                 site.guardian.begin(OUT, self._world.agenda.now_ns)
@@ -141,6 +148,7 @@ class Crew:
         node = world.machine(action.node)
         world.checkers.note(action.node, "fenced: its machine is off")
         self.power_off(node)
+        world.twins.power_off(action.node)
         world.checkers.roles.fenced(action.node)
         world.agenda.after(_REPAIR_NS, self._repair, node)
 

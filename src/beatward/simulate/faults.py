@@ -50,6 +50,8 @@ class Kind(StrEnum):
     SWITCHOVER = "switchover"  # an operator moves a role
     FORCE = "force"  # an operator moves a role whatever may happen
     HOLD = "hold"  # an operator holds a service's automatic failover
+    COPY = "copy"  # an agent is started from a copy of a node's folder, beside the first one
+    SNAPSHOT = "snapshot"  # a copy of a node's whole machine goes on, at another address
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ HABITS: dict[Kind, Habit] = {
     Kind.SWITCHOVER: Habit(30 * _S, 1, 1, per_node=False),
     Kind.FORCE: Habit(3 * _M, 1, 1, per_node=False),
     Kind.HOLD: Habit(3 * _M, 10 * _S, 30 * _S, per_node=False),
+    Kind.COPY: Habit(8 * _M, 10 * _S, 40 * _S),
+    Kind.SNAPSHOT: Habit(8 * _M, 10 * _S, 40 * _S),
 }
 # A swarm: each world has some kinds switched off, or they would hide one another (A. Groce et al.,
 # "Swarm Testing", ISSTA 2012). How many, and how often each of the others comes, differs as well:

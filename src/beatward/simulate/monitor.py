@@ -55,8 +55,8 @@ class Ear(Protocol):
     def done(self, action: Action) -> None:
         """Note that a deed was done."""
 
-    def said(self, data: bytes) -> None:
-        """Note a reply as it is sent."""
+    def said(self, data: bytes, target: bytes) -> None:
+        """Note a reply as it is sent to an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +288,9 @@ class MonitorProcess:
         """Send each reply on its way."""
         for row, peer in zip(replies.rows, replies.peers, strict=True):
             data = row.tobytes()
-            self._ear.said(data)
-            self._network.send_to_node(peer.tobytes(), data)
+            target = peer.tobytes()
+            self._ear.said(data, target)
+            self._network.send_to_node(target, data)
 
     # -- the wheel ------------------------------------------------------------------------------
 

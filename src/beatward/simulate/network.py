@@ -171,6 +171,10 @@ class Network:
         self._sockets[address] = deliver
         self._owners[address] = owner
 
+    def owner_of(self, address: bytes) -> str:
+        """Return whose an address is or was; empty: no node's."""
+        return self._owners.get(address, "")
+
     def close_socket(self, address: bytes) -> None:
         """Let datagrams to an address vanish. Its owner stays known: the path still leads there."""
         self._sockets.pop(address, None)

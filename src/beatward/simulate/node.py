@@ -18,6 +18,7 @@ from typing import Protocol
 
 from beatward.agent.pulse import Pulse, Report
 from beatward.agent.stride import Bounds
+from beatward.agent.tenure import Tenure
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import Farewell, Health
@@ -57,6 +58,8 @@ class NodeSettings:
     keeps_state     a state file: incarnations grow whatever the wall clock does, and the key is
                     there before the first word with the monitor
     lateness_ns     mean lateness of its timers
+    label           what tells it from another machine of the same name; empty: the name
+    network, ports  where its addresses are
     """
 
     name: str
@@ -65,6 +68,9 @@ class NodeSettings:
     interval_ns: int
     keeps_state: bool = True
     lateness_ns: int = 100 * MICROSECOND
+    label: str = ""
+    network: int = 0
+    ports: int = 0
 
 
 class Node:
@@ -72,7 +78,7 @@ class Node:
 
     join    asks for enrolment by HTTP and calls back, later
     pulse   makes the agent's side; another one than ours is how checkers are tested
-    enlist  makes the member of a site in a new life
+    enlist  makes the member of a site in a new life, or goes on with a copied one
     said    told of each standing that is sent
     """
 
@@ -87,7 +93,7 @@ class Node:
         truth: NodeTruth,
         join: Callable[["Node", Answered], None],
         pulse: Callable[..., Pulse] = Pulse,
-        enlist: Callable[["Node", Site], Member] | None = None,
+        enlist: Callable[["Node", Site, Tenure | None], Member] | None = None,
         said: Callable[["Node", Standing], None] = lambda _node, _standing: None,
     ) -> None:
         self.sites: Sequence[Site] = ()
@@ -99,6 +105,8 @@ class Node:
         self.truth = truth
         self.pulse: Pulse | None = None
         self.stays_down = False
+        self.label = settings.label or settings.name
+        self.is_over = False  # a twin that was ended
         self._agenda = agenda
         self._network = network
         self._rng = rng
@@ -107,13 +115,13 @@ class Node:
         self._process = 0  # counts processes, so that a timer of a dead one does nothing
         self._timer = 0  # counts timers, so that one that was set anew does nothing
         self._address = b""
-        self._ports_count = 0
+        self._ports_count = settings.ports
         self._has_key = False
         self._last_incarnation = 0
         self._is_leaving = False
         self._inbox: deque[Datagram] = deque()
         truth.history.begin(Trouble.DOWN, agenda.now_ns)
-        network.add_node(settings.name)
+        network.add_node(self.label)
 
     @property
     def is_up(self) -> bool:
@@ -125,6 +133,16 @@ class Node:
         """Whether the process is there and gets no time."""
         history = self.truth.history
         return history.has(Trouble.FROZEN) or history.has(Trouble.SUSPENDED)
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether a process runs, gets time, and has begun to speak."""
+        return self.is_up and not self.is_still and self.pulse is not None and not self._is_leaving
+
+    @property
+    def last_incarnation(self) -> int:
+        """The number of the last life, as its state file has it."""
+        return self._last_incarnation
 
     # -- what can be done to it -----------------------------------------------------------------
 
@@ -140,6 +158,22 @@ class Node:
             self._begin(self._process)
         else:
             self._ask_to_join(self._process)
+
+    def take_state(self, incarnation: int) -> None:
+        """Let the machine have a state file: a key, and the number of the last life."""
+        self._has_key, self._last_incarnation = True, incarnation
+
+    def wake_as_copy(self, pulse: Pulse, tenures: Sequence[Tenure]) -> None:
+        """Go on in the middle of the life of a process that was copied with its machine."""
+        self.truth.history.end(Trouble.DOWN, self._agenda.now_ns)
+        self._process += 1
+        self.take_state(pulse.incarnation)
+        self._open_socket()
+        self.pulse = pulse
+        if self._enlist is not None:
+            pairs = zip(self.sites, tenures, strict=True)
+            self.members = [self._enlist(self, site, tenure) for site, tenure in pairs]
+        self._arm()
 
     def offer(self, sites: Sequence[Site]) -> None:
         """Let the machine have a part in services; to be called before its first start."""
@@ -261,7 +295,7 @@ class Node:
             bounds=_bounds(self.settings.interval_ns),
         )
         if self._enlist is not None:
-            self.members = [self._enlist(self, site) for site in self.sites]
+            self.members = [self._enlist(self, site, None) for site in self.sites]
         self._arm()
 
     def _now_ns(self) -> int:
@@ -305,10 +339,11 @@ class Node:
         self._network.close_socket(self._address)
         self._ports_count += 1
         port = 1024 + self._ports_count % 60_000
-        host = bytes((10, 0, self.settings.number // 256, self.settings.number % 256))
+        number = self.settings.number
+        host = bytes((10, self.settings.network, number // 256, number % 256))
         packed = _ADDRESS.pack(2, port.to_bytes(2, "big"), host)
         self._address = packed.ljust(PEER_SIZE, b"\0")
-        self._network.open_socket(self._address, self.settings.name, self._deliver)
+        self._network.open_socket(self._address, self.label, self._deliver)
 
     def stand(self, standing: Standing) -> None:
         """Say where a member stands."""
@@ -321,7 +356,7 @@ class Node:
         return self.pulse is not None and not self.is_still
 
     def _say(self, data: bytes) -> None:
-        self._network.send_to_monitor(self.settings.name, self._address, data)
+        self._network.send_to_monitor(self.label, self._address, data)
 
     def _deliver(self, datagram: Datagram) -> bool:
         """Take a datagram off the network; tell whether it was kept."""

@@ -115,9 +115,11 @@ class RoleEnds:
         return moved_ns + 2 * term_ns(settings.lease_ns, settings.demote_ns) + _SLACK_NS
 
     def _runs(self, view: ServiceView) -> bool:
-        sites = self._sites(self._services[view.name])
-        holder = next((site for site in sites if site.truth.name == view.holder), None)
-        return holder is not None and holder.run is not None and holder.run.token == view.token
+        sites = list(self._sites(self._services[view.name]))
+        for twin in self._world.twins.of(view.holder):
+            sites += [site for site in twin.sites if site.service == view.name]
+        runs = [site.run for site in sites if site.truth.name == view.holder]
+        return any(run is not None and run.token == view.token for run in runs)
 
     def _sites(self, service: Service) -> list[Site]:
         nodes = [self._world.nodes.get(number) for number in service.members]

@@ -3,7 +3,8 @@
 two        no two workloads of a service run at once on machines that get time; but where nobody can
            help it, and there for no longer than somebody can: a holder that was suspended and
            wakes, one whose agent and guardian are both out, one that not even SIGKILL ends, and
-           one that an operator's force overtook
+           one that an operator's force overtook; and the work of a machine that was restored from a
+           snapshot, until the lease is over that it had when that was taken
 late       no workload runs when its lease and the time to give the role up are over, with the same
            exceptions
 accepted   a resource that remembers the highest token is never written to by two under one
@@ -13,8 +14,8 @@ early      no grant of a new token while another member's lease, as it counts it
 receipt    what is granted is on disk
 ready      PROMOTE answers a member that says it could be promoted; HOLD one that says it holds
            under that very token
-token      one token is one member's; tokens only grow: in the journal, over restarts, above all
-           that members said, and for each member
+token      one token is one member's, and one process's; tokens only grow: in the journal, over
+           restarts, above all that members said, and for each member
 claim      who says it does not hold the role does not run its work
 
 Taken from the journal, from what was really sent, and from what really ran; on purpose not with the
@@ -72,8 +73,9 @@ class _Book:
 
     token       the newest in the entries told; `durable` on disk; owners: whose each one was
     heard       the highest that a member said, in a standing that this session has answered
-    leases      by node; `stuck` are those that could not give it up, as they said, and
-                `fenced` up to which token it does not matter what they say
+    leases      by machine (`Node.label`), as all that follows; `stuck` are those that could not
+                give it up, as they said, and `fenced` up to which token it does not matter what
+                they say; lent: to which machine each token was
     granted     the highest token that was granted
     running     the workloads that are there, by node; `writers` of the resource, by token
     used        the highest token of each node that it has run under or given up; given: given up
@@ -86,6 +88,7 @@ class _Book:
     token: int = 0
     durable: int = 0
     owners: dict[int, str] = field(default_factory=dict)
+    lent: dict[int, str] = field(default_factory=dict)
     heard: int = 0
     leases: dict[str, _Lease] = field(default_factory=dict)
     stuck: dict[str, int] = field(default_factory=dict)
@@ -133,7 +136,9 @@ class Roles:
         for entry in kept:
             self.written(entry)
         for book in self.books.values():
-            book.owners = {one: name for one, name in book.owners.items() if one <= book.durable}
+            for known in (book.owners, book.lent):
+                for token in [token for token in known if token > book.durable]:
+                    del known[token]
             book.stuck.clear()
             for lease in book.leases.values():
                 lease.is_known = False
@@ -173,10 +178,12 @@ class Roles:
 
     def fenced(self, node: str) -> None:
         """Note that a machine was switched off."""
+        labels = (node, *(twin.label for twin in self._world.twins.of(node)))
         for book in self.books.values():
-            book.fenced[node] = book.granted
-            book.leases.pop(node, None)
-            book.stuck.pop(node, None)
+            for label in labels:
+                book.fenced[label] = book.granted
+                book.leases.pop(label, None)
+                book.stuck.pop(label, None)
 
     def replaced(self, node: str) -> None:
         """Note that another machine with an empty disk has a node's name now."""
@@ -188,7 +195,7 @@ class Roles:
 
     def stood(self, node: Node, standing: Standing) -> None:
         """Check a standing at the instant when it is sent."""
-        book, name = self._by_id[standing.service], node.settings.name
+        book, name = self._by_id[standing.service], node.label
         assert node.pulse is not None
         said = self._said.setdefault((name, standing.service), {})
         now_ns, stamp_ns = self._checkers.now_ns, node.clock.now_ns(self._checkers.now_ns)
@@ -209,13 +216,13 @@ class Roles:
             if lease is not None and lease.token <= standing.token:
                 del book.leases[name]
 
-    def granted(self, data: bytes) -> None:
-        """Check a grant at the instant when it is sent."""
+    def granted(self, data: bytes, target: str) -> None:
+        """Check a grant at the instant when it is sent; target: whose address it goes to."""
         kind, counter, service, number, life, claim, lease_ms, demote_ms = _GRANT.unpack_from(data)
         if kind != Kind.GRANT or service not in self._by_id:
             return
         book, (token, word) = self._by_id[service], divmod(claim, 256)
-        name = self._world.names[number]
+        name = self._addressee(self._world.names[number], (service, life, counter), target)
         said = self._said.get((name, service), {}).get((life, counter))
         if said is None:
             return
@@ -232,6 +239,13 @@ class Roles:
         if word in (Word.PROMOTE, Word.HOLD) or (word == Word.DEMOTE and token == said.token):
             self._lend(book, name, token, said, (lease_ms, demote_ms))
 
+    def _addressee(self, name: str, answered: tuple[int, int, int], target: str) -> str:
+        """Return which machine of a name a grant answers, which may go to the adversary."""
+        service, life, counter = answered
+        labels = (name, *(twin.label for twin in self._world.twins.of(name)))
+        said = [one for one in labels if (life, counter) in self._said.get((one, service), {})]
+        return target if target in said else next(iter(said), name)
+
     def _check_grant(self, book: _Book, name: str, token: int, word: Word, said: _Said) -> None:
         if token > book.durable:
             message = f"{word.name} under token {token}, but the disk knows {book.durable}"
@@ -239,7 +253,10 @@ class Roles:
         if token < book.heard:
             message = f"{word.name} under token {token}, but a member has said {book.heard}"
             self._violate("token", book, message, name)
-        self._check_owner(book, name, token)
+        self._check_owner(book, self._world.machine(name).settings.name, token)
+        lent = book.lent.setdefault(token, name)
+        if lent != name:
+            self._violate("token", book, f"token {token} was lent to {lent}, and is to it", name)
         if word == Word.PROMOTE and said.state != State.STANDBY:
             message = f"PROMOTE to a member that has said {said.state.name}"
             self._violate("ready", book, message, name)
@@ -291,7 +308,7 @@ class Roles:
 
     def run_began(self, site: Site, run: Run) -> None:
         """Check a workload as it begins."""
-        book, name = self.books[site.service], site.truth.name
+        book, name = self.books[site.service], site.label
         self._count("promotions")
         self._sites[book.name, name] = site
         if run.token <= book.used.get(name, 0):
@@ -301,9 +318,16 @@ class Roles:
         self._write(book, name, run)
         self.look(book)
 
+    def run_copied(self, site: Site, run: Run) -> None:
+        """Note a workload that runs on in a copy of its machine."""
+        book = self.books[site.service]
+        self._count("copied work")
+        self._sites[book.name, site.label] = site
+        book.running[site.label] = run
+
     def run_ended(self, site: Site, run: Run) -> None:
         """Note that a workload has ended."""
-        book, name = self.books[site.service], site.truth.name
+        book, name = self.books[site.service], site.label
         self._write(book, name, run)
         self._check_late(book, name, run)
         del book.running[name]
@@ -336,6 +360,9 @@ class Roles:
             self._count("writes refused")
             return
         book.highest = run.token
+        if self._is_restored(book, name):
+            self._count("writes of a restored machine")
+            return
         writer = book.writers.setdefault(run.token, name)
         if writer != name and run.token <= book.lost:
             self._count("tokens of a lost disk used again")
@@ -357,6 +384,7 @@ class Roles:
         if (name, newest) in book.told:
             return
         excuse = self._excuse(book, name, run)
+        excuse = excuse or ("restored" if self._is_restored(book, newest) else "")
         if excuse:
             # An overlap is looked at again and again, and counted once.
             if (newest, run.token) not in book.excused:
@@ -368,13 +396,19 @@ class Roles:
         message = f"it runs under token {run.token} while {newest} does under {others.token}"
         self._violate("two", book, message, name)
 
+    def _is_restored(self, book: _Book, name: str) -> bool:
+        """Tell whether a machine may still do what it did when a snapshot was taken of it."""
+        return self._checkers.now_ns < self._sites[book.name, name].restored_until_ns + GRACE_NS
+
     def _excuse(self, book: _Book, name: str, run: Run) -> str:
         """Return why nobody could help it, or nothing."""
         site, now_ns = self._sites[book.name, name], self._checkers.now_ns
         settings = self._settings[book.name]
         if run.token <= book.forced:
             return "by force"
-        if site.is_stuck or site.truth.name in book.stuck:
+        if self._is_restored(book, name):
+            return "restored"
+        if site.is_stuck or site.label in book.stuck:
             return "stuck"
         # Who woke looks at a clock that has counted, or has not: then its lease seems to run.
         slept_ns = GRACE_NS

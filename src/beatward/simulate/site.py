@@ -77,6 +77,9 @@ class Witness(Protocol):
     def run_began(self, site: "Site", run: Run) -> None:
         """Note that the work began."""
 
+    def run_copied(self, site: "Site", run: Run) -> None:
+        """Note that the work goes on in a copy of its machine, too."""
+
     def run_ended(self, site: "Site", run: Run) -> None:
         """Note that the work ended."""
 
@@ -94,9 +97,12 @@ class Site:
         truth: NodeTruth,
         skill: Skill,
         witness: Witness,
+        label: str = "",
     ) -> None:
         self.service = service
         self.truth = truth
+        self.label = label or truth.name  # of the machine, which may have its name with another
+        self.restored_until_ns = -1  # what a copied machine did, it may go on with until then
         self.clock = clock
         self.rng = rng
         self.skill = skill
@@ -153,6 +159,17 @@ class Site:
         """Let another machine with an empty disk take the place of one that is off."""
         assert self.run is None
         self.memory = Memory()
+
+    def wake_as_copy(self, memory: Memory, token: int, over_ns: int) -> None:
+        """Go on as a copy of a machine: with its disk, and its work under a token if it ran.
+
+        over_ns   when that has given the role up, on its clock
+        """
+        self.memory = memory
+        self.restored_until_ns = self.clock.true_ns(over_ns)
+        if token:
+            self.run = Run(token, self._agenda.now_ns)
+            self._witness.run_copied(self, self.run)
 
     def die(self) -> None:
         """End the work, as by a bug of its own."""

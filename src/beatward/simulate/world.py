@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from random import Random
 
 from beatward.agent.pulse import Pulse
 from beatward.agent.tenure import Tenure
@@ -31,6 +32,7 @@ from .network import Network, Path
 from .node import ILL, Answered, Node, NodeSettings
 from .scenario import Scenario
 from .truth import NodeTruth, Trouble
+from .twins import Twins
 
 _YEAR_2026_NS = 1_767_225_600 * SECOND
 _HTTP_DELAY_NS = 10 * MILLISECOND
@@ -61,6 +63,7 @@ class World:
         self.network.lay = self._lay
         self.truths: dict[str, NodeTruth] = {}
         self.names = {node_id(f"node-{one}"): f"node-{one}" for one in scenario.nodes}
+        self.twins = Twins(self)
         self.checkers = Checkers(self)
         self.crew = Crew(self, tenure=tenure)
         host = MonitorHost(
@@ -86,7 +89,7 @@ class World:
             self.network,
             split(scenario.seed, "adversary"),
             spacing_ns=scenario.adversary_ns,
-            is_dead=lambda name: self.truths[name].history.has(Trouble.DOWN),
+            is_dead=lambda label: self.machine(label).truth.history.has(Trouble.DOWN),
         )
         self.monitor.teach(scenario.skill)
         self.network.refuse = self._refuse
@@ -100,8 +103,8 @@ class World:
         return lost + list(self.monitor.store.memory.entries)
 
     def machine(self, name: str) -> Node:
-        """Return the node of a name."""
-        return self._by_name[name]
+        """Return the node of a name, or the twin of a label."""
+        return self.twins.machine(name) or self._by_name[name]
 
     def zone(self, name: str) -> str:
         """Return the zone that a node is in."""
@@ -148,11 +151,15 @@ class World:
             lateness_ns=uniform_ns(rng, 10_000, 2 * MILLISECOND),
         )
         truth = self.truths[name] = NodeTruth(name, interval_ns)
+        return self.new_node(settings, truth, rng)
+
+    def new_node(self, settings: NodeSettings, truth: NodeTruth, rng: Random) -> Node:
+        """Build a machine that is off."""
         node = Node(
             settings,
             self.agenda,
             self.network,
-            clock=self._clock(name, counts_suspend=rng.random() < 0.7),
+            clock=self._clock(settings.label or settings.name, counts_suspend=rng.random() < 0.7),
             rng=rng,
             truth=truth,
             join=self._join,
@@ -166,7 +173,7 @@ class World:
     def _lay(self, name: str, up: bool) -> Path:  # noqa: FBT001
         """Lay one direction of a node's link."""
         seed, way = self.scenario.seed, f"{name} {'up' if up else 'down'}"
-        link = self.scenario.links[int(name.removeprefix("node-"))]
+        link = self.scenario.links[int(name.removeprefix("node-").partition("+")[0])]
         return Path(split(seed, f"path {way}"), None if link is None else link.ahead(seed, way))
 
     def _join(self, node: Node, answered: Answered) -> None:
@@ -177,13 +184,13 @@ class World:
         if cut or not self.monitor.order(Order("join", name, {"zone": self.zone(name)})):
             self.agenda.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
             return
-        wait_ns = exponential_ns(self.network.to_monitor[name].rng, _HTTP_DELAY_NS)
+        wait_ns = exponential_ns(self.network.to_monitor[node.label].rng, _HTTP_DELAY_NS)
         self.agenda.after(wait_ns, partial(answered, accepted=True))
         self.agenda.after(2 * wait_ns, self.crew.declare, node)
 
     def _refuse(self, name: str) -> None:
         """Send the ICMP word that no process has the port, as the kernel does."""
-        node = self._by_name[name]
+        node = self.machine(name)
         if not self.monitor.is_up and not node.truth.history.has(Trouble.CUT_DOWN):
             wait_ns = self.scenario.weather.draw_delay_ns(self.network.to_node[name].rng)
             self.agenda.after(wait_ns, node.hear_refusal)
@@ -392,6 +399,7 @@ class World:
         self.monitor.teach(replace(scenario.skill, temporary_probability=0.0))
         self.monitor.thaw()
         self.monitor.start()
+        self.twins.end_all()
         for node in self.nodes.values():
             self._heal_node(node, now_ns)
         self.crew.heal()

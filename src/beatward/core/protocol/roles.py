@@ -35,6 +35,9 @@ from .record import BODY_SIZE, MAGIC, RECORD_SIZE, VERSION, Kind, tag
 # Without this one claim of 2^54-1 would use all tokens up: the one after it cannot be said.
 TOKEN_AHEAD_MAX = 2**32
 COUNTER_MAX = 2**32 - 1
+# The counter of a last word, which says in a life's name, perhaps after it, that it holds nothing
+# any more under a token. It is true for ever, so it needs no proof that the life still speaks.
+LAST_WORD = 0
 NO_FRESHNESS = 2**64 - 1
 # What a quartz may be wrong by; both sides count with it, see `lease_end_ns` and `term_ns`.
 DRIFT_PPM = 200

@@ -1,0 +1,78 @@
+"""Other processes of the holder's name: a copied folder, a restored machine, the life after it.
+
+What such a process says frees nothing, and lowers no position (`leases.Lease.owner`); that one has
+spoken is told once for each of its lives under each token. Not here: what follows for the role
+(`core.failover`).
+"""
+
+from beatward.core.candidates import Member, Remembered
+from beatward.core.entry import ServiceRecord
+from beatward.core.leases import GIVEN_UP, Lease, Speaker, speaker
+from beatward.core.protocol.roles import Standing
+from beatward.core.roles import CLAIMS, Fact
+from beatward.core.standings import Claim
+
+
+class Doubles:
+    """Those that were told under the newest token."""
+
+    def __init__(self) -> None:
+        self._lives: set[int] = set()
+        self._says = ""  # what is to be told
+
+    def hear(self, said: Standing, who: Speaker) -> None:
+        """Note that one has spoken under our token."""
+        if who.life not in self._lives:
+            self._lives.add(who.life)
+            self._says = CLAIMS[said.state]
+
+    def take(self, service: str, lease: Lease) -> Fact | None:
+        """Return what is to be told, once."""
+        says, self._says = self._says, ""
+        if not says:
+            return None
+        words = (
+            f"{service}: another process of the name {lease.holder} says that it {says} token "
+            f"{lease.token}; that frees nothing: the role stays with the process that was lent it, "
+            "until that one gives it up or its time is over"
+        )
+        return Fact("another_process", words, lease.holder)
+
+
+def owner_of(record: ServiceRecord, life: int) -> Speaker | None:
+    """Return to which process the journal says that a role was lent; life: if it only knows that.
+
+    None: it does not know of any.
+    """
+    life = record.life or life
+    return Speaker(life, bytes.fromhex(record.host)) if life else None
+
+
+def is_owner(lease: Lease, member: Member) -> bool:
+    """Tell whether what a member said last was said by the process that was lent the token."""
+    return lease.is_owner(speaker(member.incarnation, member.peer))
+
+
+def hear_last(lease: Lease, member: Member | None, claim: Claim, now_ns: int) -> bool:
+    """Let a lease hear a life's last word, if it is its owner's; return whether that is news."""
+    said, who = claim.standing, speaker(claim.incarnation, claim.peer)
+    is_holder = member is not None and member.node == lease.holder
+    is_open = is_holder and said.token == lease.token and not lease.is_given_up
+    is_last = is_open and said.state in GIVEN_UP and lease.is_owner(who)
+    return is_last and lease.hear(said, who, now_ns)
+
+
+def replaces(lease: Lease, member: Member | None) -> bool:
+    """Tell whether another process than the owner answers for it, and says that it has nothing."""
+    said = None if member is None or lease.is_given_up else member.said
+    return said is not None and said.token == lease.token and said.state in GIVEN_UP
+
+
+def kept(lease: Lease, member: Member) -> Remembered | None:
+    """Return what the owner said of its data, where another process of its name says less."""
+    if lease.is_given_up or lease.freshness is None or is_owner(lease, member):
+        return None
+    said = member.said
+    if said is not None and (said.freshness or 0) >= lease.freshness:
+        return None
+    return Remembered(member.node, lease.freshness, is_unsure=False)

@@ -1,0 +1,157 @@
+"""Two processes under one name: an agent started from a copied folder, a machine from a snapshot.
+
+copy       the data folder is copied while the agent runs, and an agent is started from the copy on
+           the same machine: a new life, the same key, what the disk said of its roles; the locks
+           of guardians are not copied
+snapshot   the whole machine is copied as it stands, and goes on some time later at another address:
+           the same life, sequence and counters, its clock and its leases of then, and the work runs
+
+A twin has a label of its own, beside the name that both have. While there is one, and for a while
+after it, nothing is asked of what the monitor believes of that node: it hears two. What is asked of
+roles is asked all the same (`roles`). Then somebody finds out: the twin is ended, and the agent
+started anew.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from beatward.agent.pulse import Pulse
+from beatward.agent.tenure import Memory, Tenure
+from beatward.core.instants import MINUTE, SECOND
+
+from .chance import split
+from .faults import Fault, Kind
+from .node import Node
+from .truth import NodeTruth
+
+if TYPE_CHECKING:
+    from .world import World
+
+# So long after a twin's end the monitor may still be finding out.
+_AFTER_NS = MINUTE
+# A snapshot is woken so long after it was taken at most, and a folder's copy started.
+_LATER_MAX_NS = 4 * SECOND
+_ELSEWHERE = 1
+_PORTS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """A machine as it stood. tenures and runs: one a site; the clocks show its own time."""
+
+    pulse: Pulse
+    tenures: tuple[Tenure, ...]
+    runs: tuple[int, ...]
+    clock_ns: int
+    wall_ns: int
+
+
+class Twins:
+    """All of a world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._by_label: dict[str, Node] = {}
+        self._ended_ns: dict[str, int] = {}  # by name
+        self._count = 0
+
+    def of(self, name: str) -> Iterator[Node]:
+        """Yield the twins that a name has ever had."""
+        return (twin for twin in self._by_label.values() if twin.settings.name == name)
+
+    def machine(self, label: str) -> Node | None:
+        """Return the twin of a label."""
+        return self._by_label.get(label)
+
+    def is_doubled(self, name: str) -> bool:
+        """Tell whether two spoke under a name, now or a moment ago."""
+        since_ns = self._ended_ns.get(name)
+        is_past = since_ns is None or self._world.agenda.now_ns > since_ns + _AFTER_NS
+        return any(twin.is_up for twin in self.of(name)) or not is_past
+
+    def strike(self, fault: Fault, node: Node) -> Callable[[], None] | None:
+        """Copy a node, and begin the copy; return what ends it."""
+        name = node.settings.name
+        is_doubled = any(not twin.is_over for twin in self.of(name))
+        if not node.is_speaking or is_doubled:
+            return None
+        memories = tuple(site.memory for site in node.sites)
+        wait_ns = min(int(fault.draw * _LATER_MAX_NS), fault.duration_ns // 2)
+        twin = self._build(node, network=_ELSEWHERE if fault.kind == Kind.SNAPSHOT else 0)
+        self._ended_ns[name] = self._world.agenda.now_ns
+        if fault.kind == Kind.SNAPSHOT:
+            begin = partial(self._wake, twin, memories, self._taken(node))
+        else:
+            begin = partial(self._start, twin, memories, node.last_incarnation)
+        self._world.agenda.after(wait_ns, self._begin, twin, begin)
+        return partial(self._end, twin, node)
+
+    def end_all(self) -> None:
+        """End every twin there is, and start anew whose name it had."""
+        for twin in list(self._by_label.values()):
+            self._end(twin, self._world.machine(twin.settings.name))
+
+    def power_off(self, name: str) -> None:
+        """Switch off whatever has a name."""
+        for twin in self.of(name):
+            twin.is_over = True
+            twin.power_off(0)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _build(self, node: Node, *, network: int) -> Node:
+        self._count += 1
+        label, name = f"{node.settings.name}+{self._count}", node.settings.name
+        settings = replace(
+            node.settings, label=label, network=network, ports=_PORTS, keeps_state=True
+        )
+        truth = NodeTruth(name, node.settings.interval_ns)
+        twin = self._world.new_node(settings, truth, split(self._world.scenario.seed, label))
+        self._by_label[label] = twin
+        return twin
+
+    def _begin(self, twin: Node, begin: Callable[[], None]) -> None:
+        if not twin.is_over:
+            self._world.checkers.note(twin.settings.name, f"its twin {twin.label} begins")
+            begin()
+
+    def _start(self, twin: Node, memories: tuple[Memory, ...], life: int) -> None:
+        for site, memory in zip(twin.sites, memories, strict=True):
+            site.memory = memory
+        twin.take_state(life)
+        twin.start()
+
+    def _taken(self, node: Node) -> _Image:
+        now_ns = self._world.agenda.now_ns
+        assert node.pulse is not None
+        return _Image(
+            deepcopy(node.pulse),
+            tuple(deepcopy(member.tenure) for member in node.members),
+            tuple(0 if site.run is None else site.run.token for site in node.sites),
+            node.clock.now_ns(now_ns),
+            node.clock.wall_ns(now_ns),
+        )
+
+    def _wake(self, twin: Node, memories: tuple[Memory, ...], image: _Image) -> None:
+        now_ns = self._world.agenda.now_ns
+        twin.clock.reboot(image.clock_ns, now_ns)
+        twin.clock.step_wall(image.wall_ns - twin.clock.wall_ns(now_ns))
+        for site, memory, tenure, token in zip(
+            twin.sites, memories, image.tenures, image.runs, strict=True
+        ):
+            site.wake_as_copy(memory, token, tenure.over_ns)
+        twin.wake_as_copy(image.pulse, image.tenures)
+
+    def _end(self, twin: Node, node: Node) -> None:
+        if twin.is_over:
+            return
+        twin.is_over = True
+        twin.power_off(0)
+        self._ended_ns[twin.settings.name] = self._world.agenda.now_ns
+        self._world.checkers.note(twin.settings.name, f"its twin {twin.label} is ended")
+        if node.is_up and not node.stays_down:
+            node.crash()
+            node.start()
