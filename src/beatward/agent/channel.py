@@ -38,6 +38,22 @@ class Lease:
     over_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """What is to be said when a token is given up for certain and the agent may be gone.
+
+    life           which was lent the token
+    data           the sealed word, as hexadecimal digits
+    family, address   of the monitor's socket, as `socket.sendto` takes them
+    """
+
+    token: int
+    life: int
+    data: str
+    family: int
+    address: Sequence[Any]
+
+
 def lease_of(tenure: Tenure) -> Lease:
     """Return what a guardian has to know of the role that is held."""
     return Lease(tenure.token, tenure.lease_end_ns, tenure.demote_until_ns, tenure.over_ns)

@@ -229,7 +229,7 @@ class Conversation:
             data = link.receive()
             if data is None:
                 break
-            if not self._offers.take(data, pulse, now_ns):
+            if not self._offers.take(data, pulse, now_ns, where=link.peer):
                 for reply in pulse.receive(data, now_ns):
                     link.send(reply)
         if link.take_refusal():

@@ -28,6 +28,7 @@ Not here: who holds what (`tenure`), and the agent's side (`keeper`).
 """
 
 import contextlib
+import json
 import logging
 import mmap
 import os
@@ -37,13 +38,14 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
 from . import clock
-from .channel import Channel, Lease, Plan
+from .channel import Channel, LastWord, Lease, Plan
 from .hooks import Hook, Hooks, become_subreaper
 from .lock import Lock
 from .spoken import speak
@@ -59,29 +61,44 @@ KILL_NS = 100 * MILLISECOND
 LATE_STOP_NS = 30 * SECOND
 LATE_KILL_NS = 2 * SECOND
 _SHARED = struct.Struct("<QQQQ")
+_LAST_SIZE = 1024
+# Nobody answers to a last word; who comes next says it again.
+LAST_COUNT = 3
 
 
 class Shared:
     """What the shadow has to know when the guardian is gone: the lease, and the hook that runs."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _SHARED.size)
+        self._memory = mmap.mmap(-1, _SHARED.size + _LAST_SIZE)
 
     def note(self, lease: Lease | None, hook: Hook | None) -> None:
         """Write it down; the shadow reads it only when nobody writes any more."""
         demote_ns = 0 if lease is None else lease.over_ns - lease.end_ns
         over_ns = 0 if lease is None else lease.over_ns
         pid = 0 if hook is None else hook.pid
-        self._memory[:] = _SHARED.pack(lease.token if lease else 0, demote_ns, over_ns, pid)
+        packed = _SHARED.pack(lease.token if lease else 0, demote_ns, over_ns, pid)
+        self._memory[: _SHARED.size] = packed
 
     def read(self, now_ns: int) -> tuple[Lease | None, int]:
         """Return a lease that ends now, if one was held, and the hook's process or 0."""
-        token, demote_ns, over_ns, pid = _SHARED.unpack(self._memory[:])
+        token, demote_ns, over_ns, pid = _SHARED.unpack(self._memory[: _SHARED.size])
         if not token:
             return None, pid
         over_ns = min(over_ns, now_ns + demote_ns)
         until_ns = over_ns - min(KILL_RESERVE_NS, demote_ns // 2)
         return Lease(token, now_ns, until_ns, over_ns), pid
+
+    @property
+    def last(self) -> LastWord | None:
+        """What is to be said when the role is over, if anything was ever to be."""
+        found = self._memory[_SHARED.size :].rstrip(b"\0")
+        return LastWord(**json.loads(found)) if found else None
+
+    @last.setter
+    def last(self, last: LastWord | None) -> None:
+        data = b"" if last is None else json.dumps(asdict(last)).encode()
+        self._memory[_SHARED.size :] = data.ljust(_LAST_SIZE, b"\0")
 
 
 class Guardian:
@@ -225,6 +242,8 @@ class Guardian:
         if kind == "promote":
             self._lock.note(0)
             self._given_up = 0
+            last = words["last"]
+            self._shared.last = None if last is None else LastWord(**last)
             self._take_lease(Lease(*words["lease"]))
         self._number = number
         self._hook = self._begin(kind, words["token"], limit_ns)
@@ -258,7 +277,7 @@ class Guardian:
         lease = self._ended_lease
         self._ended = (lease.token, is_certain)
         if is_certain:
-            self._lock.note(lease.token)
+            self._say_last(lease.token)
         said = "given up" if is_certain else "it cannot be made sure that the workload has stopped"
         self._ending = None
         self._wants_stop = False
@@ -278,6 +297,18 @@ class Guardian:
             # Somebody new may come and try, too: nothing is gained by keeping them out.
             self._lock.release()
             self._stuck, self._retry_ns = lease, clock.now_ns() + STUCK_PAUSE_NS
+
+    def _say_last(self, token: int) -> None:
+        """Write down and say, for the life that was lent the token, that it is over."""
+        last = self._shared.last
+        if last is None or last.token != token:
+            self._lock.note(token)
+            return
+        self._lock.note(token, last.life)
+        family, address = last.family, tuple(last.address)
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as speaker:
+            for _ in range(LAST_COUNT):
+                speaker.sendto(bytes.fromhex(last.data), socket.MSG_DONTWAIT, address)
 
     def _retry(self) -> None:
         """Try to stop once more what could not be stopped, unless somebody new does."""
@@ -393,7 +424,7 @@ def main(arguments: Sequence[str]) -> None:
         _outlive(child, plan, shared, lock)
     os.close(alive)
     become_subreaper()
-    channel.say({"is": "ready", "pid": os.getpid()})
+    channel.say({"is": "ready", "pid": os.getpid(), "ended": lock.ended()})
     Guardian(plan, shared, channel, lock=lock, widowed=widowed).run()
     os._exit(0)
 

@@ -21,7 +21,7 @@ from typing import Any
 from beatward.core.instants import NEVER, SECOND
 
 from . import clock
-from .channel import Channel, Lease, Plan, lease_of
+from .channel import Channel, LastWord, Lease, Plan, lease_of
 from .tenure import Duty, Tenure
 
 log = logging.getLogger("beatward.agent")
@@ -45,6 +45,7 @@ class Keeper:
 
     is_ready     the guardian holds the lock, and hooks may be asked for
     has_ended    it has begun to give the role up by itself, since `take_ending`
+    ended        the token and the life of a holder before, of which its lock file proves the end
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -58,6 +59,7 @@ class Keeper:
         self._asked_ns = NEVER
         self._pinged_ns = 0
         self._is_ending = False
+        self.ended: tuple[int, int] | None = None
         self.is_ready = False
 
     @property
@@ -102,6 +104,7 @@ class Keeper:
             self._asked_ns = NEVER
             if words["is"] == "ready":
                 self.is_ready, self._pid = True, words["pid"]
+                self.ended = None if words["ended"] is None else tuple(words["ended"])
             elif words["is"] == "waiting":
                 log.warning("%s: a former guardian is waited for", self._plan.service)
             elif words["is"] == "ending":
@@ -115,12 +118,15 @@ class Keeper:
         is_ending, self._is_ending = self._is_ending, False
         return is_ending
 
-    def promote(self, tenure: Tenure, primary: Mapping[str, str]) -> int:
-        """Ask to take the role, with its lease, and return the number of the answer."""
+    def promote(self, tenure: Tenure, primary: Mapping[str, str], last: LastWord | None) -> int:
+        """Ask to take the role, with its lease, and return the number of the answer.
+
+        last   what the guardian says for this life when the role is over; None: nothing
+        """
         self._number += 1
         words = {"kind": "promote", "number": self._number, "token": tenure.token, "timeout_ns": 0}
-        lease = astuple(lease_of(tenure))
-        self._ask({"do": "run", "primary": dict(primary), "lease": lease, **words}, clock.now_ns())
+        held = {"lease": astuple(lease_of(tenure)), "last": None if last is None else asdict(last)}
+        self._ask({"do": "run", "primary": dict(primary), **held, **words}, clock.now_ns())
         return self._number
 
     def run(self, kind: str, token: int, primary: Mapping[str, str], *, timeout_ns: int = 0) -> int:

@@ -54,6 +54,10 @@ class Link(Protocol):
     def take_loss(self) -> bool:
         """Tell whether the monitor has said since the last call that it did not know this node."""
 
+    @property
+    def peer(self) -> tuple[int, Any] | None:
+        """Where datagrams go to: family and address; None where there are none."""
+
     def reopen(self) -> None:
         """Begin with a fresh socket, because nobody answered on this one."""
 
@@ -135,6 +139,11 @@ class UdpLink:
         self._shut()
 
     @property
+    def peer(self) -> tuple[int, Any] | None:
+        """Where it sends to: family and address."""
+        return self._address
+
+    @property
     def _address(self) -> tuple[int, Any]:
         return self.addresses[self._chosen % len(self.addresses)]
 
@@ -206,6 +215,11 @@ class HttpLink:
         """Tell whether an answer has said since the last call that the node was not known."""
         was_unknown, self._was_unknown = self._was_unknown, False
         return was_unknown
+
+    @property
+    def peer(self) -> tuple[int, Any] | None:
+        """Return None: no datagrams are sent."""
+        return None
 
     def reopen(self) -> None:
         """Do nothing: a failed request has closed its connection already."""

@@ -13,7 +13,6 @@ answers, and what it must not forget is on the disk.
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import State
@@ -21,6 +20,7 @@ from beatward.core.protocol.roles import State
 from . import clock
 from .channel import Lease, Plan, lease_of
 from .keeper import Keeper, Told
+from .lock import lock_path
 from .post import Access
 from .seat import HEARD_PATIENCE_NS, IDLE_NS, Seat
 from .services import HookedService
@@ -168,7 +168,7 @@ class Member:
         if tenure is None:
             if not self._keeper.is_ready:
                 return None
-            tenure = self.seat.begin(self._file, now_ns)
+            tenure = self.seat.begin(self._file, now_ns, ended=self._keeper.ended)
         if is_lost or self._keeper.take_ending():
             with self.seat.lock:
                 tenure.give_up(now_ns)
@@ -255,7 +255,8 @@ class Member:
             self._waker.wake()
             return
         with self.seat.lock:
-            self._duty_number = self._keeper.promote(tenure, self._standby.primary)
+            primary, last = self._standby.primary, self.seat.last_word
+            self._duty_number = self._keeper.promote(tenure, primary, last)
         self._duty = duty
 
     def _lend(self, tenure: Tenure) -> None:
@@ -355,12 +356,6 @@ def _patience_ns(tenure: Tenure | None) -> int:
     if tenure.state == State.DEMOTING:
         return max(tenure.memory.demote_ms * MILLISECOND // 2, PATIENCE_MIN_NS)
     return max(PATIENCE_NS, tenure.lease_ms * MILLISECOND)
-
-
-def lock_path(state: Path, service: str) -> Path:
-    """Return the file that a service's guardian holds locked, beside the node's state file."""
-    # No service's name has a `+`, so no two files are one.
-    return state.with_name(f"{state.stem}+{service.replace(':', '%3A')}.lock")
 
 
 def read_state(head: str) -> tuple[str, int | None]:

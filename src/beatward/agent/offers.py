@@ -82,16 +82,26 @@ class Offers:
 
     def speak(self, pulse: Pulse, now_ns: int) -> Sequence[bytes]:
         """Return the datagrams that are due, to be sent at once."""
-        standings = [seat.standing(now_ns) for seat in self.seats]
-        return [pulse.seal_standing(said) for said in standings if said is not None]
+        words: list[bytes] = []
+        for seat in self.seats:
+            said = seat.standing(now_ns)
+            if said is not None:
+                last = seat.word_of_the_ended(pulse)
+                words += [pulse.seal_standing(said), *([] if last is None else [last])]
+        return words
 
-    def take(self, data: bytes, pulse: Pulse, now_ns: int) -> bool:
-        """Take in a datagram, if it is a grant; returns whether it is one."""
+    def take(
+        self, data: bytes, pulse: Pulse, now_ns: int, *, where: tuple[int, Any] | None
+    ) -> bool:
+        """Take in a datagram, if it is a grant; returns whether it is one.
+
+        where   the monitor's socket, if there is one
+        """
         grant = pulse.open_grant(data) if self.seats else None
         if grant is None:
             return False
         for seat in self.seats:
-            seat.hear(grant, now_ns)
+            seat.hear(grant, now_ns, pulse, where)
         return True
 
 

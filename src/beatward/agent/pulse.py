@@ -53,7 +53,14 @@ from beatward.core.protocol.record import (
     open_record,
     seal,
 )
-from beatward.core.protocol.roles import Grant, Standing, open_grant, seal_standing
+from beatward.core.protocol.roles import (
+    LAST_WORD,
+    Grant,
+    Standing,
+    State,
+    open_grant,
+    seal_standing,
+)
 from beatward.errors import MalformedRecord
 
 from .stride import Bounds, Stride
@@ -217,6 +224,16 @@ class Pulse:
             standing,
             node=self._node,
             incarnation=self.incarnation,
+            slot=self._slot,
+            key=self._key,
+        )
+
+    def seal_last_word(self, service: int, token: int, life: int) -> bytes:
+        """Return the word that a life, this one or one before, has given a token up for ever."""
+        return seal_standing(
+            Standing(service, LAST_WORD, State.UNABLE, token),
+            node=self._node,
+            incarnation=life,
             slot=self._slot,
             key=self._key,
         )

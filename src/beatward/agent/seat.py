@@ -16,6 +16,8 @@ from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, service_id
 
 from . import clock
+from .channel import LastWord
+from .pulse import Pulse
 from .state import StateFile
 from .tenure import LOOK_NS, Duty, Memory, Tenure
 
@@ -24,6 +26,8 @@ log = logging.getLogger("beatward.agent")
 IDLE_NS = SECOND
 # What is given up is said to the monitor; whether it heard is waited for so long.
 HEARD_PATIENCE_NS = SECOND
+# The last word of a holder before us is said so often: nobody answers to it.
+ENDED_COUNT_MAX = 8
 
 
 class Seat:
@@ -33,6 +37,8 @@ class Seat:
     declaration   what the monitor is told of it
     on_news       called from the conversation's thread after a grant; must not block
     lock          to be held while `tenure` is used
+    last_word     what is to be said for this life when the token is over that it was lent; None: it
+                  was lent none. It is for the guardian alone, and never written to a disk before.
     """
 
     def __init__(
@@ -43,13 +49,22 @@ class Seat:
         self.declaration = declaration
         self.lock = threading.RLock()
         self.tenure: Tenure | None = None
+        self.last_word: LastWord | None = None
         self._on_news = on_news
         self._written = Memory()
+        self._ended: tuple[int, int] | None = None
+        self._ended_count = 0
 
-    def begin(self, file: StateFile, now_ns: int) -> Tenure:
-        """Take up what the last life left, and speak from now on."""
-        self._written = file.state.roles.get(self.name, Memory())
+    def begin(
+        self, file: StateFile, now_ns: int, *, ended: tuple[int, int] | None = None
+    ) -> Tenure:
+        """Take up what the last life left, and speak from now on.
+
+        ended   the token and the life of a holder before, which has ended for certain
+        """
+        self._written = file.read_role(self.name)
         with self.lock:
+            self._ended, self._ended_count = ended, 0
             self.tenure = Tenure(self.name, self._written, now_ns=now_ns)
             return self.tenure
 
@@ -97,9 +112,29 @@ class Seat:
         with self.lock:
             return None if self.tenure is None else self.tenure.standing(now_ns)
 
-    def hear(self, grant: Grant, now_ns: int) -> None:
-        """Take in an answer."""
+    def hear(self, grant: Grant, now_ns: int, pulse: Pulse, where: tuple[int, Any] | None) -> None:
+        """Take in an answer.
+
+        pulse   of the life that it is for; where: the monitor's socket, if there is one
+        """
         if grant.service == self.id and self.tenure is not None:
             with self.lock:
+                before = self.tenure.memory.held
                 self.tenure.hear(grant, now_ns)
+                held = self.tenure.memory.held
+                if held and held != before and where is not None:
+                    data = pulse.seal_last_word(self.id, held, pulse.incarnation)
+                    self.last_word = LastWord(held, pulse.incarnation, data.hex(), *where)
             self._on_news()
+
+    def word_of_the_ended(self, pulse: Pulse) -> bytes | None:
+        """Return the last word of a holder before us, while it is to be said with ours.
+
+        What that has left behind is ours to end, so it is not said before we hold nothing.
+        """
+        with self.lock:
+            is_free = self.tenure is not None and not self.tenure.memory.held
+        if self._ended is None or not is_free or self._ended_count >= ENDED_COUNT_MAX:
+            return None
+        self._ended_count += 1
+        return pulse.seal_last_word(self.id, *self._ended)

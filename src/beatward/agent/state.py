@@ -54,6 +54,7 @@ class StateFile:
         self._name = name
         self._lock = threading.Lock()
         self._may_warn = True
+        self._noted: set[str] = set()  # services whose roles are this process's to write down
         self._state = self._load()
 
     @property
@@ -104,9 +105,17 @@ class StateFile:
         if is_offering != self._state.is_offering:
             self._change(is_offering=is_offering)
 
+    def read_role(self, service: str) -> Memory:
+        """Return what the disk says of a member: another process may have written it meanwhile."""
+        with self._lock:
+            roles = {**self._state.roles, **self._roles_on_disk()}
+            self._state = replace(self._state, roles=roles)
+            return roles.get(service, Memory())
+
     def note_role(self, service: str, memory: Memory) -> bool:
         """Remember what a member must know; returns whether it is on the disk now."""
         with self._lock:
+            self._noted.add(service)
             self._state = replace(self._state, roles={**self._state.roles, service: memory})
             return self._save()
 
@@ -125,7 +134,17 @@ class StateFile:
             log.warning("%s cannot be read (%s); %s begins anew", self.path, error, self._name)
             return State()
 
+    def _roles_on_disk(self) -> Mapping[str, Memory]:
+        """Return what another process of this name has written of roles that are not ours."""
+        try:
+            roles = _from_json(self._name, json.loads(self.path.read_text("utf-8"))).roles
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+        return {name: memory for name, memory in roles.items() if name not in self._noted}
+
     def _save(self) -> bool:
+        roles = {**self._state.roles, **self._roles_on_disk()}
+        self._state = replace(self._state, roles=roles)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -6,7 +6,8 @@
 
 A thread of its own, so that it has its turn while a callback hangs. There is no guardian: what runs
 in this process ends with it, and that is what the steward does when the role's time is over and the
-program has not let go. Not here: what a program is told of it (`role`, `async_role`).
+program has not let go. It has a lock beside the node's state file, as a guardian has: of two
+processes of one name only one stands by. Not here: what a program is told (`role`, `async_role`).
 """
 
 import logging
@@ -16,16 +17,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from beatward.core.instants import SECOND, format_duration
+from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.roles import State
 
 from . import clock
+from .lock import Lock, lock_path
 from .seat import HEARD_PATIENCE_NS, Seat
 from .state import StateFile
 from .tenure import Duty, Tenure
 
 log = logging.getLogger("beatward.agent")
 
+LOCK_PAUSE_NS = 100 * MILLISECOND
 # EX_SOFTWARE of sysexits.h: the program's own mistake.
 EXIT_CODE = 70
 
@@ -114,12 +117,19 @@ class Steward:
         self._is_over = False
         self._duty: Duty | None = None
         self._has_left = threading.Event()
+        self._lock: Lock | None = None
+        self._has_waited = False
+        name = f"beatward-{self.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self, file: StateFile) -> None:
-        """Take up what a former life left: if that held the role, it is demoted first."""
+        """Take up what a former life left: if that held the role, it is demoted first.
+
+        Where another process stands by for this node already, that one's end is waited for.
+        """
         self._file = file
-        self.tenure = self.seat.begin(file, clock.now_ns())
-        threading.Thread(target=self._run, name=f"beatward-{self.name}", daemon=True).start()
+        self._begin()
+        self._thread.start()
 
     def stand(self, *, is_able: bool) -> None:
         """Say whether the program would take the role."""
@@ -129,7 +139,8 @@ class Steward:
     def give_up(self) -> None:
         """Give the role up, if it is held."""
         with self.seat.lock:
-            self.tenure.give_up(clock.now_ns())
+            if self.seat.tenure is not None:
+                self.seat.tenure.give_up(clock.now_ns())
         self._changed.set()
 
     def leave(self) -> None:
@@ -137,18 +148,22 @@ class Steward:
         self._is_leaving = True
         self._changed.set()
         with self.seat.lock:
-            left_ns = self.tenure.over_ns - clock.now_ns() if self.tenure.memory.held else 0
-        self._has_left.wait((max(left_ns, 0) + HEARD_PATIENCE_NS) / SECOND)
+            tenure = self.seat.tenure
+            left_ns = tenure.over_ns - clock.now_ns() if tenure and tenure.memory.held else 0
+        if tenure is not None:
+            self._has_left.wait((max(left_ns, 0) + HEARD_PATIENCE_NS) / SECOND)
         self._is_over = True
         self._changed.set()
+        self._thread.join(HEARD_PATIENCE_NS / SECOND)
 
     @property
     def held(self) -> int:
         """The token under which the role may be acted upon at this very moment, or 0."""
         with self.seat.lock:
-            is_active = self.tenure.state == State.ACTIVE
-            is_lent = clock.now_ns() < self.tenure.lease_end_ns
-            return self.tenure.memory.held if is_active and is_lent else 0
+            tenure = self.seat.tenure
+            is_active = tenure is not None and tenure.state == State.ACTIVE
+            is_lent = tenure is not None and clock.now_ns() < tenure.lease_end_ns
+            return tenure.memory.held if tenure is not None and is_active and is_lent else 0
 
     # --- the loop ---
 
@@ -161,9 +176,38 @@ class Steward:
                 log.exception("%s: a turn failed", self.name)
                 wait_ns = SECOND
             self._changed.wait(max(wait_ns, 0) / SECOND)
+        if self._lock is not None:
+            with self.seat.lock:
+                is_free = self.seat.tenure is None or not self.seat.tenure.memory.held
+            if is_free and self.seat.tenure is not None:
+                self._lock.note(0)
+            if is_free:
+                self._lock.close()
+
+    def _begin(self) -> Tenure | None:
+        """Return the tenure, which begins when no other process stands by for this node."""
+        if self.seat.tenure is not None:
+            return self.seat.tenure
+        try:
+            self._lock = self._lock or Lock(lock_path(self._file.path, self.name))
+        except OSError:
+            # Nothing can be remembered here, so no role is taken either.
+            return self.seat.begin(self._file, clock.now_ns())
+        if self._lock.take():
+            return self.seat.begin(self._file, clock.now_ns(), ended=self._lock.ended())
+        if not self._has_waited:
+            self._has_waited = True
+            log.warning(
+                "%s: another process stands by for it under this node's name and data folder; "
+                "its end is waited for, because two must not take one role",
+                self.name,
+            )
+        return None
 
     def _turn(self) -> int:
-        tenure = self.tenure
+        tenure = self._begin()
+        if tenure is None:
+            return LOCK_PAUSE_NS
         is_able = self._is_able and not self._is_leaving
         is_written = bool(tenure.memory.held) or self.seat.remember(self._file)
         with self.seat.lock:
@@ -190,6 +234,7 @@ class Steward:
             if not self.seat.prepare_promotion(duty, self._file):
                 self._changed.set()
                 return
+            self._note_held(duty)
             self._duty = duty
             log.info("%s: promoted under token %d", self.name, duty.token)
             self._workload.promote(duty.token, partial(self._finish, duty))
@@ -200,6 +245,12 @@ class Steward:
         else:
             # Once more, if it has failed before.
             self._workload.demote(partial(self._finish, duty))
+
+    def _note_held(self, duty: Duty) -> None:
+        """Leave word of what this process holds: whoever gets its lock knows that it has ended."""
+        last = self.seat.last_word
+        if self._lock is not None and last is not None and last.token == duty.token:
+            self._lock.note_held(last.token, last.life)
 
     def _be_stuck(self, duty: Duty, tenure: Tenure) -> None:
         """End what has not let go: there is nothing to kill but ourselves."""
@@ -218,12 +269,13 @@ class Steward:
     def _finish(self, duty: Duty, *, ok: bool) -> bool:
         """Take in what became of a duty; returns whether the role is held under its token."""
         with self.seat.lock:
-            now_ns = clock.now_ns()
-            current = self.tenure.duty
+            now_ns, tenure = clock.now_ns(), self.seat.tenure
+            assert tenure is not None, "what has not begun has no duty"
+            current = tenure.duty
             is_late = duty.kind == "demote" and current is not None and current.kind == "stop"
             if is_late and current is not None and current.token == duty.token:
                 duty = current  # It has let go after all, too late to be demoted in order.
-            self.tenure.done(duty, now_ns, ok=ok)
-            is_held = self.tenure.is_holding and self.tenure.memory.held == duty.token
+            tenure.done(duty, now_ns, ok=ok)
+            is_held = tenure.is_holding and tenure.memory.held == duty.token
         self._changed.set()
         return is_held
