@@ -21,8 +21,16 @@ from beatward.agent.stride import Bounds
 from beatward.agent.tenure import Tenure
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
+from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Farewell, Health
-from beatward.core.protocol.roles import Standing
+from beatward.core.protocol.roles import (
+    LAST_WORD,
+    Grant,
+    Standing,
+    State,
+    seal_standing,
+    service_id,
+)
 
 from .agenda import Agenda
 from .chance import exponential_ns
@@ -41,6 +49,9 @@ _LOOK_NS = SECOND // 10
 # An agent that leaves gives its roles up before; it is not waited for it for ever.
 _GIVE_UP_LOOKS = 100
 ILL = "ill"
+_FREE = (State.STANDBY, State.UNABLE)
+# The last word of a life before is said with the first standings of a life.
+_LAST_MAX = 8
 _ADDRESS = struct.Struct("=H2s4s")
 
 
@@ -180,6 +191,7 @@ class Node:
         self.sites = sites
         for site in sites:
             site.cares = self._cares
+            site.say_last = partial(self._say_last, site.service)
 
     def crash(self) -> None:
         """Kill the process: no last word."""
@@ -351,6 +363,16 @@ class Node:
             return
         self._said(self, standing)
         self._say(self.pulse.seal_standing(standing))
+        site = next(site for site in self.sites if service_id(site.service) == standing.service)
+        if site.ended is not None and standing.state in _FREE and standing.counter < _LAST_MAX:
+            self._say_last(site.service, *site.ended)
+
+    def _say_last(self, service: str, token: int, life: int) -> None:
+        """Say the last word of a life, as its guardian does, and the agent that comes after it."""
+        word = Standing(service_id(service), LAST_WORD, State.UNABLE, token)
+        self._said(self, word)
+        name, key = self.settings.name, self.settings.key
+        self._say(seal_standing(word, node=node_id(name), incarnation=life, slot=0, key=key))
 
     def _cares(self) -> bool:
         return self.pulse is not None and not self.is_still
@@ -377,10 +399,17 @@ class Node:
         grant = self.pulse.open_grant(datagram.data) if self.members else None
         if grant is not None:
             for member in self.members:
-                member.hear(grant)
+                self._lend(member, grant)
             return
         for reply in self.pulse.receive(datagram.data, self._now_ns()):
             self._say(reply)
+
+    def _lend(self, member: Member, grant: Grant) -> None:
+        before = member.tenure.memory.held
+        member.hear(grant)
+        held = member.tenure.memory.held
+        if held and held != before and self.pulse is not None:
+            member.site.lent = (held, self.pulse.incarnation)
 
 
 def _bounds(interval_ns: int) -> Bounds:

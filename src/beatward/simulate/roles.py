@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from beatward.core.entry import Entry, Event
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.record import Kind
-from beatward.core.protocol.roles import Standing, State, Word, lease_end_ns, service_id
+from beatward.core.protocol.roles import LAST_WORD, Standing, State, Word, lease_end_ns, service_id
 
 from .node import Node
 from .site import Run, Site
@@ -196,6 +196,10 @@ class Roles:
     def stood(self, node: Node, standing: Standing) -> None:
         """Check a standing at the instant when it is sent."""
         book, name = self._by_id[standing.service], node.label
+        if standing.counter == LAST_WORD:
+            self._count("last words")
+            self._check_free(book, name, standing)
+            return
         assert node.pulse is not None
         said = self._said.setdefault((name, standing.service), {})
         now_ns, stamp_ns = self._checkers.now_ns, node.clock.now_ns(self._checkers.now_ns)
@@ -205,16 +209,20 @@ class Roles:
         if len(said) > _SAID_MAX:
             del said[next(iter(said))]
         self._count(f"said {standing.state.name.lower()}")
-        run = book.running.get(name)
         if standing.state in _NOBODY:
-            if run is not None:
-                message = f"it says {standing.state.name} and runs under token {run.token}"
-                self._violate("claim", book, message, name)
-            book.used[name] = max(book.used.get(name, 0), standing.token)
-            book.given[name] = max(book.given.get(name, 0), standing.token)
-            lease = book.leases.get(name)
-            if lease is not None and lease.token <= standing.token:
-                del book.leases[name]
+            self._check_free(book, name, standing)
+
+    def _check_free(self, book: _Book, name: str, standing: Standing) -> None:
+        """Check a word that nothing is held under a token any more."""
+        run = book.running.get(name)
+        if run is not None and (standing.counter != LAST_WORD or run.token <= standing.token):
+            message = f"it says {standing.state.name} and runs under token {run.token}"
+            self._violate("claim", book, message, name)
+        book.used[name] = max(book.used.get(name, 0), standing.token)
+        book.given[name] = max(book.given.get(name, 0), standing.token)
+        lease = book.leases.get(name)
+        if lease is not None and lease.token <= standing.token:
+            del book.leases[name]
 
     def granted(self, data: bytes, target: str) -> None:
         """Check a grant at the instant when it is sent; target: whose address it goes to."""

@@ -102,6 +102,9 @@ class Site:
         self.service = service
         self.truth = truth
         self.label = label or truth.name  # of the machine, which may have its name with another
+        self.lent: tuple[int, int] | None = None  # in memory: a token, and which life took it
+        self.ended: tuple[int, int] | None = None  # in the lock file: the same, when it is over
+        self.say_last: Callable[[int, int], None] = lambda _token, _life: None
         self.restored_until_ns = -1  # what a copied machine did, it may go on with until then
         self.clock = clock
         self.rng = rng
@@ -151,7 +154,7 @@ class Site:
     def power_off(self) -> None:
         """End all that runs; the disk stays."""
         self._hook += 1
-        self._promise = None
+        self._promise = self.lent = None
         self._guards = ""
         self._end_run()
 
@@ -159,6 +162,7 @@ class Site:
         """Let another machine with an empty disk take the place of one that is off."""
         assert self.run is None
         self.memory = Memory()
+        self.ended = None
 
     def wake_as_copy(self, memory: Memory, token: int, over_ns: int) -> None:
         """Go on as a copy of a machine: with its disk, and its work under a token if it ran.
@@ -284,6 +288,11 @@ class Site:
 
     def _guarded(self, ok: bool) -> None:  # noqa: FBT001
         if ok:
+            if self.lent is not None and self._promise is not None:
+                token, life = self.lent
+                if token == self._promise.token:
+                    self.ended = self.lent
+                    self.say_last(token, life)
             self._promise = None
         elif self._guards == "stop":
             self._guards = ""  # again at the next look

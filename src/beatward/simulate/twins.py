@@ -40,11 +40,12 @@ _PORTS = 30_000
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """A machine as it stood. tenures and runs: one a site; the clocks show its own time."""
+    """A machine as it stood. tenures, runs and lent: one a site; the clocks show its own time."""
 
     pulse: Pulse
     tenures: tuple[Tenure, ...]
     runs: tuple[int, ...]
+    lent: tuple[tuple[int, int] | None, ...]
     clock_ns: int
     wall_ns: int
 
@@ -131,6 +132,7 @@ class Twins:
             deepcopy(node.pulse),
             tuple(deepcopy(member.tenure) for member in node.members),
             tuple(0 if site.run is None else site.run.token for site in node.sites),
+            tuple(site.lent for site in node.sites),
             node.clock.now_ns(now_ns),
             node.clock.wall_ns(now_ns),
         )
@@ -139,10 +141,11 @@ class Twins:
         now_ns = self._world.agenda.now_ns
         twin.clock.reboot(image.clock_ns, now_ns)
         twin.clock.step_wall(image.wall_ns - twin.clock.wall_ns(now_ns))
-        for site, memory, tenure, token in zip(
-            twin.sites, memories, image.tenures, image.runs, strict=True
+        for site, memory, tenure, token, lent in zip(
+            twin.sites, memories, image.tenures, image.runs, image.lent, strict=True
         ):
             site.wake_as_copy(memory, token, tenure.over_ns)
+            site.lent = lent
         twin.wake_as_copy(image.pulse, image.tenures)
 
     def _end(self, twin: Node, node: Node) -> None:
