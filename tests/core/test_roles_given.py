@@ -271,18 +271,6 @@ def test_a_life_that_is_not_proven_says_nothing():
         assert hand.rejected() == {reason: 1}
 
 
-def test_a_new_life_of_the_holder_counts_from_one_and_gives_the_role_back():
-    hand = with_holder()
-    hand.lives["db-1"] += 1
-    hand.counters["db-1"] = 0
-    hand.say("db-1", "demoting", 1)
-    hand.run(SECOND)
-    assert hand.role == "demoting db-1 1"
-    hand.say("db-1", "standby", 1)
-    hand.run(SECOND)
-    assert hand.role == "promoting db-2 2"
-
-
 def test_who_claims_a_token_of_before_is_told_to_give_it_up():
     hand = with_holder()
     hand.hush("db-1")

@@ -118,7 +118,9 @@ class Keeper:
         is_ending, self._is_ending = self._is_ending, False
         return is_ending
 
-    def promote(self, tenure: Tenure, primary: Mapping[str, str], last: LastWord | None) -> int:
+    def promote(
+        self, tenure: Tenure, primary: Mapping[str, str], last: LastWord | None = None
+    ) -> int:
         """Ask to take the role, with its lease, and return the number of the answer.
 
         last   what the guardian says for this life when the role is over; None: nothing

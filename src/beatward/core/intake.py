@@ -227,7 +227,8 @@ class Intake:
         in_range = (
             (records["incarnation"] <= record.INCARNATION_MAX)
             & (records["sequence"] <= record.SEQUENCE_MAX)
-            & (records["interval_ms"] > 0)
+            # A standing has its counter there, and a last word's is 0.
+            & ((records["interval_ms"] > 0) | (kind == record.Kind.STANDING))
         )
         is_ours = (head & _HEAD_MASK) == _HEAD
         kept: BoolArray = is_ours & _FROM_AGENT[kind] & in_range
