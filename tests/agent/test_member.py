@@ -1,6 +1,7 @@
 """Failover as `beatward agent` does it: real hooks, a real guardian, and a monitor that grants."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -11,7 +12,7 @@ import pytest
 from beatward.agent.member import read_state
 from beatward.agent.state import StateFile
 from beatward.agent.tenure import Memory
-from beatward.core.protocol.roles import State
+from beatward.core.protocol.roles import LAST_WORD, State
 
 pytestmark = pytest.mark.real
 
@@ -27,7 +28,7 @@ class Site:
 
     def __init__(self, folder, beatward) -> None:
         self.folder = folder
-        self._beatward = beatward
+        self.beatward = beatward
         self.name = "web-1"
         self.agent = None
         self.data = folder / "data"  # as the environment says, see conftest
@@ -46,7 +47,7 @@ class Site:
 
     def start(self):
         config = str(self.folder / "agent.toml")
-        self.agent = self._beatward("agent", "-c", config, "--name", self.name)
+        self.agent = self.beatward("agent", "-c", config, "--name", self.name)
         return self.agent
 
     def log(self):
@@ -322,3 +323,41 @@ def test_services_are_declared_again_to_a_monitor_that_has_restarted(site, monit
 )
 def test_the_first_line_of_a_state_hook_is_read(head, found):
     assert read_state(head) == found
+
+
+def test_the_guardian_of_a_killed_agent_says_its_last_word_and_the_next_agent_says_it_again(
+    site, monitor
+):
+    site.write()
+    promoted(site, monitor)
+    site.agent.kill()
+    site.agent.wait()
+    monitor.wait(lambda: last_words(monitor))
+    assert not site.workload()
+    (word, *_) = last_words(monitor)
+    assert (word.state, word.token) == (State.UNABLE, 5)
+    count = len(last_words(monitor))
+    site.start()
+    monitor.wait(lambda: len(last_words(monitor)) > max(count, 3))
+
+
+def test_an_agent_from_a_copied_folder_says_no_last_word(site, monitor):
+    site.write()
+    promoted(site, monitor)
+    # The workload's own file stays: its hooks are the same, so they would end that one, too.
+    copied = site.folder / "copied"
+    shutil.copytree(site.data, copied)
+    for lock in (copied / "agent").glob("*.lock"):
+        lock.unlink()
+    (site.folder / "demote").write_text("#!/bin/sh\n")
+    config = str(site.folder / "agent.toml")
+    twin = site.beatward("agent", "-c", config, "--name", site.name, "--data", str(copied))
+    monitor.wait_stood("web-1", State.STANDBY, 5)
+    count = len(monitor.standings)
+    monitor.wait(lambda: len(monitor.standings) > count + 4)
+    assert last_words(monitor) == []
+    twin.kill()
+
+
+def last_words(monitor):
+    return [said for _, said in monitor.standings if said.counter == LAST_WORD]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import threading
 import time
 
@@ -11,7 +12,7 @@ from beatward import AsyncHeart, Heart, Service
 from beatward.agent.state import StateFile
 from beatward.agent.steward import EXIT_CODE
 from beatward.agent.tenure import Memory
-from beatward.core.protocol.roles import State
+from beatward.core.protocol.roles import LAST_WORD, State
 from beatward.errors import RoleLost
 
 pytestmark = pytest.mark.real
@@ -296,3 +297,49 @@ def test_a_loop_that_is_blocked_within_a_role_is_ended_with_its_process(roles, s
     began = time.monotonic()
     assert process.wait(PATIENCE_S) == EXIT_CODE
     assert time.monotonic() - began < 1.6
+
+
+# --- two programs under one name ---
+
+HOLDING = """
+import time
+from beatward import Heart
+with Heart("web-1", interval="100ms") as heart:
+    heart.role("job", promote=lambda token: print("held", token, flush=True))
+    time.sleep(3600)
+"""
+
+
+def holding(roles, start):
+    """Return a program that holds the role under token 5."""
+    lend(roles)
+    process = start("-c", HOLDING)
+    assert process.stdout.readline() == "held 5\n"
+    return process
+
+
+def last_words(roles):
+    return [said for _, said in roles.standings if said.counter == LAST_WORD]
+
+
+def test_a_second_program_waits_for_the_end_of_the_first_and_says_its_last_word(roles, start):
+    first = holding(roles, start)
+    second = start("-c", HOLDING)
+    assert any("another process stands by" in line for line in second.stderr)
+    assert not roles.stood("web-1", State.DEMOTING, 5)
+    assert last_words(roles) == []
+    first.kill()
+    roles.wait_stood("web-1", State.STANDBY, 5)
+    (word, *_) = roles.wait(lambda: last_words(roles))
+    assert (word.state, word.token) == (State.UNABLE, 5)
+
+
+def test_a_program_from_a_copied_folder_knows_of_no_end(roles, start, environment, tmp_path):
+    holding(roles, start)
+    copied = tmp_path / "copied"
+    shutil.copytree(environment["BEATWARD_DATA"], copied)
+    start("-c", HOLDING, env={**environment, "BEATWARD_DATA": str(copied)})
+    roles.wait_stood("web-1", State.STANDBY, 5)
+    count = len(roles.standings)
+    roles.wait(lambda: len(roles.standings) > count + 4)
+    assert last_words(roles) == []

@@ -16,7 +16,7 @@ from beatward.agent.tenure import Tenure
 from beatward.core.candidates import Member
 from beatward.core.entry import Declaration
 from beatward.core.instants import HOUR, MILLISECOND, SECOND
-from beatward.core.leases import Lease, Terms
+from beatward.core.leases import Lease, Speaker, Terms
 from beatward.core.protocol.roles import DRIFT_PPM, State
 from beatward.simulate.clock import HostClock
 
@@ -56,6 +56,10 @@ _steps = st.builds(
 _ppm = st.sampled_from((-DRIFT_PPM, 0, DRIFT_PPM))
 
 
+# The member's, of whose address nothing is known here.
+PROCESS = Speaker(0, b"")
+
+
 class Pair:
     """Both, and the way between them."""
 
@@ -67,7 +71,7 @@ class Pair:
         self.tenure.report(self.there.now_ns(0), able=True)
         self.terms, self.recorded = terms, terms.term_ns
         self.lease = Lease(self.tenure.id, terms)
-        self.lease.begin(1, "a", self.here.now_ns(0))
+        self.lease.begin(1, "a", PROCESS, self.here.now_ns(0))
         self.lease.written()
         self.until_ns = 0  # in true time
         self.member = Member("a", 0, Declaration("role", "failover"))
@@ -112,7 +116,7 @@ class Pair:
     def restart(self, terms):
         lease = Lease(self.tenure.id, terms)
         now_ns = self.here.now_ns(self.true_ns)
-        lease.take_up(self.lease.token, "a", now_ns, term_ns=self.recorded)
+        lease.take_up(self.lease.token, "a", PROCESS, now_ns, term_ns=self.recorded)
         if not lease.is_written:
             self.recorded = lease.term_left_ns(now_ns)
             lease.written()

@@ -183,7 +183,7 @@ class ServiceRecord:
     freshness   of the data of the holder, or else of who had it before, as that one said last
     unsure   it may have written more since, without our hearing it
     life, host   the process that the token was lent to, see `core.leases.Speaker`; the host as
-             hexadecimal digits. 0 and empty: not known, as in rows of before they were kept
+             hexadecimal digits. 0 and empty: its end is proven, or the row is of an earlier version
     """
 
     name: str

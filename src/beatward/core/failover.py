@@ -468,9 +468,9 @@ class Role:
         self.phase, self.since_ns = Phase(record.phase), min(record.since_ns, now_ns)
         self.former, self.seen, self.doubt = record.former, record.seen, record.doubt
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
-        lease = self.lease
-        owner = owner_of(record, life)
-        lease.take_up(record.token, record.holder, now_ns, term_ns=record.term_ns, owner=owner)
+        lease, term_ns = self.lease, record.term_ns
+        lease.take_up(record.token, record.holder, owner_of(record, life), now_ns, term_ns=term_ns)
+        lease.freshness = record.freshness if record.life else None
         self.ready_ns = now_ns + max(record.term_ns, lease.term_left_ns(now_ns))
         self.remembered = remembered(record, is_silent=self.phase == Phase.WAITING)
         if record.target is not None:

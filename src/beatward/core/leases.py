@@ -96,7 +96,7 @@ class Lease:
         self.journaled, self.is_written = self.token, True
 
     def take_up(
-        self, token: int, holder: str, now_ns: int, *, term_ns: int, owner: Speaker | None = None
+        self, token: int, holder: str, owner: Speaker | None, now_ns: int, *, term_ns: int
     ) -> None:
         """Go on with what the journal knew before a restart: all that may have been lent runs.
 

@@ -11,7 +11,9 @@ from beatward.core.failover import Role
 def row_of(role: Role, now_ns: int) -> ServiceRecord:
     """Return the row of a role as it is now."""
     node, members = role.lease.holder or role.former, role.members.values()
-    memory, owner = recalled(role.remembered, members, now_of=node), role.lease.owner
+    memory = recalled(role.remembered, members, now_of=node)
+    # Whose end is proven needs no other process to be told from it.
+    owner = None if role.lease.is_given_up else role.lease.owner
     return ServiceRecord(
         role.name,
         token=role.lease.token,
