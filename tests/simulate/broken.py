@@ -177,8 +177,18 @@ def _with(part, kind):
 class _Restless(MassGuard):
     """Lets everything be done at once, whatever goes dark."""
 
+    def holder_of(self, node):
+        return None
+
     def may_act(self, zone, ready_ns, now_ns):
         return True
+
+
+class _Silent(MassGuard):
+    """Tells nobody of nodes that die after a mass failure began."""
+
+    def take_events(self, now_ns):
+        return [one for one in super().take_events(now_ns) if one[1] != "changed"]
 
 
 class _Certain(MassGuard):
@@ -304,6 +314,19 @@ def often_crashed(seed):
     return replace(drawn, settings=settings, faults=crashes, adversary_ns=0)
 
 
+def collapsing(seed):
+    """Return a world in which nodes die one after the other, and two of them are a mass."""
+    drawn = draw(seed, minutes=3, without=NOTHING)
+    count = len(drawn.intervals_ns)
+    instants = range(20 * SECOND, drawn.heal_ns - 40 * SECOND, 4 * SECOND)
+    crashes = tuple(
+        Fault(at, Kind.CRASH, (number * 2 % count,), 30 * SECOND, 1.0)
+        for number, at in enumerate(instants)
+    )
+    settings = replace(drawn.settings, mass=MassSettings(fleet_share=0.01, count_min=2))
+    return replace(drawn, settings=settings, faults=crashes, adversary_ns=0)
+
+
 def held_back(seed):
     """Return a world in which a last word is often swallowed, and said when its node is dead.
 
@@ -403,6 +426,9 @@ BROKEN = {
     "forgets decided actions in a restart": _broken(_Careless, "liveness", 1, world=attacked),
     "begins a session with other statuses": _broken(_Amnesiac, "projection", 2),
     "acts while a mass failure holds it back": _broken(_with("_mass", _Restless), "mass", 2, 4),
+    "tells nobody of what a mass failure takes later": _broken(
+        _with("_mass", _Silent), "alarm", 1, world=collapsing
+    ),
     "judges though it hears nobody": _broken(_with("_mass", _Certain), "mass", 1, world=isolated),
     "acts as fast as it likes": _broken(_frantic, "rate", 2, world=often_crashed),
     "skips a number in the journal": _broken(_with("_ledger", _Skipping), "journal", 1),

@@ -262,6 +262,24 @@ class ActionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """How an action of the settings failed when it was tried last.
+
+    name     of the action
+    at_ns    when the attempt ended
+    message  what the driver said
+    """
+
+    name: str
+    at_ns: int
+    message: str
+
+
+# Outcomes of attempts; the last one says whether an action of the settings can be carried out.
+SUCCEEDED, FAILED = ("success",), ("retry", "failed")
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One fact in the journal.
 
@@ -290,13 +308,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a store hands back at start; instants are on the clock of the asking process."""
+    """What a store hands back at start; instants are on the clock of the asking process.
+
+    failures   of the actions whose last attempt failed, as far as the newest entries tell
+    """
 
     sequence: int = 0
     nodes: Sequence[NodeRecord] = ()
     actions: tuple[ActionRecord, ...] = ()
     silences: tuple[Silence, ...] = ()
     services: tuple[ServiceRecord, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
 
 def public(entry: Entry, at: str) -> dict[str, Any]:

@@ -55,10 +55,7 @@ class Rooms:
 
     def hold_of(self, slot: int) -> Hold | None:
         """Return what holds back deeds for a slot, the widest first."""
-        if not self.holds:
-            return None
-        zone = self.registry.zones[self.registry.zone[slot]]
-        return next((hold for hold in self.holds if hold.zone in ("", zone)), None)
+        return next((hold for hold in self.holds if hold.group.has(slot)), None)
 
 
 class Facts(NamedTuple):

@@ -15,6 +15,7 @@ from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import BoolArray, IntArray, Via
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
+from beatward.core.mass_entries import record_changed, record_hold
 from beatward.core.membership import WATCHED, Cause, Due, Status
 from beatward.core.probing import Probing
 from beatward.core.registry import NO_VIA
@@ -224,8 +225,11 @@ class Judging:
 
     def _tell(self, now_ns: int) -> None:
         self._ledger.rooms = replace(self._ledger.rooms, holds=self._mass.holds)
-        for hold, what in self._mass.take_events():
-            self._ledger.record_hold(hold, what, now_ns)
+        for hold, what, news in self._mass.take_events(now_ns):
+            if what == "changed":
+                record_changed(self._ledger, hold, news, now_ns)
+            else:
+                record_hold(self._ledger, hold, what, now_ns)
 
     # -- our own pause -----------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from beatward.core.explanation import (
 )
 from beatward.core.instants import MILLISECOND, format_duration
 from beatward.core.jobs import Run
-from beatward.core.mass import NODES_NAMED_MAX, Hold, MassGuard
+from beatward.core.mass import MassGuard
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled
 from beatward.core.peers import PEER_SIZE
@@ -88,22 +88,26 @@ class Ledger:
         self.rooms.quality.follow(changes)
         slots = np.array([change.slot for change in changes])
         at_ns = changes[0].at_ns
+        folded = self.mass.follow(changes)
         known = gather(self.rooms, slots, at_ns, exit_fields=exit_fields)
         self.rooms.upkeep.follow(slots, self.rooms.membership.status)
         rows = self.node_records(slots)
-        for change, facts, row in zip(changes, known, rows, strict=True):
-            after, cause = change.after, change.cause
+        for place, (change, facts, row) in enumerate(zip(changes, known, rows, strict=True)):
+            after, cause, is_folded = change.after, change.cause, place in folded
             if (facts.status, facts.cause) == (after, cause):
-                self._record_change(change, facts, row)
+                self._record_change(change, facts, row, is_folded=is_folded)
                 continue
             # One batch may hold several changes of a node; each is told as it was when it came.
             self._record_change(
                 change,
                 facts._replace(status=after, cause=cause),
                 replace(row, status=after.word, cause=cause.word),
+                is_folded=is_folded,
             )
 
-    def _record_change(self, change: Change, facts: Facts, row: NodeRecord) -> None:
+    def _record_change(
+        self, change: Change, facts: Facts, row: NodeRecord, *, is_folded: bool
+    ) -> None:
         node = facts.node
         entry = self.record(
             Event.TRANSITION,
@@ -118,11 +122,15 @@ class Ledger:
         self._withdraw(node, change.after, change.at_ns)
         for settled in self._outbox.drop_held(node, f"{node} is {row.status} by now"):
             self.record_settled(settled, change.at_ns)
-        names = decide(self._rules, node, row.status)
-        if names and self.mass.folds(change):
-            # Of these there is one alarm for all, see `record_hold`.
-            names = tuple(name for name in names if self._outbox.destroys(name))
-        for name in names:
+        for name in decide(self._rules, node, row.status):
+            # Of a mass there is one alarm for all, see `core.mass_entries`. What a silence holds
+            # waits for its end all the same: of silenced nodes that alarm says nothing.
+            if (
+                is_folded
+                and not self._outbox.destroys(name)
+                and self._silence(change.slot, name) is None
+            ):
+                continue
             self._decide_by_rule(entry, name, change.slot)
 
     def record_node(self, event: Event, slot: int, at_ns: int, explanation: str) -> None:
@@ -142,36 +150,10 @@ class Ledger:
             node_record=row,
         )
 
-    def record_hold(self, hold: Hold, what: str, at_ns: int) -> None:
-        """Record that many are dark at once, or no longer, with one alarm in place of each one's.
-
-        what   `begun`, `over`, or `lifted` by an operator
-
-        Whoever asked to be told of the dead is told that it began, and whoever asked to be told
-        of the living that it is over.
+    def tell_of_many(self, entry: Entry, slots: IntArray, statuses: Sequence[str]) -> None:
+        """Decide for whom an entry about many nodes is an alarm: whoever would be told of one of
+        them in one of the statuses.
         """
-        begun = what == "begun"
-        words, names = hold.words(at_ns), self.rooms.registry.names
-        dark = self.mass.dark(hold)
-        if begun:
-            words += "; destructive actions are held back, alarms are not"
-        else:
-            ended = "over" if what == "over" else "ended by an operator"
-            words = f"{ended}: {hold.last_words(at_ns)}"
-        entry = self.record(
-            Event.GUARD,
-            at_ns,
-            cause=hold.cause if begun else f"{hold.cause}_over",
-            explanation=words,
-            detail={
-                "zone": hold.zone or None,
-                "dark": hold.dark,
-                "total": hold.total,
-                "nodes": [names[slot] for slot in dark[:NODES_NAMED_MAX].tolist()],
-            },
-        )
-        statuses = ("dead", "suspect") if begun else ("alive", "recovering")
-        slots = dark if begun else self.mass.scope(hold)
         touched = self._unsilenced(slots[:NAMES_TRIED_MAX])
         for name in decide_for_many(self._rules, touched, statuses):
             if not self._outbox.destroys(name):

@@ -10,13 +10,15 @@ one of the service. So three questions are asked before anything is done about t
               85 % of renewals)?
     zone      or 55 % of a zone (Kubernetes' unhealthy-zone threshold)?
 
-Where the answer is yes, destructive actions of that zone or of the whole fleet are held back, and
-alarms become one message. It is over when few enough are dark (hysteresis), or an operator says
-so. Below `count_min` nodes nothing is a mass: one of three is a dead node.
+Where the answer is yes, destructive actions of the nodes that are in it (`core.mass_group`) are
+held back, and their alarms become one message. It is over when few enough of them are dark
+(hysteresis), or an operator says so. Below `count_min` nodes nothing is a mass: one of three is a
+dead node.
 
-Dark is who is suspect, or was found dead by silence within the window. An end that somebody saw
-(a process exit, a goodbye) is no darkness. While a hold lasts its window does not move on: the
-dead do not become fewer by waiting.
+Dark is a node that is suspect, or was found dead by silence within the window. An end that was
+seen (a process exit, a goodbye) is no darkness. The dead of a mass do not become fewer by waiting;
+a node that dies alone when the mass has ceased to grow is none of them, and many that go dark then
+are counted anew.
 
 The first of many looks like the first of one. A zone that beats every 10 s goes dark over 10 s,
 and its first nodes are judged when most others have not been due yet. So a deed also waits while
@@ -29,14 +31,15 @@ the guard's window.
 Not here: what is done about it (`core.judging`, `core.outbox`, `core.ledger`).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
+from beatward.core.mass_group import Group, News
 from beatward.core.membership import Cause, Change, Membership, Status
 from beatward.core.registry import Registry
 
@@ -55,7 +58,6 @@ CAUSES = ("cut_off", "mass_failure")
 
 _SPEAKING = np.zeros(len(Status), np.bool_)
 _SPEAKING[[Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
-_FOLDED = (Cause.OVERDUE, Cause.SILENT, Cause.REFUTED, Cause.STEADY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,13 @@ class MassSettings:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Destructive actions of a zone, or of the fleet, are held back.
+    """Destructive actions of nodes of a zone, or of the fleet, are held back.
 
     cause     `mass_failure` or `cut_off`
     zone      empty: the fleet
-    from_ns   who has gone dark since then counts until it is over
+    from_ns   nodes that have gone dark since then were counted when it began
     dark, total   nodes, as of the last look
+    group     the nodes that are in it
     """
 
     cause: str
@@ -88,6 +91,7 @@ class Hold:
     from_ns: int
     dark: int
     total: int
+    group: Group = field(compare=False, repr=False)
     calm_ns: int | None = None
 
     @property
@@ -117,18 +121,23 @@ class Hold:
 class _Sight:
     """Counts by zone (z,), the fleet's in row 0.
 
-    dark      silent
+    dark      of the mass that lasts, or else gone dark within the window
+    fresh     gone dark within the window, and in no mass that lasts
     since     dark since the instant asked for
     known     heard since then
     unknown   neither, and should be within the window
     total     all that are dark or speak
+    gone, rung   slots: gone dark within the window; and overdue, to be suspected in this turn
     """
 
     dark: IntArray
+    fresh: IntArray
     since: IntArray
     known: IntArray
     unknown: IntArray
     total: IntArray
+    gone: IntArray
+    rung: IntArray
 
 
 class MassGuard:
@@ -153,10 +162,11 @@ class MassGuard:
         self._overruled_cut_off = False
         self._since_ns = 0
         self._quiet_since_ns: int | None = None
-        self._from_ns: int | None = None
+        self._remembered: tuple[int, int] | None = None
         self._is_clear: BoolArray = np.ones(1, np.bool_)
         self._looked_ns = -LOOK_SPACING_NS
-        self._events: list[tuple[Hold, str]] = []
+        self._events: list[tuple[Hold, str, News]] = []
+        self._groups_count = 0
 
     @property
     def holds(self) -> tuple[Hold, ...]:
@@ -174,9 +184,15 @@ class MassGuard:
         """Whether something is to be told."""
         return bool(self._events)
 
-    def take_events(self) -> list[tuple[Hold, str]]:
-        """Return the holds that have `begun`, are `over` or were `lifted` since the last call."""
+    def take_events(self, now_ns: int) -> list[tuple[Hold, str, News]]:
+        """Return the holds that have `begun`, `changed`, are `over` or were `lifted` since the last
+        call; where one has changed, also how.
+        """
         events, self._events = self._events, []
+        for hold in self.holds:
+            news = hold.group.take_news(now_ns)
+            if news.gone or news.back:
+                events.append((hold, "changed", news))
         return events
 
     # -- asking ------------------------------------------------------------------------------
@@ -187,32 +203,57 @@ class MassGuard:
         return FLEET if slot < 0 else int(self._registry.zone[slot])
 
     def may_act(self, zone: int, ready_ns: int, now_ns: int) -> bool:
-        """Tell whether a deed in a zone that was ready at an instant may be done now."""
-        if self._cut_off is not None or FLEET in self._holds or zone in self._holds:
-            return False
-        if self._looked_ns < ready_ns:
+        """Tell whether a deed in a zone that was ready at an instant may be done now, if no mass
+        failure holds it.
+        """
+        if self._cut_off is not None or self._looked_ns < ready_ns:
             return False
         is_late = now_ns - ready_ns >= self.settings.window_ns
         return is_late or (self._seems_clear(FLEET) and self._seems_clear(zone))
 
+    def holder_of(self, node: str) -> int | None:
+        """Return the number of the mass failure that holds back what would be done to a node."""
+        slot = self._registry.slot_of(node)
+        hold = None if slot < 0 else self.hold_of(slot)
+        return None if hold is None else hold.group.number
+
+    def lasts(self, number: int) -> bool:
+        """Tell whether a mass failure is not over yet."""
+        return any(hold.group.number == number for hold in self.holds)
+
     def hold_of(self, slot: int) -> Hold | None:
         """Return what holds back deeds for a slot, the widest first."""
-        if not self._holds:
-            return self._cut_off
-        zone = int(self._registry.zone[slot])
-        return self._cut_off or self._holds.get(FLEET) or self._holds.get(zone)
+        return next((hold for hold in self._holds_over(slot) if hold.group.has(slot)), None)
 
-    def folds(self, change: Change) -> bool:
-        """Tell whether a change is part of a mass that was told as a whole."""
-        if change.slot in self._jobs:
-            return False
-        returned = change.cause == Cause.HEARD and change.before in (Status.DEAD, Status.SUSPECT)
-        return (returned or change.cause in _FOLDED) and self.hold_of(change.slot) is not None
+    def follow(self, changes: Sequence[Change]) -> frozenset[int]:
+        """Take changes of one instant, and return the places of those of which nobody is told
+        alone: they are told of together.
+        """
+        if not self._holds and self._cut_off is None:
+            return frozenset()
+        return frozenset(
+            place
+            for place, change in enumerate(changes)
+            if change.slot not in self._jobs and self._is_folded(change)
+        )
+
+    def _is_folded(self, change: Change) -> bool:
+        is_folded = False
+        for hold in self._holds_over(change.slot):
+            is_folded |= hold.group.follow(change, tells=not is_folded)
+        return is_folded
+
+    def _holds_over(self, slot: int) -> Iterator[Hold]:
+        """Yield the holds in whose scope a slot is, the widest first."""
+        if self._cut_off is not None:
+            yield self._cut_off
+        for zone in dict.fromkeys((FLEET, int(self._registry.zone[slot]))):
+            if zone in self._holds:
+                yield self._holds[zone]
 
     def dark(self, hold: Hold) -> IntArray:
-        """Return the slots of those who are dark in a hold's scope, as of now."""
-        from_ns = np.full(len(self._registry.zones), hold.from_ns)
-        return self._within(self._since(self._gone(), from_ns), hold)
+        """Return the slots of the nodes of a hold that are dark."""
+        return hold.group.dark()
 
     def scope(self, hold: Hold) -> IntArray:
         """Return the slots of all nodes in a hold's scope."""
@@ -251,8 +292,9 @@ class MassGuard:
         self._quiet_since_ns = since_ns
         if sight.known[FLEET] == sight.unknown[FLEET] == 0:
             dark = int(sight.since[FLEET])
-            self._cut_off = Hold("cut_off", "", now_ns, heard_ns or since_ns, dark, dark)
-            self._events.append((self._cut_off, "begun"))
+            group = self._new_group(sight, FLEET, now_ns, is_for_all=True)
+            self._cut_off = Hold("cut_off", "", now_ns, heard_ns or since_ns, dark, dark, group)
+            self._events.append((self._cut_off, "begun", News()))
         return True
 
     def hear(self) -> bool:
@@ -261,7 +303,7 @@ class MassGuard:
         self._overruled_cut_off = False
         hold, self._cut_off = self._cut_off, None
         if hold is not None:
-            self._events.append((hold, "over"))
+            self._end(hold, "over")
         return hold is not None
 
     # -- looking -----------------------------------------------------------------------------
@@ -290,23 +332,30 @@ class MassGuard:
         share = self._shares(len(sight.total))
         count_min = self.settings.count_min
         limit = np.maximum(share * sight.total, count_min)
-        few = sight.dark + sight.unknown < limit
-        sampled = 2 * sight.dark + 3 < share * (sight.dark + sight.known)
+        few = sight.fresh + sight.unknown < limit
+        sampled = 2 * sight.fresh + 3 < share * (sight.fresh + sight.known)
         self._is_clear = few | sampled
         below = sight.dark <= self.settings.lift_share * share * sight.total
         self._overruled = {zone for zone in self._overruled if not below[zone]}
-        for zone in np.flatnonzero(sight.dark >= limit).tolist():
-            # The fleet's comes first, and one alarm is enough.
-            if FLEET not in self._holds and zone not in self._overruled.union(self._holds):
+        for zone in np.flatnonzero(sight.fresh >= limit).tolist():
+            if zone in self._holds:
+                self._holds[zone].group.add(self._fresh(sight.gone, zone), now_ns)
+            elif zone not in self._overruled and not self._is_collapsing(now_ns):
                 self._begin(zone, sight, now_ns)
         for zone in tuple(self._holds):
             self._follow(zone, sight, now_ns, is_below=bool(below[zone]))
         if not self._holds:
-            self._from_ns = None
+            self._remembered = None
 
-    def remember(self, from_ns: int) -> None:
-        """Count whoever has gone dark since an instant: their deeds wait since before a restart."""
-        self._from_ns = min(from_ns, self._from_ns or from_ns)
+    def remember(self, from_ns: int, until_ns: int) -> None:
+        """Count nodes that went dark between two instants: what would be done to them waits since
+        before a restart.
+        """
+        self._remembered = from_ns, until_ns
+
+    def _is_collapsing(self, now_ns: int) -> bool:
+        # The fleet's comes first, and one alarm is enough.
+        return FLEET in self._holds and self._holds[FLEET].group.grows(now_ns)
 
     def lift(self, zone: str) -> None:
         """End holds because an operator says so.
@@ -317,7 +366,7 @@ class MassGuard:
         """
         if not zone and self._cut_off is not None:
             # What is behind it is another question: whether to act on all these verdicts.
-            self._events.append((self._cut_off, "lifted"))
+            self._end(self._cut_off, "lifted")
             self._cut_off, self._overruled_cut_off = None, True
             return
         if not zone:
@@ -326,19 +375,34 @@ class MassGuard:
         for number, hold in tuple(self._holds.items()):
             if not zone or hold.zone == zone:
                 self._overruled.add(number)
-                self._events.append((self._holds.pop(number), "lifted"))
+                self._end(self._holds.pop(number), "lifted")
+
+    def _end(self, hold: Hold, what: str) -> None:
+        news = hold.group.last_news()
+        if news.gone:
+            self._events.append((hold, "changed", news))
+        self._events.append((hold, what, News()))
 
     def _begin(self, zone: int, sight: _Sight, now_ns: int) -> None:
         hold = Hold(
             "mass_failure",
             self._registry.zones[zone],
             now_ns,
-            self._begins_ns(now_ns),
+            now_ns - self.settings.window_ns,
             int(sight.dark[zone]),
             int(sight.total[zone]),
+            self._new_group(sight, zone, now_ns),
         )
         self._holds[zone] = hold
-        self._events.append((hold, "begun"))
+        self._events.append((hold, "begun", News()))
+
+    def _new_group(
+        self, sight: _Sight, zone: int, now_ns: int, *, is_for_all: bool = False
+    ) -> Group:
+        self._groups_count += 1
+        slots = self._fresh(np.concatenate((sight.gone, sight.rung)), zone)
+        window_ns = self.settings.window_ns
+        return Group(self._groups_count, slots, now_ns, window_ns=window_ns, is_for_all=is_for_all)
 
     def _follow(self, zone: int, sight: _Sight, now_ns: int, *, is_below: bool) -> None:
         hold = self._holds[zone]
@@ -347,11 +411,7 @@ class MassGuard:
         hold = self._holds[zone] = replace(hold, dark=dark, total=total, calm_ns=calm_ns)
         if calm_ns is not None and now_ns - calm_ns >= CALM_NS:
             del self._holds[zone]
-            self._events.append((hold, "over"))
-
-    def _begins_ns(self, now_ns: int) -> int:
-        begins_ns = now_ns - self.settings.window_ns
-        return begins_ns if self._from_ns is None else min(begins_ns, self._from_ns)
+            self._end(hold, "over")
 
     def _shares(self, count: int) -> npt.NDArray[np.float64]:
         shares = np.full(count, self.settings.zone_share)
@@ -363,9 +423,6 @@ class MassGuard:
     def _see(self, since_ns: int, now_ns: int) -> _Sight:
         registry, membership = self._registry, self._membership
         count = registry.count
-        from_ns = np.full(len(registry.zones), self._begins_ns(now_ns))
-        for zone, hold in self._holds.items():
-            from_ns[zone] = min(from_ns[zone], hold.from_ns)
         speaking = _SPEAKING[membership.status[:count]]
         speaking[list(self._jobs)] = False
         # Who is overdue and was not reached yet in this flood of alarms is dark as well.
@@ -374,20 +431,29 @@ class MassGuard:
         heard = speaking & (registry.heard_ns[:count] >= since_ns)
         window_ms = self.settings.window_ns // MILLISECOND
         unheard = speaking & ~heard & (registry.interval_ms[:count] <= window_ms)
-        rung_slots, gone = np.flatnonzero(rung), self._gone()
-        dark = self._by_zone(np.concatenate((self._since(gone, from_ns), rung_slots)))
-        of_fleet = self._since(gone, np.full(len(from_ns), from_ns[FLEET]))
-        dark[FLEET] = len(of_fleet) + len(rung_slots)
-        since = self._since(gone, np.full(len(from_ns), since_ns))
+        suspects, dead = self._silent()
+        dead_ns, rung_slots = membership.since_ns[dead], np.flatnonzero(rung)
+        recent = np.concatenate((suspects, dead[self._is_recent(dead_ns, now_ns)]))
+        since = np.concatenate((suspects, dead[dead_ns >= since_ns], rung_slots))
+        anew = np.concatenate((recent, rung_slots))
+        fresh = self._by_zone(self._fresh(anew, FLEET))
+        dark, spoken = fresh.copy(), self._by_zone(np.flatnonzero(speaking))
+        for zone, hold in self._holds.items():
+            hold.group.keep(np.concatenate((suspects, dead, rung_slots)))
+            dark[zone] = len(hold.group.dark())
+            fresh[zone] = len(self._fresh(anew, zone))
         return _Sight(
             dark=dark,
-            since=self._by_zone(np.concatenate((since, rung_slots))),
+            fresh=fresh,
+            since=self._by_zone(since),
             known=self._by_zone(np.flatnonzero(heard)),
             unknown=self._by_zone(np.flatnonzero(unheard)),
-            total=dark + self._by_zone(np.flatnonzero(speaking)),
+            total=spoken + fresh + np.where(self._is_held(len(dark)), dark, 0),
+            gone=recent,
+            rung=rung_slots,
         )
 
-    def _gone(self) -> tuple[IntArray, IntArray]:
+    def _silent(self) -> tuple[IntArray, IntArray]:
         """Return the slots of suspects, and of the dead by silence."""
         membership = self._membership
         status = membership.status[: self._registry.count]
@@ -395,11 +461,26 @@ class MassGuard:
         dead = dead[membership.cause[dead] == Cause.SILENT]
         return self._no_jobs(np.flatnonzero(status == Status.SUSPECT)), self._no_jobs(dead)
 
-    def _since(self, gone: tuple[IntArray, IntArray], from_ns: IntArray) -> IntArray:
-        """Return the suspects, and those who are dead since an instant of their zone (z,)."""
-        suspects, dead = gone
-        since_ns, zone = self._membership.since_ns[dead], self._registry.zone[dead]
-        return np.concatenate((suspects, dead[since_ns >= from_ns[zone]]))
+    def _is_recent(self, dead_ns: IntArray, now_ns: int) -> BoolArray:
+        recent: BoolArray = dead_ns >= now_ns - self.settings.window_ns
+        if self._remembered is not None:
+            from_ns, until_ns = self._remembered
+            recent |= (dead_ns >= from_ns) & (dead_ns <= until_ns)
+        return recent
+
+    def _fresh(self, slots: IntArray, zone: int) -> IntArray:
+        """Return those of the slots that are in a zone and in no mass of it, or of the fleet."""
+        if zone != FLEET:
+            slots = slots[self._registry.zone[slots] == zone]
+        for wider in dict.fromkeys((FLEET, zone)):
+            if wider in self._holds:
+                slots = slots[~self._holds[wider].group.among(slots)]
+        return slots
+
+    def _is_held(self, count: int) -> BoolArray:
+        held = np.zeros(count, np.bool_)
+        held[list(self._holds)] = True
+        return held
 
     def _no_jobs(self, slots: IntArray) -> IntArray:
         return slots[~np.isin(slots, list(self._jobs))] if self._jobs else slots

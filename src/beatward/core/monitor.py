@@ -16,7 +16,7 @@ import numpy as np
 
 from beatward.core.columns import NodeColumns
 from beatward.core.detect import DETECTORS, DetectorSettings
-from beatward.core.entry import ActionRecord, Entry, Event, JobPlan, Recovered
+from beatward.core.entry import ActionRecord, Entry, Event, Failure, JobPlan, Recovered
 from beatward.core.explanation import VIA_CODES, Rooms
 from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
@@ -225,6 +225,7 @@ class Monitor:
         self._ledger.rooms.upkeep.silences.update({one.id: one for one in recovered.silences})
         offers = {int(slots[row]): said for row, said in nodes.services.items()}
         self._services.restore(offers, recovered.services, now_ns)
+        self._outbox.recall(recovered.failures)
         for action in recovered.actions:
             self._restore_action(action, now_ns)
         self._remember_mass(recovered)
@@ -269,14 +270,16 @@ class Monitor:
         return slots
 
     def _remember_mass(self, recovered: Recovered) -> None:
-        # A mass that was held back before a restart is one after it, however long that took.
+        # A mass that was held back before a restart is one after it, however long that took. What
+        # has been tried already was not held back.
         slots = {
             self._registry.slot_of(action.node)
             for action in recovered.actions
-            if self._outbox.destroys(action.name)
+            if self._outbox.destroys(action.name) and action.attempt == 0
         } - {-1}
         if slots:
-            self._mass.remember(int(self._membership.since_ns[sorted(slots)].min()))
+            since_ns = self._membership.since_ns[sorted(slots)]
+            self._mass.remember(int(since_ns.min()), int(since_ns.max()))
 
     def _restore_action(self, record: ActionRecord, now_ns: int) -> None:
         settings = self._outbox.settings(record.name)
@@ -299,6 +302,11 @@ class Monitor:
     def unwatched(self) -> tuple[Speaker, ...]:
         """Nodes with a key of ours that speak and are not enrolled; frozen, for any thread."""
         return self._intake.speakers.unwatched
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The actions of the settings whose last attempt failed; any thread may ask."""
+        return tuple(self._outbox.failures.values())
 
     # -- one turn ----------------------------------------------------------------------------
 

@@ -7,19 +7,20 @@
 The promise: nothing runs before its decision is on disk; what was decided and has no final
 outcome on disk runs again after a crash, under the same key; what succeeded never runs again.
 A driver that can tell that a key was already done says so instead of doing it twice.
-Destructive actions pass a gate last: shut while a guard says so, and no more than so many a minute
-in the whole fleet, in the order in which they became ready.
+Destructive actions pass a gate last: those for nodes of a mass failure are put aside until it is
+over, and no more than so many a minute go in the whole fleet, in the order in which they became
+ready.
 Not here: the deeds (`actions/`) and why they were decided (`core.policy`).
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import islice
 from typing import Any, Protocol
 
-from beatward.core.entry import ActionRecord
+from beatward.core.entry import ActionRecord, Failure
 from beatward.core.instants import MILLISECOND, MINUTE, NEVER
 from beatward.core.policy import ActionSettings
 from beatward.core.roles import fenced_by
@@ -72,6 +73,12 @@ class Gate(Protocol):
 
     def zone_of(self, node: str) -> int:
         """Return the number of the zone that a node is in."""
+
+    def holder_of(self, node: str) -> int | None:
+        """Return the number of the mass failure that holds back what would be done to a node."""
+
+    def lasts(self, number: int) -> bool:
+        """Tell whether a mass failure is not over yet."""
 
     def may_act(self, zone: int, ready_ns: int, now_ns: int) -> bool:
         """Tell whether an action in a zone that became ready at an instant may be done now."""
@@ -127,6 +134,7 @@ class Outbox:
         self._gate = gate
         self._rate = Rate(per_minute)
         self._guarded: dict[int, deque[tuple[int, str]]] = {}  # zone -> (order, key)
+        self._aside: dict[int, list[tuple[int, str]]] = {}  # mass failure -> (order, key)
         self._ready: list[str] = []  # whose time has come, and no gate is in the way
         self._try_ns = 0
         self.guarded_count = 0
@@ -138,6 +146,8 @@ class Outbox:
         self._held: dict[str, list[str]] = {}  # node -> keys of what a silence holds, in order
         self._running_count = 0
         self._held_count = 0
+        # By the action's name. Replaced and never changed, because other threads read it.
+        self.failures: Mapping[str, Failure] = {}
         self._busy: dict[str, int] = {}  # node -> how many destructive actions on it are running
         # Whether an action on a node would leave too few others; `core.services` says so.
         self.is_needed: Callable[[str, Container[str]], bool] | None = None
@@ -159,12 +169,12 @@ class Outbox:
         """Return the names of actions that a guard or the rate holds back, by node, of the first
         so many.
         """
-        keys = (key for zone in self._guarded.values() for _, key in zone)
+        places = (*self._aside.values(), *self._guarded.values())
+        keys = (item[1] for place in places for item in place if self._is_meant(item))
         found: dict[str, tuple[str, ...]] = {}
         for key in islice(keys, count_max):
-            if key in self._waiting:
-                record = self._waiting[key].record
-                found[record.node] = (*found.get(record.node, ()), record.name)
+            record = self._waiting[key].record
+            found[record.node] = (*found.get(record.node, ()), record.name)
         return found
 
     def destroys(self, name: str) -> bool:
@@ -240,6 +250,7 @@ class Outbox:
     def _pass_gate(self, now_ns: int) -> list[str]:
         """Return what may run of the guarded, in order, as far as the rate goes."""
         passed: list[str] = []
+        self._take_back()
         while (found := self._next_guarded(now_ns)) is not None and self._rate.take(now_ns):
             zone, item = found
             self._guarded[zone].remove(item)
@@ -260,12 +271,45 @@ class Outbox:
             if not queue:
                 del self._guarded[zone]
                 continue
-            item = next((one for one in queue if self._may_spare(one)), None)
+            item = self._next_free(queue)
             if item is None or (first is not None and first[1][0] < item[0]):
                 continue
             if self._gate.may_act(zone, self._waiting[item[1]].ready_ns, now_ns):
                 first = zone, item
         return first
+
+    def _next_free(self, queue: deque[tuple[int, str]]) -> tuple[int, str] | None:
+        """Return the first that no mass failure holds; those before it that one holds are put
+        aside, so that each is looked at once however long it lasts.
+        """
+        held: set[tuple[int, str]] = set()
+        found = None
+        for item in queue:
+            if not self._is_meant(item):
+                continue
+            number = self._gate.holder_of(self._waiting[item[1]].record.node)
+            if number is not None:
+                self._aside.setdefault(number, []).append(item)
+                held.add(item)
+            elif self._may_spare(item):
+                found = item
+                break
+        if held:
+            left = [item for item in queue if item not in held]
+            queue.clear()
+            queue.extend(left)
+        return found
+
+    def _take_back(self) -> None:
+        """Bring before the gate again what a mass failure that is over has held."""
+        for number in [number for number in self._aside if not self._gate.lasts(number)]:
+            found: dict[int, list[tuple[int, str]]] = {}
+            for item in filter(self._is_meant, self._aside.pop(number)):
+                zone = self._gate.zone_of(self._waiting[item[1]].record.node)
+                found.setdefault(zone, []).append(item)
+            for zone, items in found.items():
+                # By the order in which they became ready, among those that came meanwhile.
+                self._guarded[zone] = deque(sorted((*self._guarded.get(zone, ()), *items)))
 
     def _is_meant(self, item: tuple[int, str]) -> bool:
         # A key that was withdrawn may have been decided again, and has another place then.
@@ -286,6 +330,7 @@ class Outbox:
         if outcome.attempt != waiting.record.attempt + 1:
             return None  # said twice: the attempt under way is a later one
         settings = self._settings[waiting.record.name]
+        self._note(waiting.record.name, outcome, now_ns)
         if outcome.result == "success":
             return self._end(outcome.key, "done", "success", outcome.message)
         if outcome.result == "permanent":
@@ -301,6 +346,16 @@ class Outbox:
         self._running_count -= 1
         self._push(now_ns + wait_ns, record.key)
         return Settled(record, "retry", outcome.message, wait_ns)
+
+    def recall(self, failures: Iterable[Failure]) -> None:
+        """Take up what failed before a restart, of actions that the settings still name."""
+        self.failures = {one.name: one for one in failures if one.name in self._settings}
+
+    def _note(self, name: str, outcome: Outcome, now_ns: int) -> None:
+        if outcome.result != "success":
+            self.failures = {**self.failures, name: Failure(name, now_ns, outcome.message)}
+        elif name in self.failures:
+            self.failures = {key: one for key, one in self.failures.items() if key != name}
 
     def withdraw(self, node: str, message: str) -> list[Settled]:
         """Take back repairs of a node that have not begun: it is back without them."""

@@ -7,7 +7,7 @@ made by the same code as in a verdict.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -115,7 +115,7 @@ def freeze(rooms: Rooms) -> Rooms:
         rooms.drops,
         _cut(rooms.upkeep, count),
         rooms.jobs.copy(),
-        rooms.holds,
+        tuple(replace(hold, group=hold.group.copy()) for hold in rooms.holds),
         rooms.offers.copy(),
     )
 

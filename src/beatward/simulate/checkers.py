@@ -4,7 +4,8 @@ Safety    every transition is in the table and starts from the status before; jo
           no gap; after a restart the statuses are what the disk says; good and bad news have a
           source that really spoke; no verdict against the evidence (`verdicts`); no deed before
           its decision is on disk, none after its end is (`deeds`); no destructive deed while many
-          are held back, none too fast, no verdict by who hears nobody (`holds`); no suspicion
+          are held back, none too fast, no verdict by who hears nobody, and no death of which
+          nobody is told (`holds`); no suspicion
           and no silence because an interval has changed (`promises`).
 Liveness  a node silent for longer than promised is found; after heal every living node ends ALIVE,
           every dead one DEAD or LEFT, and no action is left without a final outcome.
@@ -285,6 +286,7 @@ class Checkers:
         if self.world.monitor.store.refuses:
             self.role_ends.started()  # what nothing can be written of cannot be granted
         self.role_ends.audit()
+        self.holds.audit()
         if self.holds.is_cut_off:
             return
         for name, truth in self.world.truths.items():

@@ -1,8 +1,8 @@
-"""The promise about many: no destructive deed while they are held back, and none too fast.
+"""The promise about many: no destructive deed on the nodes of a mass failure, and none too fast.
 
-Who hears nobody judges nobody, either. Taken from what the monitor has said and from what really
-arrived; on purpose not the guard's own counting. Not here: whether a hold was right (its thresholds
-are tested by tables).
+Every death that is not told alone is told with others, soon. A monitor that hears nobody judges
+nobody, either. Taken from what the monitor has said and from what really arrived; on purpose not
+the guard's own counting. Not here: whether a hold was right (its thresholds are tested by tables).
 """
 
 from collections import deque
@@ -18,6 +18,9 @@ from .truth import NodeTruth, Span
 if TYPE_CHECKING:
     from .checkers import Checkers
 
+_ALARM = "notify"
+# A turn and an audit, while a look at many may be put off.
+_TOLD_SLACK_NS = 3 * SECOND
 _EXPECTED = ("alive", "failing", "suspect", "recovering")
 
 
@@ -27,7 +30,11 @@ class Holds:
     def __init__(self, checkers: "Checkers") -> None:
         self._checkers = checkers
         self._scenario = checkers.world.scenario
-        self._zones: set[str | None] = set()
+        # By zone: the nodes of a mass failure, and when the last of them was found dead.
+        self._masses: dict[str | None, tuple[set[str], int]] = {}
+        self._named: set[str] = set()
+        self._dead_ns: dict[str, int] = {}
+        self._untold: dict[str, int] = {}
         self._begun: deque[int] = deque()
         self.cuts: list[Span] = []  # when it said that it is cut off, in true time
 
@@ -38,24 +45,83 @@ class Holds:
 
     def started(self) -> None:
         """Note that a session began: it holds back nothing yet, and its rate begins anew."""
-        self._zones.clear()
+        self._masses.clear()
+        self._named.clear()
+        self._untold.clear()
         self._end_cut()
         self._begun.clear()
 
     def heed(self, entry: Entry) -> None:
         """Take an entry of the monitor."""
+        if entry.event == Event.TRANSITION:
+            self._follow(entry)
+        elif entry.event == Event.ACTION and entry.action == _ALARM and entry.node is not None:
+            self._untold.pop(entry.node, None)
         if entry.event != Event.GUARD:
             return
         self._checkers.counts[f"guard {entry.cause}"] += 1
+        zone = entry.detail.get("zone")
         match entry.cause:
             case "cut_off":
                 self.cuts.append(Span("cut off", self._checkers.now_ns))
             case "cut_off_over":
                 self._end_cut()
             case "mass_failure":
-                self._zones.add(entry.detail["zone"])
+                dark = self._dark(zone, entry.at_ns)
+                self._masses[zone] = dark, entry.at_ns
+                self._named |= dark
+                for node in dark:
+                    self._untold.pop(node, None)
+            case "mass_failure_grown":
+                told = entry.detail["nodes"]
+                is_cut = entry.detail["count"] > len(told)
+                for node in tuple(self._untold) if is_cut else told:
+                    self._untold.pop(node, None)
             case "mass_failure_over":
-                self._zones.discard(entry.detail["zone"])
+                self._masses.pop(zone, None)
+
+    def audit(self) -> None:
+        """Check that nobody waits to be told of a death that was not told alone."""
+        now_ns, window_ns = self._checkers.now_ns, self._window_ns
+        for node, dead_ns in tuple(self._untold.items()):
+            if now_ns - dead_ns > window_ns + _TOLD_SLACK_NS:
+                ago = format_duration(now_ns - dead_ns)
+                self._checkers.violate("alarm", node, f"dead for {ago}, and nobody was told of it")
+                del self._untold[node]
+
+    def _follow(self, entry: Entry) -> None:
+        node = str(entry.node)
+        if entry.status == "suspect":
+            return
+        if entry.status != "dead" or entry.cause != "silent":
+            self._named.discard(node)
+            self._dead_ns.pop(node, None)
+            for members, _ in self._masses.values():
+                members.discard(node)
+            return
+        self._dead_ns[node] = entry.at_ns
+        if node not in self._named:
+            self._untold.setdefault(node, self._checkers.now_ns)
+        for zone in (None, self._checkers.world.zone(node)):
+            if zone not in self._masses:
+                continue
+            members, last_ns = self._masses[zone]
+            if entry.at_ns - last_ns <= self._window_ns:
+                members.add(node)
+                self._masses[zone] = members, entry.at_ns
+
+    def _dark(self, zone: str | None, at_ns: int) -> set[str]:
+        statuses, since_ns = self._checkers.statuses, at_ns - self._window_ns
+        return {
+            name
+            for name, status in statuses.items()
+            if zone in (None, self._checkers.world.zone(name))
+            and (status == "suspect" or self._dead_ns.get(name, since_ns - 1) >= since_ns)
+        }
+
+    @property
+    def _window_ns(self) -> int:
+        return self._scenario.settings.mass.window_ns
 
     def begun(self, action: Action) -> None:
         """Check an attempt as it begins."""
@@ -63,8 +129,7 @@ class Holds:
         if not settings.destructive:
             return
         self._checkers.counts["destructive attempts"] += 1
-        zone = self._checkers.world.zone(action.node)
-        if self.is_cut_off or None in self._zones or zone in self._zones:
+        if self.is_cut_off or any(action.node in nodes for nodes, _ in self._masses.values()):
             message = f"{action.key} begins while a mass failure is said to hold it back"
             self._checkers.violate("mass", action.node, message)
         self._check_rate(action)

@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase, translate
 class ActionSettings:
     """One named action, as far as deciding and retrying need to know it.
 
-    kind          `webhook`, `exec` (on the monitor), `agent` (a name in its settings) or `fence`
+    kind          `webhook`, `notify` and `exec` (on the monitor), `agent` (a name in its settings)
+                  or `fence`
     attempts_max  how often it is tried in all before it counts as failed
     retry_ns      wait before the second attempt; doubles up to retry_max_ns
     revives       whether it repairs the node, and so is withdrawn once the node is back
