@@ -10,16 +10,30 @@ from pydantic import Field, model_validator
 
 from beatward.values import Duration, FenceOptions, Table
 
+# What is replaced in the arguments of a command, as in "{node}".
+PLACEHOLDERS = ("node", "nodes", "count", "status", "key", "explanation")
+_COMMANDS = ("exec", "notify")
+_TELLING = ("webhook", "notify")
+# Programs that only tell people something, whatever their arguments are.
+_TELLERS = frozenset(
+    {
+        *("apprise", "echo", "logger", "mail", "mailx", "msmtp", "mutt", "notify-send", "ntfy"),
+        *("sendmail", "swaks", "telegram-send", "wall", "write", "xmessage"),
+    }
+)
+
 
 class ActionSettings(Table):
     """[action.NAME] a deed that rules can ask for.
 
-    kind      `webhook` POSTs the event as JSON; `exec` runs a command on the monitor's machine;
-              `agent` asks the agent on a node to run what its own settings name; `fence` cuts a
-              node's power and succeeds only when the cut is confirmed
+    kind      `webhook` POSTs the event as JSON; `notify` runs a command on the monitor's machine
+              that tells people; `exec` runs one that does something to a node; `agent` asks the
+              agent on a node to run what its own settings name; `fence` cuts a node's power and
+              succeeds only when the cut is confirmed
     url       webhook: where to; http:// or https://
     headers   webhook: sent along, such as Authorization
-    command   exec: program and arguments, no shell; {node} and {status} are replaced
+    command   exec, notify: program and arguments, no shell; {node}, {nodes}, {count}, {status},
+              {explanation} and {key} are replaced
     agent     agent: the node whose agent is asked
     run       agent: what that agent's own settings call it
     program   fence: a fence agent, such as fence_ipmilan
@@ -32,12 +46,12 @@ class ActionSettings(Table):
     timeout   one attempt may take this long; then it is ended and counts as failed for now. A
               switch takes its time: a fence should have 30s or more
     revives   it repairs the node, so it is withdrawn when the node is back before it ran;
-              default: false for webhook, else true
+              default: false for webhook and notify, else true
     destructive   it interferes with the node: [guard] may hold it back and limits its rate;
-              default: false for webhook, else true
+              default: false for webhook and notify, else true
     """
 
-    kind: Literal["webhook", "exec", "agent", "fence"]
+    kind: Literal["webhook", "notify", "exec", "agent", "fence"]
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     command: tuple[str, ...] = ()
@@ -66,24 +80,33 @@ class ActionSettings(Table):
 
     @property
     def _is_deed(self) -> bool:
-        return self.kind != "webhook"
+        return self.kind not in _TELLING
+
+    @property
+    def seems_to_tell(self) -> bool:
+        """Whether it looks like a message to people that a mass failure would hold back."""
+        program = self.command[0].rpartition("/")[2] if self.command else ""
+        return self.kind == "exec" and self.destructive is None and program in _TELLERS
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> "ActionSettings":
-        needs: dict[str, dict[str, object]] = {
-            "webhook": {"url": self.url},
-            "exec": {"command": self.command},
-            "agent": {"agent": self.agent, "run": self.run},
-            "fence": {"program": self.program},
+        needs: dict[tuple[str, ...], dict[str, object]] = {
+            ("webhook",): {"url": self.url},
+            _COMMANDS: {"command": self.command},
+            ("agent",): {"agent": self.agent, "run": self.run},
+            ("fence",): {"program": self.program},
         }
-        for kind, fields in needs.items():
+        for kinds, fields in needs.items():
             for name, value in fields.items():
-                if kind == self.kind and not value:
-                    message = f"{name} with kind = {kind}"
+                if self.kind in kinds and not value:
+                    message = f"{name} with kind = {self.kind}"
                     raise ValueError(message)
-                if kind != self.kind and value:
+                if self.kind not in kinds and value:
                     message = f"no {name} with kind = {self.kind}"
                     raise ValueError(message)
+        if self.kind == "notify" and (self.revives or self.destructive):
+            message = "no revives, no destructive with kind = notify, which only tells people"
+            raise ValueError(message)
         if self.url is not None and not self.url.startswith(("http://", "https://")):
             message = "url that begins with http:// or https://"
             raise ValueError(message)

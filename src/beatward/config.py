@@ -408,6 +408,9 @@ def _check_actions(settings: Settings, file: str) -> None:
             raise _no_action(file, f"service.{name}.fence", service.fence, settings)
         if service.fence is not None:
             fenced[service.fence] = name
+            if settings.action[service.fence].kind == "notify":
+                expected = "an action that cuts a node off; kind = notify only tells people"
+                raise ConfigError(file, f"service.{name}.fence", service.fence, expected)
     for index, rule in enumerate(settings.rule):
         for name in rule.actions:
             if name not in settings.action:
@@ -419,7 +422,7 @@ def _check_actions(settings: Settings, file: str) -> None:
                 expected += f"; this is the fence of service.{fenced[name]}, and cuts a node off"
                 raise ConfigError(file, f"rule.{index}.actions", name, expected)
             if rule.role and (action.is_revival or action.is_destructive):
-                expected += ": a webhook, or revives = false, destructive = false"
+                expected += ": a webhook, kind = notify, or revives = false, destructive = false"
                 raise ConfigError(file, f"rule.{index}.actions", name, expected)
 
 

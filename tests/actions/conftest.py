@@ -30,7 +30,9 @@ class Hands:
     def __init__(self, settings, drivers, **options):
         self.drivers = drivers
         self.came = asyncio.Queue()
-        self.dispatcher = Dispatcher(settings, self.came.put_nowait, drivers=drivers, **options)
+        self.dispatcher = Dispatcher(
+            settings, self.came.put_nowait, drivers=drivers, now_ns=time.monotonic_ns, **options
+        )
 
     def submit(self, name, key="7/web-3", *, attempt=1, **event):
         action = Action(key, name, "", "web-3", attempt, EVENT | event)

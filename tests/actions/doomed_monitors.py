@@ -36,7 +36,7 @@ async def live(folder, deeds, journal, key, attempt, pause_ms, told):
     settings = {"revive": ActionSettings(kind="exec", command=command)}
     surroundings = Surroundings(Path(folder), time.monotonic_ns, time.time_ns, lambda name: None)
     drivers = {"exec": Command(surroundings)}
-    dispatcher = Dispatcher(settings, came.put_nowait, drivers=drivers)
+    dispatcher = Dispatcher(settings, came.put_nowait, drivers=drivers, now_ns=time.monotonic_ns)
     dispatcher.submit((Action(key, "revive", "exec", "web-3", int(attempt)),))
     os.write(told, f"{os.getpid()}\n".encode())
     outcome = await came.get()

@@ -68,6 +68,9 @@ async def test_a_command_is_told_about_the_node_in_arguments_and_environment(
     ]
     assert environment == {
         "BEATWARD_NODE": "web-3",
+        "BEATWARD_NODES": "web-3",
+        "BEATWARD_COUNT": "1",
+        "BEATWARD_EXPLANATION": "web-3 suspected: silent 2.31 s",
         "BEATWARD_STATUS": "dead",
         "BEATWARD_CAUSE": "silence",
         "BEATWARD_ACTION": "revive",

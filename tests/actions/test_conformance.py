@@ -77,6 +77,13 @@ sys.exit({"temporary": 1, "permanent": 126}.get(name, 0))
         (self.folder / "gate").touch()
 
 
+class NotifyBench(CommandBench):
+    """The same program, which tells people."""
+
+    def table(self, name):
+        return super().table(name) | {"kind": "notify"}
+
+
 class MailboxBench:
     """An agent that comes when it is poked, does each key once, and goes by the run's name."""
 
@@ -154,6 +161,7 @@ case $mode in temporary) exit 7 ;; permanent) exit 11 ;; esac
 
 BENCHES = {
     "webhook": WebhookBench,
+    "notify": NotifyBench,
     "exec": CommandBench,
     "agent": MailboxBench,
     "fence": PowerBench,

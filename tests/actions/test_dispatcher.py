@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -145,6 +146,44 @@ async def test_slow_webhooks_do_not_hold_up_a_restart(hands):
     assert (await one.do("revive", "9/revive")).key == "9/revive"
 
 
+async def test_a_receiver_that_hangs_does_not_hold_up_another_of_its_kind(hands):
+    async def some(action):
+        if action.name == "slow":
+            await hang(action)
+        return "done"
+
+    alarm = {"kind": "webhook", "url": "http://127.0.0.1:1"}
+    drivers = {"webhook": Strange(some, running_max=2)}
+    one = hands(drivers=drivers, slow=alarm, quick=alarm, options={"waiting_max": 5})
+    for i in range(5):
+        one.submit("slow", f"{i}/slow")
+    for i in range(5):
+        one.submit("quick", f"{i}/quick")
+    assert [(await one.outcome()).key for _ in range(5)] == [f"{i}/quick" for i in range(5)]
+    assert one.dispatcher.refused_count == 0
+
+
+async def test_an_action_that_fails_again_and_again_is_logged_once_and_when_it_works_again(
+    hands, all_logs
+):
+    results = ["no", "no", "no", "yes"]
+
+    async def some(action):
+        if results.pop(0) == "no":
+            raise TemporaryError("http://10.0.0.9: no connection")
+        return "http://10.0.0.9 answered 200 OK"
+
+    one = hands(drivers={"exec": Strange(some)}, revive=REVIVE)
+    for attempt in range(1, 5):
+        await one.do("revive", attempt=attempt)
+    assert [
+        record.getMessage() for record in all_logs.records if record.levelname == "WARNING"
+    ] == [
+        "the action revive failed; web-3, attempt 1: http://10.0.0.9: no connection",
+        "the action revive works again: http://10.0.0.9 answered 200 OK",
+    ]
+
+
 async def test_too_many_are_turned_away_for_now_and_counted(hands):
     gate = asyncio.Event()
 
@@ -270,7 +309,7 @@ def test_a_wheel_that_turns_on_after_the_loop_has_closed_does_no_harm(hands):
     async def live():
         from beatward.actions import Dispatcher
 
-        made.append(Dispatcher({}, print, drivers={}))
+        made.append(Dispatcher({}, print, drivers={}, now_ns=time.monotonic_ns))
 
     asyncio.run(live())
     made[0].submit(("anything",))

@@ -23,7 +23,32 @@ def test_a_good_file_is_ok(beatward, tmp_path):
     done = beatward("config", "check", path)
     assert (done.code, done.out) == (0, f"{path}: ok, 1 actions, 1 rules\n")
     done = beatward("config", "check", path, "--json")
-    assert done.json == {"ok": True, "file": str(path), "actions": 1, "rules": 1}
+    assert done.json == {"ok": True, "file": str(path), "actions": 1, "rules": 1, "hints": []}
+
+
+NOTE = """
+[action.note]
+kind = "{kind}"
+command = ["/usr/bin/logger", "{{node}} is {{status}}"]
+"""
+
+
+def test_an_exec_that_seems_to_tell_people_gets_a_hint_and_a_notify_gets_none(beatward, tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text(NOTE.format(kind="exec"), "utf-8")
+    done = beatward("config", "check", path)
+    assert done.code == 0
+    assert "hint: action.note: /usr/bin/logger seems to tell people" in done.out
+    for more in ("destructive = false", "destructive = true"):
+        path.write_text(NOTE.format(kind="exec") + more, "utf-8")
+        assert "hint" not in beatward("config", "check", path).out
+    path.write_text(NOTE.format(kind="notify"), "utf-8")
+    assert "hint" not in beatward("config", "check", path).out
+    path.write_text(NOTE.format(kind="notify") + "destructive = true", "utf-8")
+    assert "no revives, no destructive with kind = notify" in beatward("config", "check", path).err
+    fence = '[service.db]\nfence = "note"\n' + NOTE.format(kind="notify")
+    path.write_text(fence, "utf-8")
+    assert "an action that cuts a node off" in beatward("config", "check", path).err
 
 
 @pytest.mark.parametrize(

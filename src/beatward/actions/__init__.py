@@ -17,6 +17,7 @@ from .restart.mailbox import Letter, Mailbox
 
 DRIVERS: Mapping[str, Callable[[Surroundings], Driver]] = {
     "webhook": Webhook,
+    "notify": Command,
     "exec": Command,
     "agent": Mailbox,
     "fence": Power,

@@ -1,6 +1,8 @@
 """Actions in, outcomes out: the wheel's hands, with every attempt bounded and none lost.
 
-    submit --(any thread)--> queue of its kind --(running_max)--> Driver.do --> on_outcome
+    submit --(any thread)--> lane of its name --(running_max)--> Driver.do --> on_outcome
+
+Every action of the settings has a lane of its own, so a receiver that hangs holds up nobody else.
 
 Whatever a driver does, each accepted attempt ends in exactly one `Outcome`, unless the monitor
 closes first: then there is none, as after a crash, and the outbox asks again after its start.
@@ -9,19 +11,23 @@ Not here: retries (`core.outbox`) and the deeds themselves (the drivers).
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from beatward.action_settings import ActionSettings
-from beatward.core.instants import SECOND, format_duration
+from beatward.core.instants import MINUTE, SECOND, format_duration
 from beatward.core.outbox import Action, Outcome
 from beatward.errors import PermanentError, TemporaryError
 
 from .driver import Driver
 
-# One task of asyncio takes about 2 kB; a fleet of 10,000 that dies at once fits in 20 MB.
+# In one lane. One task of asyncio takes about 2 kB; a fleet of 10,000 that dies at once fits in
+# 20 MB for each action that it asks for.
 WAITING_MAX = 10_000
 FULL_RETRY_NS = 5 * SECOND
 MESSAGE_LENGTH_MAX = 500
+# Of an action that fails again and again.
+LOG_SPACING_NS = MINUTE
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +38,7 @@ class Dispatcher:
     settings    by the name of the action
     drivers     by kind
     on_outcome  called in the loop's thread, once an attempt
+    now_ns      the monotonic clock
     """
 
     def __init__(
@@ -40,18 +47,24 @@ class Dispatcher:
         on_outcome: Callable[[Outcome], None],
         *,
         drivers: Mapping[str, Driver],
+        now_ns: Callable[[], int],
         waiting_max: int = WAITING_MAX,
     ) -> None:
         self._settings = settings
         self._on_outcome = on_outcome
         self._drivers = drivers
+        self._now_ns = now_ns
         self._waiting_max = waiting_max
         self._loop = asyncio.get_running_loop()  # So it is made where the drivers shall run.
-        self._rooms = {
-            kind: asyncio.Semaphore(driver.running_max) for kind, driver in drivers.items()
+        self._lanes = {
+            name: asyncio.Semaphore(drivers[action.kind].running_max)
+            for name, action in settings.items()
+            if action.kind in drivers
         }
+        self._waiting_counts: Counter[str] = Counter()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._forgetting: set[asyncio.Task[None]] = set()
+        self._logged: dict[str, tuple[int, int]] = {}  # when, and failures since
         self._is_closed = False
         self.refused_count = 0
 
@@ -106,11 +119,15 @@ class Dispatcher:
         for action in actions:
             if self._is_closed or action.key in self._tasks:
                 continue
-            if len(self._tasks) >= self._waiting_max:
+            if self._waiting_counts[action.name] >= self._waiting_max:
                 self.refused_count += 1
-                message = f"{self._waiting_max} actions run or wait already; this one did not begin"
+                message = (
+                    f"{self._waiting_max} of {action.name} run or wait already; this one did not "
+                    "begin"
+                )
                 self._report(_outcome(action, "temporary", message, FULL_RETRY_NS))
                 continue
+            self._waiting_counts[action.name] += 1
             self._tasks[action.key] = self._loop.create_task(self._attempt(action))
 
     def _begin_forgetting(self, keys: Collection[str]) -> None:
@@ -134,12 +151,38 @@ class Dispatcher:
         finally:
             # First, because the outcome may bring the next attempt back at once.
             del self._tasks[action.key]
+            self._waiting_counts[action.name] -= 1
+        self._log_failure(action, outcome)
         self._report(outcome)
+
+    def _log_failure(self, action: Action, outcome: Outcome) -> None:
+        """Log the first failure of an action, then one a minute, and that it works again."""
+        logged = self._logged.get(action.name)
+        if outcome.result == "success":
+            if logged is not None:
+                del self._logged[action.name]
+                _log.warning("the action %s works again: %s", action.name, outcome.message)
+            return
+        now_ns, count = self._now_ns(), 1
+        if logged is not None:
+            last_ns, count = logged[0], logged[1] + 1
+            if now_ns - last_ns < LOG_SPACING_NS:
+                self._logged[action.name] = last_ns, count
+                return
+        self._logged[action.name] = now_ns, 0
+        _log.warning(
+            "the action %s failed%s; %s, attempt %d: %s",
+            action.name,
+            f" {count} times since this was logged last" if count > 1 else "",
+            action.node or "about many nodes",
+            outcome.attempt,
+            outcome.message,
+        )
 
     async def _outcome(self, action: Action) -> Outcome:
         try:
-            settings, driver, room = self._find(action)
-            async with room:
+            settings, driver, lane = self._find(action)
+            async with lane:
                 self._stop_when_closed()
                 message = await _do_in_time(driver, action, settings)
             return _outcome(action, "success", message)
@@ -174,7 +217,7 @@ class Dispatcher:
             raise PermanentError(f"the settings have no [action.{action.name}] any more")
         if settings.kind not in self._drivers:
             raise PermanentError(f"there is no driver of kind {settings.kind}")
-        return settings, self._drivers[settings.kind], self._rooms[settings.kind]
+        return settings, self._drivers[settings.kind], self._lanes[action.name]
 
     def _report(self, outcome: Outcome) -> None:
         try:

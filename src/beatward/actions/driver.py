@@ -17,6 +17,7 @@ from beatward.core.outbox import Action
 
 # Of what a program printed, its end is told: there stands why it failed.
 OUTPUT_LENGTH_MAX = 300
+OUTPUT_BEGINS = "; it said: "
 # What systemd tells its own service, and our own secrets, are none of a program's business.
 _OURS = re.compile(r"BEATWARD_|(NOTIFY_SOCKET|WATCHDOG_USEC|WATCHDOG_PID|LISTEN_FDS|LISTEN_PID)$")
 
@@ -40,7 +41,8 @@ class Surroundings:
 class Driver(Protocol):
     """The hands for one kind of action. All methods are called in the loop's thread.
 
-    running_max  so many attempts run at once; the others wait, and their time with them
+    running_max  so many attempts of one action, by its name in the settings, run at once; the
+                 others of that action wait, and their time with them
     grace_ns     how long beyond its limit an attempt may take to end its deed in good order;
                  with 0 it is cancelled on time
     """
@@ -71,6 +73,18 @@ class Driver(Protocol):
         """Release everything; no `do` is under way any more."""
 
 
+def nodes_of(action: Action) -> tuple[list[str], int]:
+    """Return the names of the nodes that an action is about, the first ten, and how many there are.
+
+    An event of a mass failure is about many nodes; an event of a role that is vacant is about none.
+    """
+    if action.node:
+        return [action.node], 1
+    detail = action.event.get("detail") or {}
+    names = list(detail.get("nodes") or ())
+    return names, int(detail.get("count", len(names)))
+
+
 def environment_for_programs() -> dict[str, str]:
     """Return the monitor's environment without what is meant for the monitor alone."""
     return {name: value for name, value in os.environ.items() if not _OURS.match(name)}
@@ -80,4 +94,4 @@ def last_words(output: str) -> str:
     """Return what a program printed as the end of a sentence about it; empty: it said nothing."""
     text = output.strip()
     cut = "..." if len(text) > OUTPUT_LENGTH_MAX else ""
-    return f"; it said: {cut}{text[-OUTPUT_LENGTH_MAX:]}" if text else ""
+    return f"{OUTPUT_BEGINS}{cut}{text[-OUTPUT_LENGTH_MAX:]}" if text else ""

@@ -57,10 +57,22 @@ def check_command(file: Path, as_json: bool) -> None:
             print_json({"ok": False, **found, "expected": error.expected})
         raise
     counts = {"actions": len(settings.action), "rules": len(settings.rule)}
+    hints = list(_hints(settings))
     if as_json:
-        print_json({"ok": True, "file": str(file), **counts})
-    else:
-        click.echo(f"{file}: ok, {counts['actions']} actions, {counts['rules']} rules")
+        print_json({"ok": True, "file": str(file), **counts, "hints": hints})
+        return
+    click.echo(f"{file}: ok, {counts['actions']} actions, {counts['rules']} rules")
+    for hint in hints:
+        click.echo(f"hint: {hint}")
+
+
+def _hints(settings: Settings) -> Iterator[str]:
+    for name, action in settings.action.items():
+        if action.seems_to_tell:
+            yield (
+                f"action.{name}: {action.command[0]} seems to tell people something, and kind = "
+                'exec is held back in a mass failure; kind = "notify" never is'
+            )
 
 
 @config_command.command("explain")

@@ -166,7 +166,9 @@ async def _serve(
         loop.call_soon_threadsafe(stop.set)
 
     drivers, clock = _drivers(settings, opened.clock, inbox), opened.clock
-    dispatcher = Dispatcher(settings.action, inbox.put_outcome, drivers=drivers)
+    dispatcher = Dispatcher(
+        settings.action, inbox.put_outcome, drivers=drivers, now_ns=clock.now_ns
+    )
     await dispatcher.retain(opened.action_keys)
     receipts = Receipts(
         receive=inbox.put_receipt,
@@ -261,6 +263,8 @@ def _health(
         holds=lambda: opened.machine.rooms.holds,
         speakers=lambda: opened.machine.unwatched,
         wanted_buffer=settings.monitor.receive_buffer,
+        failures=lambda: opened.machine.failures,
+        actions=sorted(settings.action),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from beatward.core.entry import Failure
 from beatward.core.intake import Via
 from beatward.core.mass import Hold
 from beatward.core.orders import Order
@@ -52,6 +53,8 @@ class Health:
     holds           returns what a mass failure holds back now; frozen, from any thread
     speakers        returns the nodes that speak and are not enrolled; the same
     wanted_buffer   bytes that the settings ask for
+    failures        asks which actions of the settings failed when they were tried last
+    actions         the names of all of them
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Health:
         holds: Callable[[], Sequence[Hold]],
         speakers: Callable[[], Sequence[Speaker]],
         wanted_buffer: int,
+        failures: Callable[[], Sequence[Failure]],
+        actions: Sequence[str],
     ) -> None:
         self._holds = holds
         self._speakers = speakers
@@ -72,6 +77,8 @@ class Health:
         self._doors = doors
         self._almanac = almanac
         self._wanted_buffer = wanted_buffer
+        self._failures = failures
+        self._actions = actions
 
     def report(self) -> Report:
         """Return the monitor's opinion of itself."""
@@ -91,6 +98,8 @@ class Health:
             holds=tuple(hold.words(wheel.last_turn_ns) for hold in self._holds()),
             speakers=tuple(one for one in self._speakers() if one.kept_ns > wheel.last_turn_ns),
             warnings=tuple(self._warnings()),
+            failures=self._failures(),
+            actions=self._actions,
         )
 
     def _warnings(self) -> list[str]:

@@ -7,14 +7,17 @@ no clock, so it may be used where those are forbidden.
 from collections.abc import Sequence
 
 from beatward.core.entry import (
+    FAILED,
+    SUCCEEDED,
     ActionRecord,
     Entry,
+    Event,
     NodeRecord,
     Recovered,
     ServiceRecord,
     Silence,
 )
-from beatward.store.projection import project
+from beatward.store.projection import OUTCOMES_LOOKED_AT, last_failures, project
 
 
 class MemoryStore:
@@ -50,6 +53,16 @@ class MemoryStore:
             ),
             services=tuple(
                 self._services[name].moved(-wall_offset_ns) for name in sorted(self._services)
+            ),
+            failures=last_failures(
+                (
+                    str(entry.action),
+                    str(entry.outcome),
+                    wall_ns - wall_offset_ns,
+                    entry.detail["message"],
+                )
+                for entry, wall_ns in self._entries[-OUTCOMES_LOOKED_AT:]
+                if entry.event == Event.OUTCOME and entry.outcome in (*SUCCEEDED, *FAILED)
             ),
         )
 

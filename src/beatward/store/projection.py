@@ -7,7 +7,20 @@ kept: a batch in which a node flaps a hundred times costs one row.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, ServiceRecord, Silence
+from beatward.core.entry import (
+    FAILED,
+    SUCCEEDED,
+    ActionRecord,
+    Entry,
+    Event,
+    Failure,
+    NodeRecord,
+    ServiceRecord,
+    Silence,
+)
+
+# So many of the newest entries are asked which actions failed when they were tried last: 0.1 s.
+OUTCOMES_LOOKED_AT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +111,17 @@ def project(entries: Iterable[Entry]) -> Changes:
             service = ServiceChange(entry.sequence, entry.service_record)
             changes.services[entry.service_record.name] = service
     return changes
+
+
+def last_failures(outcomes: Iterable[tuple[str, str, int, str]]) -> tuple[Failure, ...]:
+    """Return the actions whose last attempt failed, in the order of their names.
+
+    outcomes   of attempts, oldest first: action, outcome, instant (ns), message
+    """
+    found: dict[str, Failure] = {}
+    for action, outcome, at_ns, message in outcomes:
+        if outcome in SUCCEEDED:
+            found.pop(action, None)
+        elif outcome in FAILED:
+            found[action] = Failure(action, at_ns, message)
+    return tuple(found[name] for name in sorted(found))

@@ -74,6 +74,12 @@ def entry_object(row: Stored) -> dict[str, Any]:
     return public(entry, timestamp(row["at"]))
 
 
+def outcome_of(row: Sequence[Any], wall_offset_ns: int) -> tuple[str, str, int, str]:
+    """Return the outcome of an attempt, from the columns action, outcome, at and detail."""
+    action, outcome, at, detail = row
+    return action, outcome, at - wall_offset_ns, msgspec.json.decode(detail).get("message") or ""
+
+
 def node_row(record: NodeRecord, sequence: int, wall_offset_ns: int) -> Row:
     """Return the row of a node as it is after the entry with that sequence."""
     return {

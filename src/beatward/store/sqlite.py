@@ -14,18 +14,28 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select
+from sqlalchemy import (
+    Connection,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from beatward.core.entry import Entry, Recovered
+from beatward.core.entry import FAILED, SUCCEEDED, Entry, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.errors import BeatwardError, PermanentError
 from beatward.store import schema, tables
 from beatward.store.faults import PASSING, code, explained
 from beatward.store.lock import FolderLock
-from beatward.store.projection import Changes, project
+from beatward.store.projection import OUTCOMES_LOOKED_AT, Changes, last_failures, project
 from beatward.store.rows import (
     NODE_COLUMNS,
     Row,
@@ -34,6 +44,7 @@ from beatward.store.rows import (
     entry_row,
     node_columns,
     node_row,
+    outcome_of,
     service_of,
     service_row,
     silence_of,
@@ -55,6 +66,21 @@ _DECIDED = (
     select(tables.actions)
     .where(tables.actions.c.state == "decided")
     .order_by(tables.actions.c.sequence)
+)
+
+
+# Of the newest entries, the outcomes of attempts, oldest first.
+_OUTCOMES = (
+    select(
+        tables.entries.c.action,
+        tables.entries.c.outcome,
+        tables.entries.c.at,
+        tables.entries.c.detail,
+    )
+    .where(tables.entries.c.sequence > bindparam("after"))
+    .where(tables.entries.c.event == "outcome")
+    .where(tables.entries.c.outcome.in_((*SUCCEEDED, *FAILED)))
+    .order_by(tables.entries.c.sequence)
 )
 
 
@@ -90,8 +116,11 @@ class SqliteStore:
             cursor = connection.connection.cursor()
             known = cursor.execute(_KNOWN)
             decided = connection.execute(_DECIDED).mappings()
+            last = connection.execute(_LAST).scalar_one()
+            outcomes = connection.execute(_OUTCOMES, {"after": last - OUTCOMES_LOOKED_AT})
             return Recovered(
-                sequence=connection.execute(_LAST).scalar_one(),
+                sequence=last,
+                failures=last_failures(outcome_of(row, wall_offset_ns) for row in outcomes),
                 nodes=node_columns(known, wall_offset_ns),
                 actions=tuple(action_record(row) for row in decided),
                 silences=tuple(

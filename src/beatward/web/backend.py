@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from beatward.actions.restart.mailbox import Letter
+from beatward.core.entry import Failure
 from beatward.core.intake import Via
 from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
@@ -92,6 +93,7 @@ class Report:
     watermark_ns   what had come in by then was read; None: it is not known
     holds          mass failures that hold back destructive actions, one sentence each
     speakers       nodes with a key of this monitor that speak and are not enrolled
+    failures       actions of the settings whose last attempt failed; actions: all there are
     warnings       further reasons why the monitor is not quite well, one sentence each
     """
 
@@ -105,6 +107,8 @@ class Report:
     holds: Sequence[str] = ()
     speakers: Sequence[Speaker] = ()
     warnings: Sequence[str] = ()
+    failures: Sequence[Failure] = ()
+    actions: Sequence[str] = ()
 
 
 class Health(Protocol):

@@ -13,6 +13,8 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from beatward import __version__
+from beatward.actions.driver import OUTPUT_BEGINS
+from beatward.core.entry import Failure
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.membership import Status
 from beatward.core.snapshot import Snapshot
@@ -45,7 +47,9 @@ def health_object(backend: Backend, strangers: Strangers) -> dict[str, Any]:
     report = backend.health.report()
     ago_ns = max(backend.machine.now_ns() - report.last_turn_ns, 0)
     behind_ns = unread_ns(report)
-    reasons = [*report.holds, *unwatched(report.speakers, strangers), *report.warnings]
+    failing = [_failure_words(one) for one in report.failures]
+    speaking = unwatched(report.speakers, strangers)
+    reasons = [*report.holds, *failing, *speaking, *report.warnings]
     if report.journal_error is not None:
         reasons.append(
             f"the journal holds {report.waiting} entries back, and with them their actions: "
@@ -73,6 +77,12 @@ def health_object(backend: Backend, strangers: Strangers) -> dict[str, Any]:
         },
         "wheel": {"turns": report.turns, "last_turn_ago_ns": ago_ns},
     }
+
+
+def _failure_words(failure: Failure) -> str:
+    # Everybody may read this, so what a program printed is left to the journal.
+    message = failure.message.partition(OUTPUT_BEGINS)[0]
+    return f"the action {failure.name} failed when it was tried last: {message}"
 
 
 def unread_ns(report: Report) -> int:

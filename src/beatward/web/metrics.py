@@ -80,6 +80,7 @@ class MonitorCollector(Collector):
         yield from measured.fleet(snapshot)
         yield from self._web()
         yield from _journal(report)
+        yield _failing(report)
         yield from _wheel(snapshot, report, backend.machine.now_ns())
         if backend.identity.metrics_per_node:
             yield from _single_nodes(snapshot)
@@ -197,6 +198,19 @@ def _journal(report: Report) -> Iterator[Metric]:
         "1 while the journal cannot be written.",
         int(report.journal_error is not None),
     )
+
+
+def _failing(report: Report) -> Metric:
+    """Yield a series for every action of the settings, so that alarms can watch it."""
+    family = GaugeMetricFamily(
+        "beatward_action_failing",
+        "1 from an attempt that failed until one succeeds.",
+        labels=["action"],
+    )
+    failing = {one.name for one in report.failures}
+    for name in report.actions:
+        family.add_metric([name], int(name in failing))
+    return family
 
 
 def _wheel(snapshot: Snapshot, report: Report, now_ns: int) -> Iterator[Metric]:

@@ -26,7 +26,7 @@ import httpx2
 
 from beatward import __version__
 from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings
+from beatward.actions.driver import Surroundings, nodes_of
 from beatward.core.instants import HOUR, SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.core.roles import fenced_by
@@ -53,7 +53,7 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
 
 
 class Webhook:
-    """The driver; one client for all webhooks, and a new connection for each.
+    """The driver; one client for all webhooks, and a new connection for each attempt.
 
     Deeds are rare. A connection kept since the last one is most likely dead by now, and a POST
     that fails on a dead one cannot be told from one that was heard.
@@ -155,6 +155,8 @@ def payload(action: Action) -> dict[str, Any]:
     at_wall_ns = event.get("at_wall_ns")
     role = fenced_by(action.key)
     of_role = {} if role is None else {"service": role[0], "token": role[1]}
+    names, count = nodes_of(action)
+    of_many = {} if action.node or not count else {"nodes": names, "count": count}
     return {
         "event": event.get("event"),
         "id": event.get("id"),
@@ -167,6 +169,7 @@ def payload(action: Action) -> dict[str, Any]:
         "key": action.key,
         "attempt": action.attempt,
         **of_role,
+        **of_many,
     }
 
 
@@ -208,7 +211,9 @@ def _client() -> httpx2.AsyncClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         follow_redirects=False,
-        limits=httpx2.Limits(max_connections=RUNNING_MAX, max_keepalive_connections=0),
+        # No limit of its own: a receiver that hangs must not keep the others' connections. How many
+        # there are is bounded for each action, by `RUNNING_MAX`.
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
     )
 
 

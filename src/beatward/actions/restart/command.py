@@ -1,13 +1,14 @@
-"""kind = "exec": run a command on the monitor's machine, and never again once it has succeeded.
+"""kind = "exec" and "notify": run a command on the monitor's machine, and never again once it has
+succeeded. A `notify` tells people and does nothing to a node; it is run in the same way.
 
     exit status 0         success
     126, 127, not found   permanent: the command cannot be run
     anything else         temporary; also a run past its time limit, ended by TERM and then KILL
 
-The command is run as it stands in the settings, never by a shell: `{node}`, `{status}` and `{key}`
-are replaced in its arguments, and the same and more is in its environment. It runs in a session of
-its own and outlives the monitor; the next start finds it, by its key. How, is in `deed.py`. Not
-here: retries (`core.outbox`).
+The command is run as it stands in the settings, never by a shell: placeholders such as `{node}` are
+replaced in its arguments, and the same and more is in its environment. It runs in a session of its
+own and outlives the monitor; the next start finds it, by its key. How, is in `deed.py`. Not here:
+retries (`core.outbox`).
 """
 
 import asyncio
@@ -19,8 +20,8 @@ import signal
 from collections.abc import Callable, Collection, Mapping
 from urllib.parse import quote
 
-from beatward.action_settings import ActionSettings
-from beatward.actions.driver import Surroundings, environment_for_programs, last_words
+from beatward.action_settings import PLACEHOLDERS, ActionSettings
+from beatward.actions.driver import Surroundings, environment_for_programs, last_words, nodes_of
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action
 from beatward.core.roles import fenced_by
@@ -36,7 +37,7 @@ TERM_GRACE_NS = 5 * SECOND
 COLLECT_GRACE_NS = 5 * SECOND
 
 _CANNOT_RUN = {126: "cannot be executed", 127: "was not found"}
-_PLACE = re.compile(r"\{(node|status|key)\}")
+_PLACE = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
 
 
 class Command:
@@ -137,7 +138,7 @@ def folder_name(key: str) -> str:
 
 
 def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapping[str, str]]:
-    words = {"node": action.node, "key": action.key, "status": action.event.get("status") or ""}
+    words = _words(action)
     program, *arguments = settings.command
     # Looked up here: a shell would take `exit` or `eval` for its own words.
     path = shutil.which(program)
@@ -147,6 +148,9 @@ def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapp
     environment = environment_for_programs()
     environment |= {
         "BEATWARD_NODE": action.node,
+        "BEATWARD_NODES": words["nodes"],
+        "BEATWARD_COUNT": words["count"],
+        "BEATWARD_EXPLANATION": words["explanation"],
         "BEATWARD_STATUS": words["status"],
         "BEATWARD_CAUSE": action.event.get("cause") or "",
         "BEATWARD_ACTION": action.name,
@@ -160,6 +164,19 @@ def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapp
     if any("\0" in word for word in (*command, *environment.values())):
         raise PermanentError("the command or its environment holds a NUL character")
     return command, environment
+
+
+def _words(action: Action) -> dict[str, str]:
+    names, count = nodes_of(action)
+    event = action.event
+    return {
+        "node": action.node,
+        "nodes": " ".join(names),
+        "count": str(count),
+        "status": event.get("status") or "",
+        "key": action.key,
+        "explanation": event.get("explanation") or "",
+    }
 
 
 def _judged(ended: Ended, limit_ns: int | None) -> str:
