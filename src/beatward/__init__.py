@@ -4,7 +4,7 @@
 that importing one room of the monitor does not load the agent, nor the other way round.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from beatward.agent.heart import AsyncHeart as AsyncHeart
@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 __all__ = ["AsyncHeart", "Heart", "Service", "__version__"]
 __version__ = "0.1.0"
 
+_ROOMS = {
+    "AsyncHeart": "beatward.agent.heart",
+    "Heart": "beatward.agent.heart",
+    "Service": "beatward.agent.services",
+}
 
-def __getattr__(name: str) -> Any:
-    if name in ("Heart", "AsyncHeart"):
-        from beatward.agent import heart  # noqa: PLC0415  late on purpose, see the docstring
+# Hidden from type checkers, for which it would make every misspelt name a good one.
+if not TYPE_CHECKING:
 
-        return getattr(heart, name)
-    if name == "Service":
-        from beatward.agent.services import Service  # noqa: PLC0415  as above
+    def __getattr__(name: str) -> object:
+        if name not in _ROOMS:
+            raise AttributeError(f"module 'beatward' has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415  late on purpose, see the docstring
 
-        return Service
-    message = f"module 'beatward' has no attribute {name!r}"
-    raise AttributeError(message)
+        return getattr(import_module(_ROOMS[name]), name)
+
+    def __dir__() -> list[str]:
+        return [*globals(), *_ROOMS]

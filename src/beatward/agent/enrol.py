@@ -95,7 +95,9 @@ def identify(
 
     A name that is neither given nor in BEATWARD_NAME is the machine's own.
     """
-    name = check_name(str(name or environment.get("BEATWARD_NAME") or socket.gethostname()))
+    if name is None or name == "":
+        name = environment.get("BEATWARD_NAME") or socket.gethostname()
+    name = check_name(name)
     monitor = monitor or environment.get("BEATWARD_MONITOR") or None
     token = token or environment.get("BEATWARD_TOKEN") or None
     if data is None and not environment.get("BEATWARD_DATA") and _state_home(environment) is None:
@@ -109,8 +111,8 @@ def identify(
         name=name,
         monitor=None if monitor is None else check_url(monitor),
         token=None if token is None else check_token(token),
-        labels=check_labels(labels or {}),
-        data=data_folder(environment) if data is None else Path(data),
+        labels=check_labels({} if labels is None else labels),
+        data=data_folder(environment) if data is None else check_folder(data),
     )
 
 
@@ -267,24 +269,35 @@ def _declare(identity: Identity, known: Credential, monitor: str) -> Credential 
     return Credential(known.name, known.key, udp)
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """Return a name that a node may have, or raise ValueError."""
-    if not is_name(name):
+    if not isinstance(name, str) or not is_name(name):
         raise ValueError(
             f"expected a node's name of letters, digits and ._:@-, at most 128, found {name!r}"
         )
     return name
 
 
-def check_token(token: str) -> str:
+def check_token(token: object) -> str:
     """Return a join token without space around it, or raise ValueError, which does not show it."""
-    if not re.fullmatch(r"bwj1\.[\w-]+\.[\w-]+", token.strip()):
+    if not isinstance(token, str) or not re.fullmatch(r"bwj1\.[\w-]+\.[\w-]+", token.strip()):
         raise ValueError("expected a join token as a whole, of the form bwj1.PAYLOAD.SECRET")
     return token.strip()
 
 
-def check_labels(labels: Mapping[Any, Any]) -> Mapping[str, str]:
+def check_folder(folder: object) -> Path:
+    """Return a folder's path, or raise ValueError."""
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise ValueError(f"expected the path of a folder for data, found {folder!r}")
+    return Path(folder)
+
+
+def check_labels(labels: Any) -> Mapping[str, str]:
     """Return labels that the monitor will take, or raise ValueError."""
+    if not isinstance(labels, Mapping):
+        raise ValueError(  # noqa: TRY004  one kind of error for all that was told wrongly
+            f'expected labels as {{"zone": "a"}}, found {labels!r}'
+        )
     if len(labels) > LABEL_COUNT_MAX:
         raise ValueError(f"expected at most {LABEL_COUNT_MAX} labels, found {len(labels)}")
     for label, value in labels.items():

@@ -23,12 +23,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from beatward.core.instants import SECOND, parse_duration
+from beatward.core.instants import SECOND
 from beatward.core.protocol.record import Farewell
 
 from . import clock, ending
 from .conversation import Conversation
 from .ending import Beating, exit_code_of
+from .limits import check_exit_code, check_flag, check_timeout
 from .role import Role, callbacks
 from .services import Service
 from .vitals import Vitals
@@ -76,6 +77,7 @@ class Heart(Vitals):
         is_failure  the exit code 0 is a failure, too: the process should not have ended
         Does nothing when the heart does not beat.
         """
+        check_exit_code(exit_code)
         if self._is_inherited:
             return
         # The program's own end and a SIGTERM may come at once, in two threads.
@@ -124,6 +126,7 @@ class Heart(Vitals):
         priority to labels   as a `Service` has them
         Raises ValueError with what was expected.
         """
+        check_flag("exit_when_stuck", exit_when_stuck)
         service = Service(
             name,
             mode="failover",
@@ -132,7 +135,7 @@ class Heart(Vitals):
             address=address,
             port=port,
             version=version,
-            labels=labels or {},
+            labels={} if labels is None else labels,
         )
         workload = callbacks(name, promote, demote)
         steward = self._engage(service, workload, exit_when_stuck=exit_when_stuck)
@@ -146,9 +149,10 @@ class Heart(Vitals):
 
     def wait_acknowledged(self, timeout: str = "5s") -> bool:
         """Wait until the monitor has acknowledged this life; returns whether it did in time."""
+        timeout_s = check_timeout(timeout)
         if self._conversation is None:
             raise RuntimeError(f"the heart of {self.name} does not beat")
-        return self._acknowledged.wait(parse_duration(timeout) / SECOND)
+        return self._acknowledged.wait(timeout_s)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -214,6 +218,7 @@ class AsyncHeart(Vitals):
 
     async def stop(self, exit_code: int | None = None) -> None:
         """Say goodbye and end this life, as `Heart.stop`."""
+        check_exit_code(exit_code)
         conversation = self._conversation
         if conversation is None or self._is_inherited:
             return
@@ -278,18 +283,19 @@ class AsyncHeart(Vitals):
         """
         from .async_role import AsyncRole, Desk  # noqa: PLC0415  as asyncio itself
 
+        check_flag("exit_when_stuck", exit_when_stuck)
+        service = Service(
+            name,
+            mode="failover",
+            priority=priority,
+            zone=zone,
+            address=address,
+            port=port,
+            version=version,
+            labels={} if labels is None else labels,
+        )
         known = self._desks.get(name)
         if known is None:
-            service = Service(
-                name,
-                mode="failover",
-                priority=priority,
-                zone=zone,
-                address=address,
-                port=port,
-                version=version,
-                labels=labels or {},
-            )
             desk = Desk(self._loop)
             steward = self._engage(service, desk, exit_when_stuck=exit_when_stuck)
             known = self._desks[name] = (steward, desk)

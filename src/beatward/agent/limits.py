@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from beatward.core.instants import MILLISECOND, format_duration, parse_duration
+from beatward.core.instants import MILLISECOND, SECOND, format_duration, parse_duration
 
 from .pulse import INTERVAL_MAX_NS
 from .stride import Bounds
@@ -18,19 +18,23 @@ BOUNDS_FACTOR = 10
 # What each gauge may be; the wire carries hundredths in 16 bits.
 METRICS_MAX = {"cpu": 100.0, "memory": 100.0, "load": 655.34}
 TRANSPORTS = ("udp", "http")
+# As the monitor's /v1/join has them.
+JOB_WORDS = ("schedule", "timezone", "every", "grace", "max_run")
+JOB_TEXT_SIZE_MAX = 256
+CRON_FIELD_COUNT = 5
 
 
-def check_transport(transport: str) -> str:
+def check_transport(transport: object) -> str:
     """Return a transport that there is, or raise ValueError."""
-    if transport not in TRANSPORTS:
+    if not isinstance(transport, str) or transport not in TRANSPORTS:
         raise ValueError(f"expected transport udp or http, found {transport!r}")
     return transport
 
 
-def check_interval(interval: str) -> int:
+def check_interval(interval: object) -> int:
     """Return an interval in nanoseconds that a heart can keep, or raise ValueError."""
     try:
-        interval_ns = parse_duration(str(interval))
+        interval_ns = _duration_ns(interval)
     except ValueError as error:
         raise ValueError(f"expected an interval as 250ms or 2s, found {interval!r}") from error
     if interval_ns % MILLISECOND or not INTERVAL_MIN_NS <= interval_ns <= INTERVAL_MAX_NS:
@@ -55,8 +59,81 @@ def check_bounds(interval_ns: int, interval_min: str | None, interval_max: str |
     return Bounds(min_ns, max_ns)
 
 
-def check_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+def check_timeout(timeout: object) -> float:
+    """Return a time in seconds that something is waited for, or raise ValueError."""
+    try:
+        return _duration_ns(timeout) / SECOND
+    except ValueError as error:
+        raise ValueError(f"timeout: expected a time as 500ms or 5s, found {timeout!r}") from error
+
+
+def check_flag(what: str, value: object) -> bool:
+    """Return a yes or no, or raise ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(  # noqa: TRY004  one kind of error for all that was told wrongly
+            f"{what}: expected True or False, found {value!r}"
+        )
+    return value
+
+
+def check_function(what: str, value: object) -> None:
+    """Raise ValueError unless it is None or can be called."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{what}: expected a function, found {value!r}")
+
+
+def check_exit_code(exit_code: object) -> None:
+    """Raise ValueError unless it is None or a whole number."""
+    is_number = isinstance(exit_code, int) and not isinstance(exit_code, bool)
+    if exit_code is not None and not is_number:
+        raise ValueError(f"exit_code: expected a whole number, found {exit_code!r}")
+
+
+def check_job(job: Any) -> dict[str, str]:
+    """Return what a job promises, or raise ValueError; the monitor reads the cron fields."""
+    if not isinstance(job, Mapping):
+        raise ValueError(  # noqa: TRY004  as above
+            f'job: expected words as {{"schedule": "0 3 * * *"}}, found {job!r}'
+        )
+    for word, value in job.items():
+        if word not in JOB_WORDS:
+            raise ValueError(f"job: found {word!r}, expected one of {', '.join(JOB_WORDS)}")
+        if not isinstance(value, str) or not 0 < len(value) <= JOB_TEXT_SIZE_MAX:
+            raise ValueError(
+                f"job: {word}: found {value!r}, expected 1 to {JOB_TEXT_SIZE_MAX} characters"
+            )
+        if word in ("every", "grace", "max_run"):
+            _check_job_time(word, value)
+    if job and ("schedule" in job) == ("every" in job):
+        raise ValueError('job: expected either schedule, as "0 3 * * *", or every, as "1h"')
+    schedule = job.get("schedule")
+    if schedule is not None and len(schedule.split()) != CRON_FIELD_COUNT:
+        raise ValueError(
+            f'job: schedule: found {schedule!r}, expected the five fields of cron, as "0 3 * * *"'
+        )
+    return dict(job)
+
+
+def _check_job_time(word: str, value: str) -> None:
+    try:
+        is_time = parse_duration(value) > 0
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise ValueError(f"job: {word}: found {value!r}, expected a time as 10m or 2h")
+
+
+def _duration_ns(value: object) -> int:
+    # A number would be taken for seconds by one reader and for milliseconds by another.
+    return parse_duration(value if isinstance(value, str) else repr(value))
+
+
+def check_metrics(metrics: Any) -> dict[str, float]:
     """Return metrics that a heartbeat can carry, or raise ValueError."""
+    if not isinstance(metrics, Mapping):
+        raise ValueError(  # noqa: TRY004  as above
+            f'metrics: expected numbers as {{"load": 0.5}}, found {metrics!r}'
+        )
     for key, value in metrics.items():
         if key not in METRICS_MAX:
             known = ", ".join(METRICS_MAX)

@@ -41,9 +41,11 @@ class Answer:
         return f"HTTP status {self.status}"
 
 
-def check_url(url: str) -> str:
+def check_url(url: object) -> str:
     """Return a monitor's address without a trailing slash; raises ValueError if it is none."""
     expected = f"expected the monitor's address as http://host:port, found {url!r}"
+    if not isinstance(url, str):
+        raise ValueError(expected)  # noqa: TRY004  one kind of error for all told wrongly
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from beatward.core.instants import SECOND, parse_duration
+from beatward.core.instants import SECOND
 
 from . import clock
+from .limits import check_function, check_timeout
 from .steward import Callbacks, Steward
 
 # Who waits for a role looks again so often: `wait` has no socket to wait for.
@@ -39,7 +40,7 @@ class Role:
 
     def wait(self, timeout: str = "30s") -> bool:
         """Wait until the role is held; returns whether it is."""
-        due_ns = clock.now_ns() + parse_duration(timeout)
+        due_ns = clock.now_ns() + int(check_timeout(timeout) * SECOND)
         while not self.is_held:
             left_ns = due_ns - clock.now_ns()
             if left_ns <= 0 or self._is_closed.wait(min(_LOOK_S, left_ns / SECOND)):
@@ -74,4 +75,6 @@ def callbacks(
     demote: Callable[[], object] | None,
 ) -> Callbacks:
     """Return a workload of two functions; a program that only asks `is_held` has none."""
+    check_function("promote", promote)
+    check_function("demote", demote)
     return Callbacks(name, promote or (lambda _: None), demote or (lambda: None))

@@ -68,7 +68,7 @@ class Service:
     priority: int = 100
     zone: str = ""
     version: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         name: object = self.name
@@ -95,7 +95,7 @@ class Service:
 class HookedService(Service):
     """A service whose role is taken and given up by hooks, see `guardian`."""
 
-    hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     start_timeout_ns: int = START_TIMEOUT_NS
     state_every_ns: int = STATE_EVERY_NS
     state_timeout_ns: int = STATE_TIMEOUT_NS

@@ -5,13 +5,22 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.record import Health
 
 from .conversation import Conversation
 from .enrol import identify
-from .limits import check_bounds, check_interval, check_metrics, check_transport
+from .limits import (
+    check_bounds,
+    check_flag,
+    check_function,
+    check_interval,
+    check_job,
+    check_metrics,
+    check_transport,
+)
 from .offers import Offers
 from .pulse import Report
 from .services import Service
@@ -67,17 +76,19 @@ class Vitals:
         Raises ValueError with what was expected.
         """
         identity = identify(name, monitor=monitor, token=token, labels=labels, data=data)
-        self.identity = replace(identity, job=dict(job or {}))
+        self.identity = replace(identity, job=check_job({} if job is None else job))
         self.name = self.identity.name
         self._interval_ns = check_interval(interval)
         self._bounds = check_bounds(self._interval_ns, interval_min, interval_max)
         self._transport = check_transport(transport)
+        check_function("measure", measure)
+        check_function("on_mail", on_mail)
         self._measure = measure
         self._may_warn_of_measure = True
         self._on_mail = on_mail or (lambda: None)
-        self._handle_sigterm = handle_sigterm
+        self._handle_sigterm = check_flag("handle_sigterm", handle_sigterm)
         self.offers = Offers()
-        for service in services:
+        for service in _listed(services):
             self.offers.add_plain(_without_role(service))
         self._stewards: list[Steward] = []
         self._report = Report()
@@ -135,7 +146,8 @@ class Vitals:
                   of what `measure` found. Nothing else is carried yet, so any other key raises
                   ValueError rather than being dropped silently.
         """
-        if status not in STATUSES:
+        said: object = status
+        if not isinstance(said, str) or said not in STATUSES:
             raise ValueError(f"expected status ok or failing, found {status!r}")
         gauges = {} if metrics is None else check_metrics(metrics)
         self._report = Report(STATUSES[status], **gauges)
@@ -203,6 +215,13 @@ class Vitals:
     def _is_inherited(self) -> bool:
         # In a forked child the thread is gone but this object is there, sockets and all.
         return self._process != os.getpid()
+
+
+def _listed(services: Any) -> Iterable[Service]:
+    if isinstance(services, Service) or not isinstance(services, Iterable):
+        told = f"services: expected a list of Service, found {services!r}"
+        raise ValueError(told)  # noqa: TRY004  as below
+    return services
 
 
 def _without_role(service: Service) -> Service:
