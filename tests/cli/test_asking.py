@@ -200,13 +200,22 @@ def test_explain_has_the_sentence_the_numbers_and_the_last_verdict(beatward, mon
     assert answer["detail"]["interval_ns"] == 60_000_000_000
 
 
-def test_where_nothing_has_happened_it_is_said(beatward, monitor):
-    done = beatward("events", "--node", "nobody", "--monitor", monitor.url)
+def test_where_nothing_has_happened_it_is_said(beatward, monitor, flock):
+    last = str(beatward("events", "--json", "--monitor", monitor.url).json["last"])
+    done = beatward("events", "--after", last, "--monitor", monitor.url)
     assert (done.code, done.out, done.err) == (0, "No event matches.\n", "")
-    assert (
-        beatward("events", "--node", "nobody", "--json", "--monitor", monitor.url).json["events"]
-        == []
-    )
+
+
+@pytest.mark.parametrize("command", [["events"], ["events", "--follow"], ["watch"]])
+def test_events_of_a_node_that_never_was_are_refused_with_the_names_that_are_alike(
+    beatward, monitor, flock, command
+):
+    done = beatward(*command, "--node", "flok-1", "--monitor", monitor.url)
+    assert done.code == 1
+    assert "no node is called 'flok-1'" in done.err
+    assert "flock-1" in done.err
+    done = beatward(*command, "--node", "flok-1", "--json", "--monitor", monitor.url)
+    assert (done.code, "flock-1" in done.json["alike"]) == (1, True)
 
 
 def test_events_are_shown_oldest_first_and_behind_an_id(beatward, monitor, flock):

@@ -106,14 +106,15 @@ class Client:
         return self._object(answer.status_code, answer.content)
 
     def follow(
-        self, after: int, *, node: str | None = None, on_open: Callable[[], None]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield events behind an id as they are written, until the connection ends.
+        self, place: str, *, node: str | None = None, on_open: Callable[[], None]
+    ) -> Iterator[dict[str, str]]:
+        """Yield the stream's frames behind a place, as they are written, until the connection ends.
 
+        place     the id of an event, or `ID-MARK`
         on_open   called when the monitor has begun to answer
         """
         parameters = {} if node is None else {"node": node}
-        headers = {"Last-Event-ID": str(after)}
+        headers = {"Last-Event-ID": place}
         timeout = httpx2.Timeout(_TIMEOUT_SECONDS, read=_STREAM_SILENCE_SECONDS)
         try:
             with self._http.stream(
@@ -122,9 +123,15 @@ class Client:
                 if answer.status_code != 200:
                     self._object(answer.status_code, answer.read())
                 on_open()
+                frame: dict[str, str] = {}
                 for line in answer.iter_lines():
-                    if line.startswith("data:"):
-                        yield json.loads(line[5:])
+                    if line:
+                        key, _, value = line.partition(":")
+                        frame[key] = value.removeprefix(" ")
+                    elif frame:
+                        if "data" in frame:
+                            yield frame
+                        frame = {}
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from beatward.cli.client import Client, asking
+from beatward.cli.client import Client, asking, node_path
 from beatward.cli.following import Follower
 from beatward.cli.screen import console, print_event, print_json, print_json_line
 
@@ -29,9 +29,16 @@ def events_command(
 ) -> None:
     """Show the newest events, or those behind --after, oldest first.
 
-    With --follow JSON is one event a line, else one object with all of them.
+    With --follow JSON is one event a line, else one object with all of them. Exit code 1 when no
+    node is called NAME and no event is about it.
     """
     page = client.get("/v1/events", after=after, limit=limit, node=node)
+    if node is not None and not page["events"]:
+        # Without one event of it there was never such a node, and nothing to wait for.
+        client.get(node_path(node))
+    if page.get("anew"):
+        click.echo(f"beatward: {page['anew']} Its events follow from the beginning", err=True)
+        after = None
     if as_json and not is_following:
         print_json(page)
         return
@@ -52,5 +59,5 @@ def events_command(
     # Nothing falls through between the page and the stream: it goes on behind what was shown.
     start = page["events"][-1]["id"] if page["events"] else (after or page["last"])
     with contextlib.suppress(KeyboardInterrupt):
-        for event in Follower(client).events(start, node=node):
+        for event in Follower(client).events(start, mark=page.get("mark"), node=node):
             show(event)

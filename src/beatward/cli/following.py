@@ -1,9 +1,12 @@
 """The stream of events for a person who looks on: it comes back by itself when it breaks.
 
 The first connection must succeed, so that a wrong address is told at once; after that the monitor
-may restart, and the stream goes on behind the last event seen: none is lost, none comes twice.
+may restart, and the stream goes on behind the last event seen: none is lost, none comes twice. A
+monitor that comes back with another journal (restored from a backup) is noticed by the mark of that
+event; its journal is then shown from the beginning, and this is told.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,13 +37,25 @@ class Follower:
         self._is_broken = False
         self._wait_seconds = _WAIT_SECONDS
 
-    def events(self, after: int, *, node: str | None = None) -> Iterator[dict[str, Any]]:
-        """Yield events behind an id; raises only when the very first connection fails."""
+    def events(
+        self, after: int, *, mark: str | None = None, node: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield events behind an id; raises only when the very first connection fails.
+
+        mark   of the event with that id, where it is known
+        """
         while True:
             try:
-                for event in self._client.follow(after, node=node, on_open=self._open):
-                    after = event["id"]
-                    yield event
+                place = str(after) if mark is None else f"{after}-{mark}"
+                for frame in self._client.follow(place, node=node, on_open=self._open):
+                    said = json.loads(frame["data"])
+                    if frame.get("event") == "anew":
+                        after, mark = 0, None
+                        self._tell(f"{said['reason']} Its events follow from the beginning")
+                        continue
+                    # A monitor of an older version gives no marks.
+                    after, mark = said["id"], frame.get("mark")
+                    yield said
                 reason = "the monitor ended the stream"
             except (MonitorUnreachable, Refused) as error:
                 if not self._was_open:

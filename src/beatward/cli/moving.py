@@ -110,8 +110,11 @@ class Move:
         return any(service[key] != self.before[key] for key in keys)
 
     def _tell(self) -> None:
-        events = self.client.get("/v1/events", after=self._told)["events"]
-        for event in events:
+        page = self.client.get("/v1/events", after=self._told)
+        if page.get("anew"):  # a journal restored meanwhile tells of other moves
+            self._told = page["last"]
+            return
+        for event in page["events"]:
             self._told = event["id"]
             is_ours = event["event"] == "role" and event["detail"].get("service") == self.service
             if is_ours and event["cause"] == "declined":

@@ -14,6 +14,7 @@ from beatward.cli.columns import Cell, Column, print_table
 from beatward.cli.screen import cleaned, console, duration, print_json
 from beatward.core.figures import BOUNDS_NS, Goal
 from beatward.core.instants import format_duration, parse_duration
+from beatward.errors import BeatwardError
 from beatward.store.rows import timestamp
 
 _PAGE_COUNT = 1000
@@ -105,13 +106,17 @@ def _from_journal(client: Client, report: dict[str, Any], since_ns: int) -> dict
 
 
 def _events(client: Client, begin_ns: int, node: str | None) -> Iterator[dict[str, Any]]:
-    after = _first_id(client, begin_ns)
+    after, mark = _first_id(client, begin_ns), None
     while True:
-        page = client.get("/v1/events", after=after, limit=_PAGE_COUNT, node=node)["events"]
+        answer = client.get("/v1/events", after=after, mark=mark, limit=_PAGE_COUNT, node=node)
+        if answer.get("anew"):
+            message = f"{answer['anew']} Nothing was counted; ask again"
+            raise BeatwardError(message)
+        page = answer["events"]
         yield from (event for event in page if instant_ns(event["at"]) >= begin_ns)
         if len(page) < _PAGE_COUNT:
             return
-        after = page[-1]["id"]
+        after, mark = page[-1]["id"], answer.get("mark")
 
 
 def _first_id(client: Client, begin_ns: int) -> int:

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.rule import Rule
 from rich.text import Text
 
-from beatward.cli.client import Client, Refused, asking
+from beatward.cli.client import Client, Refused, asking, node_path
 from beatward.cli.down import ask_down, by_trouble, down_lines
 from beatward.cli.following import Follower
 from beatward.cli.screen import (
@@ -59,16 +59,24 @@ def watch_command(client: Client, as_json: bool, after: int | None, node: str | 
     action, outcome and detail.
     """
     # To ask first tells a wrong address or token at once, before any screen is drawn.
-    last = client.get("/v1/events", limit=1)["last"]
+    newest = client.get("/v1/events", limit=1)
+    last, mark = newest["last"], newest.get("mark") if after is None else None
+    if node is not None and not client.get("/v1/events", limit=1, node=node)["events"]:
+        client.get(node_path(node))  # raises, with the names that are alike
     screen = console()
     with contextlib.suppress(KeyboardInterrupt):
         if is_screen(screen) and not as_json:
-            shown = client.get("/v1/events", limit=20, node=node)["events"] if after is None else []
-            start = shown[-1]["id"] if shown else last
+            shown = []
+            if after is None:
+                page = client.get("/v1/events", limit=20, node=node)
+                shown = page["events"]
+                if shown:
+                    last, mark = shown[-1]["id"], page.get("mark")
             view = View(client, screen, shown)
-            view.run(start if after is None else after, node)
+            view.run(last if after is None else after, mark, node)
             return
-        for event in Follower(client).events(last if after is None else after, node=node):
+        start = last if after is None else after
+        for event in Follower(client).events(start, mark=mark, node=node):
             if as_json:
                 print_json_line(event)
             else:
@@ -88,9 +96,9 @@ class View:
         self._down: list[dict[str, Any]] = []
         self._trouble = ""
 
-    def run(self, after: int, node: str | None) -> None:
+    def run(self, after: int, mark: str | None, node: str | None) -> None:
         """Draw until interrupted; raises what ended the stream for good."""
-        threading.Thread(target=self._follow, args=(after, node), daemon=True).start()
+        threading.Thread(target=self._follow, args=(after, mark, node), daemon=True).start()
         has_news = False
         with Live(console=self._screen, screen=True, auto_refresh=False) as live:
             while True:
@@ -109,10 +117,10 @@ class View:
                 self._take(self._news.get_nowait())
         return has_news
 
-    def _follow(self, after: int, node: str | None) -> None:
+    def _follow(self, after: int, mark: str | None, node: str | None) -> None:
         client = Client(self._client.place)
         try:
-            for event in Follower(client, tell=self._tell).events(after, node=node):
+            for event in Follower(client, tell=self._tell).events(after, mark=mark, node=node):
                 self._news.put(event)
         except BeatwardError as error:
             self._news.put(error)

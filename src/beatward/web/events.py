@@ -2,7 +2,8 @@
 
 A stream is a reader with a cursor: it reads the journal behind the last id it has sent, and waits
 for the bulletin when there is nothing more. So none is lost and none comes twice, whether the
-client was away for a second or a week; `Last-Event-ID` or `after` is all the state there is.
+client was away for a second or a week; `Last-Event-ID` or `after` is all the state there is. A
+cursor from another journal is told and begins anew (`positions`).
 """
 
 import asyncio
@@ -20,12 +21,18 @@ from beatward.errors import TemporaryError
 from beatward.web import shapes
 from beatward.web.access import Served, may_read
 from beatward.web.backend import Backend
+from beatward.web.positions import (
+    ID_MAX,
+    MARK_PATTERN,
+    Position,
+    mark_of,
+    read_position,
+    why_lost,
+)
 from beatward.web.problems import Problem
 from beatward.web.shapes import problems
 
 LIMIT_MAX = 1000
-# The largest id there can be; SQLite's integers end there.
-ID_MAX = 2**63 - 1
 STREAMS_MAX = 256
 # Proxies commonly cut a connection that was silent for 60 s.
 KEEP_ALIVE_SECONDS = 15.0
@@ -42,6 +49,16 @@ _Node = Annotated[
 ]
 
 
+_Mark = Annotated[
+    str | None,
+    Query(
+        description="The mark of the event `after`, by which another journal is known.",
+        pattern=MARK_PATTERN,
+        examples=["0123456789abcdef"],
+    ),
+]
+
+
 class Streams:
     """How many streams are open; each holds a connection, so there is a limit."""
 
@@ -52,18 +69,28 @@ class Streams:
         self.keep_alive_seconds = keep_alive_seconds
         self.count = 0
 
-    async def follow(self, backend: Backend, after: int, node: str | None) -> AsyncIterator[bytes]:
+    async def follow(
+        self, backend: Backend, position: Position, node: str | None
+    ) -> AsyncIterator[bytes]:
         """Yield the stream's bytes until the client goes or the house closes."""
         yield f"retry: {_RETRY_MS}\n\n".encode()
-        async for chunk in self._chunks(backend, after, node):
+        async for chunk in self._chunks(backend, position, node):
             yield chunk
 
-    async def _chunks(self, backend: Backend, after: int, node: str | None) -> AsyncIterator[bytes]:
-        bulletin = backend.bulletin
+    async def _chunks(
+        self, backend: Backend, position: Position, node: str | None
+    ) -> AsyncIterator[bytes]:
+        bulletin, after, is_checked = backend.bulletin, position.after, False
         while not bulletin.is_closed:
             # Noted before reading: what is written in between makes the wait return at once.
             seen, wait_seconds = bulletin.sequence, self.keep_alive_seconds
             try:
+                if not is_checked:
+                    lost = await run_in_threadpool(why_lost, backend.events, position)
+                    is_checked = True
+                    if lost is not None:
+                        after = 0
+                        yield _lost_frame(position, lost)
                 page = await run_in_threadpool(
                     backend.events.events,
                     after=after,
@@ -113,7 +140,15 @@ class _Stream(StreamingResponse):
 
 def _frame(event: Any) -> bytes:
     # No `event:` field, so that a browser's `onmessage` gets all of them; the kind is in the data.
-    return b"id: %d\ndata: %s\n\n" % (event["id"], msgspec.json.encode(event))
+    # Fields that are not SSE's are passed over by whoever does not know them.
+    mark = mark_of(event).encode()
+    return b"id: %d\nmark: %s\ndata: %s\n\n" % (event["id"], mark, msgspec.json.encode(event))
+
+
+def _lost_frame(position: Position, why: str) -> bytes:
+    # The id makes a browser come back with 0, which is of every journal.
+    data = msgspec.json.encode({"after": position.after, "begins": 0, "reason": why})
+    return b"event: anew\nid: 0\ndata: %s\n\n" % data
 
 
 @router.get(
@@ -131,14 +166,26 @@ def list_events(
     ] = None,
     limit: Annotated[int, Query(description="At most so many.", ge=1, le=LIMIT_MAX)] = 100,
     node: _Node = None,
+    mark: _Mark = None,
 ) -> Response:
-    """Return events in order of their ids: behind `after`, or else the newest ones."""
+    """Return events in order of their ids: behind `after`, or else the newest ones.
+
+    Where `after` is of another journal, `anew` says so, and the events are those from the beginning
+    of this one. Give `mark` with `after`: it is what the page that had that event said.
+    """
+    anew = None if after is None else why_lost(backend.events, Position(after, mark))
+    begin = 0 if after is None or anew is not None else after
     events = list(
-        backend.events.events(after=after or 0, limit=limit, node=node, newest_first=after is None)
+        backend.events.events(after=begin, limit=limit, node=node, newest_first=after is None)
     )
     if after is None:
         events.sort(key=lambda event: int(event["id"]))
-    body = {"events": events, "last": backend.events.last_sequence()}
+    body = {
+        "events": events,
+        "last": backend.events.last_sequence(),
+        "mark": mark_of(events[-1]) if events else None,
+        "anew": anew,
+    }
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
@@ -149,7 +196,8 @@ def list_events(
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "Server-sent events; `data` is an Event as JSON, `id` is its id.",
+            "description": "Server-sent events; `data` is an Event as JSON, `id` is its id, `mark` "
+            "its mark. One of the kind `anew` says that the place to begin is of another journal.",
             "content": {
                 "text/event-stream": {
                     "schema": {"type": "string"},
@@ -163,15 +211,18 @@ def list_events(
 async def follow_events(
     request: Request,
     backend: Served,
+    *,
     after: Annotated[
         int | None,
         Query(description="Begin behind this id; 0: from the beginning.", ge=0, le=ID_MAX),
     ] = None,
     node: _Node = None,
+    mark: _Mark = None,
     last_event_id: Annotated[
         str | None,
         Header(
-            description="The id seen last, as browsers send it by themselves; wins over `after`."
+            description="The id seen last, as browsers send it by themselves, or `ID-MARK`; wins "
+            "over `after`."
         ),
     ] = None,
 ) -> StreamingResponse:
@@ -179,18 +230,13 @@ async def follow_events(
 
     Without `after` and `Last-Event-ID` it begins with what happens next. A comment comes every
     15 s when nothing happens. The stream ends when the monitor does; come again with the last id.
+    Where that is of another journal, an SSE event `anew` says so, and this one begins anew.
     """
-    start = _start(last_event_id, after)
-    if start is None:
-        start = await run_in_threadpool(backend.events.last_sequence)
+    if last_event_id is not None:
+        position = read_position(last_event_id)
+    elif after is not None:
+        position = Position(after, mark)
+    else:
+        position = Position(await run_in_threadpool(backend.events.last_sequence))
     streams: Streams = request.app.state.streams
-    return _Stream(streams, streams.follow(backend, start, node))
-
-
-def _start(last_event_id: str | None, after: int | None) -> int | None:
-    if last_event_id is None:
-        return after
-    if last_event_id.isascii() and last_event_id.isdigit() and int(last_event_id) <= ID_MAX:
-        return int(last_event_id)
-    detail = f"Last-Event-ID: found {last_event_id[:40]!r}, expected the id of an event"
-    raise Problem(422, "not-as-expected", detail)
+    return _Stream(streams, streams.follow(backend, position, node))

@@ -256,6 +256,11 @@ class EventList(_Shape):
 
     events: list[Event] = Field(description="The newest first asked for, oldest first shown.")
     last: int = Field(description="The id of the newest event in the journal.")
+    mark: str | None = Field(description="The mark of the last of `events`; null: there is none.")
+    anew: str | None = Field(
+        description="Why `after` is not of this journal, which is therefore shown from its "
+        "beginning; null: it is."
+    )
 
 
 class JournalHealth(_Shape):
