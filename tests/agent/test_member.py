@@ -361,3 +361,38 @@ def test_an_agent_from_a_copied_folder_says_no_last_word(site, monitor):
 
 def last_words(monitor):
     return [said for _, said in monitor.standings if said.counter == LAST_WORD]
+
+
+def starts(site):
+    return [line for line in site.log() if line.startswith("start")]
+
+
+def test_a_workload_that_does_not_stand_by_is_started_with_growing_pauses_and_says_why(
+    site, monitor
+):
+    # A start hook that succeeds at once, and a workload that is a primary whatever it did.
+    site.write(start="", state="echo primary", extra='state_every = "100ms"')
+    began = time.monotonic()
+    site.start()
+    wait_for(lambda: len(starts(site)) == 3)
+    # The second and the third come after one second and two more, whatever the machine does.
+    assert time.monotonic() - began >= 3
+    assert monitor.stood("web-1", State.UNABLE)
+    remarks = monitor.wait(lambda: [body for path, body in monitor.requests if "remarks" in path])
+    assert remarks[0]["remarks"] == {
+        "db": "state: it is a primary although this node does not hold the role"
+    }
+
+
+def test_a_workload_that_stands_by_at_last_is_able_and_its_remark_is_taken_back(site, monitor):
+    site.write(start="", state="cat {folder}/word", extra='state_every = "100ms"')
+    (site.folder / "word").write_text("none")
+    site.start()
+
+    def said():
+        return [body["remarks"] for path, body in monitor.requests if "remarks" in path]
+
+    monitor.wait(lambda: said()[:1] == [{"db": "state: it is gone, although it should stand by"}])
+    (site.folder / "word").write_text("standby")
+    monitor.wait_stood("web-1", State.STANDBY)
+    monitor.wait(lambda: said()[-1] == {})

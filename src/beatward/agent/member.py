@@ -186,12 +186,17 @@ class Member:
         if told.number == self._duty_number and self._duty is not None:
             if not told.is_ok:
                 log.warning("%s: %s", self.service.name, told.said)
+                self.seat.remark = told.said
+            elif self._duty.kind == "promote":
+                self._last_said = self.seat.remark = ""
             self._finish(self._duty, tenure, now_ns, is_ok=told.is_ok)
         elif told.number == self._start_number:
             self._start_number = 0
             if not told.is_ok:
                 self._tell(told.said)
             self._standby.started(now_ns, is_ok=told.is_ok)
+            if told.is_ok and not self._has_state:
+                self._be_proved()
             self._state_due_ns = 0
         elif told.number == self._state_number:
             self._state_number = 0
@@ -316,10 +321,10 @@ class Member:
             self._tell(f"state: found {told.head[:80]!r}, expected primary, standby or none")
         if tenure.state == State.ACTIVE:
             self._judge_primary(word, tenure, now_ns, is_sure=told.is_ok)
-        elif is_good and word != "standby":
-            self._judge_standby(word)
+        elif is_good and (word == "primary" or (word == "none" and "start" in self.service.hooks)):
+            self._be_no_standby(word, now_ns)
         elif is_good:
-            self._last_said = ""
+            self._be_proved()
 
     def _judge_primary(self, word: str, tenure: Tenure, now_ns: int, *, is_sure: bool) -> None:
         """Give a role up whose workload is gone. A hook that fails is no proof that it is."""
@@ -334,19 +339,26 @@ class Member:
             with self.seat.lock:
                 tenure.give_up(now_ns)
 
-    def _judge_standby(self, word: str) -> None:
-        """See whether what should stand by does; without a start hook `none` is what it is."""
+    def _be_no_standby(self, word: str, now_ns: int) -> None:
+        """Take note that what should stand by does not; without a start hook `none` would."""
         if word == "primary":
             self._tell("state: it is a primary although this node does not hold the role")
-            self._is_state_good = False
+        else:
+            self._tell("state: it is gone, although it should stand by")
+        self._is_state_good = False
         if "start" in self.service.hooks:
-            self._is_state_good = False
-            self._standby.forget()
+            self._standby.lose(now_ns)
+
+    def _be_proved(self) -> None:
+        """Take note that the workload stands by: there is nothing to say of it any more."""
+        self._last_said = self.seat.remark = ""
+        self._standby.prove()
 
     def _tell(self, trouble: str) -> None:
         # A hook that fails each second shall not say so each second.
         if trouble.partition(" after ")[0] != self._last_said:
             log.warning("%s: %s", self.service.name, trouble)
+            self.seat.remark = trouble
             self._last_said = trouble.partition(" after ")[0]
 
 

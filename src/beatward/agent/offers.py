@@ -4,6 +4,7 @@
                the monitor's session is a new one: it may know nothing of us
     speak      what a seat has to say, sealed, over the heartbeat's own socket
     take       a grant that came in
+    remark     POST /v1/agent/remarks, what seats say in words, whenever that has changed
 
 Declarations block, so they are errands; standings and grants are datagrams and never wait.
 """
@@ -29,6 +30,10 @@ log = logging.getLogger("beatward.agent")
 
 DECLARE_PAUSE_NS = SECOND
 DECLARE_PAUSE_MAX_NS = 30 * SECOND
+# A hook that fails each time in another way is not worth more than this.
+REMARK_PAUSE_NS = 5 * SECOND
+# As the monitor's /v1/agent/remarks has it.
+REMARK_SIZE_MAX = 500
 
 
 class Offers:
@@ -117,6 +122,10 @@ class Herald:
         self._due_ns = 0
         self._pause_ns = DECLARE_PAUSE_NS
         self._last_trouble = ""
+        # What was said, to which session; nothing is what a new session knows.
+        self._remarked: tuple[int, Mapping[str, str]] = (0, {})
+        self._remark: Errand[Answer] | None = None
+        self._remark_due_ns = 0
 
     def renew(self) -> None:
         """Declare once more: the monitor has enrolled this node anew."""
@@ -153,7 +162,26 @@ class Herald:
             self._errand = Errand(
                 lambda: post_once(monitor, "/v1/agent/services", body, bearer=bearer), wake
             )
+        elif self._told == wanted:
+            self._say_remarks(now_ns, credential, monitor, session=session)
         return heard
+
+    def _say_remarks(
+        self, now_ns: int, credential: Credential, monitor: str, *, session: int
+    ) -> None:
+        """Say what has changed; what is lost on its way is said again with the next change."""
+        if self._remark is not None and self._remark.is_done:
+            self._remark = None
+        remarks = {seat.name: seat.remark[:REMARK_SIZE_MAX] for seat in self._offers.seats}
+        known = self._remarked[1] if self._remarked[0] == session else {}
+        said = {name: words for name, words in remarks.items() if words}
+        if self._remark is not None or said == known or now_ns < self._remark_due_ns:
+            return
+        self._remarked, self._remark_due_ns = (session, said), now_ns + REMARK_PAUSE_NS
+        body, bearer = {"name": credential.name, "remarks": said}, keys.bearer(credential.key)
+        self._remark = Errand(
+            lambda: post_once(monitor, "/v1/agent/remarks", body, bearer=bearer), lambda: None
+        )
 
     def _take(self, now_ns: int) -> bool | None:
         errand = self._errand

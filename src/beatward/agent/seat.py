@@ -39,6 +39,7 @@ class Seat:
     lock          to be held while `tenure` is used
     last_word     what is to be said for this life when the token is over that it was lent; None: it
                   was lent none. It is for the guardian alone, and never written to a disk before.
+    remark        what keeps it from taking the role, in words for people; empty: nothing
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Seat:
         self._written = Memory()
         self._ended: tuple[int, int] | None = None
         self._ended_count = 0
+        self.remark = ""
 
     def begin(
         self, file: StateFile, now_ns: int, *, ended: tuple[int, int] | None = None

@@ -76,6 +76,18 @@ class Standby:
         self._settled_token = -1
         self._due_ns = 0
 
+    def lose(self, now_ns: int) -> None:
+        """Begin anew, but not at once: what was started does not stand by.
+
+        The pause doubles until `prove`: a start hook that succeeds proves nothing by itself.
+        """
+        self.forget()
+        self._pause(now_ns)
+
+    def prove(self) -> None:
+        """Take note that the workload says it stands by."""
+        self._retry_ns = RETRY_NS
+
     def turn(self, now_ns: int, token: int) -> None:
         """Ask, or start, if it is time; only while nothing is held. token: the highest seen."""
         if self._run is None or self._is_running:
@@ -95,8 +107,13 @@ class Standby:
         """Take in what became of the start hook."""
         self._is_running = False
         self.is_ready = is_ok
-        self._due_ns = now_ns if is_ok else now_ns + self._retry_ns
-        self._retry_ns = RETRY_NS if is_ok else min(2 * self._retry_ns, RETRY_MAX_NS)
+        self._due_ns = now_ns
+        if not is_ok:
+            self._pause(now_ns)
+
+    def _pause(self, now_ns: int) -> None:
+        self._due_ns = now_ns + self._retry_ns
+        self._retry_ns = min(2 * self._retry_ns, RETRY_MAX_NS)
 
     def _take(self, errand: "Errand[Mapping[str, Any]]", now_ns: int) -> None:
         self._due_ns = now_ns + ASK_AGAIN_NS

@@ -209,5 +209,6 @@ def _show_members(screen: Console, service: dict[str, Any]) -> None:
         port = f":{member['port']}" if member["port"] else ""
         address = f"[{member['address']}]" if ":" in member["address"] else member["address"]
         row += [member["zone"] or "-", member["version"] or "-", f"{address}{port}" or "-"]
-        rows.append([*row, member["hindrance"] or ""])
+        words = [member["hindrance"], member.get("remark")]
+        rows.append([*row, ": ".join(word for word in words if word)])
     print_table(screen, columns, rows)

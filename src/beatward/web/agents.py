@@ -23,6 +23,7 @@ from beatward.core.protocol.roles import service_id
 from beatward.core.snapshot import Snapshot
 from beatward.web.access import NODE_BEARER, Served, admit_node
 from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.remarks import REMARK_LENGTH_MAX
 from beatward.web.selection import LABEL_LENGTH_MAX, find_service
 from beatward.web.shapes import Body, Whole, problems
 
@@ -170,6 +171,27 @@ class ServicesAnswer(BaseModel):
     services: list[KnownService] = Field(description="In the order of the request.")
 
 
+class RemarksBody(Body):
+    """What a node says of itself as a member of services, in place of what it said before."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "db-1", "remarks": {"db": "start: exit code 1 after 12 ms"}}]
+        },
+    )
+    name: _Name
+    remarks: dict[_ServiceName, Annotated[str, Field(max_length=REMARK_LENGTH_MAX)]] = Field(
+        description="By service; an empty one takes it back.", max_length=SERVICES_MAX
+    )
+
+
+class RemarksAnswer(BaseModel):
+    """The remarks were taken; they are shown until others come, or the monitor ends."""
+
+    model_config = ConfigDict(extra="forbid")
+    taken: int = Field(description="How many.")
+
+
 class PrimaryBody(Body):
     """Who asks about which service."""
 
@@ -219,6 +241,19 @@ def declare_services(body: ServicesBody, request: Request, backend: Served) -> S
         raise inbox_full()
     known = [KnownService(name=one.name, id=service_id(one.name)) for one in declared]
     return ServicesAnswer(services=known)
+
+
+@router.post(
+    "/remarks",
+    summary="Say why a member is unable",
+    status_code=202,
+    responses=problems(400, 401, 413, 422),
+)
+def take_remarks(body: RemarksBody, request: Request, backend: Served) -> RemarksAnswer:
+    """Say in words what keeps a member from taking a role; it is only shown, never judged by."""
+    _admit(request, body.name)
+    backend.remarks.note(body.name, body.remarks)
+    return RemarksAnswer(taken=len(body.remarks))
 
 
 @router.post(

@@ -17,6 +17,7 @@ from beatward.core.outbox import Outcome
 from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker
 from beatward.web.bulletin import Bulletin
+from beatward.web.remarks import Remarks
 
 
 class Machine(Protocol):
@@ -147,3 +148,4 @@ class Backend:
     health: Health
     identity: Identity
     bulletin: Bulletin
+    remarks: Remarks = field(default_factory=Remarks)

@@ -45,6 +45,10 @@ class ServiceMember(_Shape):
     hindrance: str | None = Field(
         description="Why the role cannot go to it now, in a few words; null: it could."
     )
+    remark: str | None = Field(
+        default=None,
+        description="What it says of itself beside that, mostly what its hook has said.",
+    )
 
 
 class Service(_Shape):
@@ -88,6 +92,7 @@ class Service(_Shape):
                             "labels": {},
                             "healthy": True,
                             "hindrance": "holds the role",
+                            "remark": None,
                         }
                     ],
                 }

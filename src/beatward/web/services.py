@@ -23,6 +23,7 @@ from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
 from beatward.web.nodes import maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.remarks import Remarks
 from beatward.web.selection import alike_names, find_service
 from beatward.web.service_shapes import OrderedService, Service, ServiceList
 from beatward.web.shapes import Body, problems
@@ -99,7 +100,9 @@ def list_services(backend: Served) -> Response:
     snapshot = backend.machine.snapshot()
     body = {
         "at": timestamp(snapshot.taken_ns + snapshot.wall_offset_ns),
-        "services": [service_object(snapshot, view) for view in snapshot.services.values()],
+        "services": [
+            service_object(snapshot, view, backend.remarks) for view in snapshot.services.values()
+        ],
     }
     return Response(msgspec.json.encode(body), media_type="application/json")
 
@@ -114,11 +117,11 @@ def list_services(backend: Served) -> Response:
 def show_service(name: ServiceName, backend: Served) -> Response:
     """Return one service, its members, and who holds its role."""
     snapshot = backend.machine.snapshot()
-    body = service_object(snapshot, find_service(snapshot, name))
+    body = service_object(snapshot, find_service(snapshot, name), backend.remarks)
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-def service_object(snapshot: Snapshot, view: ServiceView) -> dict[str, Any]:
+def service_object(snapshot: Snapshot, view: ServiceView, remarks: Remarks) -> dict[str, Any]:
     """Return a service as `service_shapes.Service` describes it."""
     offset_ns, at_ns = snapshot.wall_offset_ns, snapshot.taken_ns
     is_kept = at_ns < view.until_ns < NEVER
@@ -139,7 +142,7 @@ def service_object(snapshot: Snapshot, view: ServiceView) -> dict[str, Any]:
         "target": view.target or None,
         "lease_ns": view.lease_ns,
         "demote_within_ns": view.demote_ns,
-        "members": [_member_object(snapshot, view, one) for one in view.members],
+        "members": [_member_object(snapshot, view, one, remarks) for one in view.members],
     }
 
 
@@ -165,7 +168,9 @@ def _remark(view: ServiceView) -> str:
     return f"automatic failover of {view.name} is paused" if view.paused is not None else ""
 
 
-def _member_object(snapshot: Snapshot, view: ServiceView, member: MemberView) -> dict[str, Any]:
+def _member_object(
+    snapshot: Snapshot, view: ServiceView, member: MemberView, remarks: Remarks
+) -> dict[str, Any]:
     heard_ns = member.heard_ns
     return {
         "node": member.node,
@@ -184,6 +189,7 @@ def _member_object(snapshot: Snapshot, view: ServiceView, member: MemberView) ->
         "labels": dict(member.labels or {}),
         "healthy": member.healthy,
         "hindrance": _hindrance(view, member) or None,
+        "remark": remarks.of(member.node, view.name) or None,
     }
 
 
