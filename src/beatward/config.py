@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from beatward.action_settings import ActionSettings, RuleSettings
 from beatward.core.entry import JobPlan
-from beatward.core.instants import format_duration
+from beatward.core.instants import PROMISE_MAX_NS, format_duration
 from beatward.errors import ConfigError
 from beatward.role_settings import FailoverSettings, ServiceSettings
 from beatward.timetable import Schedule
@@ -317,6 +317,9 @@ class JobSettings(Table):
     def _has_due_instants(self) -> "JobSettings":
         if (self.schedule is None) == (self.every is None):
             message = 'either schedule, as in "0 3 * * *", or every, as in "1h"'
+            raise ValueError(message)
+        if self.every is not None and self.every > PROMISE_MAX_NS:
+            message = f"every no longer than {format_duration(PROMISE_MAX_NS)}"
             raise ValueError(message)
         if self.schedule is not None:
             Schedule(self.schedule, self.timezone)

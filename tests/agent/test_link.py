@@ -265,6 +265,11 @@ def test_a_proxy_is_asked_for_what_is_not_exempt(monkeypatch):
     assert _proxy("https", "m.example").hostname == "secure.example"
     for host in ("inside.example", "m.inside.example", "m.other.example", "127.0.0.1", "localhost"):
         assert _proxy("http", host) is None
+    monkeypatch.setenv("no_proxy", "10.0.0.0/8, fd00::/8,[2001:db8::1], 300.0.0.0/8, 192.0.2.7")
+    for host in ("10.1.2.3", "fd00::7", "2001:db8::1", "192.0.2.7"):
+        assert _proxy("http", host) is None
+    for host in ("11.1.2.3", "fe80::7", "10.example", "192.0.2.70"):
+        assert _proxy("http", host) is not None
     monkeypatch.setenv("no_proxy", "*")
     assert _proxy("http", "m.example") is None
 

@@ -379,9 +379,8 @@ def test_a_workload_that_does_not_stand_by_is_started_with_growing_pauses_and_sa
     assert time.monotonic() - began >= 3
     assert monitor.stood("web-1", State.UNABLE)
     remarks = monitor.wait(lambda: [body for path, body in monitor.requests if "remarks" in path])
-    assert remarks[0]["remarks"] == {
-        "db": "state: it is a primary although this node does not hold the role"
-    }
+    words = "state: it is a primary although this node does not hold the role"
+    assert remarks[0]["remarks"] == [{"service": "db", "remark": words}]
 
 
 def test_a_workload_that_stands_by_at_last_is_able_and_its_remark_is_taken_back(site, monitor):
@@ -392,7 +391,8 @@ def test_a_workload_that_stands_by_at_last_is_able_and_its_remark_is_taken_back(
     def said():
         return [body["remarks"] for path, body in monitor.requests if "remarks" in path]
 
-    monitor.wait(lambda: said()[:1] == [{"db": "state: it is gone, although it should stand by"}])
+    words = "state: it is gone, although it should stand by"
+    monitor.wait(lambda: said()[:1] == [[{"service": "db", "remark": words}]])
     (site.folder / "word").write_text("standby")
     monitor.wait_stood("web-1", State.STANDBY)
-    monitor.wait(lambda: said()[-1] == {})
+    monitor.wait(lambda: said()[-1] == [])

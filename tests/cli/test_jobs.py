@@ -57,6 +57,19 @@ def test_what_is_refused_is_said_in_one_line(ask, words, complaint):
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["exec", "job"])
+def test_a_period_that_no_monitor_can_wait_for_is_refused(ask, beatward, command):
+    if command == "exec":
+        done = beatward("exec", "backup", "--every", "1000d", "--", "true")
+        assert (done.code, "--every: found '1000d', expected a time up to 366d" in done.err) == (
+            2,
+            True,
+        )
+    else:
+        done = ask("job", "add", "backup", "--every", "1000d")
+        assert (done.code, "every no longer than 366 d" in done.err) == (1, True), done.err
+
+
 @pytest.mark.parametrize(
     "options",
     [("--grace", "5m"), ("--schedule", "0 3 * * *", "--every", "1h"), ("--max-run", "1h")],

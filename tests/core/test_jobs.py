@@ -104,7 +104,7 @@ def test_a_late_start_within_the_grace_is_no_trouble_and_is_told():
 
 @pytest.mark.parametrize(
     ("code", "how"),
-    [(3, " with exit code 3"), (-9, " with signal 9"), (None, " by its own report")],
+    [(3, " with exit code 3"), (-9, " with exit code -9 (signal 9)"), (None, " by its own report")],
 )
 def test_a_reported_failure_is_failing_until_a_run_succeeds(code, how):
     nights = Nights()

@@ -25,10 +25,12 @@ from beatward.core.protocol.record import (
     Record,
     exit_code_field,
     exit_code_from_field,
+    exit_code_of,
     gauge,
     open_record,
     seal,
     tag,
+    with_exit_code,
 )
 from beatward.errors import MalformedRecord
 
@@ -173,6 +175,16 @@ def test_an_exit_code_or_signal_fits_the_field_of_a_goodbye(code, field, read):
     assert exit_code_from_field(field) == read
 
 
+@given(st.integers(-(2**31), 2**32 - 1))
+def test_every_exit_code_of_32_bits_is_read_as_it_was_written(code):
+    bare = Record(Kind.GOODBYE, 1, 1, 1, 1000, status=Farewell.EXITED, flags=Flag.ACKNOWLEDGE)
+    said = open_record(seal(with_exit_code(bare, code), b"k" * 32), b"k" * 32)
+    assert exit_code_of(said.flags, said.cpu, said.memory, said.load) == code
+    # A monitor that does not know the flag reads the nearest that it can.
+    assert exit_code_from_field(said.cpu) == max(-32_768, min(code, 32_767))
+    assert bool(said.flags & Flag.WIDE_CODE) != (-32_768 <= code <= 32_767)
+
+
 def test_the_numbers_on_the_wire_never_change():
     assert [(kind.name, kind.value) for kind in Kind] == [
         ("HEARTBEAT", 1),
@@ -189,6 +201,7 @@ def test_the_numbers_on_the_wire_never_change():
         ("RELAYED", 4),
         ("SLOWING", 8),
         ("STARTED", 16),
+        ("WIDE_CODE", 32),
     ]
     assert [(farewell.name, farewell.value) for farewell in Farewell] == [
         ("LEFT", 0),

@@ -59,6 +59,17 @@ def test_a_goodbye_is_direct_evidence(monitor, said, status, cause):
     assert verdict["detail"]["exit_code"] == said.get("exit_code")
 
 
+def test_an_exit_code_of_32_bits_is_shown_as_it_was(monitor):
+    echo = monitor.live("wide-1")
+    monitor.wait_status("wide-1", "alive")
+    said = {**GOOD, "sequence": 1, "kind": "goodbye", "exit_code": 3_221_225_786}
+    assert monitor.beat("wide-1", **said, echo=echo).status_code == 202
+    monitor.wait_status("wide-1", "dead")
+    verdict = monitor.get("/v1/nodes/wide-1/explain")["last_verdict"]
+    assert verdict["detail"]["exit_code"] == 3_221_225_786
+    assert "with exit code 3221225786" in verdict["explanation"]
+
+
 def test_a_heartbeat_speaks_for_its_own_node_only(monitor, problem):
     path = "/v1/nodes/mine-1/heartbeat"
     answers = [
@@ -94,7 +105,7 @@ WRONG = [
     ({**GOOD, "kind": "probe"}, "kind"),
     ({**GOOD, "status": "fine"}, "status"),
     ({**GOOD, "exit_code": 1}, "exit_code"),
-    ({**GOOD, "kind": "goodbye", "exit_code": 40_000}, "exit_code"),
+    ({**GOOD, "kind": "goodbye", "exit_code": 2**32}, "exit_code"),
     ({**GOOD, "cpu": -1}, "cpu"),
     ({**GOOD, "load": "high"}, "load"),
     ({**GOOD, "echo": 2**32}, "echo"),

@@ -37,6 +37,16 @@ def test_a_declared_job_waits_and_shows_when_it_is_due(monitor):
     assert "job-1" in [node["name"] for node in monitor.get("/v1/jobs")["jobs"]]
 
 
+@pytest.mark.parametrize("code", [256, -1, 3_221_225_786, -1_073_741_510])
+def test_the_exit_code_of_a_bare_url_is_shown_as_it_was(monitor, code):
+    name = f"wide-job{code}"
+    declare(monitor, name)
+    wait_job(monitor, name, bool)
+    monitor.ping(name, f"/exit/{code}")
+    assert wait_job(monitor, name, lambda it: it["ended"])["exit_code"] == code
+    assert f"exit code {code}" in monitor.get(f"/v1/nodes/{name}/explain")["sentence"]
+
+
 def test_a_run_begins_and_ends_by_the_bare_url(monitor):
     declare(monitor, "job-2")
     wait_job(monitor, "job-2", bool)

@@ -46,6 +46,23 @@ def test_a_declaration_that_is_no_news_writes_nothing(monitor, wait_until):
     assert [one["event"] for one in events].count("service") == 2
 
 
+NO_DISK = {"service": "remark-a", "remark": "start: no disk"}
+
+
+def test_what_a_member_says_of_itself_is_shown_until_it_takes_it_back(monitor, wait_until, problem):
+    declare(monitor, "remark-1", {"name": "remark-a", "mode": "failover"})
+    wait_until(lambda: service(monitor, "remark-a"), "remark-a is known")
+    for remarks, shown in (([NO_DISK], NO_DISK["remark"]), ([], None)):
+        body = {"name": "remark-1", "remarks": remarks}
+        headers = monitor.bearer("remark-1")
+        answer = monitor.http.post("/v1/agent/remarks", json=body, headers=headers)
+        assert (answer.status_code, answer.json()) == (202, {"taken": len(remarks)})
+        assert service(monitor, "remark-a")["members"][0]["remark"] == shown
+        other = monitor.bearer("other")
+        refused = monitor.http.post("/v1/agent/remarks", json=body, headers=other)
+        problem(refused, 401, "unauthorized")
+
+
 def test_a_service_has_one_mode(monitor, wait_until, problem):
     declare(monitor, "mode-1", {"name": "mode-a", "mode": "balance"})
     wait_until(lambda: service(monitor, "mode-a"), "mode-a is known")

@@ -26,7 +26,7 @@ from beatward.core.protocol.record import (
     Health,
     Kind,
     Record,
-    exit_code_from_field,
+    exit_code_of,
     open_record,
     seal,
 )
@@ -309,7 +309,7 @@ def as_json(spoken: Record) -> dict[str, Any]:
     if spoken.kind == Kind.GOODBYE:
         # 0xFFFF is the exit code -1 here, death by signal 1, and not a gauge that was not measured.
         if spoken.status == Farewell.EXITED:
-            body["exit_code"] = exit_code_from_field(spoken.cpu)
+            body["exit_code"] = exit_code_of(spoken.flags, spoken.cpu, spoken.memory, spoken.load)
         return body
     body["status"] = "failing" if spoken.status == Health.ILL else "ok"
     for name in ("cpu", "memory", "load"):

@@ -178,7 +178,8 @@ class Herald:
         if self._remark is not None or said == known or now_ns < self._remark_due_ns:
             return
         self._remarked, self._remark_due_ns = (session, said), now_ns + REMARK_PAUSE_NS
-        body, bearer = {"name": credential.name, "remarks": said}, keys.bearer(credential.key)
+        rows = [{"service": service, "remark": words} for service, words in said.items()]
+        body, bearer = {"name": credential.name, "remarks": rows}, keys.bearer(credential.key)
         self._remark = Errand(
             lambda: post_once(monitor, "/v1/agent/remarks", body, bearer=bearer), lambda: None
         )

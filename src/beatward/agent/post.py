@@ -147,8 +147,27 @@ def _proxy(scheme: str, host: str) -> SplitResult | None:
     url = next((os.environ[name] for name in names if os.environ.get(name)), "")
     if not url or host == "localhost" or host.startswith("127.") or host == "::1":
         return None
-    exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    for pattern in (part.strip().lstrip(".") for part in exempt.split(",")):
-        if pattern == "*" or (pattern and (host == pattern or host.endswith("." + pattern))):
-            return None
+    if is_exempt(host):
+        return None
     return urlsplit(url if "://" in url else f"http://{url}")
+
+
+def is_exempt(host: str) -> bool:
+    """Tell whether `no_proxy` names a host: itself, a domain above it, or its network."""
+    exempt = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    host = host.lower()
+    for pattern in (part.strip().strip("[]").lower().lstrip(".") for part in exempt.split(",")):
+        if pattern == "*" or (pattern and (host == pattern or host.endswith("." + pattern))):
+            return True
+        if "/" in pattern and _is_within(host, pattern):
+            return True
+    return False
+
+
+def _is_within(host: str, network: str) -> bool:
+    import ipaddress  # noqa: PLC0415  1 MB, for those who have such a network
+
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:  # A name, whose address is not looked up, or no network.
+        return False

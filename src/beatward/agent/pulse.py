@@ -41,17 +41,16 @@ from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import (
     INCARNATION_MAX,
     INTERVAL_MS_MAX,
-    NO_GAUGE,
     NO_SLOT,
     Farewell,
     Flag,
     Health,
     Kind,
     Record,
-    exit_code_field,
     gauge,
     open_record,
     seal,
+    with_exit_code,
 )
 from beatward.core.protocol.roles import (
     LAST_WORD,
@@ -250,7 +249,7 @@ class Pulse:
         assert self._goodbye is None, "goodbye is said once"
         # One past the last heartbeat, although that slot is not due yet: so a goodbye is newer
         # than all that was said, and its acknowledgement cannot be mistaken for a heartbeat's.
-        self._goodbye = Record(
+        goodbye = Record(
             kind=Kind.GOODBYE,
             node=self._node,
             incarnation=self.incarnation,
@@ -258,8 +257,8 @@ class Pulse:
             interval_ms=self.promise_ns // MILLISECOND,
             status=farewell,
             flags=Flag.ACKNOWLEDGE,
-            cpu=NO_GAUGE if exit_code is None else exit_code_field(exit_code),
         )
+        self._goodbye = goodbye if exit_code is None else with_exit_code(goodbye, exit_code)
         return self._repeat_goodbye(now_ns)
 
     def reconnected(self, now_ns: int) -> None:

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beatward.core.instants import DAY, parse_duration
+from beatward.core.instants import PROMISE_MAX_NS, parse_duration
 from beatward.errors import ConfigError
 
 if TYPE_CHECKING:
     from beatward.agent.heart import Heart
     from beatward.agent.settings import AgentSettings
-
-# As far as the monitor can look ahead, see `core.detect`.
-EVERY_MAX_NS = 366 * DAY
 
 
 def _read_duration(_: click.Context, option: click.Parameter, text: str) -> int:
@@ -41,7 +38,7 @@ def _job(**said: str | None) -> dict[str, str]:
 
 def _check_every(text: str) -> None:
     try:
-        is_right = 0 < parse_duration(text) <= EVERY_MAX_NS
+        is_right = 0 < parse_duration(text) <= PROMISE_MAX_NS
     except ValueError:
         is_right = False
     if not is_right:

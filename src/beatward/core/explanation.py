@@ -20,7 +20,7 @@ from beatward.core.intake import Via
 from beatward.core.job_words import Book, JobFacts
 from beatward.core.mass import Hold
 from beatward.core.membership import Cause, Membership, Status
-from beatward.core.protocol.record import exit_code_from_field
+from beatward.core.protocol.record import SIGNAL_MIN
 from beatward.core.quality import Quality
 from beatward.core.registry import Registry
 from beatward.core.upkeep import NOTHING_SAID, Said, Upkeep
@@ -94,16 +94,16 @@ class Facts(NamedTuple):
 
 
 def gather(
-    rooms: Rooms, slots: IntArray, at_ns: int, *, exit_fields: Mapping[int, int] | None = None
+    rooms: Rooms, slots: IntArray, at_ns: int, *, exit_codes: Mapping[int, int] | None = None
 ) -> list[Facts]:
     """Collect the facts of slots (k,), all at once: many change their status in one turn.
 
-    exit_fields   of those slots that said goodbye with an exit code, as on the wire
+    exit_codes   of those slots that said goodbye with one; a signal is negative
     """
     registry, membership = rooms.registry, rooms.membership
     names, labels, why = registry.names, registry.labels, rooms.detector.why
     window_ns, upkeep, jobs = membership.settings.window_ns, rooms.upkeep, rooms.jobs
-    exits = exit_fields or {}
+    exits = exit_codes or {}
     return [
         Facts(
             node=names[slot],
@@ -124,7 +124,7 @@ def gather(
             bound_ns=every + margin + window_ns,
             pauses=rooms.pauses,
             started_ns=rooms.started_ns,
-            exit_code=exit_code_from_field(exits[slot]) if slot in exits else None,
+            exit_code=exits.get(slot),
             drops=rooms.drops,
             said=upkeep.said(slot, names[slot], labels.get(slot)),
             job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
@@ -329,7 +329,7 @@ def _exited(facts: Facts) -> str:
     code = facts.exit_code
     if code is None:
         return "dead: its agent saw the process end"
-    if code < 0:
+    if SIGNAL_MIN <= code < 0:
         return f"dead: its agent saw the process end by signal {-code}"
     return f"dead: its agent saw the process end with exit code {code}"
 

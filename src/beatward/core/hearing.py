@@ -23,7 +23,7 @@ from beatward.core.membership import Cause, Change, Membership, Status
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind
 from beatward.core.quality import Quality
 from beatward.core.registry import Registry
-from beatward.core.runs import Runs
+from beatward.core.runs import Runs, exit_code_in
 from beatward.core.standings import Claim, Standings
 from beatward.core.voice import Voice
 
@@ -46,14 +46,14 @@ _ASKED[Status.SUSPECT] = True
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a batch led to. `lives` are slots whose node has begun a new life; `exit_fields` holds
-    the exit code of a goodbye, as on the wire, by slot. `runs` are words about runs of jobs,
+    """What a batch led to. `lives` are slots whose node has begun a new life; `exit_codes` holds
+    the exit code of a goodbye by slot. `runs` are words about runs of jobs,
     `claims` those of members about their roles.
     """
 
     changes: tuple[Change, ...]
     lives: tuple[int, ...]
-    exit_fields: dict[int, int]
+    exit_codes: dict[int, int]
     runs: tuple[Run, ...] = ()
     claims: tuple[Claim, ...] = ()
 
@@ -84,7 +84,7 @@ class Hearing:
         self.accepted_count = 0
         self._changes: list[Change] = []
         self._lives: list[int] = []
-        self._exit_fields: dict[int, int] = {}
+        self._exit_codes: dict[int, int] = {}
         # Slots whose life has proved itself in this batch: they have just echoed the session.
         self._begun: list[IntArray] = []
 
@@ -93,7 +93,7 @@ class Hearing:
 
         stale  the batch was stamped late by our own pause: believe it, learn nothing from it
         """
-        self._changes, self._lives, self._exit_fields, self._begun = [], [], {}, []
+        self._changes, self._lives, self._exit_codes, self._begun = [], [], {}, []
         is_standing = beats.records["kind"] == _STANDING
         said = None
         if is_standing.any():
@@ -106,7 +106,7 @@ class Hearing:
                 self._take_records(beats, now_ns, stale=stale)
         claims = () if said is None else tuple(self._standings.take(said))
         lives, runs = tuple(self._lives), self._runs.take()
-        return Heard(tuple(self._changes), lives, self._exit_fields, runs, claims)
+        return Heard(tuple(self._changes), lives, self._exit_codes, runs, claims)
 
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
         beats = beats.take(self._believed(beats, now_ns))
@@ -418,8 +418,8 @@ class Hearing:
             is_job = self._jobs.among(slots)
             self._changes += self._runs.end(beats.take(is_job), now_ns)
             beats, slots, exited = beats.take(~is_job), slots[~is_job], exited[~is_job]
-        codes = beats.records["cpu"][exited].tolist()
-        self._exit_fields.update(zip(slots[exited].tolist(), codes, strict=True))
+        codes = [exit_code_in(row) for row in beats.records[exited]]
+        self._exit_codes.update(zip(slots[exited].tolist(), codes, strict=True))
         self._change(slots[exited], Cause.EXITED, now_ns)
         self._change(slots[~exited], Cause.GOODBYE, now_ns)
 

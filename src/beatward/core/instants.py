@@ -13,6 +13,8 @@ SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+# The longest that a promise may be, so that sums of instants stay far below NEVER.
+PROMISE_MAX_NS = 366 * DAY
 
 # The instant that never comes: larger than any clock, so `due <= now` needs no second mask.
 NEVER = 2**63 - 1

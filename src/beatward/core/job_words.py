@@ -11,6 +11,7 @@ from typing import Any
 from beatward.core.entry import JobPlan, JobRecord
 from beatward.core.instants import DAY, MILLISECOND, SECOND, format_duration
 from beatward.core.membership import Status
+from beatward.core.protocol.record import SIGNAL_MIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class JobFacts:
         code = self.record.exit_code
         if code is None:
             return ""
-        return f"exit code {code}" if code >= 0 else f"signal {-code}"
+        # Of the bare URL nobody knows which of the two a negative number was.
+        return f"exit code {code}" + (f" (signal {-code})" if SIGNAL_MIN <= code < 0 else "")
 
     def _success(self) -> str:
         succeeded_ns = self.record.succeeded_ns

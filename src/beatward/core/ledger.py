@@ -77,11 +77,11 @@ class Ledger:
         return entry
 
     def record_changes(
-        self, changes: Sequence[Change], *, exit_fields: Mapping[int, int] | None = None
+        self, changes: Sequence[Change], *, exit_codes: Mapping[int, int] | None = None
     ) -> None:
         """Record transitions of one instant, and the actions that the rules ask for.
 
-        exit_fields   of slots that said goodbye with an exit code, as on the wire
+        exit_codes   of slots that said goodbye with one; a signal is negative
         """
         if not changes:
             return
@@ -89,7 +89,7 @@ class Ledger:
         slots = np.array([change.slot for change in changes])
         at_ns = changes[0].at_ns
         folded = self.mass.follow(changes)
-        known = gather(self.rooms, slots, at_ns, exit_fields=exit_fields)
+        known = gather(self.rooms, slots, at_ns, exit_codes=exit_codes)
         self.rooms.upkeep.follow(slots, self.rooms.membership.status)
         rows = self.node_records(slots)
         for place, (change, facts, row) in enumerate(zip(changes, known, rows, strict=True)):

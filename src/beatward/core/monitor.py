@@ -403,6 +403,6 @@ class Monitor:
         self._ledger.record_lives(np.array(lives, np.int64), now_ns, changed)
         for run in heard.runs:
             self._ledger.record_run(run, changed.get(run.slot))
-        self._ledger.record_changes(heard.changes, exit_fields=heard.exit_fields)
+        self._ledger.record_changes(heard.changes, exit_codes=heard.exit_codes)
         if heard.claims:
             self._services.hear(heard.claims, now_ns, is_stale=stale)

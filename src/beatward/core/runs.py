@@ -16,9 +16,14 @@ from beatward.core.protocol.record import (
     Farewell,
     Flag,
     Kind,
-    exit_code_from_field,
+    exit_code_of,
 )
 from beatward.core.registry import Registry
+
+
+def exit_code_in(said: np.void) -> int:
+    """Return the exit code, or minus the signal, in one goodbye."""
+    return exit_code_of(*(int(said[name]) for name in ("flags", "cpu", "memory", "load")))
 
 
 class Runs:
@@ -54,7 +59,7 @@ class Runs:
             # A goodbye is repeated until it is acknowledged; the first has ended the run.
             if beats.via != Via.PING and not self.jobs.is_running(slot):
                 continue
-            code = exit_code_from_field(int(said["cpu"][row])) if has_code[row] else None
+            code = exit_code_in(said[row]) if has_code[row] else None
             at_ns, is_bad = int(beats.arrived_ns[row]), bool(failed[row])
             self._runs.append(self.jobs.end(slot, at_ns, failed=is_bad, exit_code=code))
             result = Cause.ILL if is_bad else Cause.WELL

@@ -24,7 +24,6 @@ from beatward.core.membership import TABLE, Cause, Status
 from beatward.core.monitor import Monitor
 from beatward.core.outbox import Action
 from beatward.core.protocol.record import Kind as Word
-from beatward.core.protocol.record import exit_code_field, exit_code_from_field
 
 from .deeds import Deeds
 from .holds import Holds
@@ -249,7 +248,7 @@ class Checkers:
         said = [one for one in truth.farewells if one[0] >= min(since_ns, started_ns)]
         if entry.cause == "exited":
             code = entry.detail["exit_code"]
-            said = [one for one in said if _as_field(one[2]) == code]
+            said = [one for one in said if one[2] == code]
         if not said:
             message = f"{entry.status} by {entry.cause}, but this life never said that"
             self.violate("replay", truth.name, message)
@@ -330,7 +329,3 @@ def _fold(statuses: dict[str, str], entry: Entry) -> None:
         statuses.pop(str(entry.node), None)
     elif entry.event in (Event.JOINED, Event.TRANSITION):
         statuses[str(entry.node)] = str(entry.status)
-
-
-def _as_field(code: int | None) -> int | None:
-    return None if code is None else exit_code_from_field(exit_code_field(code))

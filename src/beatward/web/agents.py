@@ -171,17 +171,28 @@ class ServicesAnswer(BaseModel):
     services: list[KnownService] = Field(description="In the order of the request.")
 
 
+class MemberRemark(Body):
+    """What a node says of itself as a member of one service."""
+
+    service: _ServiceName
+    remark: Annotated[str, Field(max_length=REMARK_LENGTH_MAX)] = Field(
+        description="Words for people, mostly those of a hook that failed."
+    )
+
+
 class RemarksBody(Body):
     """What a node says of itself as a member of services, in place of what it said before."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"name": "db-1", "remarks": {"db": "start: exit code 1 after 12 ms"}}]
+            "examples": [
+                {"name": "db-1", "remarks": [{"service": "db", "remark": "start: no disk"}]}
+            ]
         },
     )
     name: _Name
-    remarks: dict[_ServiceName, Annotated[str, Field(max_length=REMARK_LENGTH_MAX)]] = Field(
-        description="By service; an empty one takes it back.", max_length=SERVICES_MAX
+    remarks: list[MemberRemark] = Field(
+        description="None: there is nothing to say any more.", max_length=SERVICES_MAX
     )
 
 
@@ -252,7 +263,7 @@ def declare_services(body: ServicesBody, request: Request, backend: Served) -> S
 def take_remarks(body: RemarksBody, request: Request, backend: Served) -> RemarksAnswer:
     """Say in words what keeps a member from taking a role; it is only shown, never judged by."""
     _admit(request, body.name)
-    backend.remarks.note(body.name, body.remarks)
+    backend.remarks.note(body.name, {one.service: one.remark for one in body.remarks})
     return RemarksAnswer(taken=len(body.remarks))
 
 

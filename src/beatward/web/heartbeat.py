@@ -16,6 +16,8 @@ from beatward.core.intake import Via
 from beatward.core.orders import Order
 from beatward.core.protocol.join import encoded
 from beatward.core.protocol.record import (
+    EXIT_CODE_MAX,
+    EXIT_CODE_MIN,
     INCARNATION_MAX,
     INTERVAL_MS_MAX,
     NO_GAUGE,
@@ -25,10 +27,10 @@ from beatward.core.protocol.record import (
     Health,
     Kind,
     Record,
-    exit_code_field,
     gauge,
     newer_life,
     seal,
+    with_exit_code,
 )
 from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
 from beatward.web.backend import Backend
@@ -84,7 +86,7 @@ class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
         Literal["ok", "failing"], _Meta(description="What the node says of its own service.")
     ] = "ok"
     exit_code: Annotated[
-        Annotated[int, _Meta(ge=-32768, le=32767)] | None,
+        Annotated[int, _Meta(ge=EXIT_CODE_MIN, le=EXIT_CODE_MAX)] | None,
         _Meta(description="With `goodbye`: the process ended with this; a signal is negative."),
     ] = None
     cpu: Annotated[_Percent | None, _Meta(description="Percent in use.")] = None
@@ -226,7 +228,7 @@ class HeartbeatDoor:
 
 def _record(heartbeat: HeartbeatBody, keys: NodeKeys) -> Record:
     status, cpu = _status_and_cpu(heartbeat)
-    return Record(
+    record = Record(
         kind=_KINDS[heartbeat.kind],
         node=keys.node,
         incarnation=heartbeat.incarnation,
@@ -239,13 +241,16 @@ def _record(heartbeat: HeartbeatBody, keys: NodeKeys) -> Record:
         load=gauge(heartbeat.load),
         echo=heartbeat.echo,
     )
+    if heartbeat.exit_code is None:
+        return record
+    return with_exit_code(record, heartbeat.exit_code)
 
 
 def _status_and_cpu(heartbeat: HeartbeatBody) -> tuple[int, int]:
     if heartbeat.kind == "goodbye":
         if heartbeat.exit_code is None:
             return Farewell.LEFT, NO_GAUGE
-        return Farewell.EXITED, exit_code_field(heartbeat.exit_code)
+        return Farewell.EXITED, NO_GAUGE
     if heartbeat.kind == "probe_reply":
         return 0, gauge(heartbeat.cpu)
     return (Health.ILL if heartbeat.status == "failing" else Health.WELL), gauge(heartbeat.cpu)

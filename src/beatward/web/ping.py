@@ -22,14 +22,15 @@ from starlette.types import Receive, Scope, Send
 from beatward.core.instants import DAY, MILLISECOND, MINUTE, parse_duration
 from beatward.core.intake import Via
 from beatward.core.protocol.record import (
-    NO_GAUGE,
+    EXIT_CODE_MAX,
+    EXIT_CODE_MIN,
     Farewell,
     Flag,
     Health,
     Kind,
     Record,
-    exit_code_field,
     seal,
+    with_exit_code,
 )
 from beatward.core.snapshot import Snapshot
 from beatward.errors import Busy
@@ -82,6 +83,9 @@ class PingDoor:
             self._strangers.note(name, scope, "ping")
         if keys is None or said is None:
             return _text(404, "not found")
+        if not EXIT_CODE_MIN <= (said.exit_code or 0) <= EXIT_CODE_MAX:
+            expected = f"expected {EXIT_CODE_MIN} to {EXIT_CODE_MAX}"
+            return _text(422, f"exit code: found {said.exit_code}, {expected}")
         snapshot = self._machine.snapshot()
         row = snapshot.find(name)
         if row in snapshot.rooms.jobs.records and said.exit_code is not None:
@@ -99,9 +103,10 @@ class PingDoor:
             interval_ms=interval_ns // MILLISECOND,
             status=said.status,
             flags=said.flags,
-            cpu=said.cpu,
             echo=self._session,
         )
+        if said.kind == Kind.GOODBYE and said.exit_code is not None:
+            record = with_exit_code(record, said.exit_code)
         is_taken = enrol_if_unknown(self._machine, name) and self._machine.submit(
             seal(record, keys.key), Via.PING
         )
@@ -117,7 +122,6 @@ class _Said:
     kind: Kind = Kind.HEARTBEAT
     status: int = Health.WELL
     flags: int = 0
-    cpu: int = NO_GAUGE
     exit_code: int | None = None
 
 
@@ -136,7 +140,7 @@ def _said(words: list[str]) -> _Said | None:
 
 def _ended(code: int) -> _Said:
     farewell = Farewell.EXITED if code else Farewell.LEFT
-    return _Said(Kind.GOODBYE, farewell, cpu=exit_code_field(code), exit_code=code)
+    return _Said(Kind.GOODBYE, farewell, exit_code=code)
 
 
 def _known_interval_ns(snapshot: Snapshot, row: int) -> int:

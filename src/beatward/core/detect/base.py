@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.arrays import grow
-from beatward.core.instants import MILLISECOND, NEVER
+from beatward.core.instants import MILLISECOND, NEVER, PROMISE_MAX_NS
 from beatward.core.tails import SUSPICION_MAX
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
-# A promise longer than a year is taken as a year, so that sums of instants stay far below NEVER.
-INTERVAL_MAX_NS = 366 * 86_400 * 1_000_000_000
+# A promise longer than a year is taken as a year; of a job it is refused.
+INTERVAL_MAX_NS = PROMISE_MAX_NS
 # What a multiple of that may come to: an instant of today and it stay below NEVER.
 TIMEOUT_MAX_NS = 100 * INTERVAL_MAX_NS
 # One pause must not blunt a detector for a whole window: a deviation counts as at most this many

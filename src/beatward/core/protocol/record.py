@@ -18,6 +18,7 @@ exactly one block after the key's block, so a tag costs two compressions with a 
     32     8    sequence     index of this heartbeat on the sender's schedule; below 2^62
     40     2    memory       hundredths of a percent, 0xFFFF: not measured
     42     2    load         hundredths of a runnable process, 0xFFFF: not measured
+    40     4    exit code    goodbye with the flag WIDE_CODE: its lower 32 bits
     40     4    wish         acknowledgement: see `wish_ms`
     44     4    echo         what the last acknowledgement or probe carried here; 0: none yet
     48     16   tag          HMAC-SHA256 of bytes 0..47 under the node's key, first 16 bytes
@@ -29,7 +30,7 @@ played again changes nothing, although sequence numbers are never written to dis
 
 import hmac
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
 
 from beatward.errors import MalformedRecord
@@ -53,6 +54,11 @@ NO_WISH = 0xFFFFFFFF
 # Sessions have numbers up to here and what suspects are asked for lies above, so that no recorded
 # answer to a probe can ever pass for the proof of a life in a later session.
 SESSION_MAX = 2**31 - 1
+# What a goodbye can carry: codes of POSIX, and those of Windows with a sign or without.
+EXIT_CODE_MIN = -(2**31)
+EXIT_CODE_MAX = 2**32 - 1
+# Minus the number of a signal is at least this; what is less is the exit code of a process.
+SIGNAL_MIN = -64
 
 _BODY = struct.Struct("<2sBBIIBBHQQQHHI")
 assert _BODY.size == BODY_SIZE
@@ -92,6 +98,7 @@ class Flag(IntFlag):
     RELAYED = 4  # made for a relay over HTTP; in datagrams it means nothing
     SLOWING = 8  # agent to monitor: what I promise here is longer than what is in force
     STARTED = 16  # a word of the bare URL: a job began a run
+    WIDE_CODE = 32  # goodbye: bytes 40 to 43 are the exit code, which 16 bits do not hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +213,31 @@ def gauge(value: float | None) -> int:
     return round(max(0.0, min(value * 100, float(NO_GAUGE - 1))))
 
 
+def with_exit_code(record: Record, code: int) -> Record:
+    """Return a goodbye that carries a process's exit code, or minus its signal.
+
+    A code beyond 32 bits is written as the nearest that fits.
+    """
+    code = max(EXIT_CODE_MIN, min(code, EXIT_CODE_MAX))
+    field = exit_code_field(code)
+    if exit_code_from_field(field) == code:
+        return replace(record, cpu=field)
+    # The 16 bits keep the nearest that fits, for monitors which read no other, and the sign.
+    load, memory = divmod(code & EXIT_CODE_MAX, 2**16)
+    flags = record.flags | Flag.WIDE_CODE
+    return replace(record, flags=flags, cpu=field, memory=memory, load=load)
+
+
+def exit_code_of(flags: int, cpu: int, memory: int, load: int) -> int:
+    """Read what `with_exit_code` wrote into the fields of a goodbye."""
+    near = exit_code_from_field(cpu)
+    if not flags & Flag.WIDE_CODE:
+        return near
+    return (memory | load << 16) - (2**32 if near < 0 else 0)
+
+
 def exit_code_field(code: int) -> int:
-    """Write a process's exit code, or minus its signal, as the 16-bit field of a goodbye."""
+    """Write an exit code, or minus a signal, as the 16-bit field of a goodbye: the nearest."""
     return max(-32768, min(code, 32767)) & 0xFFFF
 
 
