@@ -6,9 +6,12 @@ command line (`cli.agent`), and what an action is (`deeds`).
 """
 
 import logging
+import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
+from dataclasses import fields
 from types import FrameType
 
 from beatward.core.instants import NEVER, SECOND
@@ -39,9 +42,18 @@ LEAVE_LOOK_S = 0.1
 class Daemon:
     """The whole agent. `run` uses the main thread and returns when it is told to end."""
 
-    def __init__(self, settings: AgentSettings) -> None:
-        """Put the parts together; nothing is sent before `run`. Raises ConfigError."""
+    def __init__(
+        self, settings: AgentSettings, reread: Callable[[], AgentSettings] | None = None
+    ) -> None:
+        """Put the parts together; nothing is sent before `run`. Raises ConfigError.
+
+        reread   returns the settings as they are now, on SIGHUP; None: there is no file
+        """
         self._stopping = threading.Event()
+        self._settings = settings
+        self._reread = reread
+        # Of whoever has started it in a terminal, SIGHUP says that the terminal is gone.
+        self._has_terminal = any(os.isatty(fileno) for fileno in (0, 2))
         services.check_transport(settings.services, settings.transport or "udp", "the settings")
         try:
             self._heart = Heart(
@@ -87,6 +99,8 @@ class Daemon:
         """Beat until SIGTERM or SIGINT; raises JoinRefused when the monitor will not have us."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._take_signal)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._take_hangup)
         self._hands.start()
         self._heart.start()
         for member in self._members:
@@ -155,3 +169,27 @@ class Daemon:
     def _take_signal(self, number: int, _: FrameType | None) -> None:
         log.info("%s: goodbye", signal.Signals(number).name)
         self._stopping.set()
+
+    def _take_hangup(self, number: int, frame: FrameType | None) -> None:
+        if self._has_terminal:
+            self._take_signal(number, frame)
+        elif self._reread is None:
+            log.warning("SIGHUP: there is no settings file to read again; nothing changes")
+        else:
+            self._reload(self._reread)
+
+    def _reload(self, reread: Callable[[], AgentSettings]) -> None:
+        """Take the actions of the settings file; what else is new in it needs a restart."""
+        try:
+            fresh = reread()
+        except ConfigError as error:
+            log.error("SIGHUP: %s; the settings stay as they were", error)  # noqa: TRY400
+            return
+        self._hands.take(fresh.deeds)
+        names = [field.name for field in fields(fresh) if field.name != "deeds"]
+        changed = [name for name in names if getattr(fresh, name) != getattr(self._settings, name)]
+        log.info(
+            "SIGHUP: the settings were read again; actions: %s", ", ".join(fresh.deeds) or "none"
+        )
+        if changed:
+            log.warning("SIGHUP: restart the agent for what is new in: %s", ", ".join(changed))

@@ -20,13 +20,14 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.protocol import keys
 from beatward.errors import MonitorUnreachable
 
 from . import clock
+from .hooks import processes_below
 from .post import Access, Door
 from .settings import Deed
 from .state import StateFile
@@ -89,6 +90,10 @@ class Hands:
     def start(self) -> None:
         """Begin to wait for mail."""
         self._thread.start()
+
+    def take(self, deeds: Mapping[str, Deed]) -> None:
+        """Take other settings of actions, from the next action on."""
+        self._deeds = deeds
 
     def beckon(self) -> None:
         """Fetch the inbox soon; never blocks."""
@@ -276,10 +281,21 @@ class _Tail:
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:
     """End a command and all it has started: first politely, soon after for certain."""
+    # Seen before anything ends: what has a session of its own is found by its parents only.
+    with contextlib.ExitStack() as held:
+        started = [held.enter_context(_Held(pid)) for pid in processes_below(process.pid)]
+        _end(process, started)
+
+
+def _end(process: "subprocess.Popen[bytes]", started: "list[_Held]") -> None:
     _signal_group(process, signal.SIGTERM)
+    for one in started:
+        one.send(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(KILL_AFTER_S)
     # Also when the command itself obeyed: what it had started may not have.
+    for one in started:
+        one.send(signal.SIGKILL)
     _signal_group(process, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(KILL_AFTER_S)
@@ -291,6 +307,28 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+class _Held:
+    """A process that is signalled later, when its number may be another's."""
+
+    def __init__(self, pid: int) -> None:
+        self._handle = -1
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            self._handle = os.pidfd_open(pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+
+    def send(self, number: int) -> None:
+        """Send a signal, if it is still there."""
+        if self._handle >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._handle, number)
 
 
 def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:

@@ -35,13 +35,17 @@ def agent_command(
     said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if labels:
         said["labels"] = read_labels(labels)
-    layers = [
-        settings.parse(said, "the command line"),
-        settings.from_environment(os.environ),
-        *([settings.load(config)] if config is not None else []),
-    ]
+
+    def read() -> settings.AgentSettings:
+        layers = [
+            settings.parse(said, "the command line"),
+            settings.from_environment(os.environ),
+            *([settings.load(config)] if config is not None else []),
+        ]
+        return settings.merge(*layers)
+
     speak("", is_verbose=verbose)
-    Daemon(settings.merge(*layers)).run()
+    Daemon(read(), None if config is None else read).run()
 
 
 def read_labels(labels: tuple[str, ...]) -> dict[str, str]:
