@@ -262,7 +262,7 @@ def declare_services(body: ServicesBody, request: Request, backend: Served) -> S
 )
 def take_remarks(body: RemarksBody, request: Request, backend: Served) -> RemarksAnswer:
     """Say in words what keeps a member from taking a role; it is only shown, never judged by."""
-    _admit(request, body.name)
+    admit_node(request, body.name)
     backend.remarks.note(body.name, {one.service: one.remark for one in body.remarks})
     return RemarksAnswer(taken=len(body.remarks))
 
