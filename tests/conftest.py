@@ -30,6 +30,24 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What our own tests are told by, and not the program under test.
+OURS = {f"BEATWARD_{word}" for word in ("FUZZ", "MISSING", "REWRITE", "SEED")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolation(tmp_path_factory):
+    """Let no test see this machine's own monitor, its user's settings, or their data folder."""
+    home = tmp_path_factory.mktemp("nobody")
+    state = home / "state"
+    with pytest.MonkeyPatch.context() as patch:
+        for key in [key for key in os.environ if key.startswith("BEATWARD_") and key not in OURS]:
+            patch.delenv(key)
+        patch.setenv("HOME", str(home))
+        for key in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
+            patch.setenv(key, str(state))
+        yield home
+
+
 def pytest_runtest_setup(item):
     """Skip a test whose program is missing; in CI let it fail, for a skip looks like a pass."""
     wanted = [name for marker in item.iter_markers("needs") for name in marker.args]

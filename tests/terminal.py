@@ -12,7 +12,8 @@ import time
 import pexpect
 import pyte
 
-PATIENCE_SECONDS = 30
+# Processes of a busy machine; a quiet one takes a second.
+PATIENCE_SECONDS = 60
 
 
 class Terminal:

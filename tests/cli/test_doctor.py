@@ -57,6 +57,20 @@ def test_it_says_how_heartbeats_are_authenticated(beatward, settings):
     assert doctor.check_tags("scalar").found == "scalar, by the compiled extension"
 
 
+def test_with_a_settings_file_it_asks_about_that_files_monitor(beatward, settings, monitor):
+    path, _, port = settings
+    # Neither another monitor that the environment names, nor that of this machine, is meant.
+    done = beatward("doctor", "-c", path, "--json", BEATWARD_MONITOR=monitor.url)
+    (found,) = (one for one in done.json if one["check"] == "monitor")
+    assert found["result"] == WARN
+    assert found["found"].startswith(f"no monitor answers at http://127.0.0.1:{port} ({path})")
+    done = beatward("doctor", "-c", path, "--json", "--monitor", monitor.url)
+    assert results(done)["monitor"] in (OK, WARN)
+    assert next(one["found"] for one in done.json if one["check"] == "monitor").startswith(
+        monitor.url
+    )
+
+
 def test_everything_that_is_not_ok_has_advice(beatward, settings):
     path, _, _ = settings
     for one in beatward("doctor", "-c", path, "--json").json:

@@ -78,3 +78,17 @@ def test_exec_wants_a_schedule_or_a_period(beatward, options):
     done = beatward("exec", "backup", *options, "--", "true")
     assert done.code == 2
     assert "a job has either --schedule, as in '0 3 * * *', or --every 1h" in done.err
+
+
+def test_explain_says_lists_and_truths_in_words(ask, monitor, wait_until):
+    ask("job", "add", "worded", "--every", "1h")
+    wait_until(lambda: ask("nodes", "worded").code == 0, "the job is known")
+    monitor.ping("worded", "/exit/3")
+    monitor.wait_status("worded", "failing")
+    lines = [" ".join(line.split()) for line in ask("explain", "worded").out.splitlines()]
+    assert "actions held back none" in lines
+    assert "last run failed yes" in lines
+    assert "last run's exit code 3" in lines
+    table = lines[lines.index("") :]
+    assert not any(word in line.split() for line in table for word in ("[]", "True", "None", "{}"))
+    ask("job", "remove", "worded")

@@ -10,7 +10,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -48,10 +48,13 @@ class Place:
     found: str = "by default"
 
 
-def find_monitor(url: str | None, data: Path | None) -> Place:
-    """Find the monitor; raises ConfigError when an address is none."""
+def find_monitor(url: str | None, data: Path | None, *, own: Place | None = None) -> Place:
+    """Find the monitor; raises ConfigError when an address is none.
+
+    own   the monitor of a settings file that was named: only `url` goes before it
+    """
     token = os.environ.get("BEATWARD_API_TOKEN", "")
-    told = url or os.environ.get("BEATWARD_MONITOR")
+    told = url or (None if own else os.environ.get("BEATWARD_MONITOR"))
     path, local = _read_local(data)
     local_url = str(local.get("monitor", "")).rstrip("/")
     if told:
@@ -63,7 +66,7 @@ def find_monitor(url: str | None, data: Path | None) -> Place:
     if local_url:
         _check(local_url, str(path))
         return Place(local_url, token or str(local.get("api_token", "")), str(path))
-    return Place(DEFAULT_MONITOR, token)
+    return replace(own, token=token) if own else Place(DEFAULT_MONITOR, token)
 
 
 class Client:

@@ -77,7 +77,8 @@ def doctor_command(
     """Check this machine and the monitor on it; exit code 1 when something fails."""
     settings = load(path)
     folder = data or settings.data_folder()
-    place = find_monitor(monitor_url, folder)
+    own = None if path is None else Place(_url(settings.monitor.http), found=str(path))
+    place = find_monitor(monitor_url, folder, own=own)
     found = list(_examine(settings, folder, place))
     if as_json:
         print_json([asdict(one) for one in found])
@@ -205,15 +206,21 @@ def check_address(address: str, name: str, kind: socket.SocketKind) -> Finding:
 
 
 def _occupied(address: str, name: str, error: OSError) -> Finding:
-    host, port = split_address(address)
-    shown = f"[{host}]" if ":" in host else host
-    local = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)  # noqa: S104  compared only
-    client = Client(Place(f"http://{local}:{port}"), timeout_seconds=_ANSWER_SECONDS)
+    _, port = split_address(address)
+    client = Client(Place(_url(address)), timeout_seconds=_ANSWER_SECONDS)
     with contextlib.closing(client), contextlib.suppress(BeatwardError):
         client.get("/healthz")
         return Finding(name, OK, f"{address} is taken by a beatward monitor that answers")
     advice = f"see who has it: ss -lnp | grep {port}; or choose another address in [monitor]"
     return Finding(name, FAIL, f"{address} cannot be had: {error.strerror or error}", advice)
+
+
+def _url(address: str) -> str:
+    """Return how this machine itself reaches what listens at an address."""
+    host, port = split_address(address)
+    shown = f"[{host}]" if ":" in host else host
+    local = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(shown, shown)  # noqa: S104  compared only
+    return f"http://{local}:{port}"
 
 
 def check_buffer(wanted: int) -> Finding:

@@ -39,6 +39,7 @@ _STATUS_SECONDS = 1.0
 _SOON_SECONDS = 0.25
 _MOVING = ("promoting", "demoting", "waiting")
 _EVENTS_MAX = 500
+_DOWN_LEAST = 3
 # Below this an event's day and id would leave too little room for what it says.
 _WIDE = 100
 # Lines that are not events: the head and the two rules.
@@ -140,7 +141,9 @@ class View:
             status = cleaned(self._client.get("/v1/status"))
             has_services = status["services"]["counts"]["total"] > 0
             services = self._client.get("/v1/services")["services"] if has_services else []
-            self._down = ask_down(self._client, status["nodes"], self._down_count())
+            # On a screen with room for one line only, that line has several names.
+            limit = max(self._down_count(), _DOWN_LEAST)
+            self._down = ask_down(self._client, status["nodes"], limit)
             self._services = cleaned(services)
             self._status = status
         except (MonitorUnreachable, Refused):
