@@ -18,7 +18,6 @@ from urllib.parse import quote, urlsplit
 import click
 import httpx2
 
-from beatward.agent.post import is_exempt
 from beatward.config import PORT, default_data_folder
 from beatward.errors import BeatwardError, ConfigError, MonitorUnreachable
 
@@ -85,8 +84,6 @@ class Client:
             headers=headers,
             timeout=timeout_seconds,
             trust_env=not is_local,
-            # httpx2 does not know the networks that no_proxy may name, as in 10.0.0.0/8.
-            mounts={place.url: None} if is_exempt(urlsplit(place.url).hostname or "") else None,
             # Without TLS and without a proxy there is no certificate to verify; to load those of
             # the world's authorities takes longer than all the rest of a command.
             verify=not (is_local and parts.scheme == "http"),
