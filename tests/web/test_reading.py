@@ -203,7 +203,7 @@ def test_what_is_not_there_points_to_the_description(monitor, problem):
     assert "/docs" in problem(monitor.http.get("/v2"), 404, "no-such-path")["detail"]
     answer = monitor.http.put("/v1/nodes")
     problem(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
 def test_the_status_counts_what_is_there(monitor, flock):

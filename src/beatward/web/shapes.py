@@ -474,7 +474,7 @@ class Ordered(_Shape):
 class OrderedPause(Ordered):
     """The order is on its way."""
 
-    until: str | None = Field(description=f"The planned end, if there is one. {_AT}")
+    until: str | None = Field(None, description=f"The planned end, if there is one. {_AT}")
 
 
 class OrderedMany(_Shape):

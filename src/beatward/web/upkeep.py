@@ -174,7 +174,13 @@ def resume_nodes(body: ResumeBody, backend: Served) -> shapes.OrderedMany:
     return _order_many(backend, Order("resume", names=names, by=body.by))
 
 
-@router.post("/nodes/{name}/pause", summary="Announce maintenance", tags=["nodes"], **_command())
+@router.post(
+    "/nodes/{name}/pause",
+    summary="Announce maintenance",
+    tags=["nodes"],
+    response_model_exclude_none=True,
+    **_command(),
+)
 def pause_node(
     name: Name, backend: Served, body: PauseOneBody | None = None
 ) -> shapes.OrderedPause:
