@@ -45,7 +45,7 @@ bench: setup ## measure this machine, in some minutes (ARGS="ingest --rate 30000
 	if [ -n "$(ARGS)" ]; then \
 		measure $(ARGS); \
 	else \
-		for what in ingest lateness memory api http agent growth; do measure $$what; done; \
+		for what in ingest lateness memory api http agent idle growth; do measure $$what; done; \
 	fi; \
 	[ -z "$$failed" ]
 

@@ -33,6 +33,22 @@ def test_a_gap_between_turns_longer_than_the_limit_is_a_pause(gap_ns, pause_ns):
     assert pauses == [0, pause_ns]
 
 
+def test_a_monitor_that_was_awake_between_two_turns_did_not_pause():
+    guard = Guard(GuardSettings(LIMIT))
+    guard.turn(SECOND)
+    guard.listened(9 * SECOND)
+    assert not guard.is_stale(9 * SECOND + LIMIT)
+    assert guard.turn(9 * SECOND + LIMIT) == 0
+
+
+def test_a_pause_counts_from_when_it_was_awake_last():
+    guard = Guard(GuardSettings(LIMIT))
+    guard.turn(SECOND)
+    guard.listened(9 * SECOND)
+    assert guard.is_stale(10 * SECOND)
+    assert guard.turn(10 * SECOND) == SECOND
+
+
 def test_the_first_turn_is_no_pause():
     _, pauses = turned(10**18)
     assert pauses == [0]

@@ -5,9 +5,13 @@ import time
 
 import pytest
 
+from beatward.core.instants import SECOND
 from beatward.core.intake import Via
+from beatward.core.jobs import Dues
 from beatward.core.monitor import Order
+from beatward.core.outbox import Outcome
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, seal
+from beatward.server.bell import Bell
 from beatward.server.inbox import ORDERS_TURN, RECORDS_MAX, Inbox
 from beatward.transport import open_doors
 
@@ -30,9 +34,16 @@ def clock():
 
 
 @pytest.fixture
-def inbox(clock):
+def bell(clock):
+    made = Bell((), clock, pause_limit_ns=SECOND)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def inbox(clock, bell):
     with open_doors("127.0.0.1:0", 4096, time.monotonic_ns) as doors:
-        yield Inbox(doors, clock)
+        yield Inbox(doors, clock, bell)
 
 
 def of(node, count=1):
@@ -120,3 +131,42 @@ def test_a_join_storm_is_taken_in_order_and_some_a_turn(inbox):
     turns = [[order.name for order in inbox.drain().orders] for _ in range(4)]
     assert [len(turn) for turn in turns] == [ORDERS_TURN, ORDERS_TURN, 1, 0]
     assert [name for turn in turns for name in turn] == names
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda inbox: inbox.put_order(Order("join", "web-1")),
+        lambda inbox: inbox.put_outcome(Outcome("key", 1, "success", "")),
+        lambda inbox: inbox.put_dues([Dues("backup", (1,), anew=False)]),
+        lambda inbox: inbox.put_receipt(7),
+    ],
+    ids=["an order", "an outcome", "due instants", "a receipt"],
+)
+def test_what_others_put_wakes_the_wheel_also_while_it_gathers(inbox, bell, put):
+    assert not bell.wait(0, listen=False)
+    put(inbox)
+    assert bell.wait(60 * SECOND, listen=False)
+    inbox.drain()
+    assert not bell.wait(0, listen=True)
+
+
+def test_records_wake_a_wheel_that_listens_and_may_wait_for_one_that_gathers(inbox, bell):
+    inbox.put_records(of(7), Via.HTTP)
+    assert not bell.wait(0, listen=False)
+    assert bell.wait(60 * SECOND, listen=True)
+    inbox.drain()
+    assert not bell.wait(0, listen=True)
+
+
+def test_what_is_refused_wakes_nobody(inbox, bell):
+    fill(inbox)
+    bell.answer()
+    assert not inbox.put_records(of(1), Via.HTTP)
+    assert not bell.wait(0, listen=True)
+
+
+def test_the_drain_says_when_the_monitor_was_awake(inbox, bell, clock):
+    clock.now_ns = 5
+    bell.wait(0, listen=True)
+    assert inbox.drain().listened_ns == 5

@@ -1,4 +1,4 @@
-"""The wheel's snapshots: taken while somebody asks, let go when nobody does, never half made."""
+"""The wheel: few turns where nothing comes, and snapshots for as long as readers ask."""
 
 import threading
 import time
@@ -12,6 +12,8 @@ from beatward.core.monitor import Inputs, Monitor, Settings
 from beatward.cycle import Cycle
 from beatward.errors import Busy
 from beatward.server import wheel
+from beatward.server.bell import Bell
+from beatward.server.schedule import TurnSchedule
 
 
 class Doors:
@@ -19,6 +21,7 @@ class Doors:
 
     def __init__(self):
         self.leap_ns = 0
+        self.received = 0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -46,7 +49,14 @@ def doors():
 
 
 @pytest.fixture
-def wheel_of(doors):
+def bell(doors):
+    made = Bell((), doors.now_ns, pause_limit_ns=250 * MILLISECOND)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def wheel_of(doors, bell):
     machine = Monitor(Settings(), master=MASTER, session=SESSION)
     machine.restore(Recovered(), doors.now_ns())
     cycle = Cycle(
@@ -62,7 +72,9 @@ def wheel_of(doors):
     made = wheel.Wheel(
         cycle,
         doors.now_ns,
-        tick_ns=MILLISECOND,
+        bell=bell,
+        schedule=TurnSchedule(MILLISECOND, buffer=4 << 20, is_stamped=True),
+        received=lambda: doors.received,
         decorate=lambda snapshot: snapshot,
         on_failure=failures.append,
     )
@@ -73,53 +85,54 @@ def wheel_of(doors):
     assert failures == []
 
 
-def turns(made, count=3):
+def turns(made, bell, count=3):
     """Wait until so many more turns have ended."""
     until = made.turns_count + count
     deadline = time.monotonic() + 20
     while made.turns_count < until:
         assert time.monotonic() < deadline
+        bell.ring()  # nothing else comes in here
         time.sleep(0.001)  # the wheel is a real thread
 
 
-def test_who_asks_gets_a_snapshot_that_stays_fresh(wheel_of, doors):
+def test_who_asks_gets_a_snapshot_that_stays_fresh(wheel_of, doors, bell):
     wheel_of.start()
     first = wheel_of.latest()
     doors.leap_ns += wheel.SNAPSHOT_SPACING_NS * 5
-    turns(wheel_of)
+    turns(wheel_of, bell)
     assert wheel_of.latest().taken_ns - first.taken_ns >= wheel.SNAPSHOT_SPACING_NS
 
 
-def test_nobody_asks_and_nothing_is_kept(wheel_of, doors):
+def test_nobody_asks_and_nothing_is_kept(wheel_of, doors, bell):
     wheel_of.start()
     before = wheel_of.latest()
     doors.leap_ns += wheel.IDLE_NS + SECOND
-    turns(wheel_of)
+    turns(wheel_of, bell)
     after = wheel_of.latest()
     assert after.taken_ns - before.taken_ns >= wheel.IDLE_NS
     doors.leap_ns += wheel.IDLE_NS + SECOND
-    turns(wheel_of)
+    turns(wheel_of, bell)
     idle_from_ns = doors.now_ns()
     assert wheel_of.latest().taken_ns >= idle_from_ns, "an old snapshot was kept"
 
 
-def test_a_reader_is_told_when_a_turn_takes_too_long(wheel_of, doors):
+def test_a_reader_is_told_when_a_turn_takes_too_long(wheel_of, doors, bell):
     wheel_of.start()
-    turns(wheel_of)
+    turns(wheel_of, bell)
     doors.leap_ns += wheel.IDLE_NS + SECOND
-    turns(wheel_of)
+    turns(wheel_of, bell)
     doors.gate.clear()
     time.sleep(0.02)  # long enough for a turn to have reached the gate
     with pytest.raises(Busy, match="longer than a second"):
         wheel_of.latest()
     doors.gate.set()
-    turns(wheel_of)
+    turns(wheel_of, bell)
     assert wheel_of.latest() is not None
 
 
-def test_before_the_first_turn_and_after_the_last_the_machine_is_read_itself(wheel_of):
+def test_before_the_first_turn_and_after_the_last_the_machine_is_read_itself(wheel_of, bell):
     assert len(wheel_of.latest().names) == 0
     wheel_of.start()
-    turns(wheel_of)
+    turns(wheel_of, bell)
     wheel_of.stop()
     assert wheel_of.latest() is not None

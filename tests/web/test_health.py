@@ -172,7 +172,7 @@ def house():
     )
     yield made
     made.http.close()
-    listener.should_exit = True
+    listener.end()
     thread.join(10)
     assert not thread.is_alive()
 

@@ -55,6 +55,24 @@ def waiting_seconds(process: int) -> float:
     return waited_ns / 1e9
 
 
+def wake_ups(process: int) -> int:
+    """Return how often the threads of a process that are have waited for something so far."""
+    count = 0
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            lines = (thread / "status").read_text("utf-8").splitlines()
+            count += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
+    return count
+
+
+def below(process: int) -> list[int]:
+    """Return the processes that a process has started, and they, each after its parent."""
+    # Each thread has children of its own.
+    threads = Path(f"/proc/{process}/task").glob("*/children")
+    children = [int(word) for thread in threads for word in thread.read_text("utf-8").split()]
+    return [each for child in children for each in (child, *below(child))]
+
+
 def busy_seconds() -> float:
     """Return the processor time that the machine has spent on anything."""
     values = Path("/proc/stat").read_text("utf-8").split("\n", 1)[0].split()[1:]

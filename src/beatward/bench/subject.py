@@ -135,6 +135,10 @@ class Subject:
                 raise BenchFailed(f"{waiting} entries still wait for the journal")
             time.sleep(0.1)
 
+    def turns(self) -> int:
+        """Return how many turns it has taken; to ask this makes it do nothing more than answer."""
+        return int(self.get("/healthz")["wheel"]["turns"])
+
     def wheel(self) -> tuple[int, float]:
         """Return (turns, seconds spent in them) so far, as /metrics has them."""
         rows = dict(
@@ -171,15 +175,18 @@ class Scene:
 
 
 @contextmanager
-def scene(folder: Path, nodes: int, *, settings: str = "") -> Iterator[Scene]:
+def scene(
+    folder: Path, nodes: int, *, settings: str = "", python: str = sys.executable
+) -> Iterator[Scene]:
     """Run a monitor that knows so many nodes, and a sender for them, aimed at it.
 
     folder     an empty one; the data of the monitor are left in it
     settings   further lines of the settings file, after those of [monitor]
+    python     of the installation that is to be measured
     """
     known = fleet.settle(folder / "data", nodes).save(folder)
     begun = time.monotonic()
-    with running(folder, settings=settings) as subject:
+    with running(folder, settings=settings, python=python) as subject:
         ready_s = time.monotonic() - begun
         with sender.running(known) as hands:
             hands.aim(subject.udp, proving=True)
@@ -187,7 +194,7 @@ def scene(folder: Path, nodes: int, *, settings: str = "") -> Iterator[Scene]:
 
 
 @contextmanager
-def running(folder: Path, *, settings: str = "") -> Iterator[Subject]:
+def running(folder: Path, *, settings: str = "", python: str = sys.executable) -> Iterator[Subject]:
     """Run a monitor on `folder`/data; it has ended in order when the context ends."""
     path, log = folder / "beatward.toml", folder / "monitor.log"
     path.write_text(
@@ -196,7 +203,7 @@ def running(folder: Path, *, settings: str = "") -> Iterator[Subject]:
         f'start_grace = "15m"\n{settings}',
         "utf-8",
     )
-    command = [sys.executable, "-m", "beatward", "monitor", "-c", str(path)]
+    command = [python, "-m", "beatward", "monitor", "-c", str(path)]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)  # noqa: S603  ourselves
     try:

@@ -215,6 +215,25 @@ def agent_command(interval: str, rows: tuple[str, ...], **how: Any) -> "Report":
     return agent.measure(interval_ns, only=rows, **how)
 
 
+@bench_command.command("idle")
+@click.option(
+    "--nodes",
+    "counts",
+    multiple=True,
+    type=click.IntRange(0, 100_000),
+    default=(0, 10, 100, 1_000),
+    show_default=True,
+    help="How many beat once a second; may be given several times.",
+)
+@click.option("--agents/--no-agents", default=True, show_default=True, help="Agents as well.")
+@_measuring(20)
+def idle_command(counts: tuple[int, ...], *, agents: bool, **how: Any) -> "Report":
+    """Measure what a monitor, an agent and a guardian cost while little happens."""
+    from beatward.bench import idle
+
+    return idle.measure(sorted(set(counts)), agents=agents, **how)
+
+
 @bench_command.command("growth")
 @click.option(
     "--nodes",

@@ -3,9 +3,11 @@
 Freeze a monitor for 15 s under 50 healthy nodes, and most monitors wake to condemn all 50: their
 clocks ran on while their ears were shut. Two signs tell a pause from silence: the gap between two
 watermarks, and arrivals stamped long after the watermark of the same drain (the freeze fell into
-the drain itself). After a pause, queued arrivals are taken first, nothing is learnt from their
-stamps, and every living deadline begins anew; one that truly died meanwhile is then found one
-timeout later. Source: Eureka's compensation time and Cassandra's maximum local pause.
+the drain itself). A monitor that waits because nothing comes takes few turns; there the gap counts
+from the last instant at which it was awake between two of them (`listened`). After a pause, queued
+arrivals are taken first, nothing is learnt from their stamps, and every living deadline begins
+anew; one that truly died meanwhile is then found one timeout later. Source: Eureka's compensation
+time and Cassandra's maximum local pause.
 
 True stamps from the kernel do not make a drain after a pause worth learning from. They are true
 where only our process stood still; where the whole machine did, a frozen guest for instance, its
@@ -120,17 +122,23 @@ class Guard:
         self.pauses = Pauses()
         self.drops = Drops()
         self._watermark_ns: int | None = None
+        self._listened_ns = 0  # awake between two turns
         self._health_ns = 0
         self._doubt = Doubt()
         self._told_ns: int | None = None
         self._stands_ns: int | None = None  # since when the watermark stands still
         self._is_stall_told = False
 
+    def listened(self, listened_ns: int) -> None:
+        """Note the last instant at which the monitor was awake, before the next `turn`."""
+        self._listened_ns = listened_ns
+
     def is_stale(self, drained_ns: int) -> bool:
         """Tell whether arrivals of a drain that ended then were stamped late by our own pause."""
         if self._watermark_ns is None:
             return False
-        return drained_ns - self._watermark_ns > self.settings.pause_limit_ns
+        awake_ns = max(self._watermark_ns, self._listened_ns)
+        return drained_ns - awake_ns > self.settings.pause_limit_ns
 
     def note_drain(self, watermark_ns: int, drained_ns: int) -> Stall | None:
         """Note a drain, before its `turn`; return what is to be journalled of its watermark."""
@@ -153,7 +161,7 @@ class Guard:
         before, self._watermark_ns = self._watermark_ns, watermark_ns
         if before is None:
             return 0
-        gap = watermark_ns - before
+        gap = watermark_ns - max(before, self._listened_ns)
         if gap <= self.settings.pause_limit_ns:
             late_ns = watermark_ns - max(before, wanted_ns)
             self._note_health(watermark_ns, is_late=late_ns > self.settings.late_limit_ns)

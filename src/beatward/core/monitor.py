@@ -56,6 +56,8 @@ from beatward.core.voice import Voice
 
 # Of so many guarded actions a snapshot says whose they are.
 GUARDED_SHOWN_MAX = 1000
+# For this long after the kernel dropped datagrams none is left waiting on purpose.
+DROPS_REMEMBERED_NS = 60 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ class Inputs:
     dropped       so many datagrams were thrown away unread since the last turn, by our own kernel
     journaled     the journal holds every entry up to this sequence
     dues          when jobs are due next, asked for by `Output.plans`
+    listened_ns   the last instant at which the monitor was awake between two turns; 0: it was not.
+                  No two such instants in a row, nor one and a turn, lie further apart than
+                  `GuardSettings.pause_limit_ns`
     """
 
     watermark_ns: int
@@ -98,6 +103,7 @@ class Inputs:
     orders: tuple[Order, ...] = ()
     dropped: int = 0
     dues: tuple[Dues, ...] = ()
+    listened_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +334,7 @@ class Monitor:
             self._intake.speakers.drop_enrolled()
         for dues in inputs.dues:
             self._jobs.hand(dues)
+        self._guard.listened(inputs.listened_ns)
         stale = self._guard.is_stale(inputs.drained_ns)
         if stall := self._guard.note_drain(now_ns, inputs.drained_ns):
             self._judging.record_stall(stall, now_ns)
@@ -360,9 +367,23 @@ class Monitor:
             self._jobs.next_ns(),
             self._services.next_ns(),
             now_ns + LOOK_SPACING_NS if self._mass.is_watching else NEVER,
+            NEVER if self._pace is None else self._pace.next_ns(now_ns),
         )
         plans = self._jobs.take_plans()
         return Output(self._ledger.take(), self._voice.take(), actions, self._wake_ns, plans)
+
+    def is_expecting(self, now_ns: int) -> bool:
+        """Tell whether what comes in next may be urgent, so that none of it should be left lying
+        for the sake of taking more together.
+
+        A suspect may answer, a holder ask for its lease; and where datagrams were dropped lately,
+        the room for those that wait is too small.
+        """
+        drops = self._guard.drops
+        if self._services or (drops.count and now_ns - drops.last_ns < DROPS_REMEMBERED_NS):
+            return True
+        status = self._membership.status[: self._registry.count]
+        return bool((status == Status.SUSPECT).any())
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """Copy what is held to be true, for readers in other threads."""

@@ -1,7 +1,8 @@
 """What comes in between two turns: datagrams from the door, and what other threads put here.
 
 Web handlers put sealed records and orders, drivers outcomes, the journal receipts. Everything is
-bounded; what does not fit is refused to whoever brought it and counted. The wheel drains.
+bounded; what does not fit is refused to whoever brought it and counted. What is put here rings the
+bell that the wheel waits for. The wheel drains.
 """
 
 import sys
@@ -19,6 +20,7 @@ from beatward.core.orders import Order
 from beatward.core.outbox import Outcome
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import RECORD_SIZE
+from beatward.server.bell import Bell
 from beatward.transport.doors import Doors
 
 Item = TypeVar("Item")
@@ -39,8 +41,9 @@ class Inbox:
     records waits at most for another who does, for less than a microsecond.
     """
 
-    def __init__(self, doors: Doors, now_ns: Callable[[], int]) -> None:
+    def __init__(self, doors: Doors, now_ns: Callable[[], int], bell: Bell) -> None:
         self._doors = doors
+        self._bell = bell
         self._now_ns = now_ns
         self._records: deque[tuple[bytes, Via, int]] = deque()
         # How many records were ever put and ever taken. Each has one writer, who puts under the
@@ -67,6 +70,7 @@ class Inbox:
                 return False
             self._put_count += count
             self._records.append((records, via, self._now_ns()))
+        self._bell.ring_later()
         return True
 
     def put_order(self, order: Order) -> bool:
@@ -75,6 +79,7 @@ class Inbox:
             self.refused_count += 1
             return False
         self._orders.append(order)
+        self._bell.ring()
         return True
 
     def has_orders(self) -> bool:
@@ -84,17 +89,21 @@ class Inbox:
     def put_outcome(self, outcome: Outcome) -> None:
         """Take the outcome of an attempt; there are no more of them than attempts under way."""
         self._outcomes.append(outcome)
+        self._bell.ring()
 
     def put_dues(self, dues: Sequence[Dues]) -> None:
         """Take due instants; there are no more of them than jobs, once in half of AHEAD."""
         self._dues.extend(dues)
+        self._bell.ring()
 
     def put_receipt(self, sequence: int) -> None:
         """Note that the journal holds every entry up to this sequence."""
         self._journaled = max(self._journaled, sequence)
+        self._bell.ring()
 
     def drain(self) -> Inputs:
         """Take what is there; the watermark is the doors'."""
+        self._bell.answer()
         # Others first: an order that enrols a node is then known before its first heartbeat.
         outcomes = _take_all(self._outcomes)
         orders = _take_all(self._orders, ORDERS_TURN)
@@ -111,6 +120,7 @@ class Inbox:
             orders=orders,
             dropped=drain.dropped,
             dues=_take_all(self._dues),
+            listened_ns=self._bell.listened_ns,
         )
 
 

@@ -30,11 +30,13 @@ from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle
 from beatward.errors import ConfigError, JournalIncomplete
 from beatward.server.almanac import Almanac
+from beatward.server.bell import Bell
 from beatward.server.clock import SystemClock
 from beatward.server.identity import load_or_create
 from beatward.server.inbox import Inbox
 from beatward.server.logs import ChangeLog, on_loop_trouble
 from beatward.server.receipts import Noted, Receipts
+from beatward.server.schedule import TurnSchedule
 from beatward.server.settings import core_settings, job_orders
 from beatward.server.standing import Health, Machine, decorator
 from beatward.server.wheel import Wheel
@@ -74,6 +76,7 @@ class _Opened:
     master: bytes
     store: SqliteStore
     doors: Doors
+    bell: Bell
     listener: socket.socket
     machine: Monitor
     session: int
@@ -123,6 +126,8 @@ def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
             file=file,
         )
         stack.callback(doors.close)
+        bell = Bell(doors.filenos(), clock.now_ns, pause_limit_ns=monitor.pause_limit)
+        stack.callback(bell.close)
         listener = _listen(monitor.http, file)
         stack.callback(listener.close)
         session = 1 + secrets.randbelow(SESSION_MAX)
@@ -140,6 +145,7 @@ def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
             master=master,
             store=store,
             doors=doors,
+            bell=bell,
             listener=listener,
             machine=machine,
             session=session,
@@ -157,7 +163,7 @@ async def _serve(
     on_ready: Callable[[Standing], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    inbox = Inbox(opened.doors, opened.clock.now_ns)
+    inbox = Inbox(opened.doors, opened.clock.now_ns, opened.bell)
     bulletin = Bulletin()
     broken: list[BaseException] = []
 
@@ -181,8 +187,7 @@ async def _serve(
     almanac = _almanac(settings, clock, inbox)
     journal = Noted(writer, receipts, ChangeLog())
     cycle = _cycle(opened, inbox, journal, dispatcher, almanac)
-    decorate, tick_ns = decorator(opened.doors, inbox), settings.monitor.tick
-    wheel = Wheel(cycle, clock.now_ns, tick_ns=tick_ns, decorate=decorate, on_failure=fail)
+    wheel = _wheel(cycle, opened, inbox, tick_ns=settings.monitor.tick, fail=fail)
     standing = _standing(settings, opened)
     health = _health(settings, opened, wheel, writer, almanac)
     machine, reader = Machine(wheel, inbox, clock), JournalReader(standing.data / JOURNAL_FILE)
@@ -282,6 +287,26 @@ def _cycle(
     )
 
 
+def _wheel(
+    cycle: Cycle,
+    opened: _Opened,
+    inbox: Inbox,
+    *,
+    tick_ns: int,
+    fail: Callable[[BaseException], None],
+) -> Wheel:
+    doors = opened.doors
+    return Wheel(
+        cycle,
+        opened.clock.now_ns,
+        bell=opened.bell,
+        schedule=TurnSchedule(tick_ns, buffer=doors.receive_buffer, is_stamped=doors.is_stamped),
+        received=lambda: doors.datagrams_count,
+        decorate=decorator(doors, inbox),
+        on_failure=fail,
+    )
+
+
 async def _serve_http(
     backend: Backend,
     listener: socket.socket,
@@ -296,7 +321,7 @@ async def _serve_http(
             await asyncio.sleep(0.005)
         ready()
         await stop.wait()
-        server.should_exit = True
+        server.end()
 
 
 def _drivers(settings: Settings, clock: SystemClock, inbox: Inbox) -> dict[str, Driver]:

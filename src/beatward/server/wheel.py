@@ -1,9 +1,11 @@
-"""The wheel: a thread that takes a turn every tick and publishes snapshots.
+"""The wheel: a thread that takes a turn when there is something to do, and publishes snapshots.
 
-It sleeps between turns instead of waiting for the socket: a timer wakes it once for many
-datagrams, which halves the cost of receiving (one wake-up for each would take 0.7 to 1 core at
-500,000 heartbeats/s). Whatever goes wrong in a turn ends the program: its state is not to be
-trusted any more, and the journal brings it back.
+Where nothing comes and nothing is due it waits (`server.bell`); how soon a turn follows what comes
+is for `server.schedule` to say. No turn follows another within a tick, and until then it sleeps
+instead of waiting for the socket: a timer wakes it once for many datagrams, which halves the cost
+of receiving (one wake-up for each would take 0.7 to 1 core at 500,000 heartbeats/s). Whatever goes
+wrong in a turn ends the program: its state is not to be trusted any more, and the journal brings it
+back.
 """
 
 import bisect
@@ -14,10 +16,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from beatward.core.instants import MICROSECOND, MILLISECOND, SECOND
+from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER, SECOND
 from beatward.core.snapshot import Snapshot
 from beatward.cycle import Cycle
 from beatward.errors import Busy
+from beatward.server.bell import Bell
+from beatward.server.schedule import TurnSchedule
 
 SNAPSHOT_SPACING_NS = 200 * MILLISECOND
 # A copy of a very large fleet takes its time; it may have at most a thirtieth of the wheel's.
@@ -46,6 +50,9 @@ _log = logging.getLogger(__name__)
 class Wheel:
     """Turns until it is stopped. `latest`, `turns_count` and `last_turn_ns` may be asked anywhere.
 
+    bell        what it waits for; closed by whoever made it
+    schedule    when the next turn is to be taken
+    received    how many datagrams were received so far
     on_failure  called in the wheel's thread with the exception that broke it
     """
 
@@ -54,13 +61,18 @@ class Wheel:
         cycle: Cycle,
         now_ns: Callable[[], int],
         *,
-        tick_ns: int,
+        bell: Bell,
+        schedule: TurnSchedule,
+        received: Callable[[], int],
         decorate: Callable[[Snapshot], Snapshot],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._cycle = cycle
         self._now_ns = now_ns
-        self._tick_ns = tick_ns
+        self._bell = bell
+        self._schedule = schedule
+        self._received = received
+        self._received_count = 0
         self._decorate = decorate
         self._on_failure = on_failure
         self._is_stopped = threading.Event()
@@ -81,6 +93,7 @@ class Wheel:
     def stop(self) -> None:
         """Take no more turns and wait for the one under way."""
         self._is_stopped.set()
+        self._bell.ring()
         self._thread.join()
 
     def latest(self) -> Snapshot:
@@ -95,6 +108,7 @@ class Wheel:
             return snapshot
         if not self._thread.is_alive():  # nobody else touches the machine
             return self._decorate(self._cycle.monitor.snapshot(self._now_ns()))
+        self._bell.ring()
         self._is_published.wait(_WAIT_NS / SECOND)
         snapshot = self._snapshot
         if snapshot is None:
@@ -102,24 +116,54 @@ class Wheel:
         return snapshot
 
     def _run(self) -> None:
-        due_ns = self._now_ns()
         try:
             while not self._is_stopped.is_set():
                 self._turn()
-                due_ns += self._tick_ns
-                now_ns = self._now_ns()
-                if due_ns < now_ns:
-                    due_ns = now_ns  # a turn took longer than a tick: no turn is caught up
-                else:
-                    time.sleep((due_ns - now_ns) / SECOND)
+                self._rest()
         except BaseException as error:  # noqa: BLE001  handed on to whoever ends the program
             _log.exception("a turn of the wheel failed")
             self._on_failure(error)
 
+    def _rest(self) -> None:
+        """Wait until a turn is to be taken, or the wheel is stopped."""
+        schedule = self._schedule
+        if not schedule.is_gathering:
+            self._sleep_until(schedule.soonest_ns)
+        while not self._is_stopped.is_set():
+            now_ns = self._now_ns()
+            due_ns = min(schedule.due_ns, self._publish_ns())
+            if due_ns <= now_ns:
+                break
+            listen = schedule.listen_ns <= now_ns
+            until_ns = due_ns if listen else min(due_ns, schedule.listen_ns)
+            if self._bell.wait(until_ns - now_ns, listen=listen):
+                break
+        self._sleep_until(schedule.soonest_ns)  # something urgent came within the tick
+
+    def _sleep_until(self, instant_ns: int) -> None:
+        now_ns = self._now_ns()
+        if now_ns < instant_ns:
+            time.sleep((instant_ns - now_ns) / SECOND)
+
+    def _publish_ns(self) -> int:
+        """Return when the next snapshot is wanted."""
+        if self._snapshot is None:
+            return NEVER  # who asks for the first rings
+        return min(self._snapshot_due_ns, self._asked_ns + IDLE_NS)
+
+    def _plan(self, begun_ns: int, ended_ns: int, wake_ns: int) -> None:
+        before, self._received_count = self._received_count, self._received()
+        count = self._received_count - before
+        schedule = self._schedule
+        schedule.note_turn(begun_ns, ended_ns, wake_ns=wake_ns, count=count)
+        if schedule.is_gathering and self._cycle.monitor.is_expecting(ended_ns):
+            schedule.hurry()
+
     def _turn(self) -> None:
         begun_ns = self._now_ns()
-        self._cycle.turn()
+        wake_ns = self._cycle.turn()
         ended_ns = self._now_ns()
+        self._plan(begun_ns, ended_ns, wake_ns)
         self.turns_count += 1
         self.last_turn_ns = ended_ns
         self.turning_total_ns += ended_ns - begun_ns

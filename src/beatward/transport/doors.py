@@ -87,6 +87,10 @@ class Doors:
         """Where the doors are, as host:port."""
         return self._doors[0].address
 
+    def filenos(self) -> tuple[int, ...]:
+        """Return the sockets' descriptors, to wait until one is readable; the sink never is."""
+        return tuple(door.fileno() for door in self._doors)
+
     @property
     def receive_buffer(self) -> int:
         """How many bytes the kernel keeps for each door, at least."""

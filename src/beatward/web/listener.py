@@ -1,6 +1,6 @@
 """uvicorn inside somebody else's event loop: no signal handlers, no log of its own, a clean end.
 
-Route: `server` binds a socket and awaits `Listener.serve([socket])`; to end it sets `should_exit`.
+Route: `server` binds a socket and awaits `Listener.serve([socket])`; to end it calls `end`.
 Open streams would keep uvicorn from ever exiting, so they are ended first. uvicorn has no limit for
 how long a request may take to arrive; without one, a few hundred clients that begin a request and
 say no more take every file descriptor there is.
@@ -10,7 +10,7 @@ import asyncio
 import functools
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -136,11 +136,23 @@ class Listener(uvicorn.Server):
         )
         super().__init__(config)
         self._bulletin = bulletin
+        self._is_ending = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone: they belong to the program."""
         yield
+
+    def end(self) -> None:
+        """Let `serve` end in order; called in the loop's thread."""
+        self.should_exit = True
+        self._is_ending.set()
+
+    async def main_loop(self) -> None:
+        """Renew the date of all answers once a second until the end; uvicorn looks ten times."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_ending.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then everything else."""
