@@ -33,12 +33,12 @@ class MonitorSettings(Table):
     advertise     host:port that remote agents should send datagrams to; default: `udp`
     data          folder for keys and journal; default: /var/lib/beatward for root, else
                   ~/.local/state/beatward
-    tick          how often the wheel turns: the sweep adds up to one tick to detection time,
-                  and halving it costs about 2 % of a core
+    tick          the shortest time between two turns of the wheel, which follow each other by it
+                  under load: the sweep adds up to one tick to detection time
     start_grace   how long nodes have after the monitor's start, or their own enrolment, before
                   silence counts; shorter finds the dead sooner after a restart, longer forgives
                   slow networks
-    pause_limit   a gap between two turns longer than this is the monitor's own pause: deadlines
+    pause_limit   a longer time in which the monitor was not awake is its own pause: deadlines
                   begin anew; below 100ms an ordinary hiccup of a busy host delays detection
     receive_buffer   bytes the kernel may keep for us; 4 MB hold 30 ms of 300,000 heartbeats/s.
                   Larger needs privileges or net.core.rmem_max, and costs only memory

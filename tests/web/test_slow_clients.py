@@ -38,7 +38,7 @@ def address():
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         yield listener.getsockname()
-        server.should_exit = True
+        server.end()
         thread.join(10)
         assert not thread.is_alive()
 
