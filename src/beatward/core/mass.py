@@ -313,10 +313,14 @@ class MassGuard:
 
         at_once   there are verdicts: a small fleet is looked at in every such turn
         """
-        spacing_ns = _LOOK_SPACING_A_NODE_NS * self._registry.count
         if not at_once:
-            spacing_ns = max(spacing_ns, LOOK_SPACING_NS)
-        return now_ns - self._looked_ns >= spacing_ns
+            return now_ns >= self.next_look_ns()
+        return now_ns - self._looked_ns >= _LOOK_SPACING_A_NODE_NS * self._registry.count
+
+    def next_look_ns(self) -> int:
+        """Return when it is time for another look, while something is held back."""
+        spacing_ns = _LOOK_SPACING_A_NODE_NS * self._registry.count
+        return self._looked_ns + max(spacing_ns, LOOK_SPACING_NS)
 
     def look(self, now_ns: int, *, since_ns: int | None = None) -> None:
         """Count the dark; begin and end holds.

@@ -32,7 +32,7 @@ from beatward.core.intake import (
 from beatward.core.jobs import Dues, Jobs
 from beatward.core.judging import Judging
 from beatward.core.ledger import Ledger
-from beatward.core.mass import LOOK_SPACING_NS, MassGuard, MassSettings
+from beatward.core.mass import MassGuard, MassSettings
 from beatward.core.membership import (
     WATCHED,
     Cause,
@@ -357,7 +357,7 @@ class Monitor:
         if self._pace is not None:
             self._pace.turn(now_ns)
         self._outbox.take_ready(self._journaled, now_ns)
-        if self._outbox.guarded_count or self._mass.is_watching:
+        if self._looks:
             self._judging.look(now_ns)
         actions = self._outbox.release(self._journaled, now_ns)
         self._wake_ns = min(
@@ -366,11 +366,16 @@ class Monitor:
             self._orders.next_ns(),
             self._jobs.next_ns(),
             self._services.next_ns(),
-            now_ns + LOOK_SPACING_NS if self._mass.is_watching else NEVER,
+            self._mass.next_look_ns() if self._looks else NEVER,
             NEVER if self._pace is None else self._pace.next_ns(now_ns),
         )
         plans = self._jobs.take_plans()
         return Output(self._ledger.take(), self._voice.take(), actions, self._wake_ns, plans)
+
+    @property
+    def _looks(self) -> bool:
+        """Whether to look around again and again, because something is held back."""
+        return bool(self._outbox.guarded_count) or self._mass.is_watching
 
     def is_expecting(self, now_ns: int) -> bool:
         """Tell whether what comes in next may be urgent, so that none of it should be left lying
