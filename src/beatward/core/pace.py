@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.arrays import grown
-from beatward.core.instants import MILLISECOND, MINUTE, NEVER, SECOND
+from beatward.core.instants import MILLISECOND, MINUTE, SECOND
 from beatward.core.intake import BoolArray, IntArray, Via
 from beatward.core.membership import WATCHED, Cause, Membership, Status
 from beatward.core.registry import Registry
@@ -140,11 +140,8 @@ class Pace:
             self._scale = self._solve()
 
     def next_ns(self, now_ns: int) -> int:
-        """Return when the next slice is to be looked at: at once within a walk, else NEVER.
-
-        A walk begins with whichever turn comes first after its time: "about once a second".
-        """
-        return NEVER if self._place is None else now_ns
+        """Return when the next slice is to be looked at: within a walk at once."""
+        return self._next_ns if self._place is None else now_ns
 
     # -- one slice ---------------------------------------------------------------------------
 
