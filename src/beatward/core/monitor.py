@@ -360,7 +360,13 @@ class Monitor:
         if self._looks:
             self._judging.look(now_ns)
         actions = self._outbox.release(self._journaled, now_ns)
-        self._wake_ns = min(
+        self._wake_ns = self._next_ns(now_ns)
+        plans = self._jobs.take_plans()
+        return Output(self._ledger.take(), self._voice.take(), actions, self._wake_ns, plans)
+
+    def _next_ns(self, now_ns: int) -> int:
+        """Return when there is something to do though nothing comes, or NEVER; may be past."""
+        return min(
             self._membership.earliest_ns(self._registry.count),
             self._outbox.next_ns(self._journaled),
             self._orders.next_ns(),
@@ -369,8 +375,6 @@ class Monitor:
             self._mass.next_look_ns() if self._looks else NEVER,
             NEVER if self._pace is None else self._pace.next_ns(now_ns),
         )
-        plans = self._jobs.take_plans()
-        return Output(self._ledger.take(), self._voice.take(), actions, self._wake_ns, plans)
 
     @property
     def _looks(self) -> bool:
