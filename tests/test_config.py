@@ -137,7 +137,7 @@ def test_a_wrong_setting_is_refused_naming_file_key_value_and_what_was_expected(
     assert (error.file, error.key) == (str(path), key)
     assert found in repr(error.found)
     assert expected in error.expected
-    assert "\n" not in str(error)
+    assert not any("\n" in str(problem) for problem in error.problems)
 
 
 def test_no_file_means_defaults_that_only_this_machine_can_reach() -> None:

@@ -4,14 +4,18 @@ Not here: doing them (`actions`), deciding on them (`core.policy`), and the rest
 file (`config`).
 """
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from beatward.values import Duration, FenceOptions, Table
+from beatward.toml_file import hint
+from beatward.values import Duration, FenceOptions, Pattern, Table
 
 # What is replaced in the arguments of a command, as in "{node}".
 PLACEHOLDERS = ("node", "nodes", "count", "status", "key", "explanation")
+# A shell's ${NAME} is none of ours.
+_BRACES = re.compile(r"(?<!\$)\{([A-Za-z_]+)\}")
 _COMMANDS = ("exec", "notify")
 _TELLING = ("webhook", "notify")
 # Programs that only tell people something, whatever their arguments are.
@@ -54,7 +58,7 @@ class ActionSettings(Table):
     kind: Literal["webhook", "notify", "exec", "agent", "fence"]
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
-    command: tuple[str, ...] = ()
+    command: tuple[str, ...] = Field(default=(), strict=False)
     agent: str | None = None
     run: str | None = None
     program: str | None = None
@@ -111,7 +115,20 @@ class ActionSettings(Table):
             message = "url that begins with http:// or https://"
             raise ValueError(message)
         self._knows_whom_to_fence()
+        if self.retry > self.retry_max:
+            message = "retry no longer than retry_max"
+            raise ValueError(message)
+        self._has_no_misspelt_place()
         return self
+
+    def _has_no_misspelt_place(self) -> None:
+        """Refuse `{nod}`; other words in braces may be anything that a program understands."""
+        for text in self.command:
+            for word in _BRACES.findall(text):
+                if word not in PLACEHOLDERS and (alike := hint(word, PLACEHOLDERS)):
+                    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+                    message = f"command with {known}, and not {{{word}}}{alike}"
+                    raise ValueError(message)
 
     def _knows_whom_to_fence(self) -> None:
         if self.kind != "fence":
@@ -140,11 +157,11 @@ class RuleSettings(Table):
               are nobody's fence
     """
 
-    on: tuple[StatusWord, ...] = ()
-    actions: tuple[str, ...] = Field(min_length=1)
-    nodes: str = "*"
-    role: tuple[Literal["held", "vacant", "refused"], ...] = ()
-    services: str = "*"
+    on: tuple[StatusWord, ...] = Field(default=(), strict=False)
+    actions: tuple[str, ...] = Field(min_length=1, strict=False)
+    nodes: Pattern = "*"
+    role: tuple[Literal["held", "vacant", "refused"], ...] = Field(default=(), strict=False)
+    services: Pattern = "*"
 
     @model_validator(mode="after")
     def _is_about_nodes_or_roles(self) -> "RuleSettings":

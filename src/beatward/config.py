@@ -8,19 +8,20 @@ it costs to turn it either way.
 """
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from beatward.action_settings import ActionSettings, RuleSettings
+from beatward.config_mistakes import explained, unfit_actions, unknown_actions
 from beatward.core.entry import JobPlan
 from beatward.core.instants import PROMISE_MAX_NS, format_duration
 from beatward.errors import ConfigError
 from beatward.role_settings import FailoverSettings, ServiceSettings
 from beatward.timetable import Schedule
-from beatward.values import Address, Duration, Margin, NodeName, Rate, Share, Table
+from beatward.toml_file import located, together
+from beatward.values import Address, Duration, Margin, NodeName, Rate, Share, Table, check_pattern
 
 PORT = 7227
 
@@ -51,11 +52,11 @@ class MonitorSettings(Table):
                   render
     """
 
-    name: str = "monitor"
+    name: str = Field(default="monitor", min_length=1)
     udp: Address = f"127.0.0.1:{PORT}"
     http: Address = f"127.0.0.1:{PORT}"
     advertise: Address | None = None
-    data: Path | None = None
+    data: Annotated[Path, Field(strict=False)] | None = None
     tick: Duration = "5ms"  # type: ignore[assignment]
     start_grace: Duration = "10s"  # type: ignore[assignment]
     pause_limit: Duration = "250ms"  # type: ignore[assignment]
@@ -196,7 +197,12 @@ class ProbeSettings(Table):
         return self
 
 
-_WeightText = Annotated[str, Field(min_length=1, max_length=256)]
+def _check_weighted(text: str) -> str:
+    label, sign, pattern = text.rpartition("=")
+    return f"{label}{sign}{check_pattern(pattern)}"
+
+
+_WeightText = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_check_weighted)]
 _Weight = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 
 
@@ -349,8 +355,8 @@ class Settings(Table):
     failover: FailoverSettings = FailoverSettings()
     service: dict[str, ServiceSettings] = Field(default_factory=dict)
     action: dict[str, ActionSettings] = Field(default_factory=dict)
-    rule: tuple[RuleSettings, ...] = ()
-    job: tuple[JobSettings, ...] = ()
+    rule: tuple[RuleSettings, ...] = Field(default=(), strict=False)
+    job: tuple[JobSettings, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _each_job_once(self) -> "Settings":
@@ -379,69 +385,28 @@ def load(path: Path | None) -> Settings:
     """Read and check a settings file; no path means all defaults. Raises ConfigError."""
     if path is None:
         return Settings()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), "the file", str(error), "a readable TOML file") from error
-    try:
-        return parse(tomllib.loads(text), str(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), "the file", str(error), "valid TOML") from error
+    tables, giving_lines = located(path)
+    with giving_lines:
+        return parse(tables, str(path))
 
 
 def parse(data: dict[str, Any], file: str) -> Settings:
-    """Check settings that were read already; `file` is for the message. Raises ConfigError."""
+    """Check settings that were read already; `file` is for the message.
+
+    Raises ConfigError for one mistake, and ConfigErrors for several.
+    """
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _explained(first, file) from error
+        problems = error.errors(include_url=False)
+        found = [explained(problem, file, Settings) for problem in problems]
+        raise together([*found, *unknown_actions(data, file)]) from error
+    found = [*unknown_actions(data, file)]
+    found += unfit_actions(file, settings.action, settings.service, settings.rule)
     timeout = settings.detector.timeout
     if settings.pace.budget is not None and timeout is not None and timeout <= settings.pace.max:
-        expected = "less than detector.timeout, or whoever beats so seldom is always suspect"
-        raise ConfigError(file, "pace.max", format_duration(settings.pace.max), expected)
-    _check_actions(settings, file)
+        expected = "less than detector.timeout, or a node that beats so seldom is always suspect"
+        found.append(ConfigError(file, "pace.max", format_duration(settings.pace.max), expected))
+    if found:
+        raise together(found)
     return settings
-
-
-def _check_actions(settings: Settings, file: str) -> None:
-    fenced = {}
-    for name, service in settings.service.items():
-        if service.fence is not None and service.fence not in settings.action:
-            raise _no_action(file, f"service.{name}.fence", service.fence, settings)
-        if service.fence is not None:
-            fenced[service.fence] = name
-            if settings.action[service.fence].kind == "notify":
-                expected = "an action that cuts a node off; kind = notify only tells people"
-                raise ConfigError(file, f"service.{name}.fence", service.fence, expected)
-    for index, rule in enumerate(settings.rule):
-        for name in rule.actions:
-            if name not in settings.action:
-                raise _no_action(file, f"rule.{index}.actions", name, settings)
-            action = settings.action[name]
-            expected = "one that only tells"
-            if rule.role and name in fenced:
-                # Whatever it says of `destructive`: told of a new holder, it cuts that one off.
-                expected += f"; this is the fence of service.{fenced[name]}, and cuts a node off"
-                raise ConfigError(file, f"rule.{index}.actions", name, expected)
-            if rule.role and (action.is_revival or action.is_destructive):
-                expected += ": a webhook, kind = notify, or revives = false, destructive = false"
-                raise ConfigError(file, f"rule.{index}.actions", name, expected)
-
-
-def _no_action(file: str, key: str, name: str, settings: Settings) -> ConfigError:
-    known = ", ".join(sorted(settings.action)) or "none is defined"
-    return ConfigError(file, key, name, f"the name of an [action.NAME] table ({known})")
-
-
-def _explained(problem: Any, file: str) -> ConfigError:
-    places = problem["loc"]
-    key = ".".join(str(part) for part in places) or "the file"
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        return ConfigError(file, key, places[-1], "no such key; see: beatward config explain")
-    if kind == "missing":
-        return ConfigError(file, key, "nothing", "a value, it has no default")
-    expected = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    expected = expected.replace("a valid tuple", 'a list, as in ["dead"]')
-    return ConfigError(file, key, problem["input"], expected)

@@ -2,6 +2,7 @@
 
     BeatwardError
     ├── ConfigError          stop and tell the user: exit code 2
+    │   └── ConfigErrors     the same for several settings at once
     ├── MonitorUnreachable   nobody answered: exit code 3
     ├── MalformedRecord      one datagram or record is not ours: count it
     ├── JoinRefused          the monitor said no to an enrolment: stop, a retry will not help
@@ -22,14 +23,50 @@ class BeatwardError(Exception):
 
 
 class ConfigError(BeatwardError):
-    """A setting cannot be used; the message names file, key, value and what was expected."""
+    """A setting cannot be used; the message names file, key, value and what was expected.
 
-    def __init__(self, file: str, key: str, found: object, expected: str) -> None:
+    line   in the file, counted from 1, where it is known
+    """
+
+    def __init__(
+        self, file: str, key: str, found: object, expected: str, *, line: int | None = None
+    ) -> None:
         self.file = file
         self.key = key
         self.found = found
-        self.expected = expected
-        super().__init__(f"{file}: {key}: found {found!r}, expected {expected}")
+        # A check that raises ValueError may have begun its sentence with the word.
+        self.expected = expected.removeprefix("expected ")
+        self.line = line
+        super().__init__(file, key, found, self.expected)
+
+    @property
+    def problems(self) -> "tuple[ConfigError, ...]":
+        """All mistakes that it stands for, each by itself."""
+        return (self,)
+
+    def __str__(self) -> str:
+        """Return the message."""
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.key}: found {self.found!r}, expected {self.expected}"
+
+
+class ConfigErrors(ConfigError):
+    """Several settings cannot be used; its own attributes are those of the first."""
+
+    def __init__(self, problems: tuple[ConfigError, ...]) -> None:
+        first = problems[0]
+        super().__init__(first.file, first.key, first.found, first.expected, line=first.line)
+        self._problems = problems
+
+    @property
+    def problems(self) -> tuple[ConfigError, ...]:
+        """All of them, in the order of the file."""
+        return tuple(sorted(self._problems, key=lambda problem: problem.line or 0))
+
+    def __str__(self) -> str:
+        """Return one line for each."""
+        lines = "\n  ".join(str(problem) for problem in self.problems)
+        return f"{self.file}: {len(self._problems)} settings cannot be used:\n  {lines}"
 
 
 class MonitorUnreachable(BeatwardError):

@@ -69,7 +69,7 @@ class ServiceSettings(_RoleSettings):
     switchover_within: Duration | None = None
     failback: Failback | None = None
     automatic: bool = True
-    zones: tuple[str, ...] = ()
+    zones: tuple[str, ...] = Field(default=(), strict=False)
     max_lag: int | None = Field(default=None, ge=0)
     fence: str | None = None
     fence_required: bool = False

@@ -15,9 +15,13 @@ from beatward.core.protocol.keys import is_name
 
 
 class Table(BaseModel):
-    """One table of a settings file: it never changes, and unknown keys are errors."""
+    """One table of a settings file: it never changes, and unknown keys are errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    Types are strict: "2" is no number, and 1 is not true. TOML has lists and text where we have
+    tuples and paths, so fields of these say `strict=False`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True)
 
 
 def _read_duration(value: object) -> object:
@@ -69,6 +73,17 @@ def _check_name(text: str) -> str:
     return text
 
 
+def check_pattern(text: str) -> str:
+    """Return a pattern that some name could fit, or raise ValueError."""
+    if not text:
+        message = 'a name or a pattern, as in "web-*"'
+        raise ValueError(message)
+    if "[" in re.sub(r"\[!?\]?[^\]]*\]", "", text):
+        message = f'a pattern such as "web-*" or "web-[12]"; in {text!r} a bracket is not closed'
+        raise ValueError(message)
+    return text
+
+
 def split_address(text: str) -> tuple[str, int]:
     """Split `host:port` or `[v6]:port`; raises ValueError with the expected form."""
     host, separator, port = text.rpartition(":")
@@ -93,6 +108,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Margin = Annotated[int | Literal["auto"], BeforeValidator(_read_margin)]
 Failback = Annotated[int | Literal["never"], BeforeValidator(_read_failback)]
 NodeName = Annotated[str, AfterValidator(_check_name)]
+Pattern = Annotated[str, AfterValidator(check_pattern)]
 
 
 def _read_fence_options(value: object) -> object:

@@ -23,7 +23,14 @@ def test_a_good_file_is_ok(beatward, tmp_path):
     done = beatward("config", "check", path)
     assert (done.code, done.out) == (0, f"{path}: ok, 1 actions, 1 rules\n")
     done = beatward("config", "check", path, "--json")
-    assert done.json == {"ok": True, "file": str(path), "actions": 1, "rules": 1, "hints": []}
+    assert done.json == {
+        "ok": True,
+        "file": str(path),
+        "actions": 1,
+        "rules": 1,
+        "kind": "monitor",
+        "hints": [],
+    }
 
 
 NOTE = """
@@ -123,3 +130,178 @@ def test_an_unknown_setting_names_the_tables(beatward):
     assert (done.code, done.out) == (2, "")
     names = "action.NAME, detector, failover, goal, guard, job, monitor, pace, probe, recovery, "
     assert f"{names}rule, service.NAME" in done.err
+
+
+MANY = """
+[monitor]
+doors = "2"
+name = ""
+timout = 1
+[guard]
+count = true
+[action.note]
+kind = "notify"
+command = ["echo", "{nodse} is dead"]
+[action.page]
+kind = "webhook"
+url = "https://example.org/hook"
+retry = "10m"
+retry_max = "1m"
+[[rule]]
+on = ["dead"]
+nodes = "web-["
+actions = ["pgae"]
+[[rule]]
+on = ["ded"]
+actions = ["page"]
+[detectr]
+"""
+
+
+def test_all_mistakes_are_told_at_once_with_their_lines_and_the_way_out(beatward, tmp_path):
+    path = tmp_path / "settings.toml"
+    path.write_text(MANY, "utf-8")
+    done = beatward("config", "check", path)
+    assert (done.code, done.out) == (2, "")
+    head, *lines = done.err.splitlines()
+    assert head == f"beatward: {path}: 10 settings cannot be used:"
+    wanted = [
+        (3, "monitor.doors: found '2', expected a whole number, without quotes"),
+        (4, "monitor.name: found '', expected text that is not empty"),
+        (5, "monitor.timout: found 'timout', expected no such key"),
+        (7, "guard.count: found True, expected a whole number, without quotes"),
+        (8, "action.note: found {'kind': 'notify', 'command': ['echo', '{nodse} is dead']}"),
+        (11, "action.page: found "),
+        (18, "rule.0.nodes: found 'web-[', expected a pattern such as"),
+        (19, "rule.0.actions: found 'pgae', expected the name of an [action.NAME] table"),
+        (21, "rule.1.on.0: found 'ded', expected 'new', 'alive'"),
+        (23, "detectr: found 'detectr', expected no such key; did you mean 'detector'"),
+    ]
+    assert len(lines) == len(wanted)
+    for line, (number, words) in zip(lines, wanted, strict=True):
+        assert line.startswith(f"  {path}:{number}: {words}"), line
+    assert "retry no longer than retry_max" in lines[5]
+    assert "and not {nodse}; did you mean 'node'" in lines[4]
+    assert "(note, page); did you mean 'page'" in lines[7]
+    assert "did you mean 'dead'" in lines[8]
+    problems = beatward("config", "check", path, "--json").json["problems"]
+    assert [problem["line"] for problem in problems] == [number for number, _ in wanted]
+    # Whoever starts the monitor with it is told the same.
+    assert beatward("monitor", "-c", path).err == done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[monitor]\nkernel_timestamps = 1", "expected true or false, without quotes"),
+        ("[monitor]\nmetrics_per_node = 'yes'", "expected true or false, without quotes"),
+        ("[detector]\nlate = '0.1'", "expected a number, without quotes"),
+        ("[recovery]\nheartbeats = 3.0", "expected a whole number, without quotes"),
+        ("[monitor]\ndata = 3", "expected text in quotes"),
+        ("monitor = 3", "expected a table"),
+        ("[pace]\nbudget = '10/s'\nweights = {'zone=a[' = 2}", "a bracket is not closed"),
+    ],
+)
+def test_types_are_strict_and_said_in_words(beatward, tmp_path, text, words):
+    path = tmp_path / "settings.toml"
+    path.write_text(text, "utf-8")
+    done = beatward("config", "check", path)
+    assert done.code == 2
+    assert words in done.err
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["no mark", "BOM"])
+def test_a_file_from_any_editor_in_utf_8_is_read(beatward, tmp_path, mark, ending):
+    path = tmp_path / "settings.toml"
+    path.write_bytes(mark + GOOD.encode().replace(b"\n", ending))
+    done = beatward("config", "check", path)
+    assert (done.code, done.out) == (0, f"{path}: ok, 1 actions, 1 rules\n")
+    path.write_bytes(mark + b"[probe]\nwindow = 3\n".replace(b"\n", ending))
+    assert f"{path}:2: probe.window" in beatward("config", "check", path).err
+
+
+@pytest.mark.parametrize("options", [(), ("--agent",)])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (GOOD.encode("utf-16"), "found 'UTF-16 or UTF-32', expected a readable TOML file in UTF-8"),
+        (b'\n[monitor]\nname = "z\xfcrich"', ":3: the file: found 'the byte 0xfc, which is not"),
+    ],
+    ids=["UTF-16", "Latin 1"],
+)
+def test_another_encoding_is_refused_with_a_sentence(beatward, tmp_path, content, words, options):
+    path = tmp_path / "settings.toml"
+    path.write_bytes(content)
+    done = beatward("config", "check", path, *options)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+
+
+AGENT = """
+name = "web-1"
+interval = "2s"
+[service.web]
+port = 80
+[action.restart-web]
+command = ["systemctl", "restart", "web"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "counts"),
+    [
+        (AGENT, (), "1 actions, 1 services"),
+        (AGENT.partition("[service")[0], (), "0 actions, 0 services"),
+        ("[action.a]\ncommand = ['ls']", (), "1 actions, 0 services"),
+        ("[service.db]\nport = 5432", (), "0 actions, 1 services"),
+        ("", ("--agent",), "0 actions, 0 services"),
+    ],
+)
+def test_an_agents_file_is_recognised_and_checked(beatward, tmp_path, text, options, counts):
+    path = tmp_path / "agent.toml"
+    path.write_text(text, "utf-8")
+    done = beatward("config", "check", path, *options)
+    assert (done.code, done.out) == (0, f"{path}: ok for an agent, {counts}\n")
+    assert beatward("config", "check", path, *options, "--json").json["kind"] == "agent"
+
+
+@pytest.mark.parametrize("text", ["[service.db]\nlease = '4s'", "[action.a]\nkind = 'exec'", ""])
+def test_a_monitors_file_is_not_taken_for_an_agents(beatward, tmp_path, text):
+    path = tmp_path / "settings.toml"
+    path.write_text(text, "utf-8")
+    assert "for an agent" not in beatward("config", "check", path).out
+
+
+def test_all_mistakes_of_an_agents_file_are_told_at_once(beatward, tmp_path):
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        'nam = "x"\ninterval = 1\nlabels = 3\n[service.db]\nport = "80"\nweigth = 1\n'
+        '[action.a]\ncommand = "ls"\n[action.b]\ncommand = ["ls"]\ntimeout = "0s"\n',
+        "utf-8",
+    )
+    done = beatward("config", "check", path)
+    assert done.code == 2
+    head, *lines = done.err.splitlines()
+    assert head.endswith("7 settings cannot be used:")
+    keys = ["nam", "interval", "labels", "service.db.port", "service.db.weigth"]
+    keys += ["action.a.command", "action.b.timeout"]
+    numbers = [1, 2, 3, 5, 6, 8, 11]
+    for line, key, number in zip(lines, keys, numbers, strict=True):
+        assert line.startswith(f"  {path}:{number}: {key}: found "), line
+    assert lines[0].endswith("; did you mean 'name'")
+    assert lines[4].endswith("; did you mean 'weight'")
+    # Whoever starts the agent with it is told the same.
+    assert beatward("agent", "-c", path).err == done.err
+
+
+def test_what_does_not_fit_together_in_an_agents_file_is_told(beatward, tmp_path):
+    path = tmp_path / "agent.toml"
+    path.write_text('interval = "1s"\ninterval_min = "2s"\ntransport = "udp"\n', "utf-8")
+    done = beatward("config", "check", path)
+    assert done.code == 2
+    assert f"{path}:1: interval: found '1s', expected interval_min <= interval" in done.err
+    assert "expected expected" not in done.err
+    done = beatward("exec", "x", "--interval-min", "2s", "--", "true")
+    assert done.code == 2
+    assert "expected expected" not in done.err

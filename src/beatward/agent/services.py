@@ -25,6 +25,7 @@ from beatward.core.instants import MINUTE, SECOND
 from beatward.core.protocol.keys import is_name
 from beatward.core.protocol.roles import service_id
 from beatward.errors import ConfigError
+from beatward.toml_file import Mistakes
 
 from . import tables
 from .enrol import check_labels
@@ -105,7 +106,11 @@ def parse(data: Mapping[str, Any], file: str) -> dict[str, Service]:
     """Check all [service.NAME]; raises ConfigError."""
     if len(data) > SERVICE_COUNT_MAX:
         raise ConfigError(file, "service", len(data), f"at most {SERVICE_COUNT_MAX} services")
-    found = {name: _service(name, value, file) for name, value in data.items()}
+    mistakes, found = Mistakes(), {}
+    for name, value in data.items():
+        with mistakes.caught():
+            found[name] = _service(name, value, file)
+    mistakes.tell()
     known: dict[int, str] = {}
     for name in found:
         other = known.setdefault(service_id(name), name)
@@ -128,10 +133,15 @@ def _service(name: str, value: Any, file: str) -> Service:
     said = tables.table(value, file, key)
     if not is_name(name):
         raise ConfigError(file, key, name, _NAME_WORDS)
-    tables.refuse_unknown(said, {*_READ, *HOOKS, *_TIMES}, file, f"{key}.")
-    read: dict[str, Any] = {
-        word: _READ[word](said[word], file, f"{key}.{word}") for word in _READ if word in said
-    }
+    mistakes = Mistakes()
+    with mistakes.caught():
+        tables.refuse_unknown(said, {*_READ, *HOOKS, *_TIMES}, file, f"{key}.")
+    read: dict[str, Any] = {}
+    for word in _READ:
+        with mistakes.caught():
+            if word in said:
+                read[word] = _READ[word](said[word], file, f"{key}.{word}")
+    mistakes.tell()
     if read.get("mode") != "failover":
         _refuse_hooks(said, file, key)
         return Service(name, **read)

@@ -29,10 +29,11 @@ from typing import Any
 
 from beatward.core.instants import SECOND
 from beatward.errors import ConfigError
+from beatward.toml_file import Mistakes, located
 
 from . import services, tables
 from .enrol import check_labels, check_name, check_token
-from .limits import check_interval, check_transport
+from .limits import check_bounds, check_interval, check_transport
 from .post import check_url
 from .services import Service
 
@@ -49,6 +50,9 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "data": Path,
     "watchdog": Path,
 }
+# Every key of the file that is not in a table of its own.
+KEYS = frozenset({*_CHECKS, "token_file", "labels", "action", "service"})
+INTERVAL = "1s"
 _ACTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -79,43 +83,79 @@ class AgentSettings:
     watchdog: Path | None = None
 
 
-def load(path: Path) -> AgentSettings:
-    """Read and check a settings file; raises ConfigError."""
-    import tomllib  # noqa: PLC0415  2 MB that an agent without a file does not need
+def load(path: Path, *, is_all: bool = False) -> AgentSettings:
+    """Read and check a settings file; raises ConfigError.
 
-    try:
-        found = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), "the file", str(error), "a readable TOML file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), "the file", str(error), "valid TOML") from error
-    return parse(found, str(path))
+    is_all   nothing goes before the file, so what only fits together is checked as well
+    """
+    found, giving_lines = located(path)
+    with giving_lines:
+        settings = parse(found, str(path))
+        if is_all:
+            _check_together(settings, str(path))
+    return settings
 
 
 def parse(data: Mapping[str, Any], file: str) -> AgentSettings:
-    """Check settings that were read already; `file` is for the message. Raises ConfigError."""
-    tables.refuse_unknown(data, {*_CHECKS, "token_file", "labels", "action", "service"}, file, "")
-    said = {key: _checked(data[key], file, key) for key in _CHECKS if key in data}
-    if "token_file" in data:
-        path = tables.text(data["token_file"], file, "token_file")
-        said["token"] = _read_token(path, file, is_double="token" in said)
-    labels = tables.table(data.get("labels", {}), file, "labels")
-    try:
-        check_labels(labels)
-    except ValueError as error:
-        raise ConfigError(file, "labels", dict(labels), _expected(error)) from error
+    """Check settings that were read already; `file` is for the message.
+
+    Raises ConfigError for one mistake, and ConfigErrors for several.
+    """
+    mistakes = Mistakes()
+    with mistakes.caught():
+        tables.refuse_unknown(data, KEYS, file, "")
+    said: dict[str, str] = {}
+    for key in _CHECKS:
+        with mistakes.caught():
+            if key in data:
+                said[key] = _checked(data[key], file, key)
+    with mistakes.caught():
+        if "token_file" in data:
+            path = tables.text(data["token_file"], file, "token_file")
+            said["token"] = _read_token(path, file, is_double="token" in data)
+    labels: Mapping[str, str] = {}
+    with mistakes.caught():
+        labels = _labels(data.get("labels", {}), file)
+    offered: Mapping[str, Service] = {}
+    with mistakes.caught():
+        offered = services.parse(tables.table(data.get("service", {}), file, "service"), file)
+    deeds = {}
+    with mistakes.caught():
+        for name, value in tables.table(data.get("action", {}), file, "action").items():
+            with mistakes.caught():
+                deeds[name] = _deed(name, value, file)
+    mistakes.tell()
     folder, watchdog = said.pop("data", None), said.pop("watchdog", None)
     return AgentSettings(
         **said,
         data=None if folder is None else Path(folder),
         watchdog=None if watchdog is None else Path(watchdog),
         labels=labels,
-        services=services.parse(tables.table(data.get("service", {}), file, "service"), file),
-        deeds={
-            name: _deed(name, value, file)
-            for name, value in tables.table(data.get("action", {}), file, "action").items()
-        },
+        services=offered,
+        deeds=deeds,
     )
+
+
+def _check_together(settings: AgentSettings, file: str) -> None:
+    """Refuse what does not fit together, as an agent does at its start."""
+    mistakes = Mistakes()
+    with mistakes.caught():
+        services.check_transport(settings.services, settings.transport or "udp", file)
+    with mistakes.caught():
+        interval = settings.interval or INTERVAL
+        try:
+            check_bounds(check_interval(interval), settings.interval_min, settings.interval_max)
+        except ValueError as error:
+            raise ConfigError(file, "interval", interval, _expected(error)) from error
+    mistakes.tell()
+
+
+def _labels(value: Any, file: str) -> Mapping[str, str]:
+    labels = tables.table(value, file, "labels")
+    try:
+        return check_labels(labels)
+    except ValueError as error:
+        raise ConfigError(file, "labels", dict(labels), _expected(error)) from error
 
 
 def from_environment(environment: Mapping[str, str]) -> AgentSettings:

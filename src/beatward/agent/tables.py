@@ -5,13 +5,21 @@ from typing import Any
 
 from beatward.core.instants import parse_duration
 from beatward.errors import ConfigError
+from beatward.toml_file import hint, together
 
 
-def refuse_unknown(data: Mapping[str, Any], known: set[str], file: str, prefix: str) -> None:
-    """Raise ConfigError for the first key that there is not; `prefix` stands before its name."""
-    for key in data:
-        if key not in known:
-            raise ConfigError(file, prefix + key, key, f"one of {', '.join(sorted(known))}")
+def refuse_unknown(
+    data: Mapping[str, Any], known: set[str] | frozenset[str], file: str, prefix: str
+) -> None:
+    """Raise ConfigError for the keys that there are not; `prefix` stands before their names."""
+    names = ", ".join(sorted(known))
+    wrong = [
+        ConfigError(file, prefix + key, key, f"one of {names}{hint(key, known)}")
+        for key in data
+        if key not in known
+    ]
+    if wrong:
+        raise together(wrong)
 
 
 def text(value: Any, file: str, key: str) -> str:

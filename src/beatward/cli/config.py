@@ -6,7 +6,7 @@ reasons from their docstrings. So nothing here can fall behind.
 
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -16,9 +16,14 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from beatward.action_settings import ActionSettings
+from beatward.agent import settings as agent_settings
 from beatward.cli.screen import console, print_json
 from beatward.config import Settings, load
+from beatward.config_mistakes import model_of
 from beatward.errors import ConfigError
+from beatward.role_settings import ServiceSettings
+from beatward.toml_file import located
 from beatward.values import Address, Duration
 
 _DURATION = get_args(Duration)[1]
@@ -46,24 +51,73 @@ def config_command() -> None:
 
 @config_command.command("check")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--agent", "is_agents", is_flag=True, help="FILE is an agent's; else it is guessed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check_command(file: Path, as_json: bool) -> None:
-    """Say whether FILE can be used; exit code 2 with file, key, found and expected if not."""
+def check_command(file: Path, is_agents: bool, as_json: bool) -> None:
+    """Say whether FILE can be used, the monitor's or an agent's.
+
+    If not, exit code 2, with the line, key, value and what was expected of every mistake.
+    """
     try:
-        settings = load(file)
+        if is_agents or looks_like_an_agents(located(file)[0]):
+            counts, hints = _check_agents(file), []
+        else:
+            settings = load(file)
+            counts = {"actions": len(settings.action), "rules": len(settings.rule)}
+            hints = list(_hints(settings))
     except ConfigError as error:
         if as_json:
-            found = {"file": error.file, "key": error.key, "found": str(error.found)}
-            print_json({"ok": False, **found, "expected": error.expected})
+            problems = [_problem(one) for one in error.problems]
+            print_json({"ok": False, "file": error.file, **problems[0], "problems": problems})
         raise
-    counts = {"actions": len(settings.action), "rules": len(settings.rule)}
-    hints = list(_hints(settings))
+    kind = "agent" if "services" in counts else "monitor"
     if as_json:
-        print_json({"ok": True, "file": str(file), **counts, "hints": hints})
+        print_json({"ok": True, "file": str(file), "kind": kind, **counts, "hints": hints})
         return
-    click.echo(f"{file}: ok, {counts['actions']} actions, {counts['rules']} rules")
+    whose = "" if kind == "monitor" else " for an agent"
+    words = ", ".join(f"{count} {word}" for word, count in counts.items())
+    click.echo(f"{file}: ok{whose}, {words}")
     for hint in hints:
         click.echo(f"hint: {hint}")
+
+
+def looks_like_an_agents(tables: Mapping[str, Any]) -> bool:
+    """Tell whether a file is rather an agent's: by keys that only one of both kinds has."""
+    if "monitor" in tables:
+        return isinstance(tables["monitor"], str)
+    own, monitors = agent_settings.KEYS, Settings.model_fields.keys()
+    if (own - monitors) & tables.keys():
+        return True
+    if (monitors - own) & tables.keys():
+        return False
+    # Both have actions and services; a kind, and what a role is lent by, are the monitor's.
+    rows = [
+        (row, monitors)
+        for table, monitors in (("action", ActionSettings), ("service", ServiceSettings))
+        for row in _tables_in(tables.get(table))
+    ]
+    return any(not row.keys() <= monitors.model_fields.keys() for row, monitors in rows) or any(
+        "kind" not in row for row, monitors in rows if monitors is ActionSettings
+    )
+
+
+def _tables_in(table: object) -> list[Mapping[str, Any]]:
+    rows = table.values() if isinstance(table, dict) else ()
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _check_agents(file: Path) -> dict[str, int]:
+    found = agent_settings.load(file, is_all=True)
+    return {"actions": len(found.deeds), "services": len(found.services)}
+
+
+def _problem(error: ConfigError) -> dict[str, Any]:
+    return {
+        "line": error.line,
+        "key": error.key,
+        "found": str(error.found),
+        "expected": error.expected,
+    }
 
 
 def _hints(settings: Settings) -> Iterator[str]:
@@ -103,7 +157,7 @@ def explain_command(key: str | None, as_json: bool) -> None:
 def settings() -> Iterator[Setting]:
     """Yield every setting in the order of the file."""
     for table, info in Settings.model_fields.items():
-        model = _model(info.annotation)
+        model = model_of(info.annotation)
         assert model is not None
         # [action.NAME] is a table of tables; [[rule]] a list of them.
         path = f"{table}.NAME" if get_origin(info.annotation) is dict else table
@@ -119,13 +173,6 @@ def _head(key: str) -> str:
 
 def _is_asked(key: str, asked: str) -> bool:
     return asked in (key, key.rpartition(".")[0], key.partition(".")[0])
-
-
-def _model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    models = (_model(part) for part in get_args(annotation))
-    return next((model for model in models if model is not None), None)
 
 
 def _reasons(model: type[BaseModel]) -> dict[str, str]:
