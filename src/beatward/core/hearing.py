@@ -4,7 +4,9 @@ Three questions in this order. Which life speaks? A life of which this session k
 to echo the session's number first, so nothing recorded earlier is believed. Is it news? A
 sequence at or below the highest one heard is a replay or a duplicate. Is it in time? A heartbeat
 whose own deadline has passed teaches the detector and refutes nothing: freshness hangs on the
-sender's schedule.
+sender's schedule. Unless by that schedule it was sent after the suspicion began: nobody can have
+kept it back since before, and where the way has become longer than the probing window it is the
+only sign of life that can come in time.
 
 Who was found dead, or left, comes back by an answer only. Its heartbeat, and even the proof of a
 new life, may be one that somebody held back until now; it leads to a probe with a fresh number, and
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.detect import Detector
+from beatward.core.instants import NEVER
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
 from beatward.core.jobs import Run
 from beatward.core.membership import Cause, Change, Membership, Status
@@ -30,6 +33,8 @@ from beatward.core.voice import Voice
 # One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
 # rounds only its newest is taken, so that nobody can make a turn quadratic.
 ROUNDS_MAX = 4
+# So many heartbeats may be missing before one whose instant is worked out; no sum overflows then.
+_AHEAD_MAX = 1 << 16
 # The same for what is rarer: proofs of new lives, answers, goodbyes. What is beyond is refused.
 TURNS_MAX = 16
 _YES = np.ones(1, np.bool_)
@@ -237,18 +242,40 @@ class Hearing:
         steps = sequence - self._registry.sequence[slots]
         self._quality.hear(beats, sequence, steps, learn=learn)
         self._note(beats, sequence)
+        since = self._are_sent_since(slots, steps)
         self._take_schedule(beats, steps, learn=learn)
         timely = self._detector.deadline_ns[slots] > now_ns
         if beats.via == Via.UDP:
+            self._begin_schedule(slots[since & ~timely], now_ns)
+            timely |= since
             self._acknowledge(beats)
             self._judge(beats, timely, None, now_ns)
             return
         # It cannot be probed, so its word counts; its schedule is taken anew from here.
-        late = slots[~timely]
-        self._detector.reanchor(late)
-        self._detector.extend(late, now_ns + self._detector.timeout_ns(late))
+        self._begin_schedule(slots[~timely], now_ns)
         everyone = np.ones(len(slots), np.bool_)
         self._judge(beats, everyone, everyone, now_ns)
+
+    def _are_sent_since(self, slots: IntArray, steps: IntArray) -> BoolArray:
+        """Tell which suspects (k,) sent these heartbeats after the suspicion began, by the schedule
+        known before.
+
+        Seed 101575: the way became 0.6 s longer, and a way there and back longer than the window.
+        """
+        membership, detector = self._membership, self._detector
+        sent: BoolArray = membership.status[slots] == Status.SUSPECT
+        if sent.any():
+            mine, ahead = slots[sent], np.minimum(steps[sent] - 1, _AHEAD_MAX)
+            due_ns = detector.due_ns(mine) + ahead * detector.interval_ns[mine]
+            is_known = detector.deadline_ns[mine] != NEVER
+            sent[sent] = is_known & (due_ns > membership.since_ns[mine])
+        return sent
+
+    def _begin_schedule(self, slots: IntArray, now_ns: int) -> None:
+        """Take schedules anew from here: the old ones are too early."""
+        if len(slots):
+            self._detector.reanchor(slots)
+            self._detector.extend(slots, now_ns + self._detector.timeout_ns(slots))
 
     def _take_schedule(self, beats: Heartbeats, steps: IntArray, *, learn: bool) -> None:
         """Let the detector learn; who announces a longer interval still beats on the old grid."""
