@@ -46,6 +46,7 @@ class Holds:
     def started(self) -> None:
         """Note that a session began: it holds back nothing yet, and its rate begins anew."""
         self._masses.clear()
+        self._dead_ns.clear()  # by a clock that has ended
         self._named.clear()
         self._untold.clear()
         self._end_cut()
