@@ -241,7 +241,7 @@ def modules_loaded_by(statement: str) -> set[str]:
 
 HEAVY = {
     *("alembic", "fastapi", "httpx2", "msgspec", "numpy", "prometheus_client", "pydantic"),
-    *("rich", "sqlalchemy", "starlette", "structlog", "uvicorn", "uvloop"),
+    *("rich", "sqlalchemy", "starlette", "uvicorn"),
 }
 MONITOR_ROOMS = {
     f"beatward.{room}"

@@ -15,8 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-import uvloop
-
 from beatward.action_settings import ActionSettings
 from beatward.actions import Command, Dispatcher, Surroundings
 from beatward.core.outbox import Action
@@ -52,9 +50,7 @@ def main():
         if child == 0:
             folder, deeds, path, *rest = line.split()
             journal = os.open(path, os.O_WRONLY | os.O_APPEND)
-            # The loop that production runs on.
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(live(folder, deeds, journal, *rest, told=1))
+            asyncio.run(live(folder, deeds, journal, *rest, told=1))
             os._exit(0)
         # Until we are told, a dead monitor keeps its number, so a kill cannot hit a stranger.
         sys.stdin.readline()
