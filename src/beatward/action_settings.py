@@ -148,7 +148,8 @@ StatusWord = Literal["new", "alive", "suspect", "dead", "left", "paused", "faili
 class RuleSettings(Table):
     """[[rule]] which change of a node's status, or of a service's role, leads to which actions.
 
-    on        the statuses: a node that enters one of them is meant
+    on        the statuses: a node that enters one of them is meant; and `conflict`: two
+              processes speak under one node's name
     nodes     a pattern for its name, as in "web-*"
     role      in place of `on`: what has become of a role: somebody else holds it (`held`), nobody
               can take it (`vacant`), nobody may have it until somebody decides (`refused`)
@@ -157,7 +158,7 @@ class RuleSettings(Table):
               are nobody's fence
     """
 
-    on: tuple[StatusWord, ...] = Field(default=(), strict=False)
+    on: tuple[Literal[StatusWord, "conflict"], ...] = Field(default=(), strict=False)
     actions: tuple[str, ...] = Field(min_length=1, strict=False)
     nodes: Pattern = "*"
     role: tuple[Literal["held", "vacant", "refused"], ...] = Field(default=(), strict=False)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from beatward.web import quality_shapes, service_shapes, shapes
+from beatward.web import guard_shapes, quality_shapes, service_shapes, shapes
 
 SHAPES = {
     "/healthz": shapes.Health,
@@ -27,7 +27,7 @@ SHAPES = {
     "/v1/services/db": service_shapes.Service,
     "/v1/jobs": shapes.JobList,
     "/v1/silences": shapes.SilenceList,
-    "/v1/guard": shapes.Guard,
+    "/v1/guard": guard_shapes.Guard,
     "/v1/quality": quality_shapes.QualityReport,
 }
 # Members that are instants, as their descriptions say; any other text would be no answer of ours.

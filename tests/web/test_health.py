@@ -56,7 +56,7 @@ class Machine:
     def wall_offset_ns(self):
         return 1_700_000_000 * SECOND
 
-    def submit(self, record, via):
+    def submit(self, record, via, peer=b""):
         if len(self.records) >= self.room:
             return False
         self.records.append((record, via))

@@ -140,6 +140,9 @@ def remarks(node: Mapping[str, Any]) -> str:
         said.append(f"acknowledged{credit(known['by'], known['note'])}")
     if node["silence"] is not None:
         said.append(f"silenced by {node['silence']}")
+    if (other := node.get("conflict")) is not None:
+        places = f"{other['believed_address']} and {other['other_address']}"
+        said.append(f"two processes: {places}")
     return "; ".join(said)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from beatward.core.entry import (
     Acknowledgement,
+    Conflict,
     Declaration,
     JobRecord,
     Maintenance,
@@ -62,7 +63,7 @@ class NodeColumns(Sequence[NodeRecord]):
 
     address   (n, PEER_SIZE), zeros where there is none
     labels    of the rows that have any; so are `maintenance`, `known` (the acknowledgements),
-              `jobs` and `services`
+              `jobs`, `services` and `conflicts`
     """
 
     names: Sequence[str]
@@ -79,6 +80,7 @@ class NodeColumns(Sequence[NodeRecord]):
     known: Mapping[int, Acknowledgement] = field(default_factory=dict)
     jobs: Mapping[int, JobRecord] = field(default_factory=dict)
     services: Mapping[int, tuple[Declaration, ...]] = field(default_factory=dict)
+    conflicts: Mapping[int, Conflict] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[NodeRecord]) -> "NodeColumns":
@@ -110,6 +112,9 @@ class NodeColumns(Sequence[NodeRecord]):
             services={
                 row: tuple(record.services) for row, record in enumerate(records) if record.services
             },
+            conflicts={
+                row: record.conflict for row, record in enumerate(records) if record.conflict
+            },
         )
 
     @classmethod
@@ -132,6 +137,7 @@ class NodeColumns(Sequence[NodeRecord]):
             known=_below(begins, [part.known for part in parts]),
             jobs=_below(begins, [part.jobs for part in parts]),
             services=_below(begins, [part.services for part in parts]),
+            conflicts=_below(begins, [part.conflicts for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -164,6 +170,7 @@ class NodeColumns(Sequence[NodeRecord]):
             acknowledgement=self.known.get(row),
             job=self.jobs.get(row),
             services=self.services.get(row, ()),
+            conflict=self.conflicts.get(row),
         )
 
     def __eq__(self, other: object) -> bool:

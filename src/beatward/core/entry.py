@@ -34,6 +34,7 @@ class Event(StrEnum):
     UNSILENCED = "unsilenced"  # they are not any more
     SERVICE = "service"  # a node declared its services anew
     ROLE = "role"  # who holds a service's role, or why nobody may
+    CONFLICT = "conflict"  # two processes speak under one node's name, or only one does again
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,27 @@ class Acknowledgement:
     def moved(self, by_ns: int) -> "Acknowledgement":
         """Return the same on a clock that shows so much more."""
         return replace(self, at_ns=self.at_ns + by_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two processes under one name: the one that is believed, and the other.
+
+    incarnation, raw_address, via   of the other; the address is raw as in `core.peers`, and over
+                                    HTTP it may be a proxy's
+    believed_...                    of the one that is believed, as it was known then
+    """
+
+    since_ns: int
+    incarnation: int
+    raw_address: bytes
+    via: str
+    believed_incarnation: int
+    believed_raw_address: bytes = b""
+
+    def moved(self, by_ns: int) -> "Conflict":
+        """Return the same on a clock that shows so much more."""
+        return replace(self, since_ns=self.since_ns + by_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +242,7 @@ class NodeRecord:
     via       how it reports: `udp`, `http`, `ping` or, never heard, the empty string
     job       where the node is a job
     services  what it offers
+    conflict  two processes speak under its name
     """
 
     name: str
@@ -236,6 +259,7 @@ class NodeRecord:
     acknowledgement: Acknowledgement | None = None
     job: JobRecord | None = None
     services: Sequence[Declaration] = ()
+    conflict: Conflict | None = None
 
     def moved(self, by_ns: int) -> "NodeRecord":
         """Return the same with its instants on a clock that shows so much more."""
@@ -245,6 +269,7 @@ class NodeRecord:
             maintenance=self.maintenance and self.maintenance.moved(by_ns),
             acknowledgement=self.acknowledgement and self.acknowledgement.moved(by_ns),
             job=self.job and self.job.moved(by_ns),
+            conflict=self.conflict and self.conflict.moved(by_ns),
         )
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from beatward.core.detect import Detector
-from beatward.core.entry import Declaration, Maintenance, Silence
+from beatward.core.entry import Conflict, Declaration, Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.intake import Via
 from beatward.core.job_words import Book, JobFacts
 from beatward.core.mass import Hold
 from beatward.core.membership import Cause, Membership, Status
+from beatward.core.peers import shown_address
 from beatward.core.protocol.record import SIGNAL_MIN
 from beatward.core.quality import Quality
 from beatward.core.registry import Registry
@@ -39,6 +40,7 @@ class Rooms:
     """Where facts are gathered: the live rooms, or copies of them.
 
     offers   the services that slots have declared
+    conflicts   slots under whose names two processes speak
     """
 
     registry: Registry
@@ -52,6 +54,7 @@ class Rooms:
     jobs: Book = field(default_factory=Book)
     holds: tuple[Hold, ...] = ()
     offers: dict[int, tuple[Declaration, ...]] = field(default_factory=dict)
+    conflicts: Mapping[int, Conflict] = field(default_factory=dict)
 
     def hold_of(self, slot: int) -> Hold | None:
         """Return what holds back deeds for a slot, the widest first."""
@@ -91,6 +94,7 @@ class Facts(NamedTuple):
     hold: Hold | None = None
     hold_down_ns: int = 0
     wish_ns: int = 0
+    conflict: Conflict | None = None
 
 
 def gather(
@@ -131,6 +135,7 @@ def gather(
             hold=rooms.hold_of(slot),
             hold_down_ns=down,
             wish_ns=int(registry.wish_ms[slot]) * MILLISECOND,
+            conflict=rooms.conflicts.get(slot),
         )
         for (
             (slot, status, cause, since, heard, said),
@@ -190,6 +195,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "hold_down_ns": facts.hold_down_ns,
         "held_back": None if facts.hold is None else facts.hold.words(facts.at_ns),
         "would_change": _would_change(facts),
+        **({} if facts.conflict is None else conflict_numbers(facts.conflict, facts.at_ns)),
         **_said_numbers(facts),
         **({} if facts.job is None else facts.job.numbers()),
     }
@@ -200,8 +206,43 @@ def sentence(facts: Facts) -> str:
     words = None if facts.job is None else facts.job.sentence(facts.status)
     return (
         f"{facts.node} {words or _SENTENCES[facts.cause](facts)}"
-        f"{_wish(facts)}{_held_back(facts)}{_said(facts)}"
+        f"{_wish(facts)}{_held_back(facts)}{_conflict(facts)}{_said(facts)}"
     )
+
+
+def conflict_words(node: str, conflict: Conflict) -> str:
+    """Say in one sentence which two processes speak under a node's name, and what to do."""
+    believed = shown_address(conflict.believed_raw_address) or "an unknown address"
+    other = shown_address(conflict.raw_address) or "an unknown address"
+    if conflict.incarnation == conflict.believed_incarnation:
+        lives = f"both as life {conflict.incarnation}, as a copied machine does"
+    else:
+        lives = (
+            f"the monitor believes life {conflict.believed_incarnation} and not "
+            f"life {conflict.incarnation}"
+        )
+    return (
+        f"two processes speak as {node}, one at {believed} and another at {other}: {lives}; end "
+        "one of them, or give it a name of its own"
+    )
+
+
+def _conflict(facts: Facts) -> str:
+    if facts.conflict is None:
+        return ""
+    return f"; {conflict_words(facts.node, facts.conflict)}"
+
+
+def conflict_numbers(conflict: Conflict, at_ns: int) -> dict[str, Any]:
+    """Return the facts about two processes under one name as JSON values."""
+    return {
+        "conflict_ns": at_ns - conflict.since_ns,
+        "believed_address": shown_address(conflict.believed_raw_address) or None,
+        "believed_incarnation": conflict.believed_incarnation,
+        "other_address": shown_address(conflict.raw_address) or None,
+        "other_incarnation": conflict.incarnation,
+        "other_via": conflict.via,
+    }
 
 
 def _wish(facts: Facts) -> str:

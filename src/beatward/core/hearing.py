@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.conflicts import Conflicts
 from beatward.core.detect import Detector
 from beatward.core.instants import NEVER
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
@@ -77,6 +78,7 @@ class Hearing:
         intake: Intake,
         voice: Voice,
         quality: Quality,
+        conflicts: Conflicts,
     ) -> None:
         self._registry = registry
         self._detector = detector
@@ -86,6 +88,7 @@ class Hearing:
         self._intake = intake
         self._voice = voice
         self._quality = quality
+        self._conflicts = conflicts
         self.accepted_count = 0
         self._changes: list[Change] = []
         self._lives: list[int] = []
@@ -108,6 +111,8 @@ class Hearing:
             if beats.via == Via.PING:
                 self._take_pings(beats, now_ns)
             else:
+                if self._conflicts:
+                    beats = self._conflicts.take_answers(beats, now_ns)
                 self._take_records(beats, now_ns, stale=stale)
         claims = () if said is None else tuple(self._standings.take(said))
         lives, runs = tuple(self._lives), self._runs.take()
@@ -173,6 +178,8 @@ class Hearing:
         proves = (echo == self._voice.session) | self._answers(slots, echo, now_ns)
         believed: BoolArray = ~is_old & proves
         self._intake.refuse(Reject.OLD_LIFE, int(is_old.sum()))
+        if is_old.any():
+            self._conflicts.hint(beats.at(rows[is_old]), now_ns)
         unproven = ~is_old & ~proves
         self._intake.refuse(Reject.UNPROVEN, int(unproven.sum()))
         if beats.via == Via.UDP:
@@ -224,7 +231,9 @@ class Hearing:
             if rounds == ROUNDS_MAX:
                 self._quality.pass_over(beats.slots[fresh], sequence[fresh])
                 fresh &= _newest_of_each(beats)
-            self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
+            if not fresh.all():
+                self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
+                self._conflicts.hint_replays(beats.take(~fresh), now_ns)
             beats = beats.take(fresh)
             first = self._registry.first_of_each(beats.slots)
             self._observe(beats.take(first), now_ns, learn=not stale)
@@ -308,6 +317,8 @@ class Hearing:
         else:
             # An HTTP heartbeat has no address for datagrams, so nothing is sent to it.
             registry.peers.clear(slots)
+            if self._conflicts:
+                self._conflicts.place(slots, beats.peers)
 
     def _acknowledge(self, beats: Heartbeats) -> None:
         asks = beats.records["flags"] & _ACKNOWLEDGE != 0

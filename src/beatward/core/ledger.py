@@ -323,6 +323,7 @@ class Ledger:
                     acknowledgement=upkeep.acknowledged.get(slot),
                     job=self.rooms.jobs.records.get(slot),
                     services=self.rooms.offers.get(slot, ()),
+                    conflict=self.rooms.conflicts.get(slot),
                 )
             )
         return rows
@@ -357,6 +358,12 @@ class Ledger:
         slot = self.rooms.registry.slot_of(cause.node) if cause.node else -1
         because = f", because the role of {service} is {word}"
         for name in decide_for_role(self._rules, service, word):
+            self._decide_by_rule(cause, name, slot, because=because)
+
+    def tell_of_conflict(self, cause: Entry, slot: int) -> None:
+        """Decide what the rules ask for when two processes speak under a node's name."""
+        because = f" for {cause.node}, because two processes speak under its name"
+        for name in decide(self._rules, cause.node or "", "conflict"):
             self._decide_by_rule(cause, name, slot, because=because)
 
     def _withdraw(self, node: str, status: Status, at_ns: int) -> None:

@@ -15,9 +15,10 @@ from operator import attrgetter
 import numpy as np
 
 from beatward.core.columns import NodeColumns
+from beatward.core.conflicts import Conflicts
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.entry import ActionRecord, Entry, Event, Failure, JobPlan, Recovered
-from beatward.core.explanation import VIA_CODES, Rooms
+from beatward.core.explanation import VIA_CODES, Rooms, conflict_numbers, conflict_words
 from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
 from beatward.core.hearing import Hearing
@@ -58,6 +59,8 @@ from beatward.core.voice import Voice
 GUARDED_SHOWN_MAX = 1000
 # For this long after the kernel dropped datagrams none is left waiting on purpose.
 DROPS_REMEMBERED_NS = 60 * SECOND
+# Of so many names under which two processes speak the monitor's health says which.
+CONFLICTS_SHOWN_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ class Monitor:
         self._voice = Voice(self._registry, session)
         self._jobs = Jobs(self._registry, self._membership)
         self._standings = Standings(self._registry, self._intake)
+        self._conflicts = Conflicts(self._registry, self._voice)
+        self._conflict_words: tuple[str, ...] = ()
         quality = self._new_quality()
         self._hearing = Hearing(
             self._registry,
@@ -144,6 +149,7 @@ class Monitor:
             intake=self._intake,
             voice=self._voice,
             quality=quality,
+            conflicts=self._conflicts,
         )
         self._mass = MassGuard(
             settings.mass, self._registry, self._membership, jobs=self._jobs.book.records
@@ -263,6 +269,9 @@ class Monitor:
         membership.place(slots, status, cause, since_ns=since_ns, due_ns=due_ns)
         for row, job in nodes.jobs.items():
             self._jobs.restore(int(slots[row]), job, now_ns, grace_ns=self.settings.start_grace_ns)
+        for row, conflict in nodes.conflicts.items():
+            self._conflicts.restore(int(slots[row]), conflict, now_ns)
+        self._take_conflicts()
         suspect = status == Status.SUSPECT
         self._judging.open_window(slots[suspect], grace_ns[suspect])
         upkeep = self._ledger.rooms.upkeep
@@ -314,6 +323,11 @@ class Monitor:
         """The actions of the settings whose last attempt failed; any thread may ask."""
         return tuple(self._outbox.failures.values())
 
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """Say under which names two processes speak, a few of them; frozen, for any thread."""
+        return self._conflict_words
+
     # -- one turn ----------------------------------------------------------------------------
 
     def step(self, inputs: Inputs, *, wall_offset_ns: int = 0) -> Output:
@@ -329,9 +343,7 @@ class Monitor:
             settled = self._ledger.record_outcome(outcome, now_ns)
             if settled is not None and self._services:
                 self._services.follow(settled, now_ns)
-        self._orders.obey(inputs.orders, now_ns)
-        if inputs.orders and self.unwatched:
-            self._intake.speakers.drop_enrolled()
+        self._obey(inputs.orders, now_ns)
         for dues in inputs.dues:
             self._jobs.hand(dues)
         self._guard.listened(inputs.listened_ns)
@@ -352,6 +364,8 @@ class Monitor:
         if pause_ns:
             self._judging.begin_anew(pause_ns, now_ns)
         self._orders.end_maintenance(self._judging.judge(now_ns), now_ns)
+        if self._conflicts:
+            self._tell_conflicts(now_ns)
         if self._services:
             self._services.turn(now_ns, base_ns=inputs.drained_ns, journaled=self._journaled)
         if self._pace is not None:
@@ -372,6 +386,7 @@ class Monitor:
             self._orders.next_ns(),
             self._jobs.next_ns(),
             self._services.next_ns(),
+            self._conflicts.next_ns(),
             self._mass.next_look_ns() if self._looks else NEVER,
             NEVER if self._pace is None else self._pace.next_ns(now_ns),
         )
@@ -412,6 +427,7 @@ class Monitor:
                 "probes_put_off": self._judging.probing.put_off_count,
                 "standings": self._standings.accepted_count,
                 "services_refused": self._services.refused_count,
+                "conflicts_overflow": self._conflicts.overflow_count,
                 "speakers_overflow": self._intake.speakers.overflow_count,
             },
             rejects={reason.name.lower(): int(self._intake.rejects[reason]) for reason in Reject},
@@ -425,6 +441,11 @@ class Monitor:
 
     # -- its parts ---------------------------------------------------------------------------
 
+    def _obey(self, orders: tuple[Order, ...], now_ns: int) -> None:
+        self._orders.obey(orders, now_ns)
+        if orders and self.unwatched:
+            self._intake.speakers.drop_enrolled()
+
     def _hear(self, batches: tuple[Datagrams, ...], now_ns: int, *, stale: bool) -> None:
         heard = self._hearing.take(self._intake.open(batches), now_ns, stale=stale)
         changed = {change.slot: change for change in reversed(heard.changes)}
@@ -436,3 +457,36 @@ class Monitor:
         self._ledger.record_changes(heard.changes, exit_codes=heard.exit_codes)
         if heard.claims:
             self._services.hear(heard.claims, now_ns, is_stale=stale)
+
+    def _tell_conflicts(self, now_ns: int) -> None:
+        """Ask those who may be two processes under one name, and tell what was found."""
+        for found in self._conflicts.turn(now_ns):
+            self._take_conflicts()
+            (row,) = self._ledger.node_records(np.array([found.slot]))
+            words = conflict_words(row.name, found.conflict)
+            if found.is_over:
+                words = f"only one process speaks as {row.name} again"
+            entry = self._ledger.record(
+                Event.CONFLICT,
+                now_ns,
+                node=row.name,
+                status=row.status,
+                cause="one_process" if found.is_over else "two_processes",
+                explanation=words,
+                detail=conflict_numbers(found.conflict, now_ns),
+                node_record=row,
+            )
+            if not found.is_over:
+                self._ledger.tell_of_conflict(entry, found.slot)
+        self._take_conflicts()
+
+    def _take_conflicts(self) -> None:
+        known = self._conflicts.known
+        if self._ledger.rooms.conflicts is known:
+            return
+        self._ledger.rooms = replace(self._ledger.rooms, conflicts=known)
+        names = self._registry.names
+        words = [conflict_words(names[slot], known[slot]) for slot in sorted(known)]
+        rest = len(words) - CONFLICTS_SHOWN_MAX
+        more = [f"and two processes speak under {rest} more names"] if rest > 0 else []
+        self._conflict_words = (*words[:CONFLICTS_SHOWN_MAX], *more)

@@ -117,6 +117,7 @@ def freeze(rooms: Rooms) -> Rooms:
         rooms.jobs.copy(),
         tuple(replace(hold, group=hold.group.copy()) for hold in rooms.holds),
         rooms.offers.copy(),
+        rooms.conflicts,
     )
 
 

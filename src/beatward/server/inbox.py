@@ -24,6 +24,9 @@ from beatward.server.bell import Bell
 from beatward.transport.doors import Doors
 
 Item = TypeVar("Item")
+# Records that were posted together, how, when, and the raw address of who did.
+_Posted = tuple[bytes, Via, int, bytes]
+NO_PEER = bytes(PEER_SIZE)
 
 # Counted in records, not in requests, because a relay brings many at once. At 10,000 heartbeats a
 # second this is six seconds of a wheel that does not turn.
@@ -45,7 +48,7 @@ class Inbox:
         self._doors = doors
         self._bell = bell
         self._now_ns = now_ns
-        self._records: deque[tuple[bytes, Via, int]] = deque()
+        self._records: deque[_Posted] = deque()
         # How many records were ever put and ever taken. Each has one writer, who puts under the
         # lock or is the wheel: a single count of what waits would need a lock for both.
         self._putting = threading.Lock()
@@ -57,8 +60,10 @@ class Inbox:
         self._journaled = 0
         self.refused_count = 0
 
-    def put_records(self, records: bytes, via: Via) -> bool:
+    def put_records(self, records: bytes, via: Via, peer: bytes = NO_PEER) -> bool:
         """Take sealed records, one after the other, that have just arrived together over HTTP.
+
+        peer   the raw socket address that they came from
 
         False: there is no room for all of them, and none was taken.
         """
@@ -69,7 +74,7 @@ class Inbox:
                 self.refused_count += count
                 return False
             self._put_count += count
-            self._records.append((records, via, self._now_ns()))
+            self._records.append((records, via, self._now_ns(), peer))
         self._bell.ring_later()
         return True
 
@@ -108,7 +113,7 @@ class Inbox:
         outcomes = _take_all(self._outcomes)
         orders = _take_all(self._orders, ORDERS_TURN)
         records = _take_all(self._records)
-        self._taken_count += sum(len(together) for together, _, _ in records) // RECORD_SIZE
+        self._taken_count += sum(len(together) for together, *_ in records) // RECORD_SIZE
         journaled = self._journaled
         drain = self._doors.drain()
         return Inputs(
@@ -128,25 +133,26 @@ def _take_all(items: "deque[Item]", at_most: int = sys.maxsize) -> tuple[Item, .
     return tuple(items.popleft() for _ in range(min(len(items), at_most)))
 
 
-def _batches(records: tuple[tuple[bytes, Via, int], ...]) -> list[Datagrams]:
+def _batches(records: tuple[_Posted, ...]) -> list[Datagrams]:
     """Sort records by the way they came; within one way they keep their order.
 
     Costs something for what came together, and next to nothing for each record of it.
     """
     batches = []
     for via in (Via.HTTP, Via.PING):
-        mine = [(together, arrived_ns) for together, by, arrived_ns in records if by == via]
+        mine = [(together, at_ns, peer) for together, by, at_ns, peer in records if by == via]
         if not mine:
             continue
-        rows = np.frombuffer(b"".join([together for together, _ in mine]), np.uint8)
+        rows = np.frombuffer(b"".join([together for together, *_ in mine]), np.uint8)
         rows = rows.reshape(-1, RECORD_SIZE)
-        counts = [len(together) // RECORD_SIZE for together, _ in mine]
-        arrived_ns = np.array([arrived_ns for _, arrived_ns in mine], np.int64)
+        counts = [len(together) // RECORD_SIZE for together, *_ in mine]
+        arrived_ns = np.array([at_ns for _, at_ns, _ in mine], np.int64)
+        peers = np.frombuffer(b"".join([peer for *_, peer in mine]), np.uint8)
         batches.append(
             Datagrams(
                 rows,
                 np.full(len(rows), RECORD_SIZE, np.int64),
-                np.zeros((len(rows), PEER_SIZE), np.uint8),
+                np.repeat(peers.reshape(-1, PEER_SIZE), counts, axis=0),
                 np.repeat(arrived_ns, counts),
                 via,
             )

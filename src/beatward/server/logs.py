@@ -32,7 +32,7 @@ CHANGES_MAX = 20
 _WAITING_MAX = 10_000
 _WINDOW_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
-_GRAVE = {"dead", str(Event.GUARD)}
+_GRAVE = {"dead", str(Event.GUARD), str(Event.CONFLICT)}
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class ChangeLog:
         for entry in entries:
             if entry.event == Event.TRANSITION:
                 self._note(entry, str(entry.status))
-            elif entry.event in (Event.GUARD, Event.ROLE):
+            elif entry.event in (Event.GUARD, Event.ROLE, Event.CONFLICT):
                 self._note(entry, str(entry.event))
 
     def _note(self, entry: Entry, word: str) -> None:

@@ -267,6 +267,7 @@ def _health(
         almanac,
         holds=lambda: opened.machine.rooms.holds,
         speakers=lambda: opened.machine.unwatched,
+        conflicts=lambda: opened.machine.conflicts,
         wanted_buffer=settings.monitor.receive_buffer,
         failures=lambda: opened.machine.failures,
         actions=sorted(settings.action),

@@ -11,7 +11,7 @@ from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker
 from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
-from beatward.server.inbox import Inbox
+from beatward.server.inbox import NO_PEER, Inbox
 from beatward.server.wheel import DURATION_BOUNDS_NS, Wheel
 from beatward.store.journal import JournalWriter
 from beatward.transport.doors import Doors
@@ -38,9 +38,9 @@ class Machine:
         """Return what turns an instant into nanoseconds since 1970 UTC."""
         return self._clock.wall_ns() - self._clock.now_ns()
 
-    def submit(self, records: bytes, via: Via) -> bool:
+    def submit(self, records: bytes, via: Via, peer: bytes = NO_PEER) -> bool:
         """Put records into the inbox, all or none."""
-        return self._inbox.put_records(records, via)
+        return self._inbox.put_records(records, via, peer)
 
     def order(self, order: Order) -> bool:
         """Put an order into the inbox."""
@@ -51,6 +51,7 @@ class Health:
     """Implements `web.backend.Health`.
 
     holds           returns what a mass failure holds back now; frozen, from any thread
+    conflicts       returns one sentence for each name under which two processes speak; the same
     speakers        returns the nodes that speak and are not enrolled; the same
     wanted_buffer   bytes that the settings ask for
     failures        asks which actions of the settings failed when they were tried last
@@ -66,12 +67,14 @@ class Health:
         *,
         holds: Callable[[], Sequence[Hold]],
         speakers: Callable[[], Sequence[Speaker]],
+        conflicts: Callable[[], Sequence[str]],
         wanted_buffer: int,
         failures: Callable[[], Sequence[Failure]],
         actions: Sequence[str],
     ) -> None:
         self._holds = holds
         self._speakers = speakers
+        self._conflicts = conflicts
         self._wheel = wheel
         self._journal = journal
         self._doors = doors
@@ -96,6 +99,7 @@ class Health:
             durations=Turns(DURATION_BOUNDS_NS, counts, wheel.turns_count, wheel.turning_total_ns),
             watermark_ns=self._doors.watermark_ns,
             holds=tuple(hold.words(wheel.last_turn_ns) for hold in self._holds()),
+            conflicts=tuple(self._conflicts()),
             speakers=tuple(one for one in self._speakers() if one.kept_ns > wheel.last_turn_ns),
             warnings=tuple(self._warnings()),
             failures=self._failures(),

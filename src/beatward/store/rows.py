@@ -17,6 +17,7 @@ from beatward.core.columns import NodeColumns, Words
 from beatward.core.entry import (
     Acknowledgement,
     ActionRecord,
+    Conflict,
     Declaration,
     Entry,
     Event,
@@ -34,7 +35,7 @@ from beatward.store.projection import ActionChange, ServiceChange, SilenceChange
 Row = dict[str, Any]
 NODE_COLUMNS = (
     *("name", "node", "status", "cause", "since", "incarnation", "interval_ns", "address", "via"),
-    *("labels", "maintenance", "acknowledgement", "job", "services"),
+    *("labels", "maintenance", "acknowledgement", "job", "services", "conflict"),
 )
 _NO_LABELS = "{}"
 _PART = 20_000
@@ -98,6 +99,7 @@ def node_row(record: NodeRecord, sequence: int, wall_offset_ns: int) -> Row:
         "acknowledgement": _said(record.acknowledgement, wall_offset_ns),
         "job": _said(record.job, wall_offset_ns),
         "services": _offered(record.services),
+        "conflict": _said(record.conflict, wall_offset_ns),
     }
 
 
@@ -117,7 +119,7 @@ def node_columns(rows: Iterable[Sequence[Any]], wall_offset_ns: int) -> NodeColu
 def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
     columns = zip(*rows, strict=True)
     names, nodes, status, cause, since, incarnation, interval, address, via, *rest = columns
-    labels, maintenance, known, jobs, services = rest
+    labels, maintenance, known, jobs, services, conflicts = rest
     no_address = bytes(PEER_SIZE)
     addresses = b"".join([one or no_address for one in address])
     return NodeColumns(
@@ -151,6 +153,11 @@ def _part(rows: Sequence[Sequence[Any]], wall_offset_ns: int) -> NodeColumns:
         services={
             row: msgspec.json.decode(text, type=tuple[Declaration, ...])
             for row, text in enumerate(services)
+            if text is not None
+        },
+        conflicts={
+            row: msgspec.json.decode(text, type=Conflict).moved(-wall_offset_ns)
+            for row, text in enumerate(conflicts)
             if text is not None
         },
     )
@@ -235,7 +242,7 @@ def timestamp(wall_ns: int) -> str:
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest_ns // MILLISECOND:03d}Z"
 
 
-_Said = Maintenance | Acknowledgement | Silence | JobRecord | ServiceRecord
+_Said = Maintenance | Acknowledgement | Silence | JobRecord | ServiceRecord | Conflict
 
 
 def _said(value: _Said | None, wall_offset_ns: int) -> str | None:

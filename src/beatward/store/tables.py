@@ -14,7 +14,7 @@ monitor's own clock means nothing after a reboot. Not here: how rows become entr
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 # The newest file in migrations/versions; tests/store/test_schema.py holds the two together.
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 
 metadata = MetaData()
 
@@ -57,6 +57,8 @@ nodes = Table(
     # The same of those that are jobs, and of those that offer services.
     Column("job", Text),
     Column("services", Text),
+    # And of those under whose name two processes speak.
+    Column("conflict", Text),
     sqlite_with_rowid=False,
 )
 

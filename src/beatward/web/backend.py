@@ -32,8 +32,10 @@ class Machine(Protocol):
     def wall_offset_ns(self) -> int:
         """Return what to add to an instant of `now_ns` to get nanoseconds since 1970 UTC."""
 
-    def submit(self, records: bytes, via: Via) -> bool:
+    def submit(self, records: bytes, via: Via, peer: bytes = ...) -> bool:
         """Put sealed records of 64 bytes, one after the other and arrived now, into the inbox.
+
+        peer   the raw socket address that they came from; without it none is known
 
         False: it has no room for all of them, and none was taken.
         """
@@ -93,6 +95,7 @@ class Report:
     turns          how often the wheel has turned; last_turn_ns: when, on the clock of `now_ns`
     watermark_ns   what had come in by then was read; None: it is not known
     holds          mass failures that hold back destructive actions, one sentence each
+    conflicts      names under which two processes speak, one sentence each; of many the first
     speakers       nodes with a key of this monitor that speak and are not enrolled
     failures       actions of the settings whose last attempt failed; actions: all there are
     warnings       further reasons why the monitor is not quite well, one sentence each
@@ -107,6 +110,7 @@ class Report:
     watermark_ns: int | None = None
     holds: Sequence[str] = ()
     speakers: Sequence[Speaker] = ()
+    conflicts: Sequence[str] = ()
     warnings: Sequence[str] = ()
     failures: Sequence[Failure] = ()
     actions: Sequence[str] = ()

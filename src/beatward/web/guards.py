@@ -10,7 +10,7 @@ from beatward.core.instants import format_duration
 from beatward.core.orders import Order
 from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
-from beatward.web import shapes
+from beatward.web import guard_shapes, shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.problems import inbox_full
 from beatward.web.shapes import problems
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/guard", tags=["monitor"])
 
 
 def hold_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return what is held back as `shapes.Hold` describes it."""
+    """Return what is held back as `guard_shapes.Hold` describes it."""
     at_ns, offset_ns = snapshot.taken_ns, snapshot.wall_offset_ns
     return [
         {
@@ -39,7 +39,7 @@ def hold_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
 @router.get(
     "",
     summary="Show what is held back",
-    response_model=shapes.Guard,
+    response_model=guard_shapes.Guard,
     dependencies=[Depends(may_read)],
     responses=problems(401),
 )
@@ -63,7 +63,7 @@ def show_guard(backend: Served) -> Response:
     dependencies=[Depends(may_command)],
     responses=problems(400, 401, 413, 422, 503),
 )
-def lift_guard(body: shapes.LiftBody, backend: Served) -> shapes.OrderedLift:
+def lift_guard(body: guard_shapes.LiftBody, backend: Served) -> shapes.OrderedLift:
     """End what holds back destructive actions; they follow in order, at the rate that is set.
 
     A monitor that seems cut off judges the silent then; whether to act on so many verdicts is a

@@ -49,7 +49,7 @@ def health_object(backend: Backend, strangers: Strangers) -> dict[str, Any]:
     behind_ns = unread_ns(report)
     failing = [_failure_words(one) for one in report.failures]
     speaking = unwatched(report.speakers, strangers)
-    reasons = [*report.holds, *failing, *speaking, *report.warnings]
+    reasons = [*report.holds, *report.conflicts, *failing, *speaking, *report.warnings]
     if report.journal_error is not None:
         reasons.append(
             f"the journal holds {report.waiting} entries back, and with them their actions: "

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from beatward.core.instants import MILLISECOND, parse_duration
 from beatward.core.intake import Via
 from beatward.core.orders import Order
+from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.join import encoded
 from beatward.core.protocol.record import (
     EXIT_CODE_MAX,
@@ -32,6 +33,7 @@ from beatward.core.protocol.record import (
     seal,
     with_exit_code,
 )
+from beatward.transport.peer import pack_peer
 from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
 from beatward.web.backend import Backend
 from beatward.web.bounds import read_body
@@ -200,7 +202,8 @@ class HeartbeatDoor:
         slot = registry.slot_of(name)
         if slot < 0 and not self._machine.order(Order("join", name)):
             raise inbox_full()
-        if not self._machine.submit(seal(_record(heartbeat, keys), keys.key), Via.HTTP):
+        data = seal(_record(heartbeat, keys), keys.key)
+        if not self._machine.submit(data, Via.HTTP, _peer(scope)):
             raise inbox_full()
         life = int(registry.incarnation[slot]) if slot >= 0 else 0
         answer = HeartbeatAnswer(
@@ -224,6 +227,14 @@ class HeartbeatDoor:
             raise Problem(422, "not-as-expected", f"the heartbeat: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Problem(400, "no-json", f"expected a heartbeat as JSON: {error}") from error
+
+
+def _peer(scope: Scope) -> bytes:
+    """Return the raw address of who asks, or zeros where it is none of the Internet's."""
+    try:
+        return pack_peer(scope.get("client") or ("", 0))
+    except ValueError:
+        return bytes(PEER_SIZE)
 
 
 def _record(heartbeat: HeartbeatBody, keys: NodeKeys) -> Record:

@@ -48,6 +48,7 @@ _COUNTERS = {
     "probes_put_off": "Suspects that waited for their first probe, because of `probe.rate`.",
     "standings": "Words of members of services that were believed.",
     "services_refused": "Declarations of services that contradict what is known.",
+    "conflicts_overflow": "Hints of two processes under one name that found no room.",
     "speakers_overflow": "Looks at unknown speakers for whom the list had no room.",
     "inbox_refused": "Records and orders turned away because the inbox was full.",
 }
@@ -77,6 +78,11 @@ class MonitorCollector(Collector):
         yield from role_metrics.families(snapshot)
         yield from _arrivals(snapshot)
         yield _speakers(snapshot)
+        yield GaugeMetricFamily(
+            "beatward_conflicts",
+            "Nodes under whose name two processes speak.",
+            len(snapshot.rooms.conflicts),
+        )
         yield from measured.fleet(snapshot)
         yield from self._web()
         yield from _journal(report)

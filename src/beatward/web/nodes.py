@@ -12,12 +12,13 @@ from pydantic import StringConstraints
 from starlette.responses import Response
 
 from beatward.action_settings import StatusWord
-from beatward.core.entry import Acknowledgement, JobRecord, Maintenance
+from beatward.core.entry import Acknowledgement, Conflict, JobRecord, Maintenance
 from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.job_words import plan_numbers
 from beatward.core.membership import WATCHED, Cause, Status
 from beatward.core.orders import Order
+from beatward.core.peers import shown_address
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.record import NO_GAUGE, Health
 from beatward.core.snapshot import Snapshot
@@ -94,6 +95,22 @@ def _said_object(snapshot: Snapshot, row: int) -> dict[str, Any]:
         "maintenance": pause and maintenance_object(snapshot, pause),
         "acknowledgement": known and acknowledgement_object(snapshot, known),
         "silence": said.silence and said.silence.id,
+        "conflict": _conflict_object(snapshot, snapshot.rooms.conflicts.get(row)),
+    }
+
+
+def _conflict_object(snapshot: Snapshot, conflict: Conflict | None) -> dict[str, Any] | None:
+    """Return it as `shapes.Conflict` describes it."""
+    if conflict is None:
+        return None
+    return {
+        "since": timestamp(conflict.since_ns + snapshot.wall_offset_ns),
+        "since_ns": snapshot.taken_ns - conflict.since_ns,
+        "believed_address": shown_address(conflict.believed_raw_address) or None,
+        "believed_incarnation": conflict.believed_incarnation,
+        "other_address": shown_address(conflict.raw_address) or None,
+        "other_incarnation": conflict.incarnation,
+        "other_via": conflict.via,
     }
 
 

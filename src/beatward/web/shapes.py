@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from beatward.action_settings import StatusWord
+from beatward.web.guard_shapes import Hold
 from beatward.web.problems import MEDIA_TYPE
 from beatward.web.quality_shapes import Brief
-from beatward.web.speaking import Unknown
+from beatward.web.speaking import Conflict, Unknown
 
 _AT = "RFC 3339, UTC, milliseconds."
 
@@ -152,6 +153,7 @@ class Node(_Shape):
                     "maintenance": None,
                     "acknowledgement": None,
                     "silence": "3f9a1c22",
+                    "conflict": None,
                     "quality": {
                         "suspicions_refuted": 1,
                         "verdicts_refuted": 0,
@@ -193,6 +195,7 @@ class Node(_Shape):
     maintenance: Maintenance | None = Field(description="Of a node that is paused.")
     acknowledgement: Acknowledgement | None = Field(description="Of an alarm that is known.")
     silence: str | None = Field(description="The id of the silence that holds its notifications.")
+    conflict: Conflict | None = Field(description="Two processes speak under its name.")
     quality: Brief = Field(description="How well it is watched.")
 
 
@@ -239,7 +242,7 @@ class Event(BaseModel):
     event: str = Field(
         description="`started`, `joined`, `life`, `transition`, `forgotten`, `guard`, `action`, "
         "`outcome`, `job`, `run`, `labelled`, `maintenance`, `acknowledged`, `unacknowledged`, "
-        "`silenced`, `unsilenced`, `service` or `role`."
+        "`silenced`, `unsilenced`, `service`, `role` or `conflict`."
     )
     at: str = Field(description=_AT)
     node: str | None = Field(description="The node it is about.")
@@ -361,38 +364,6 @@ class Said(_Shape):
     acknowledged_count: int = Field(description="How many alarms somebody knows of.")
     acknowledged: list[KnownAlarm] = Field(description="The newest first, at most 10.")
     silences: list[Silence] = Field(description="The next to end first.")
-
-
-class Hold(_Shape):
-    """Destructive actions of a zone or of the fleet are held back."""
-
-    cause: str = Field(description="`mass_failure`, or `cut_off` when it seems to be the monitor.")
-    zone: str | None = Field(description="The zone; null for the whole fleet.")
-    since: str | None = Field(description=f"When it began. {_AT}")
-    since_ns: int = Field(description="How long ago that was, nanoseconds.")
-    for_: str = Field(alias="for", description="The same for people.")
-    dark: int = Field(description="How many nodes are dark.")
-    total: int = Field(description="Of so many that should be heard.")
-    sentence: str = Field(description="The reason in one sentence.")
-
-
-class Guard(_Shape):
-    """What is held back, and why."""
-
-    at: str = Field(description=f"The instant of the snapshot. {_AT}")
-    holds: list[Hold] = Field(description="Mass failures that hold back destructive actions.")
-    guarded: int = Field(description="How many actions wait, held by these or by the rate.")
-    nodes: dict[str, list[str]] = Field(
-        description="Names of waiting actions by node, of the first 1,000."
-    )
-
-
-class LiftBody(_Shape):
-    """Where held actions may go on."""
-
-    zone: str | None = Field(
-        default=None, max_length=256, description="Only in this zone; without it everywhere."
-    )
 
 
 class ServiceRemark(_Shape):

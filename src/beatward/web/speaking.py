@@ -42,6 +42,18 @@ class UnknownSpeaker(_Shape):
     sentence: str = Field(description="What it is and what to do, in one sentence.")
 
 
+class Conflict(_Shape):
+    """Two processes under one name: the one that is believed, and the other."""
+
+    since: str = Field(description=f"Since when it is known of. {_AT}")
+    since_ns: int = Field(description="How long ago that was, nanoseconds.")
+    believed_address: str | None = Field(description="host:port of the one that is believed.")
+    believed_incarnation: int = Field(description="Its life.")
+    other_address: str | None = Field(description="host:port of the other; a proxy's over HTTP.")
+    other_incarnation: int = Field(description="Its life; the same for a copied machine.")
+    other_via: str = Field(description="How the other speaks: `udp` or `http`.")
+
+
 class Unknown(_Shape):
     """Nodes that speak and are not watched, those with a key of ours first."""
 
