@@ -6,9 +6,10 @@
 from collections import Counter
 
 import pytest
+from tests.simulate.clones import cloned
 
 from beatward.core.instants import SECOND
-from beatward.simulate import draw, run
+from beatward.simulate import draw, play, run
 from beatward.simulate.bounds import suspected_within_ns
 from beatward.simulate.coverage import missing, ways_taken
 from beatward.simulate.faults import Kind, among, draw_faults, draw_kinds
@@ -16,6 +17,8 @@ from beatward.simulate.scenario import SLOWEST_NS
 
 # Chosen so that together they meet everything `test_the_worlds_meet` asks for; then the first ones.
 SEEDS = (106, 28, 37, 54, 26, 82, 80, 43, 60, 29, 75, 68, 44, 1, 2, 3)
+# Two in which roles are held while their holders are copied.
+TWINS = (20, 23)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,17 @@ def test_every_promise_holds(worlds, seed):
     told = [f"{one.rule} {one.node} at {one.at_ns}: {one.message}" for one in report.violations]
     told.append(f"play it again: beatward simulate --seed {seed} --minutes 3")
     assert len(told) == 1, "\n".join(told)
+
+
+def test_two_processes_under_one_name_never_make_two_holders():
+    met = Counter()
+    for seed in TWINS:
+        report = play(cloned(seed))
+        assert report.violations == (), f"python -m tests.simulate.clones {seed}..{seed}"
+        met.update(report.counts)
+    assert met["role another_process"]
+    assert met["role copied work"]
+    assert met["role last words"]
 
 
 def test_the_worlds_meet_every_fault_and_every_trick(worlds):
