@@ -69,6 +69,17 @@ def test_that_another_process_speaks_is_told_once_for_each_of_its_lives():
     assert hand.facts().count("another_process") == 2
 
 
+def test_that_another_process_answers_is_why_the_holder_is_waited_for():
+    hand = with_holder()
+    begin_again(hand)
+    hand.say("db-1", "unable", 1)
+    hand.run(2500 * MILLISECOND)
+    assert hand.role == "waiting db-1 1"
+    assert hand.view.reason == (
+        "another process answers as db-1, and knows nothing of the one that has it"
+    )
+
+
 @pytest.mark.parametrize("state", ["demoting", "stuck"])
 def test_another_life_that_has_something_to_end_holds_the_role_back(state):
     hand = with_holder()

@@ -16,7 +16,7 @@ from beatward.simulate.faults import Kind, among, draw_faults, draw_kinds
 from beatward.simulate.scenario import SLOWEST_NS
 
 # Chosen so that together they meet everything `test_the_worlds_meet` asks for; then the first ones.
-SEEDS = (106, 28, 37, 54, 26, 82, 80, 43, 60, 29, 75, 68, 44, 1, 2, 3)
+SEEDS = (106, 28, 37, 54, 26, 82, 80, 43, 60, 29, 75, 68, 44, 211, 1, 2, 3)
 # Two in which roles are held while their holders are copied.
 TWINS = (20, 23)
 

@@ -68,6 +68,15 @@ def replaces(lease: Lease, member: Member | None) -> bool:
     return said is not None and said.token == lease.token and said.state in GIVEN_UP
 
 
+def why_silent(lease: Lease, member: Member | None) -> str:
+    """Say why the holder is waited for, as a few words."""
+    if replaces(lease, member):
+        return (
+            f"another process answers as {lease.holder}, and knows nothing of the one that has it"
+        )
+    return f"{lease.holder} is silent"
+
+
 def kept(lease: Lease, member: Member) -> Remembered | None:
     """Return what the owner said of its data, where another process of its name says less."""
     if lease.is_given_up or lease.freshness is None or is_owner(lease, member):

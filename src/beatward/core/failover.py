@@ -39,7 +39,7 @@ from beatward.core.candidates import (
     remembered,
     why_nobody,
 )
-from beatward.core.doubles import Doubles, hear_last, is_owner, kept, owner_of, replaces
+from beatward.core.doubles import Doubles, hear_last, is_owner, kept, owner_of, replaces, why_silent
 from beatward.core.entry import Maintenance, ServiceRecord
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, SECOND, format_duration
@@ -327,10 +327,11 @@ class Role:
         left = format_duration(max(lease.until_ns - now_ns, 0))
         words = (
             f"{holder} was not heard under token {lease.token} for "
-            f"{format_duration(now_ns - lease.spoke_ns)}; it has given the role up in {left} for "
-            "certain"
+            f"{format_duration(now_ns - lease.spoke_ns)}; it has given the role up in {left} "
+            "for certain"
         )
-        return self._enter(Phase.WAITING, "silent", words, now_ns, reason=f"{holder} is silent")
+        reason = why_silent(lease, self.holding)
+        return self._enter(Phase.WAITING, "silent", words, now_ns, reason=reason)
 
     def _expire(self, now_ns: int) -> Fact | None:
         """Free the role because a term has passed."""
@@ -492,9 +493,8 @@ class Role:
             later = [self.ready_ns, self.round_ns, now_ns + LOOK_SPACING_NS]
         elif lease.is_written:
             quiet_ns = max(lease.spoke_ns, lease.granted_ns) + self.settings.lease_ns
-            spacing_ns = WAIT_SPACING_NS if self.phase == Phase.WAITING else LOOK_SPACING_NS
-            waits = (lease.until_ns, lease.others_ns, quiet_ns, now_ns + spacing_ns)
-            later = [self._promote_by_ns, *waits]
+            look_ns = now_ns + (WAIT_SPACING_NS if self.phase == Phase.WAITING else LOOK_SPACING_NS)
+            later = [self._promote_by_ns, lease.until_ns, lease.others_ns, quiet_ns, look_ns]
         else:
             later = []
         return min(dues + [at_ns for at_ns in later if at_ns > now_ns])

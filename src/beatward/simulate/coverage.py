@@ -38,6 +38,8 @@ WANTED: dict[str, tuple[str, ...]] = {
         "writes refused",
         "word demote",
         "said stuck",
+        "another_process",
+        "last words",
     ),
     "datagrams": ("lost", "withheld", "cut", "duplicated", "damaged", "unheard", "dropped"),
 }
