@@ -175,9 +175,9 @@ def laggy(seed):
 def preferring(seed):
     """Return a world in which a role goes back to the first node, which at last fails at it."""
     world = contested(seed, lease_ms=1000, failback_ns=SECOND)
-    failing = Fault(56 * SECOND, Kind.HOOKS, (0,), 10 * SECOND, 0.0014)
+    failing = Fault(57 * SECOND, Kind.HOOKS, (0,), 10 * SECOND, 0.0014)
     services = tuple(replace(one, priorities=(200, 100, 100, 100)) for one in world.services)
-    crash = Fault(54 * SECOND, Kind.CRASH, (0,), SECOND, 0.902)
+    crash = Fault(54 * SECOND, Kind.CRASH, (0,), 2 * SECOND, 0.902)
     return replace(world, services=services, faults=(crash, failing))
 
 
