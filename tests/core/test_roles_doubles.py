@@ -230,10 +230,11 @@ def test_another_life_does_not_call_a_fence_off_that_the_role_waits_for():
     assert hand.role == "promoting db-2 2"
 
 
-def test_where_time_is_not_trusted_a_node_that_answers_in_another_life_is_isolated():
+@pytest.mark.parametrize("token", [0, 1])
+def test_where_time_is_not_trusted_a_node_that_answers_in_another_life_is_isolated(token):
     hand = with_holder(STRICT, make=Fences, nodes=(*THREE, "db-4"), actions=OFF)
     begin_again(hand)
-    hand.say("db-1", "unable", 1)
+    hand.say("db-1", "unable", token)
     hand.run(2 * SECOND)
     assert hand.deeds == []
     hand.run(3 * SECOND)

@@ -63,9 +63,13 @@ def hear_last(lease: Lease, member: Member | None, claim: Claim, now_ns: int) ->
 
 
 def replaces(lease: Lease, member: Member | None) -> bool:
-    """Tell whether another process than the owner answers for it, and says that it has nothing."""
-    said = None if member is None or lease.is_given_up else member.said
-    return said is not None and said.token == lease.token and said.state in GIVEN_UP
+    """Tell whether another process than the owner answers for it, and says that it has nothing.
+
+    It may know of our token or only of one before (seed 246 of the clones).
+    """
+    if member is None or member.said is None or lease.is_given_up or not lease.granted_ns:
+        return False
+    return member.said.state in GIVEN_UP and not is_owner(lease, member)
 
 
 def why_silent(lease: Lease, member: Member | None) -> str:
