@@ -89,7 +89,9 @@ def test_wrong_settings_end_with_2_and_name_file_and_key(beatward, tmp_path):
     process = beatward("agent", "-c", str(path))
     _, error = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert f"{path}: intervall: found 'intervall', expected one of action, data, interval" in error
+    assert (
+        f"{path}:1: intervall: found 'intervall', expected one of action, data, interval" in error
+    )
 
 
 @pytest.mark.real

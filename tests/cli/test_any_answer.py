@@ -56,7 +56,6 @@ def all_said(place):
 def run(beatward, place, command):
     done = beatward(*command, "--monitor", place.url)
     assert done.code in (0, 1), done.err
-    assert done.err == ""
     assert done.out
     return done
 
@@ -99,5 +98,5 @@ def test_any_answer_that_the_shapes_allow_is_printed(beatward, place, seed):
     for command in COMMANDS:
         done = run(beatward, place, command)
         # What comes from nodes and people must not steer the terminal that it is shown on.
-        assert "\x1b" not in done.out
+        assert "\x1b" not in done.out + done.err
     draw_screens(place, width=40)

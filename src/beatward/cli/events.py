@@ -7,7 +7,7 @@ import click
 
 from beatward.cli.client import Client, asking, node_path
 from beatward.cli.following import Follower
-from beatward.cli.screen import console, print_event, print_json, print_json_line
+from beatward.cli.screen import console, plain, print_event, print_json, print_json_line
 
 _PAGE_MAX = 1000
 
@@ -37,7 +37,9 @@ def events_command(
         # Without one event of it there was never such a node, and nothing to wait for.
         client.get(node_path(node))
     if page.get("anew"):
-        click.echo(f"beatward: {page['anew']} Its events follow from the beginning", err=True)
+        click.echo(
+            f"beatward: {plain(page['anew'])} Its events follow from the beginning", err=True
+        )
         after = None
     if as_json and not is_following:
         print_json(page)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from beatward.cli.client import Client, Refused
+from beatward.cli.screen import plain
 from beatward.errors import MonitorUnreachable
 
 _WAIT_SECONDS = 0.5
@@ -51,7 +52,7 @@ class Follower:
                     said = json.loads(frame["data"])
                     if frame.get("event") == "anew":
                         after, mark = 0, None
-                        self._tell(f"{said['reason']} Its events follow from the beginning")
+                        self._tell(f"{plain(said['reason'])} Its events follow from the beginning")
                         continue
                     # A monitor of an older version gives no marks.
                     after, mark = said["id"], frame.get("mark")
