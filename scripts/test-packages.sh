@@ -107,6 +107,7 @@ need curl curl install_package
 need ip iproute2 install_package
 need nft nftables install_package
 need arping iputils-arping install_package
+need systemd-analyze systemd install_package
 need postgres postgresql-15 unpack_postgresql
 need promtool prometheus unpack
 need fence_dummy fence-agents unpack_fence_agent
