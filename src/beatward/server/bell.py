@@ -62,8 +62,8 @@ class Bell:
         listen   also for datagrams and for what may wait
         """
         poll = self._of_all if listen else self._of_urgent
-        # `poll` counts in milliseconds, and Python rounds up.
-        if poll.poll(min(for_ns, self._pause_limit_ns // LOOKS_A_PAUSE) / MILLISECOND):
+        # `poll` counts in milliseconds, rounded down here: what is due is better waited for again.
+        if poll.poll(min(for_ns, self._pause_limit_ns // LOOKS_A_PAUSE) // MILLISECOND):
             return True
         if not listen:
             return False

@@ -134,9 +134,14 @@ class Wheel:
             due_ns = min(schedule.due_ns, self._publish_ns())
             if due_ns <= now_ns:
                 break
-            listen = schedule.listen_ns <= now_ns
-            until_ns = due_ns if listen else min(due_ns, schedule.listen_ns)
-            if self._bell.wait(until_ns - now_ns, listen=listen):
+            if due_ns - now_ns < MILLISECOND:
+                self._sleep_until(due_ns)  # the bell counts in whole milliseconds
+                break
+            # Rounded down where a suspicion may be due, and up where arrivals only are gathered.
+            listen, for_ns = schedule.listen_ns <= now_ns, due_ns - now_ns
+            if not listen and schedule.listen_ns < due_ns:
+                for_ns = schedule.listen_ns - now_ns + MILLISECOND
+            if self._bell.wait(for_ns, listen=listen):
                 break
         self._sleep_until(schedule.soonest_ns)  # something urgent came within the tick
 
