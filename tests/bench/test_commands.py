@@ -157,3 +157,16 @@ def test_growth_draws_what_it_measures(tmp_path):
     assert figures["ratios"]["heartbeat_of_most_nodes_to_fewest"] > 0
     picture = ET.fromstring(path.read_text("utf-8"))
     assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_idle_counts_turns_and_wake_ups_of_a_monitor_and_of_agents():
+    report = bench("idle", "--nodes", 0, "--nodes", 20, "--seconds", 1)
+    assert promise(report, "heard its nodes")
+    rows = report["figures"]["rows"]
+    assert [row.get("nodes", row.get("process")) for row in rows] == [
+        *(0, 20, "agent", "agent that holds a role"),
+        *("its guardian's shadow", "its guardian"),
+    ]
+    assert all(row["resident_bytes"] > 0 and row["percent"] >= 0 for row in rows)
+    assert all(0 < row["turns"] < 60 for row in rows if "nodes" in row)
+    assert all(row["wake_ups"] > 0 for row in rows if row.get("process") != "its guardian's shadow")

@@ -54,7 +54,38 @@ def test_the_newest_migration_is_the_version_that_is_checked():
     assert ScriptDirectory(str(schema.MIGRATIONS)).get_heads() == [tables.SCHEMA_VERSION]
 
 
-def test_a_current_journal_is_opened_without_alembic(old, path):
+def migrated(path):
+    """Let a file go through the migrations that are there, from the first on."""
+    path.touch()
+    with sqlite._connection(path, "rw") as connection:  # its DDL is transactional
+        schema.upgrade(connection)
+
+
+def contents(path):
+    """Return all that a file is made of: tables, columns, keys, indexes, conditions, rows."""
+    connection = sqlite3.connect(path)
+    found = {}
+    made = connection.execute("SELECT name, type, tbl_name, sql FROM sqlite_master").fetchall()
+    for name, kind, table, sql in made:
+        columns = connection.execute(f"PRAGMA {kind}_xinfo('{name}')").fetchall()
+        rows = connection.execute(f"SELECT * FROM {table}").fetchall()
+        terms = "WITHOUT ROWID" in (sql or ""), (sql or "").split("WHERE")[1:]
+        found[name] = kind, table, columns, terms, rows
+    connection.close()
+    return found
+
+
+def test_a_new_journal_is_what_all_migrations_make_of_an_empty_file(tmp_path):
+    migrated(tmp_path / "migrated")
+    SqliteStore(tmp_path / "new").close()
+    assert len(contents(tmp_path / "new")) > 5
+    assert contents(tmp_path / "new") == contents(tmp_path / "migrated")
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "current"])
+def test_a_journal_of_this_version_is_opened_without_alembic(old, path, is_new):
+    if is_new:
+        path.unlink()
     program = (
         "import sys; from pathlib import Path; from beatward.store.sqlite import SqliteStore\n"
         "store = SqliteStore(Path(sys.argv[1])); store.load(wall_offset_ns=0); store.close()\n"
@@ -159,7 +190,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing(path, monkeypatch):
     (versions / "0001_journal.py").write_text(good + "    raise RuntimeError('half way')\n")
     monkeypatch.setattr(schema, "MIGRATIONS", versions.parent)
     with pytest.raises(RuntimeError, match="half way"):
-        SqliteStore(path)
+        migrated(path)
     monkeypatch.undo()
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
@@ -177,7 +208,7 @@ def first(path, monkeypatch):
     (versions / journal.name).write_text(journal.read_text())
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", versions.parent)
-        SqliteStore(path).close()
+        migrated(path)
     connection = sqlite3.connect(path)
     with connection:
         connection.execute(

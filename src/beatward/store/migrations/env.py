@@ -1,6 +1,6 @@
 """How Alembic runs our revisions: inside the transaction of whoever opens the journal.
 
-`beatward.store.schema.migrate` hands the connection in; there is no configuration file, no
+`beatward.store.schema.upgrade` hands the connection in; there is no configuration file, no
 logging and no offline mode.
 """
 
