@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from beatward.toml_file import hint
+from beatward.errors import did_you_mean
 from beatward.values import Duration, FenceOptions, Pattern, Table
 
 # What is replaced in the arguments of a command, as in "{node}".
@@ -125,7 +125,7 @@ class ActionSettings(Table):
         """Refuse `{nod}`; other words in braces may be anything that a program understands."""
         for text in self.command:
             for word in _BRACES.findall(text):
-                if word not in PLACEHOLDERS and (alike := hint(word, PLACEHOLDERS)):
+                if word not in PLACEHOLDERS and (alike := did_you_mean(word, PLACEHOLDERS)):
                     known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
                     message = f"command with {known}, and not {{{word}}}{alike}"
                     raise ValueError(message)

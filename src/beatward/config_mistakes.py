@@ -11,9 +11,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from beatward.action_settings import ActionSettings, RuleSettings
-from beatward.errors import ConfigError
+from beatward.errors import ConfigError, did_you_mean
 from beatward.role_settings import ServiceSettings
-from beatward.toml_file import hint
 
 # How pydantic calls a wrong type, and what to write instead.
 _EXPECTED = {
@@ -35,7 +34,7 @@ def explained(problem: Any, file: str, model: type[BaseModel]) -> ConfigError:
     key = ".".join(str(part) for part in places) or "the file"
     kind = problem["type"]
     if kind == "extra_forbidden":
-        alike = hint(places[-1], _known(places, model))
+        alike = did_you_mean(places[-1], _known(places, model))
         return ConfigError(
             file, key, places[-1], f"no such key{alike}; see: beatward config explain"
         )
@@ -44,7 +43,9 @@ def explained(problem: Any, file: str, model: type[BaseModel]) -> ConfigError:
     words = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     expected = _EXPECTED.get(kind, words)
     if kind == "literal_error":
-        expected += hint(problem["input"], words.replace(" or ", ", ").replace("'", "").split(", "))
+        expected += did_you_mean(
+            problem["input"], words.replace(" or ", ", ").replace("'", "").split(", ")
+        )
     return ConfigError(file, key, problem["input"], expected)
 
 
@@ -88,7 +89,7 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 def _no_action(file: str, key: str, name: str, known: Mapping[str, Any]) -> ConfigError:
     names = ", ".join(sorted(known)) or "none is defined"
-    expected = f"the name of an [action.NAME] table ({names}){hint(name, known)}"
+    expected = f"the name of an [action.NAME] table ({names}){did_you_mean(name, known)}"
     return ConfigError(file, key, name, expected)
 
 

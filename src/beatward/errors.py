@@ -17,6 +17,16 @@ The hot path raises none of these: it returns masks and counts rejects by reason
 (`core.intake.Reject`).
 """
 
+from collections.abc import Iterable
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return `; did you mean 'NAME'`, or nothing where no known name looks alike."""
+    from difflib import get_close_matches  # noqa: PLC0415  only where there is a mistake
+
+    alike = get_close_matches(str(name), list(known), 1)
+    return f"; did you mean {alike[0]!r}" if alike else ""
+
 
 class BeatwardError(Exception):
     """The root, so that an embedding program can catch all of ours with one name."""

@@ -7,7 +7,7 @@ settings mean (`config`, `agent.settings`).
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,6 @@ class Mistakes:
 def together(found: list[ConfigError]) -> ConfigError:
     """Return one exception for several mistakes; a single one stays itself."""
     return found[0] if len(found) == 1 else ConfigErrors(tuple(found))
-
-
-def hint(name: object, known: Iterable[str]) -> str:
-    """Return `; did you mean NAME`, or nothing where no known name looks alike."""
-    from difflib import get_close_matches  # noqa: PLC0415  only where there is a mistake
-
-    alike = get_close_matches(str(name), list(known), 1)
-    return f"; did you mean {alike[0]!r}" if alike else ""
 
 
 def _read(path: Path) -> str:

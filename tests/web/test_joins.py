@@ -96,4 +96,6 @@ def test_a_form_instead_of_json_is_told_so(monitor, problem):
     answer = monitor.http.post(
         "/v1/join", content=b"{", headers={"Content-Type": "application/json"}
     )
-    problem(answer, 400, "no-json")
+    detail = problem(answer, 400, "no-json")["detail"]
+    assert detail.startswith("body: found text that is no JSON: ")
+    assert "{}" not in detail

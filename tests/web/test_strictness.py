@@ -48,18 +48,18 @@ def test_a_parameter_that_a_route_does_not_have_is_refused(monitor, method, path
 def test_a_mistyped_parameter_is_told_the_right_one(monitor, problem):
     answer = monitor.http.get("/v1/nodes", params={"stauts": "dead"}, headers=monitor.api)
     body = problem(answer, 422, "not-as-expected")
-    assert "did you mean status" in body["detail"]
+    assert "did you mean 'status'" in body["detail"]
     assert body["errors"][0]["where"] == "query.stauts"
     ping = monitor.http.get(monitor.ping_path("strict-1") + "?intervall=1d")
     assert ping.status_code == 422
-    assert "did you mean interval" in ping.text
+    assert "did you mean 'interval'" in ping.text
 
 
 def test_a_mistyped_member_is_told_the_right_one(monitor, problem):
     answer = monitor.http.put("/v1/jobs/strict-2", json={"evry": "1h"}, headers=monitor.api)
-    assert "did you mean every" in problem(answer, 422, "not-as-expected")["detail"]
+    assert "did you mean 'every'" in problem(answer, 422, "not-as-expected")["detail"]
     answer = monitor.http.post("/v1/nodes/strict-1/pause", json={"fro": "1h"}, headers=monitor.api)
-    assert "did you mean for" in problem(answer, 422, "not-as-expected")["detail"]
+    assert "did you mean 'for'" in problem(answer, 422, "not-as-expected")["detail"]
 
 
 @pytest.mark.parametrize("path", READS)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from beatward.core.instants import parse_duration
-from beatward.errors import ConfigError
-from beatward.toml_file import hint, together
+from beatward.errors import ConfigError, did_you_mean
+from beatward.toml_file import together
 
 
 def refuse_unknown(
@@ -14,7 +14,7 @@ def refuse_unknown(
     """Raise ConfigError for the keys that there are not; `prefix` stands before their names."""
     names = ", ".join(sorted(known))
     wrong = [
-        ConfigError(file, prefix + key, key, f"one of {names}{hint(key, known)}")
+        ConfigError(file, prefix + key, key, f"one of {names}{did_you_mean(key, known)}")
         for key in data
         if key not in known
     ]

@@ -33,12 +33,12 @@ from beatward.core.protocol.record import (
     with_exit_code,
 )
 from beatward.core.snapshot import Snapshot
-from beatward.errors import Busy
+from beatward.errors import Busy, did_you_mean
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
 from beatward.web.bounds import BODY_SIZE_MAX, DROPPED_SIZE_MAX, drop_body
 from beatward.web.enrolment import enrol_if_unknown
-from beatward.web.problems import did_you_mean, shown
+from beatward.web.problems import shown
 from beatward.web.strangers import Strangers
 
 PREFIX = "/ping/"

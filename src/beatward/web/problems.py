@@ -4,8 +4,7 @@
 found, what to do. Not here: the ping URL, which answers in plain text to scripts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -17,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from beatward.errors import Busy, PermanentError, TemporaryError
+from beatward.errors import Busy, PermanentError, TemporaryError, did_you_mean
 
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
@@ -87,12 +86,6 @@ def shown(value: object) -> str:
     if len(text) <= _SHOWN_LENGTH_MAX:
         return text
     return text[: _SHOWN_LENGTH_MAX - 3] + "..."
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean NAME`, or nothing where no known name looks alike."""
-    alike = get_close_matches(name, list(known), 1)
-    return f"; did you mean {alike[0]}" if alike else ""
 
 
 def install(app: FastAPI) -> None:
@@ -170,6 +163,10 @@ def _wrong_field(item: Mapping[str, Any], members: Sequence[str]) -> dict[str, s
     if item["loc"] == ("body",) and isinstance(item["input"], bytes):
         expected = "JSON, sent with `Content-Type: application/json`"
         return {"where": where, "found": shown(item["input"]), "expected": expected}
+    if item["type"] == "json_invalid":
+        # pydantic's place is an offset, and its input an empty object.
+        found = f"text that is no JSON: {item['ctx']['error']}, at character {item['loc'][-1]}"
+        return {"where": str(item["loc"][0]), "found": found, "expected": "JSON"}
     expected = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     return {"where": where, "found": shown(item["input"]), "expected": expected}
 

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from beatward.web.problems import Problem, did_you_mean, shown
+from beatward.errors import did_you_mean
+from beatward.web.problems import Problem, shown
 
 # So many wrong names are told; the others are wrong all the same.
 _TOLD_MAX = 10
