@@ -16,6 +16,11 @@ from beatward.core.protocol.roles import LAST_WORD, Word
 # The same machine from another port, and another machine.
 OTHER_PORT = PEER[:2] + bytes((0x99, 0x99)) + PEER[4:]
 ELSEWHERE = PEER[:7] + bytes((9,)) + PEER[8:]
+# The same machine, as the monitor may see it after its own restart: its door was another of our
+# addresses (`transport.homes`), or takes IPv6, too.
+ANOTHER_HOME = PEER[:16] + bytes((2, 0, 0, 0)) + PEER[20:]
+MAPPED = bytes((10, 0)) + PEER[2:4] + bytes((3, 0, 0, 0)) + bytes(10) + b"\xff\xff" + PEER[4:8]
+MAPPED = MAPPED.ljust(len(PEER), b"\0")
 # A lease of 2 s was renewed half a second ago at most, and 1.1 s follow it.
 FIRST_NS, LAST_NS = 2500 * MILLISECOND, 3200 * MILLISECOND
 THREE = ("db-1", "db-2", "db-3")
@@ -78,6 +83,44 @@ def test_that_another_process_answers_is_why_the_holder_is_waited_for():
     assert hand.view.reason == (
         "another process answers as db-1, and knows nothing of the one that has it"
     )
+
+
+def stuck_and_replaced(peer, token=1, *, restarts=False):
+    """Return a role whose holder is stuck; the next life of its name, at an address, has nothing.
+
+    token      that the next life knows of
+    restarts   the monitor, meanwhile
+    """
+    hand = with_holder()
+    hand.say("db-1", "stuck", 1)
+    hand.run(5 * SECOND)
+    hand.hush("db-1")
+    last = hand.standing("db-1", "unable", 1, counter=LAST_WORD)
+    hand = hand.restarted() if restarts else hand
+    begin_again(hand)
+    for _ in range(4):
+        hand.run(SECOND)
+        from_peer(hand, hand.standing("db-1", "unable", token), peer)
+    return hand, last
+
+
+@pytest.mark.parametrize(
+    ("peer", "token", "restarts"),
+    [(ELSEWHERE, 1, False), (ELSEWHERE, 1, True), (OTHER_PORT, 0, False)],
+    ids=["another machine", "another machine, restart", "an older folder"],
+)
+def test_who_cannot_have_demoted_a_stuck_holder_does_not_free_its_role(peer, token, restarts):
+    hand, last = stuck_and_replaced(peer, token, restarts=restarts)
+    hand.run(60 * SECOND)
+    assert hand.role == "refused db-1 1"
+    assert hand.view.reason == "db-1 could not be demoted"
+    hand.turn(hand.now + MILLISECOND, last)
+    assert hand.role == "promoting db-2 2"
+
+
+def test_the_next_life_on_the_machine_of_a_stuck_holder_frees_its_role():
+    hand, _ = stuck_and_replaced(OTHER_PORT)
+    assert hand.role == "promoting db-2 2"
 
 
 @pytest.mark.parametrize("state", ["demoting", "stuck"])
@@ -167,6 +210,17 @@ def test_after_a_restart_of_the_monitor_the_role_is_lent_on_to_the_first_process
     assert [grant.word for _, to, grant in again.grants if to == "db-1"] == [Word.DEMOTE]
     again.grants.clear()
     again.tell("db-1", "active", 1)
+    assert [grant.word for _, to, grant in again.grants if to == "db-1"] == [Word.HOLD]
+
+
+@pytest.mark.parametrize("peer", [ANOTHER_HOME, MAPPED], ids=["another home", "mapped"])
+def test_the_same_machine_is_known_through_whichever_door_of_the_monitor_it_speaks(peer):
+    again = with_holder().restarted()
+    again.hush("db-1")
+    row = again.standing("db-1", "active", 1)
+    again.run(SECOND // 2)
+    again.grants.clear()
+    from_peer(again, row, peer)
     assert [grant.word for _, to, grant in again.grants if to == "db-1"] == [Word.HOLD]
 
 

@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.live.harness import LiveMonitor, wait_for
+from tests.live.harness import LiveMonitor, nodes, wait_for
 
 pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(90)]
 
@@ -20,6 +22,16 @@ start_grace = "1s"
 lease = "4s"
 demote_within = "1s"
 """
+
+
+class Everywhere(LiveMonitor):
+    """A monitor at more than loopback, where reading needs a token, too."""
+
+    def get(self, path: str, *, timeout: float = 5.0) -> Any:
+        credentials = {"Authorization": f"Bearer {self.api_token}"}
+        request = urllib.request.Request(self.url + path, headers=credentials)
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return json.load(answer)
 
 
 class Agent:
@@ -90,6 +102,34 @@ def test_an_agent_from_a_copied_folder_does_not_make_two_holders(tmp_path):
         assert seen.most == 1, f"{seen.most} acted at once for {seen.overlap_s:.2f} s"
         causes = [event["cause"] for event in monitor.events() if event["event"] == "role"]
         assert "another_process" in causes
+
+
+def test_a_restarted_monitor_knows_its_holder_at_whichever_of_its_own_addresses(tmp_path):
+    """A door at 0.0.0.0 numbers its host's addresses as they are met, in each process anew."""
+    monitor = Everywhere(tmp_path / "monitor", FAILOVER)
+    monitor.http, monitor.udp = (
+        address.replace("127.0.0.1", "0.0.0.0") for address in (monitor.http, monitor.udp)
+    )
+    with monitor, ExitStack() as stack:
+        with nodes(monitor.data, ["plain"]):
+            monitor.wait_status("alive", ["plain"])
+            second = LiveMonitor(tmp_path / "monitor")
+            second.http = monitor.http.replace("0.0.0.0", "127.0.0.2")
+            agent = Agent("db-a", tmp_path / "a", second, tmp_path / "data-a")
+            stack.callback(agent.end)
+            wait_for(lambda: role(monitor).get("phase") == "held", timeout=30, what="a holder")
+        monitor.stop()
+        monitor.start()
+
+        def heard() -> str | None:
+            return role(monitor)["members"][0]["heard"]
+
+        first = wait_for(heard, what="the holder's word")
+        wait_for(lambda: heard() != first, what="its next word")
+        # Whether its lease has lasted until then is a matter of how quick this machine is.
+        causes = [event["cause"] for event in monitor.events() if event["event"] == "role"]
+        assert "promoted" in causes
+        assert "another_process" not in causes
 
 
 class Counted:

@@ -65,11 +65,20 @@ def hear_last(lease: Lease, member: Member | None, claim: Claim, now_ns: int) ->
 def replaces(lease: Lease, member: Member | None) -> bool:
     """Tell whether another process than the owner answers for it, and says that it has nothing.
 
-    It may know of our token or only of one before (seed 246 of the clones).
+    It may know of our token or only of one before (seed 246 of the clones). Time ends no role whose
+    owner has said that it is stuck: the next life on that machine can have demoted what the owner
+    left, and others know nothing of it.
     """
     if member is None or member.said is None or lease.is_given_up or not lease.granted_ns:
         return False
-    return member.said.state in GIVEN_UP and not is_owner(lease, member)
+    if member.said.state not in GIVEN_UP or is_owner(lease, member):
+        return False
+    return not lease.is_stuck or _has_demoted(lease, member, member.said)
+
+
+def _has_demoted(lease: Lease, member: Member, said: Standing) -> bool:
+    who = speaker(member.incarnation, member.peer)
+    return said.token == lease.token and (lease.owner is None or lease.owner.is_near(who))
 
 
 def why_silent(lease: Lease, member: Member | None) -> str:

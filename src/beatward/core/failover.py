@@ -471,7 +471,7 @@ class Role:
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
         lease, term_ns = self.lease, record.term_ns
         lease.take_up(record.token, record.holder, owner_of(record, life), now_ns, term_ns=term_ns)
-        lease.freshness = record.freshness if record.life else None
+        lease.is_stuck, lease.freshness = record.stuck, record.freshness if record.life else None
         self.ready_ns = now_ns + max(record.term_ns, lease.term_left_ns(now_ns))
         self.remembered = remembered(record, is_silent=self.phase == Phase.WAITING)
         if record.target is not None:

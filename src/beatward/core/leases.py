@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from beatward.core.candidates import Member
 from beatward.core.instants import MILLISECOND
+from beatward.core.peers import host_of
 from beatward.core.protocol.roles import Grant, Standing, State, Word, term_ns
 
 # Who has given a token up says so in one of these.
@@ -35,14 +36,16 @@ class Speaker(NamedTuple):
 
     def is_same(self, other: "Speaker") -> bool:
         """Whether both may be one process; a port changes, and an address hardly ever."""
-        return self.life == other.life and (
-            self.host == other.host or not self.host or not other.host
-        )
+        return self.life == other.life and self.is_near(other)
+
+    def is_near(self, other: "Speaker") -> bool:
+        """Whether both may be on one machine."""
+        return self.host == other.host or not self.host or not other.host
 
 
 def speaker(incarnation: int, peer: bytes) -> Speaker:
     """Return who speaks in a life, from a raw socket address."""
-    return Speaker(incarnation, peer[:2] + peer[4:])  # without the port
+    return Speaker(incarnation, host_of(peer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Lease:
         self.claimed_ns = 0  # and when any process of its name did
         self.is_taken = False  # whether it ever did, as far as anybody knows
         self.owner: Speaker | None = None  # the process that the token was lent to; None: unknown
+        self.is_stuck = False  # its owner has said that it could not give it up
         self.is_given_up = False  # as its owner has said, or could say if nothing was ever lent
         self.freshness: int | None = None  # how far its owner's data had come, as that said
         self.others_ns = 0  # until then others of the name may act, who were told to demote
@@ -88,7 +92,7 @@ class Lease:
         self.until_ns = self.granted_ns = self._lent_ns = self.lease_by_ns = 0
         self.spoke_ns = self.claimed_ns = now_ns
         self.is_taken, self.is_given_up, self.others_ns = False, False, 0
-        self.owner, self.freshness = owner, None
+        self.owner, self.freshness, self.is_stuck = owner, None, False
         self.is_asked = False
 
     def written(self) -> None:
@@ -129,6 +133,7 @@ class Lease:
         if is_own:
             self.spoke_ns = now_ns
             self.is_given_up = self.is_given_up or said.state in GIVEN_UP
+            self.is_stuck = said.state == State.STUCK
             self.freshness = self.freshness if said.freshness is None else said.freshness
         return is_own
 

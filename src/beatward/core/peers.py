@@ -22,6 +22,7 @@ PEER_SIZE = 28
 # Linux's numbers on every system, see `transport.peer`; the other of the two bytes is zero.
 _FAMILY_V4, _FAMILY_V6 = 2, 10
 _HEAD_SIZE = 8
+_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Peers:
@@ -81,6 +82,21 @@ class Peers:
 
 def _joined(head: npt.NDArray[np.uint64], tail: ByteArray) -> ByteArray:
     return np.hstack((head.reshape(-1, 1).view(np.uint8), tail))
+
+
+def host_of(raw: bytes) -> bytes:
+    """Return the machine's part of a raw socket address; empty: it holds none.
+
+    That is 4 bytes for IPv4, whichever kind of socket it came through, and address and scope for
+    IPv6. Neither the port is in it nor the number of our own address (`transport.homes`), which is
+    another one after a restart of the monitor and on another of its sockets.
+    """
+    family = max(raw[:2], default=0)
+    if family == _FAMILY_V4:
+        return raw[4:8]
+    if family != _FAMILY_V6:
+        return b""
+    return raw[20:24] if raw[8:20] == _MAPPED else raw[8:28]
 
 
 def shown_address(raw: bytes) -> str:
