@@ -6,9 +6,16 @@ import threading
 
 import pytest
 
-from beatward.agent.enrol import find, identify
+from beatward.agent.conversation import Conversation
+from beatward.agent.enrol import Found, find, identify
 from beatward.agent.link import HttpLink, UdpLink, as_json
+from beatward.agent.offers import Offers
 from beatward.agent.post import Door, _proxy, check_url
+from beatward.agent.pulse import Report
+from beatward.agent.seat import Seat
+from beatward.agent.state import StateFile
+from beatward.agent.tenure import Memory
+from beatward.core.instants import SECOND
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import (
@@ -26,6 +33,7 @@ from beatward.errors import JoinRefused, MonitorUnreachable
 pytestmark = pytest.mark.real
 
 KEY = bytes(32)
+START = 1_000 * SECOND
 
 
 def spoken(kind=Kind.HEARTBEAT, **fields):
@@ -113,6 +121,33 @@ def test_reopening_takes_a_new_port_and_the_next_address(peer, udp):
         data, address = peer.recvfrom(100)
         assert data == b"3"
         assert address != first
+
+
+@pytest.mark.parametrize(("held", "places"), [(1, {0}), (0, {0, 1})], ids=["holds", "stands by"])
+def test_who_holds_a_role_goes_on_to_the_address_at_which_it_was_lent(peer, held, places, tmp_path):
+    # By the monitor's other address it might speak from another one of its own.
+    file = StateFile(tmp_path, "web-1")
+    file.note_role("db", Memory(token=1, held=held))
+    offers = Offers()
+    offers.add(Seat("db", {"name": "db"}, lambda: None))
+    identity = identify("web-1", monitor="http://127.0.0.1:9", data=tmp_path)
+    conversation = Conversation(
+        identity, file, interval_ns=SECOND, transport="udp", wake=lambda: None, offers=offers
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        ways = [bound.getsockname() for bound in (peer, other)]
+        addresses = tuple((socket.AF_INET, way) for way in ways)
+        found = Found(Credential("web-1", KEY, ""), "http://127.0.0.1:9", addresses)
+        conversation._take_up(found, START)
+        seen = set()
+        for number in range(20):
+            # One that is being given up as long as this lasts: nobody runs its demotion.
+            offers.seats[0].begin(file, START + number * SECOND)
+            conversation.turn(START + number * SECOND, Report)
+            seen.add(ways.index(conversation._link.peer[1]))
+    conversation.close()
+    assert seen == places
 
 
 def test_a_broken_socket_is_replaced_within_the_same_send(peer, udp):

@@ -282,7 +282,8 @@ class Conversation:
 
     def _reconnect(self, pulse: Pulse, link: Link, now_ns: int) -> None:
         pulse.reconnected(now_ns)
-        link.reopen()
+        # A role is lent to one address of ours, and by IPv6 we have another one than by IPv4.
+        link.reopen(stays=self._offers.are_held)
         if not self._is_silent:
             log.warning("%s does not answer; heartbeats go on, and it is looked for", self._monitor)
         self._is_silent = True

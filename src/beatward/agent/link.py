@@ -58,8 +58,8 @@ class Link(Protocol):
     def peer(self) -> tuple[int, Any] | None:
         """Where datagrams go to: family and address; None where there are none."""
 
-    def reopen(self) -> None:
-        """Begin with a fresh socket, because nobody answered on this one."""
+    def reopen(self, *, stays: bool = False) -> None:
+        """Begin with a fresh socket, because nobody answered on this one; stays: to the same."""
 
     def fileno(self) -> int:
         """Return what to wait on for reading, or -1; changes when the socket does."""
@@ -69,7 +69,7 @@ class Link(Protocol):
 
 
 class UdpLink:
-    """Datagrams to one of the monitor's addresses; the next one after each `reopen`.
+    """Datagrams to one of the monitor's addresses; after a `reopen` that does not stay, the next.
 
     forget   called with the old file descriptor before it is closed
     """
@@ -124,10 +124,10 @@ class UdpLink:
         """Return False: to datagrams of a node that it does not know a monitor is silent."""
         return False
 
-    def reopen(self) -> None:
-        """Go on from a new port, to the monitor's next address if it has several."""
+    def reopen(self, *, stays: bool = False) -> None:
+        """Go on from a new port; unless it stays, to the next address if there are several."""
         self._shut()
-        self._chosen += 1
+        self._chosen += not stays
         self._open()
 
     def fileno(self) -> int:
@@ -221,7 +221,7 @@ class HttpLink:
         """Return None: no datagrams are sent."""
         return None
 
-    def reopen(self) -> None:
+    def reopen(self, *, stays: bool = False) -> None:
         """Do nothing: a failed request has closed its connection already."""
 
     def fileno(self) -> int:

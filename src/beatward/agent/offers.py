@@ -85,6 +85,11 @@ class Offers:
         """When a seat has something to say."""
         return min((seat.standing_due_ns for seat in self.seats), default=NEVER)
 
+    @property
+    def are_held(self) -> bool:
+        """Whether a role is taken, held or being given up."""
+        return any(seat.is_held for seat in self.seats)
+
     def speak(self, pulse: Pulse, now_ns: int) -> Sequence[bytes]:
         """Return the datagrams that are due, to be sent at once."""
         words: list[bytes] = []

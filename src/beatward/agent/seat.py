@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.protocol.roles import Grant, Standing, service_id
+from beatward.core.protocol.roles import Grant, Standing, State, service_id
 
 from . import clock
 from .channel import LastWord
@@ -24,6 +24,7 @@ from .tenure import LOOK_NS, Duty, Memory, Tenure
 log = logging.getLogger("beatward.agent")
 
 IDLE_NS = SECOND
+HOLDING = frozenset((State.PROMOTING, State.ACTIVE, State.DEMOTING))
 # What is given up is said to the monitor; whether it heard is waited for so long.
 HEARD_PATIENCE_NS = SECOND
 # The last word of a holder before us is said so often: nobody answers to it.
@@ -102,6 +103,12 @@ class Seat:
             return min(now_ns + spacing_ns, self.tenure.turn_due_ns)
 
     # --- the conversation's side ---
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the role is taken, held or being given up; what is stuck may stay so for ever."""
+        with self.lock:
+            return self.tenure is not None and self.tenure.state in HOLDING
 
     @property
     def standing_due_ns(self) -> int:
