@@ -54,6 +54,10 @@ class Terminal:
     def text(self):
         return "\n".join(self.lines)
 
+    def cell(self, row, column):
+        """Return a character of the screen, with its colour."""
+        return self._screen.buffer[row][column]
+
     @property
     def history(self):
         """The lines that have left the screen at its top, then those of the screen."""
