@@ -189,12 +189,15 @@ class Steward:
         if self.seat.tenure is not None:
             return self.seat.tenure
         try:
-            self._lock = self._lock or Lock(lock_path(self._file.path, self.name))
+            lock = self._lock or Lock(lock_path(self._file.path, self.name))
+            is_taken = lock.take()
         except OSError:
-            # Nothing can be remembered here, so no role is taken either.
+            # A folder that cannot be written, or a file system without locks. The monitor tells
+            # processes of one name apart also without the lock; only the fast way back is lost.
             return self.seat.begin(self._file, clock.now_ns())
-        if self._lock.take():
-            return self.seat.begin(self._file, clock.now_ns(), ended=self._lock.ended())
+        self._lock = lock
+        if is_taken:
+            return self.seat.begin(self._file, clock.now_ns(), ended=lock.ended())
         if not self._has_waited:
             self._has_waited = True
             log.warning(
