@@ -59,6 +59,7 @@ class TinyMonitor:
         self.joins: list[dict] = []
         self.is_mute = False
         self.refuses_outcomes = 0
+        self.refuses_reports = False
         self.udp_shown: str | None = None
         self.standings: list[tuple[str, Standing]] = []
         self.lease_ms, self.demote_ms = 2000, 1000
@@ -278,6 +279,8 @@ class TinyMonitor:
             return 200, {"actions": waiting}
         if path == "/v1/agent/outcome":
             return self._serve_outcome(name, body)
+        if path == "/v1/agent/report" and not self.refuses_reports:
+            return 202, {"taken": True}
         if path in ("/v1/agent/services", "/v1/agent/primary"):
             return self._serve_roles(name, path, body)
         return 404, {"detail": "no such route"}

@@ -56,6 +56,13 @@ OF_A_SERVICE = {
 }
 OF_A_REPORT = {
     "status": [("fine", "ok or failing"), (["ok"], "ok or failing"), (None, "ok or failing")],
+    "reason": [
+        (5, "expected one line"),
+        ("a\nb", "expected one line"),
+        ("\x1b[2J", "expected one line"),
+        ("x" * 201, "at most 200"),
+        ("ill", "expected status failing"),
+    ],
     "metrics": [(["cpu"], "metrics"), (5, "metrics"), ({"cpu": "1"}, "cpu")],
 }
 OF_A_ROLE = {

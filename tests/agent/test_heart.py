@@ -82,6 +82,35 @@ def test_a_measure_that_fails_is_told_once_and_the_heart_goes_on(monitor, told, 
     assert len([text for text in messages(caplog) if "measuring failed" in text]) == 1
 
 
+def reports(monitor):
+    return [body for path, body in monitor.requests if path == "/v1/agent/report"]
+
+
+def test_a_failing_comes_behind_its_reason_which_each_session_hears(monitor, told):
+    with Heart("web-1", interval=FAST, **told) as heart:
+        assert heart.wait_acknowledged()
+        heart.report("failing", {"queue": 3, "cpu": 50}, reason="the queue is full")
+        monitor.wait(lambda: monitor.said("web-1")[-1].status == Health.ILL)
+        (said,) = reports(monitor)
+        assert said["incarnation"] == heart.incarnation
+        assert (said["reason"], said["metrics"]) == ("the queue is full", {"queue": 3.0})
+        monitor.session += 1
+        monitor.wait(lambda: len(reports(monitor)) == 2)
+        heart.report()
+        monitor.wait(lambda: len(reports(monitor)) == 3)
+        assert (reports(monitor)[2]["reason"], reports(monitor)[2]["metrics"]) == ("", {})
+
+
+def test_a_reason_that_no_monitor_takes_holds_a_failing_up_for_a_moment_only(monitor, told, caplog):
+    monitor.refuses_reports = True
+    with Heart("web-1", interval=FAST, **told) as heart:
+        assert heart.wait_acknowledged()
+        heart.report("failing", reason="the queue is full")
+        monitor.wait(lambda: monitor.said("web-1")[-1].status == Health.ILL)
+        assert len([text for text in messages(caplog) if "were not taken" in text]) == 1
+        assert len(reports(monitor)) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -111,7 +140,9 @@ def test_wrong_arguments_are_refused_at_once_and_in_clear_words(kind, arguments,
     ("status", "metrics", "message"),
     [
         ("fine", None, "ok or failing"),
-        ("ok", {"queue": 3}, "'queue' is not carried; expected cpu, memory, load"),
+        ("ok", {"queue size": 3}, "found the name 'queue size', expected letters"),
+        ("ok", {f"queue-{number}": 3 for number in range(17)}, "expected at most 16"),
+        ("ok", {"queue": float("inf")}, "queue: found inf, expected a number"),
         ("ok", {"cpu": 101}, "0 to 100"),
         ("ok", {"cpu": -1}, "0 to 100"),
         ("ok", {"load": float("nan")}, "0 to 655"),

@@ -41,6 +41,7 @@ BY_A_NODE = {
     "POST /v1/agent/outcome",
     "POST /v1/agent/services",
     "POST /v1/agent/remarks",
+    "POST /v1/agent/report",
     "POST /v1/agent/primary",
 }
 
@@ -118,6 +119,7 @@ def test_every_route_is_described():
         "/v1/agent/outcome",
         "/v1/agent/primary",
         "/v1/agent/remarks",
+        "/v1/agent/report",
         "/v1/agent/services",
         "/v1/status",
         "/v1/guard",

@@ -25,6 +25,7 @@ from .errand import Errand
 from .link import Forget, HttpLink, Link, UdpLink
 from .offers import Herald, Offers
 from .pulse import Pulse, Report
+from .reporter import Reporter
 from .state import StateFile
 from .stride import Bounds
 
@@ -55,6 +56,7 @@ class Conversation:
     on_mail   called when the monitor says that an action waits, which it repeats until somebody
               fetches it; must not block
     offers    services to declare and seats to speak for
+    reporter  what the program says of itself beside its heartbeats
     refusal   what the monitor said when it refused to enrol this node, or ""
     """
 
@@ -70,6 +72,7 @@ class Conversation:
         forget: Forget = lambda _: None,
         on_mail: Callable[[], None] = lambda: None,
         offers: Offers | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self.identity = identity
         self.refusal = ""
@@ -83,6 +86,7 @@ class Conversation:
         self._on_mail = on_mail
         self._offers = offers or Offers()
         self._herald = Herald(self._offers, is_offering=file.state.is_offering)
+        self._reporter = reporter or Reporter()
         self._pulse: Pulse | None = None
         self._link: Link | None = None
         self._errand: Errand[Found] | None = None
@@ -138,7 +142,9 @@ class Conversation:
         due_ns = NEVER if self._pulse is None else self._pulse.next_due_ns
         seek_ns = self._seek_due_ns if self._errand is None and self._may_seek else NEVER
         due_ns = min(due_ns, seek_ns, self._farewell_due_ns)
-        return min(due_ns, self._offers.due_ns, self._herald.due_ns) if self._speaks else due_ns
+        if not self._speaks:
+            return due_ns
+        return min(due_ns, self._offers.due_ns, self._herald.due_ns, self._reporter.due_ns)
 
     def fileno(self) -> int:
         """Return what to wait on for reading, or -1."""
@@ -266,6 +272,13 @@ class Conversation:
         if self._credential is not None:
             heard = self._herald.turn(
                 now_ns, self._credential, self._monitor, session=pulse.session, wake=self._wake
+            )
+            self._reporter.turn(
+                now_ns,
+                self._credential,
+                self._monitor,
+                life=(self.incarnation, pulse.session),
+                wake=self._wake,
             )
             if heard is not None:
                 self._file.note_offering(is_offering=bool(self._offers.declarations()))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beatward.core.instants import MILLISECOND, SECOND, format_duration, parse_duration
+from beatward.core.protocol.report import check_own_metrics
 
 from .pulse import INTERVAL_MAX_NS
 from .stride import Bounds
@@ -126,6 +127,15 @@ def _check_job_time(word: str, value: str) -> None:
 def _duration_ns(value: object) -> int:
     # A number would be taken for seconds by one reader and for milliseconds by another.
     return parse_duration(value if isinstance(value, str) else repr(value))
+
+
+def split_metrics(metrics: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Return what a heartbeat carries of metrics and what it does not, or raise ValueError."""
+    if not isinstance(metrics, Mapping):
+        return check_metrics(metrics), {}
+    own = {name: value for name, value in metrics.items() if name not in METRICS_MAX}
+    gauges = {name: value for name, value in metrics.items() if name in METRICS_MAX}
+    return check_metrics(gauges), check_own_metrics(own)
 
 
 def check_metrics(metrics: Any) -> dict[str, float]:

@@ -9,7 +9,9 @@ from typing import Any
 
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.record import Health
+from beatward.core.protocol.report import check_reason
 
+from . import clock
 from .conversation import Conversation
 from .enrol import identify
 from .limits import (
@@ -20,9 +22,11 @@ from .limits import (
     check_job,
     check_metrics,
     check_transport,
+    split_metrics,
 )
 from .offers import Offers
 from .pulse import Report
+from .reporter import Reporter
 from .services import Service
 from .state import StateFile
 from .steward import Steward, Workload
@@ -92,6 +96,7 @@ class Vitals:
             self.offers.add_plain(_without_role(service))
         self._stewards: list[Steward] = []
         self._report = Report()
+        self._reporter = Reporter()
         self._conversation: Conversation | None = None
         self._file: StateFile | None = None
         self._process = 0
@@ -138,19 +143,33 @@ class Vitals:
             self._file = StateFile(self.identity.data, self.name)
         return self._file
 
-    def report(self, status: str = "ok", metrics: Mapping[str, float] | None = None) -> None:
+    def report(
+        self,
+        status: str = "ok",
+        metrics: Mapping[str, float] | None = None,
+        *,
+        reason: str = "",
+    ) -> None:
         """Say how the service is, from the next heartbeat on until the next report.
 
         status    `ok`, or `failing`: the process lives but the service is ill
         metrics   `cpu` and `memory` in percent, `load` in runnable processes; they take the place
-                  of what `measure` found. Nothing else is carried yet, so any other key raises
-                  ValueError rather than being dropped silently.
+                  of what `measure` found. Up to 16 numbers of the program's own by other names,
+                  which are shown, and sent at most once a second.
+        reason    why it is failing, on one line of at most 200 characters
+        Raises ValueError with what was expected.
         """
         said: object = status
         if not isinstance(said, str) or said not in STATUSES:
             raise ValueError(f"expected status ok or failing, found {status!r}")
-        gauges = {} if metrics is None else check_metrics(metrics)
+        if check_reason(reason) and status == "ok":
+            raise ValueError("reason: expected status failing beside it, found ok")
+        gauges, own = split_metrics({} if metrics is None else metrics)
+        is_new = STATUSES[status] == Health.ILL and self._report.health == Health.WELL
+        self._reporter.tell(reason, own, holds=bool(reason) and is_new)
         self._report = Report(STATUSES[status], **gauges)
+        if self._conversation is not None and not self._is_inherited:
+            self.wake()
 
     def wake(self) -> None:
         """Let the heart look at once whether there is something to say; from any thread."""
@@ -180,6 +199,8 @@ class Vitals:
 
     def _current(self) -> Report:
         report = self._report
+        if self._reporter.holds(clock.now_ns()):
+            report = replace(report, health=Health.WELL)
         if self._measure is None:
             return report
         try:
@@ -209,6 +230,7 @@ class Vitals:
             forget=forget,
             on_mail=self._on_mail,
             offers=self.offers,
+            reporter=self._reporter,
         )
 
     @property

@@ -131,8 +131,8 @@ def about(silence: Mapping[str, Any]) -> str:
 
 
 def remarks(node: Mapping[str, Any]) -> str:
-    """Say what people have said of a node: paused until when, acknowledged by whom, silenced."""
-    said = []
+    """Say what was said of a node: by itself why it fails, by people what they do about it."""
+    said = [node["reason"]] if node.get("reason") else []
     if (pause := node["maintenance"]) is not None:
         until = f"until {when(pause['until'])}" if pause["until"] else "until somebody ends it"
         said.append(f"paused {until}{credit(pause['by'], pause['reason'])}")

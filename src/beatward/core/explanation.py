@@ -22,6 +22,7 @@ from beatward.core.mass import Hold
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.peers import shown_address
 from beatward.core.protocol.record import SIGNAL_MIN
+from beatward.core.protocol.report import SelfReport
 from beatward.core.quality import Quality
 from beatward.core.registry import Registry
 from beatward.core.upkeep import NOTHING_SAID, Said, Upkeep
@@ -41,6 +42,7 @@ class Rooms:
 
     offers   the services that slots have declared
     conflicts   slots under whose names two processes speak
+    reports  what slots have said of themselves; of a life that may be over, see `report_of`
     """
 
     registry: Registry
@@ -55,6 +57,13 @@ class Rooms:
     holds: tuple[Hold, ...] = ()
     offers: dict[int, tuple[Declaration, ...]] = field(default_factory=dict)
     conflicts: Mapping[int, Conflict] = field(default_factory=dict)
+    reports: dict[int, SelfReport] = field(default_factory=dict)
+
+    def report_of(self, slot: int) -> SelfReport | None:
+        """Return what the life of a slot that is known now has said of itself."""
+        found = self.reports.get(slot)
+        is_current = found is not None and found.incarnation == self.registry.incarnation[slot]
+        return found if is_current else None
 
     def hold_of(self, slot: int) -> Hold | None:
         """Return what holds back deeds for a slot, the widest first."""
@@ -95,6 +104,7 @@ class Facts(NamedTuple):
     hold_down_ns: int = 0
     wish_ns: int = 0
     conflict: Conflict | None = None
+    report: SelfReport | None = None
 
 
 def gather(
@@ -136,6 +146,7 @@ def gather(
             hold_down_ns=down,
             wish_ns=int(registry.wish_ms[slot]) * MILLISECOND,
             conflict=rooms.conflicts.get(slot),
+            report=rooms.report_of(slot) if rooms.reports else None,
         )
         for (
             (slot, status, cause, since, heard, said),
@@ -196,6 +207,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "held_back": None if facts.hold is None else facts.hold.words(facts.at_ns),
         "would_change": _would_change(facts),
         **({} if facts.conflict is None else conflict_numbers(facts.conflict, facts.at_ns)),
+        **_report_numbers(facts),
         **_said_numbers(facts),
         **({} if facts.job is None else facts.job.numbers()),
     }
@@ -250,6 +262,12 @@ def _wish(facts: Facts) -> str:
         return ""
     wished, promised = format_duration(facts.wish_ns), format_duration(facts.interval_ns)
     return f"; it promises a heartbeat every {promised} and is asked for one every {wished}"
+
+
+def _report_numbers(facts: Facts) -> dict[str, Any]:
+    if facts.report is None:
+        return {}
+    return {"reason": facts.report.reason or None, "metrics": dict(facts.report.metrics)}
 
 
 def _said_numbers(facts: Facts) -> dict[str, Any]:
@@ -399,10 +417,15 @@ _SENTENCES: dict[Cause, Callable[[Facts], str]] = {
     Cause.GOODBYE: lambda _: "left: it said goodbye",
     Cause.PAUSE: _paused,
     Cause.RESUME: _resumed,
-    Cause.ILL: lambda _: "is failing: its heartbeats arrive and say that it is not well",
+    Cause.ILL: lambda f: f"is failing: its heartbeats arrive and say that it is not well{_why(f)}",
     Cause.WELL: lambda _: "is alive: it says that it is well again",
     Cause.STEADY: lambda _: "is alive: it was steady for long enough after its return",
 }
+
+
+def _why(facts: Facts) -> str:
+    reason = "" if facts.report is None else facts.report.reason
+    return f": {reason}" if reason else ""
 
 
 def _refuter(facts: Facts) -> str:

@@ -32,6 +32,7 @@ from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
+from beatward.core.protocol.report import SelfReport
 from beatward.core.roles import Fact
 from beatward.core.services import Services
 from beatward.core.switching import fail_over, force, pause, switch_over
@@ -51,7 +52,8 @@ class Order:
              not bring back what was forgotten), `forget`, `mail` (tell an agent that an action
              waits for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`,
              `unsilence`, `lift` (end what a mass failure holds back), `declare` (the services of a
-             node), `switchover`, `failover`, `pause_service`, `resume_service`
+             node), `report` (what a node says of itself), `switchover`, `failover`,
+             `pause_service`, `resume_service`
     name     of the node; silence: a pattern of names; lift: of a zone, empty for all; of the
              service, where one is meant
     names    pause and resume: of many nodes, in place of `name`
@@ -65,6 +67,7 @@ class Order:
     services   declare: all that the node offers, in place of what it offered before
     to       switchover and failover: the node that is to have the role; empty: the best
     force    failover: whatever the machine is unsure of
+    report   report: a reason and metrics, in place of those of before
     """
 
     kind: str
@@ -81,6 +84,7 @@ class Order:
     services: tuple[Declaration, ...] = ()
     to: str = ""
     force: bool = False
+    report: SelfReport | None = None
 
 
 @dataclass(slots=True)
@@ -182,6 +186,8 @@ class Orders:
                 self._forget(slot, now_ns)
             case "declare":
                 self._services.declare(slot, order.services, now_ns)
+            case "report" if order.report is not None:
+                self._ledger.rooms.reports[slot] = order.report
             case "mail":
                 self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
             case "acknowledge":
@@ -369,6 +375,7 @@ class Orders:
         )
         self._detector.forget(np.array([slot]))
         self._upkeep.forget(slot)
+        self._ledger.rooms.reports.pop(slot, None)
         self._jobs.drop(slot)
         self._services.forget(slot)
         self._registry.forget(slot)

@@ -118,6 +118,7 @@ def freeze(rooms: Rooms) -> Rooms:
         tuple(replace(hold, group=hold.group.copy()) for hold in rooms.holds),
         rooms.offers.copy(),
         rooms.conflicts,
+        rooms.reports.copy(),
     )
 
 

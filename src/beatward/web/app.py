@@ -31,6 +31,7 @@ from beatward.web import (
     problems,
     quality,
     records,
+    reports,
     services,
     upkeep,
 )
@@ -99,6 +100,7 @@ def create_app(backend: Backend, *, streams: Streams | None = None) -> ASGIApp:
     router.state.backend = backend
     router.state.keyring = keyring
     router.state.strangers = strangers
+    router.state.spacing = reports.Spacing()
     router.state.streams = streams or Streams()
     doors = {
         "heartbeat": heartbeats.counts,
@@ -127,7 +129,7 @@ def create_router() -> FastAPI:
     problems.install(app)
     rooms = (
         *(health, guards, nodes, services, quality, upkeep, jobs, events),
-        *(enrolment, agents, declaring, metrics, pages),
+        *(enrolment, agents, declaring, reports, metrics, pages),
     )
     for room in rooms:
         app.include_router(room.router)

@@ -33,11 +33,21 @@ from beatward.core.protocol.record import (
     seal,
     with_exit_code,
 )
+from beatward.core.protocol.report import (
+    METRIC_COUNT_MAX,
+    METRIC_MAX,
+    METRIC_NAME,
+    REASON,
+    REASON_LENGTH_MAX,
+    check_own_metrics,
+    check_reason,
+)
 from beatward.transport.peer import pack_peer
 from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
 from beatward.web.backend import Backend
 from beatward.web.bounds import read_body
 from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.reports import note_of_heartbeat
 from beatward.web.strangers import Strangers
 from beatward.web.strictness import refuse_parameters
 
@@ -48,6 +58,8 @@ _JSON_HEADERS = [(b"content-type", b"application/json")]
 _Meta = msgspec.Meta
 # 16 bits of hundredths; a process on several cores may use more than 100 percent.
 _Percent = Annotated[float, _Meta(ge=0, le=655.34)]
+_MetricName = Annotated[str, _Meta(pattern=f"^{METRIC_NAME}$")]
+_Metric = Annotated[float, _Meta(ge=-METRIC_MAX, le=METRIC_MAX)]
 # Shown only: our own words about a wrong duration are better than a pattern.
 _DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 _KINDS = {
@@ -97,6 +109,14 @@ class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
         Annotated[float, _Meta(ge=0, le=1e6)] | None,
         _Meta(description="Load average: runnable processes."),
     ] = None
+    reason: Annotated[
+        Annotated[str, _Meta(max_length=REASON_LENGTH_MAX, pattern=f"^{REASON}$")] | None,
+        _Meta(description="With `failing`: why, on one line; left out: as before."),
+    ] = None
+    metrics: Annotated[
+        Annotated[dict[_MetricName, _Metric], _Meta(max_length=METRIC_COUNT_MAX)] | None,
+        _Meta(description="Numbers of its own, by name; left out: as before."),
+    ] = None
     echo: Annotated[
         Annotated[int, _Meta(ge=0, le=2**32 - 1)],
         _Meta(description="What the last answer carried as `echo`; 0 when there was none yet."),
@@ -110,6 +130,8 @@ class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
         if self.exit_code is not None and self.kind != "goodbye":
             message = 'expected no `exit_code` with this kind, or "kind": "goodbye"'
             raise ValueError(message)
+        check_reason(self.reason or "")
+        check_own_metrics(self.metrics or {})
         if not 0 < self.promised_ms() <= INTERVAL_MS_MAX:
             message = f"expected an interval of 1 to {INTERVAL_MS_MAX} milliseconds"
             raise ValueError(message)
@@ -202,6 +224,7 @@ class HeartbeatDoor:
         slot = registry.slot_of(name)
         if slot < 0 and not self._machine.order(Order("join", name)):
             raise inbox_full()
+        self._note_report(name, heartbeat)
         data = seal(_record(heartbeat, keys), keys.key)
         if not self._machine.submit(data, Via.HTTP, _peer(scope)):
             raise inbox_full()
@@ -215,6 +238,12 @@ class HeartbeatDoor:
             newer=self._newer(keys, life) if heartbeat.incarnation < life else None,
         )
         return self._encoder.encode(answer)
+
+    def _note_report(self, name: str, heartbeat: HeartbeatBody) -> None:
+        reason, metrics = heartbeat.reason, heartbeat.metrics
+        life = heartbeat.incarnation
+        if not note_of_heartbeat(self._machine, name, life, reason=reason, metrics=metrics):
+            raise inbox_full()
 
     def _newer(self, keys: NodeKeys, incarnation: int) -> str:
         data = newer_life(keys.node, keys.key, incarnation=incarnation, session=self._session)

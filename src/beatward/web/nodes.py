@@ -81,10 +81,18 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
         "cpu": _hundredths(registry.cpu[row]),
         "memory": _hundredths(registry.memory[row]),
         "load": _hundredths(registry.load[row]),
+        **_report_object(snapshot, row, is_ill=bool(registry.health[row] == Health.ILL)),
         "labels": dict(snapshot.labels.get(row, {})),
         "job": _job_object(snapshot, snapshot.rooms.jobs.records.get(row)),
         **_said_object(snapshot, row),
     }
+
+
+def _report_object(snapshot: Snapshot, row: int, *, is_ill: bool) -> dict[str, Any]:
+    report = snapshot.rooms.report_of(row)
+    if report is None:
+        return {"reason": None, "metrics": {}}
+    return {"reason": report.reason or None if is_ill else None, "metrics": dict(report.metrics)}
 
 
 def _said_object(snapshot: Snapshot, row: int) -> dict[str, Any]:

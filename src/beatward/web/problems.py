@@ -27,6 +27,7 @@ _TITLES = {
     405: "Method not allowed",
     413: "Too large",
     422: "Not as expected",
+    429: "Too often",
     500: "Our own mistake",
     503: "Not now",
 }

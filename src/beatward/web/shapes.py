@@ -13,6 +13,7 @@ from beatward.action_settings import StatusWord
 from beatward.web.guard_shapes import Hold
 from beatward.web.problems import MEDIA_TYPE
 from beatward.web.quality_shapes import Brief
+from beatward.web.report_shapes import Reported
 from beatward.web.speaking import Conflict, Unknown
 
 _AT = "RFC 3339, UTC, milliseconds."
@@ -69,6 +70,7 @@ _MEANINGS = {
     409: "It cannot be so now; the `detail` says what stands against it.",
     413: "The body is larger than 64 KiB.",
     422: "A value is not as expected; `errors` lists them.",
+    429: "It comes too often; send it again after `Retry-After` seconds.",
     503: "The monitor cannot take more just now; try again after `Retry-After` seconds.",
 }
 
@@ -120,7 +122,7 @@ class Acknowledgement(_Shape):
     note: str = Field(description="What is known.")
 
 
-class Node(_Shape):
+class Node(Reported, _Shape):
     """One node as of the snapshot."""
 
     model_config = ConfigDict(
@@ -178,9 +180,7 @@ class Node(_Shape):
     deadline: str | None = Field(description="Silence until then becomes suspicion.")
     deadline_in_ns: int | None = Field(description="How far off that is; negative: it passed.")
     interval_ns: int | None = Field(description="What the node promised between heartbeats.")
-    interval_wished_ns: int | None = Field(
-        description="What the monitor asks it for; null: no other one. See docs/pace.md."
-    )
+    interval_wished_ns: int | None = Field(description="What it is asked for, see docs/pace.md.")
     margin_ns: int | None = Field(description="How long after its due time one may come.")
     via: str | None = Field(description="How it reports: `udp`, `http` or `ping`.")
     incarnation: int = Field(description="Its life; 0: none was heard of yet.")
