@@ -13,6 +13,7 @@ ANSWER = "#include <errno.h>\nint flock(int file, int how) { errno = ENOLCK; ret
 
 PROGRAM = """
 import fcntl, sys
+from pathlib import Path
 
 from beatward.agent.state import StateFile
 from beatward.agent.steward import Steward
