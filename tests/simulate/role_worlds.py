@@ -172,6 +172,19 @@ def laggy(seed):
     return replace(world, weather=weather, services=services)
 
 
+def outlived(seed):
+    """Return a world whose first node is stuck, and whose guardian ends that without its agent."""
+    world = contested(seed)
+    faults = (
+        Fault(20 * SECOND, Kind.HOOKS, (0,), 10 * SECOND, 0.0284),
+        Fault(21 * SECOND, Kind.SWITCHOVER, (), SECOND, 0.3),
+        Fault(23 * SECOND, Kind.SWITCHOVER, (), SECOND, 0.3),
+        Fault(25 * SECOND, Kind.CRASH, (0,), 20 * SECOND, 0.901),
+    )
+    services = tuple(replace(one, priorities=(200, 100, 100, 100)) for one in world.services)
+    return replace(world, services=services, faults=faults)
+
+
 def preferring(seed):
     """Return a world in which a role goes back to the first node, which at last fails at it."""
     world = contested(seed, lease_ms=1000, failback_ns=SECOND)

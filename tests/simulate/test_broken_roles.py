@@ -2,6 +2,7 @@
 
 import pytest
 from tests.simulate.broken_roles import BROKEN
+from tests.simulate.role_worlds import outlived
 
 from beatward.simulate import play
 
@@ -19,3 +20,12 @@ def test_one_broken_rule_of_roles_is_caught(name):
             assert play(world).violations == ()
             return
     pytest.fail(f"who {name} goes unnoticed in worlds 1 to {SEEDS_MAX}")
+
+
+def test_a_guardian_that_ends_what_was_stuck_frees_the_role_although_its_agent_is_gone():
+    """Its last word is true, and the checkers know that, too: seed 600 of the clones."""
+    report = play(outlived(1))
+    assert report.violations == ()
+    assert report.counts["role said stuck"] > 0
+    causes = [str(entry.cause) for entry in report.journal if entry.service_record is not None]
+    assert causes[causes.index("stuck") :] == ["stuck", "demoted", "chosen", "promoted"]

@@ -74,8 +74,9 @@ class _Book:
     token       the newest in the entries told; `durable` on disk; owners: whose each one was
     heard       the highest that a member said, in a standing that this session has answered
     leases      by machine (`Node.label`), as all that follows; `stuck` are those that could not
-                give it up, as they said, and `fenced` up to which token it does not matter what
-                they say; lent: to which machine each token was
+                give it up, as they said, until they are answered another word or say a last one,
+                and `fenced` up to which token it does not matter what they say; lent: to which
+                machine each token was
     granted     the highest token that was granted
     running     the workloads that are there, by node; `writers` of the resource, by token
     used        the highest token of each node that it has run under or given up; given: given up
@@ -199,6 +200,9 @@ class Roles:
         if standing.counter == LAST_WORD:
             self._count("last words")
             self._check_free(book, name, standing)
+            # No answer follows. The guardian ended what its agent could not: seed 600 of clones.
+            if book.stuck.get(name, standing.token + 1) <= standing.token:
+                del book.stuck[name]
             return
         assert node.pulse is not None
         said = self._said.setdefault((name, standing.service), {})
