@@ -15,10 +15,10 @@ from beatward.simulate.coverage import missing, ways_taken
 from beatward.simulate.faults import Kind, among, draw_faults, draw_kinds
 from beatward.simulate.scenario import SLOWEST_NS
 
-# Chosen so that together they meet everything `test_the_worlds_meet` asks for; then the first ones.
-SEEDS = (106, 28, 37, 54, 26, 82, 80, 43, 60, 29, 75, 68, 44, 211, 1, 2, 3)
-# Two in which roles are held while their holders are copied.
-TWINS = (20, 23)
+# Chosen so that together, and with the twins, they meet everything `test_the_worlds_meet` asks for.
+SEEDS = (28, 54, 82, 43, 60, 29, 75, 68, 44, 3)
+# In which roles are held while their holders are copied, and one of these is stuck.
+TWINS = (20, 23, 600)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,12 @@ def worlds():
     return report
 
 
+@pytest.fixture(scope="module")
+def doubled():
+    """What came of each world of twins."""
+    return {seed: play(cloned(seed)) for seed in TWINS}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_promise_holds(worlds, seed):
     report = worlds(seed)
@@ -42,10 +48,9 @@ def test_every_promise_holds(worlds, seed):
     assert len(told) == 1, "\n".join(told)
 
 
-def test_two_processes_under_one_name_never_make_two_holders():
+def test_two_processes_under_one_name_never_make_two_holders(doubled):
     met = Counter()
-    for seed in TWINS:
-        report = play(cloned(seed))
+    for seed, report in doubled.items():
         assert report.violations == (), f"python -m tests.simulate.clones {seed}..{seed}"
         met.update(report.counts)
     assert met["role another_process"]
@@ -53,10 +58,10 @@ def test_two_processes_under_one_name_never_make_two_holders():
     assert met["role last words"]
 
 
-def test_the_worlds_meet_every_fault_and_every_trick(worlds):
+def test_the_worlds_meet_every_fault_and_every_trick(worlds, doubled):
     met = Counter()
-    for seed in SEEDS:
-        met.update(worlds(seed).counts)
+    for report in (*map(worlds, SEEDS), *doubled.values()):
+        met.update(report.counts)
     rest = ("deeds done again", "event guard", "verdicts excused", "verdicts right")
     assert missing(met) + [name for name in rest if not met[name]] == []
     taken, _ = ways_taken(met)
