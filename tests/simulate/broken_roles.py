@@ -352,7 +352,10 @@ BROKEN = {
         snapped, "two token", build=_monitor(lease=_Shortsighted)
     ),
     "takes the stuck for silent": _broken(stuck, "early two", build=_monitor(_Impatient)),
-    "takes replayed standings": _broken(replayed, "held", build=_monitor(_Distracted), first=9),
+    # Of its replays a third come from another address, which alone would tell them since 014.
+    "takes replayed standings": _broken(
+        replayed, "held", build=_monitor(_Distracted, _Shortsighted)
+    ),
     "counts its lease from the grant": _broken(frozen, "late two early", tenure=_Generous, first=6),
     "ignores the end of its lease": _broken(troubled, "late two", tenure=_Stubborn),
     "takes a token again": _broken(laggy, "token", tenure=_Reusing),
