@@ -28,6 +28,8 @@ def pytest_configure(config):
     # A shell without job control lets those ignore SIGINT whom it starts with `&`, and with them
     # all their children; here programs are stopped by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Under nohup all programs that the tests start would ignore a hang-up, as they should.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # What our own tests are told by, and not the program under test.
