@@ -48,6 +48,19 @@ def test_nodes_that_are_added_to_a_mass_are_told_of_by_name_and_not_repaired():
     )
 
 
+def test_a_node_that_is_overdue_in_the_turn_in_which_a_mass_begins_is_named_in_its_message():
+    """Its suspicion is recorded after the message, and no second message tells of it."""
+    some = fleet({"": 30})
+    some.silent = {"no-4", "no-5", "no-6", "no-7", "no-8"}
+    some.run(1)
+    some.silent.add("no-3")
+    some.run(40)
+    (begun,) = [one for one in some.hand.entries if one.event == Event.GUARD]
+    (doubt,) = [e for e in some.hand.entries if (e.node, e.status) == ("no-3", "suspect")]
+    assert (doubt.at_ns, doubt.sequence > begun.sequence) == (begun.at_ns, True)
+    assert told(some) == [(None, ("no-3", "no-4", "no-5", "no-6", "no-7", "no-8"))]
+
+
 def test_a_mass_that_grows_node_by_node_is_told_of_ever_less_often_and_of_every_node():
     some = fleet({"": 60})
     some.silent = {f"no-{number}" for number in range(9)}

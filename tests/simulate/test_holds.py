@@ -1,8 +1,9 @@
-"""Whether anybody was heard, as the checker of verdicts sees it."""
+"""Whether anybody was heard, and whether the dead were told of, as the checkers see it."""
 
 import pytest
 
-from beatward.core.instants import SECOND
+from beatward.core.entry import Entry, Event
+from beatward.core.instants import MINUTE, SECOND
 from beatward.simulate import draw
 from beatward.simulate.network import Datagram, End, Fate
 from beatward.simulate.world import World
@@ -39,3 +40,45 @@ def test_what_had_arrived_before_is_no_voice_when_it_is_played_again():
     world.agenda.now_ns = 9 * SECOND
     world.network.inject(Datagram(SAID, bytes(28), b"", "", 0))
     assert not world.checkers.holds._has_arrived(5 * SECOND)
+
+
+class _Told:
+    """A checker that is handed what a monitor says, by hand."""
+
+    def __init__(self):
+        self.world = World(draw(1, minutes=3))
+        self.world.monitor.start()
+        self.checkers = self.world.checkers
+
+    def says(self, event, at_ns, **members):
+        self.world.agenda.now_ns = at_ns
+        entry = Entry(0, event, at_ns, **members)
+        if event == Event.TRANSITION:
+            self.checkers.statuses[entry.node] = entry.status
+        self.checkers.holds.heed(entry)
+
+    def begins(self, at_ns, *nodes):
+        detail = {"zone": None, "nodes": list(nodes), "count": len(nodes)}
+        self.says(Event.GUARD, at_ns, cause="mass_failure", detail=detail)
+
+    def untold(self, dies_ns):
+        """Let node-5 die at an instant, and return who is missed when all time to tell is over."""
+        self.says(Event.TRANSITION, dies_ns, node="node-5", status="dead", cause="silent")
+        self.world.agenda.now_ns = dies_ns + 10 * MINUTE
+        self.checkers.holds.audit()
+        return [one.node for one in self.checkers.violations if one.rule == "alarm"]
+
+
+def test_a_node_that_is_overdue_in_the_turn_in_which_a_mass_begins_is_told_of_in_its_message():
+    """`held_back`, world 1: the message comes before the suspicions of its turn."""
+    told = _Told()
+    told.begins(9 * SECOND, "node-1", "node-5")
+    told.says(Event.TRANSITION, 9 * SECOND, node="node-5", status="suspect", cause="overdue")
+    assert told.untold(10 * SECOND) == []
+
+
+def test_a_node_that_is_suspected_after_the_message_of_a_mass_has_to_be_told_of():
+    told = _Told()
+    told.begins(9 * SECOND, "node-1")
+    told.says(Event.TRANSITION, 9 * SECOND + 1, node="node-5", status="suspect", cause="overdue")
+    assert told.untold(10 * SECOND) == ["node-5"]

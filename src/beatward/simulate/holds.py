@@ -32,6 +32,7 @@ class Holds:
         self._scenario = checkers.world.scenario
         # By zone: the nodes of a mass failure, and when the last of them was found dead.
         self._masses: dict[str | None, tuple[set[str], int]] = {}
+        self._began_ns: dict[str | None, int] = {}
         self._named: set[str] = set()
         self._dead_ns: dict[str, int] = {}
         self._untold: dict[str, int] = {}
@@ -46,6 +47,7 @@ class Holds:
     def started(self) -> None:
         """Note that a session began: it holds back nothing yet, and its rate begins anew."""
         self._masses.clear()
+        self._began_ns.clear()
         self._dead_ns.clear()  # by a clock that has ended
         self._named.clear()
         self._untold.clear()
@@ -69,7 +71,7 @@ class Holds:
                 self._end_cut()
             case "mass_failure":
                 dark = self._dark(zone, entry.at_ns)
-                self._masses[zone] = dark, entry.at_ns
+                self._masses[zone], self._began_ns[zone] = (dark, entry.at_ns), entry.at_ns
                 self._named |= dark
                 for node in dark:
                     self._untold.pop(node, None)
@@ -93,6 +95,7 @@ class Holds:
     def _follow(self, entry: Entry) -> None:
         node = str(entry.node)
         if entry.status == "suspect":
+            self._count_in(node, entry.at_ns)
             return
         if entry.status != "dead" or entry.cause != "silent":
             self._named.discard(node)
@@ -110,6 +113,17 @@ class Holds:
             if entry.at_ns - last_ns <= self._window_ns:
                 members.add(node)
                 self._masses[zone] = members, entry.at_ns
+
+    def _count_in(self, node: str, at_ns: int) -> None:
+        """Count a suspect among the nodes that a mass failure began with, if it began in this turn.
+
+        The message of the mass names a node that is overdue in the same turn, and the entry of its
+        suspicion comes after it (seed 1, `held_back`: node-5 was named, and dead a second later).
+        """
+        for zone in (None, self._checkers.world.zone(node)):
+            if zone in self._masses and self._began_ns[zone] == at_ns:
+                self._masses[zone][0].add(node)
+                self._named.add(node)
 
     def _dark(self, zone: str | None, at_ns: int) -> set[str]:
         statuses, since_ns = self._checkers.statuses, at_ns - self._window_ns
