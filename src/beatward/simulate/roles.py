@@ -10,7 +10,7 @@ late       no workload runs when its lease and the time to give the role up are 
 accepted   a resource that remembers the highest token is never written to by two under one
 early      no grant of a new token while another member's lease, as it counts it, or its time to
            give the role up may still run: unless it said that it gave it up, or was fenced, or
-           somebody used force
+           somebody used force; where a fence is required, time frees no machine that was lent it
 receipt    what is granted is on disk
 ready      PROMOTE answers a member that says it could be promoted; HOLD one that says it holds
            under that very token
@@ -291,7 +291,8 @@ class Roles:
                 left = format_duration(lease.until_ns - now_ns)
                 message = f"token {token} is granted, but {other} may hold {lease.token} for {left}"
                 self._violate("early", book, message, name)
-            elif needs_fence and lease.is_known:
+            # A copy that was told to demote was lent nothing: time is waited for (decision 014).
+            elif needs_fence and lease.is_known and book.lent.get(lease.token, other) == other:
                 message = f"token {token} is granted, but {other} was not fenced"
                 self._violate("early", book, message, name)
         before, book.granted = book.granted, max(book.granted, token)
