@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.core.by_hand import LIFE, PEER, SESSION, START, ByHand, datagrams, key_of, said
 
-from beatward.core.conflicts import KNOWN_ASK_NS, QUIET_NS, WATCHED_MAX
+from beatward.core.conflicts import ANSWERS_MIN, KNOWN_ASK_NS, QUIET_NS, WATCHED_MAX
 from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
@@ -232,3 +232,64 @@ def test_so_many_names_are_watched_and_the_others_counted():
         late = datagrams([said(name, incarnation=OLD)], START + turn, peer=ELSEWHERE)
         hand.step(turn, batches=(late,))
     assert hand.snapshot().counters["conflicts_overflow"] == 2
+
+
+class Moved:
+    """web-1 moves after second 5. A word said before comes from there once more, so it is asked
+    there who it is; all heartbeats from there are lost, and all probes go to where it was.
+    """
+
+    def __init__(self):
+        self.two = Two(incarnation=LIFE, answers=False)
+        self.two.run(6 * SECOND, other_beats=False)
+        self.two._step([(said(sequence=5), ELSEWHERE)])
+
+    def changes_until(self, end_ns):
+        """Return the changes until an instant, as (status, cause)."""
+        entries = self.two.run(end_ns - self.two.now, beats=False, other_beats=False)
+        return [(one.status, one.cause) for one in entries if one.event == Event.TRANSITION]
+
+
+def test_an_answer_to_who_speaks_there_refutes_a_suspicion_that_began_before_the_question():
+    """Restless world 1: a node that had moved answered from its new address, and was found dead."""
+    moved = Moved()
+    moved.two.answers = True
+    found = moved.changes_until(20 * SECOND)
+    assert ("suspect", "overdue") in found
+    assert ("alive", "refuted") in found
+    assert ("dead", "silent") not in found
+    # It is probed from now on where it answered.
+    assert moved.two.hand.peer() == ELSEWHERE
+
+
+def test_a_node_that_moved_and_answers_no_question_is_found_dead():
+    found = Moved().changes_until(20 * SECOND)
+    assert found == [("suspect", "overdue"), ("dead", "silent")]
+
+
+def test_an_answer_to_a_question_of_before_the_suspicion_refutes_nothing():
+    two = Two(incarnation=LIFE, answers=False)
+    two.run(6 * SECOND - 5 * TICK_NS, other_beats=False)
+    asked = []
+    two._answer = lambda row: asked.append(two._open(row).echo) or []
+    two.answers = True
+    two._step([(said(sequence=5), ELSEWHERE)])
+    while two.hand.status() != "suspect":
+        two.run(TICK_NS, beats=False, other_beats=False)
+    reply = two._other(kind=Kind.PROBE_REPLY, sequence=6, echo=asked[-1])
+    two._step([(reply, ELSEWHERE)])
+    assert two.hand.status() == "suspect"
+    assert two.hand.peer() == PEER
+
+
+def test_an_answer_that_comes_twice_at_once_counts_once():
+    two = Two(incarnation=OLD)
+
+    def answer_twice(row):
+        reply = two._other(kind=Kind.PROBE_REPLY, echo=two._open(row).echo)
+        batch = datagrams([reply] * ANSWERS_MIN, START + two.now, peer=ELSEWHERE)
+        return two.hand.step(two.now, batches=(batch,)).entries
+
+    two._answer = answer_twice
+    assert not told(two.run(1 * SECOND))
+    assert two.questions == 1

@@ -16,3 +16,16 @@ def grown(array: npt.NDArray[np.generic], capacity: int) -> npt.NDArray[np.gener
     larger = np.zeros((capacity, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+def newest_of_each(
+    slots: npt.NDArray[np.int64], sequence: npt.NDArray[np.integer]
+) -> npt.NDArray[np.bool_]:
+    """Return which rows (k,) hold the highest sequence of their slot; of equals the first."""
+    backwards = -np.arange(len(slots))
+    order = np.lexsort((backwards, sequence, slots))
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = slots[order][1:] != slots[order][:-1]
+    newest = np.zeros(len(order), np.bool_)
+    newest[order[last]] = True
+    return newest

@@ -15,6 +15,9 @@ answer from there. ANSWERS_MIN answers, ASK_NS apart, are two processes:
                       counts only where the believed address was heard as well since the last one:
                       a single process does not speak from two sockets in turn
 
+An answer of the believed life is a sign of life as well. Its node may have got another address, and
+the probes of a suspicion, which go to the old one, then stay unanswered.
+
 MISSES_MAX questions in a row without an answer end it. Nodes over HTTP cannot be asked. There a
 heartbeat of an older life counts that carries this session's number and goes on in its sequence; it
 ends when none came for a minute, or for three of its intervals.
@@ -51,6 +54,7 @@ class _Watch:
 
     incarnation, address, via   of the process that is not believed
     number       what it was asked last, 0: nothing is asked
+    asked_ns     when that was
     counted_ns   when an answer counted last
     sequence     over HTTP: the highest that counted
     told         since when both are known of
@@ -63,6 +67,7 @@ class _Watch:
     interval_ns: int
     heard_ns: int
     number: int = 0
+    asked_ns: int = 0
     ask_due_ns: int = 0
     answers: int = 0
     misses: int = 0
@@ -117,20 +122,30 @@ class Conflicts:
 
     # -- what is heard -----------------------------------------------------------------------
 
-    def take_answers(self, beats: Heartbeats, now_ns: int) -> Heartbeats:
-        """Take the answers to our questions out of a batch of datagrams, and return the rest."""
-        if beats.via != Via.UDP:
-            return beats
-        kind, echo = beats.records["kind"], beats.records["echo"]
-        rows = np.flatnonzero(kind == Kind.PROBE_REPLY)
-        mine = [row for row in rows.tolist() if self._is_answer(beats, row, int(echo[row]))]
-        if not mine:
-            return beats
-        for row in mine:
-            self._take_answer(int(beats.slots[row]), now_ns)
-        left = np.ones(len(beats.slots), np.bool_)
-        left[mine] = False
-        return beats.take(left)
+    def take_answers(
+        self, beats: Heartbeats, now_ns: int
+    ) -> tuple[Heartbeats, Heartbeats, IntArray]:
+        """Take the answers to our questions out of a batch.
+
+        Return the rest, the answers (k,) of believed lives, one of a slot at most, and when each of
+        these was asked: they are signs of life, whatever else they tell.
+        """
+        rest = np.ones(len(beats.slots), np.bool_)
+        believed: list[int] = []
+        asked_ns: list[int] = []
+        is_reply = (beats.records["kind"] == Kind.PROBE_REPLY) & (beats.via == Via.UDP)
+        for row in np.flatnonzero(is_reply).tolist():
+            if not self._is_answer(beats, row, int(beats.records["echo"][row])):
+                continue
+            rest[row], slot = False, int(beats.slots[row])
+            watch = self._watches[slot]
+            if self._is_same_life(slot, watch) and self._registry.proven[slot]:
+                believed.append(row)
+                asked_ns.append(watch.asked_ns)
+            # From here on the number is used up: the same answer does not count twice.
+            self._take_answer(slot, now_ns)
+        rows = np.array(believed, np.int64)
+        return beats.take(rest), beats.at(rows), np.array(asked_ns, np.int64)
 
     def hint(self, beats: Heartbeats, now_ns: int) -> None:
         """Look at records (k,) that were dropped as those of an old life, or as replays."""
@@ -189,7 +204,7 @@ class Conflicts:
             self._end(slot, watch)
             return
         number = self._voice.challenges(1)
-        watch.number = int(number[0])
+        watch.number, watch.asked_ns = int(number[0]), now_ns
         spacing_ns = KNOWN_ASK_NS if watch.told is not None else ASK_NS
         if self._is_same_life(slot, watch):
             spacing_ns = max(spacing_ns, watch.interval_ns)

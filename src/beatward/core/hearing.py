@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import newest_of_each
 from beatward.core.conflicts import Conflicts
 from beatward.core.detect import Detector
 from beatward.core.instants import NEVER
@@ -112,7 +113,8 @@ class Hearing:
                 self._take_pings(beats, now_ns)
             else:
                 if self._conflicts:
-                    beats = self._conflicts.take_answers(beats, now_ns)
+                    beats, answers, asked_ns = self._conflicts.take_answers(beats, now_ns)
+                    self._take_other_answers(answers, asked_ns, now_ns)
                 self._take_records(beats, now_ns, stale=stale)
         claims = () if said is None else tuple(self._standings.take(said))
         lives, runs = tuple(self._lives), self._runs.take()
@@ -230,7 +232,7 @@ class Hearing:
             fresh = sequence > self._registry.sequence[beats.slots]
             if rounds == ROUNDS_MAX:
                 self._quality.pass_over(beats.slots[fresh], sequence[fresh])
-                fresh &= _newest_of_each(beats)
+                fresh &= newest_of_each(beats.slots, beats.records["sequence"])
             if not fresh.all():
                 self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
                 self._conflicts.hint_replays(beats.take(~fresh), now_ns)
@@ -406,13 +408,31 @@ class Hearing:
         They are no heartbeats: they say nothing about the schedule, and leave their place in the
         sequence to the heartbeat that may still be under way.
         """
-        registry, slots = self._registry, replies.slots
-        sequence = replies.records["sequence"].astype(np.int64)
+        slots = replies.slots
         answered = self._answers(slots, replies.records["echo"], now_ns)
         believed = _ASKED[self._membership.status[slots]] & answered
         for begun in self._begun:
             believed |= np.isin(slots, begun)
-        believed &= sequence >= registry.sequence[slots]
+        self._believe_replies(replies, believed, answered, now_ns)
+
+    def _take_other_answers(self, replies: Heartbeats, asked_ns: IntArray, now_ns: int) -> None:
+        """Let suspects (k,) refute also by an answer to who speaks at their address, if that was
+        asked since the suspicion began.
+        """
+        membership, slots = self._membership, replies.slots
+        since = asked_ns >= membership.since_ns[slots]
+        replies = replies.take((membership.status[slots] == Status.SUSPECT) & since)
+        if len(replies.slots):
+            everyone = np.ones(len(replies.slots), np.bool_)
+            # Its own probes are unanswered still: no round trip of theirs is measured.
+            self._believe_replies(replies, everyone, ~everyone, now_ns)
+
+    def _believe_replies(
+        self, replies: Heartbeats, believed: BoolArray, answered: BoolArray, now_ns: int
+    ) -> None:
+        registry, slots = self._registry, replies.slots
+        sequence = replies.records["sequence"].astype(np.int64)
+        believed = believed & (sequence >= registry.sequence[slots])
         self._intake.refuse(Reject.LATE_REPLY, int(len(slots) - believed.sum()))
         replies, sequence, answered = replies.take(believed), sequence[believed], answered[believed]
         slots = replies.slots
@@ -478,14 +498,3 @@ class Hearing:
                 one.slots, _ONE, interval_ns(one.records), one.arrived_ns, learn=False
             )
             self._judge(one, _YES, _YES, now_ns)
-
-
-def _newest_of_each(beats: Heartbeats) -> BoolArray:
-    """Return which rows hold the highest sequence of their slot; of equals the first."""
-    backwards = -np.arange(len(beats.slots))
-    order = np.lexsort((backwards, beats.records["sequence"], beats.slots))
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = beats.slots[order][1:] != beats.slots[order][:-1]
-    newest = np.zeros(len(order), np.bool_)
-    newest[order[last]] = True
-    return newest
