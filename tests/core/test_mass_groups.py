@@ -1,5 +1,6 @@
 """Which nodes are in a mass failure, and that people are told of every one of them."""
 
+import pytest
 from tests.core.by_hand import said
 from tests.core.fleet import fleet
 
@@ -134,3 +135,31 @@ def test_those_that_nobody_was_told_of_are_told_of_before_it_is_over():
     causes = [cause for cause, *_ in some.guards()]
     assert causes == ["mass_failure", "mass_failure_grown", "mass_failure_over"]
     assert told(some)[1] == (None, ("no-7",))
+
+
+@pytest.mark.parametrize("heir", [(), (Order("join", "no-99"),)])
+def test_a_node_that_is_removed_before_it_was_told_of_is_told_of_by_its_own_name(heir):
+    """Seed 101575: the message named nobody; or the node that has its slot by then."""
+    some = fleet({"": 20})
+    some.silent = {"no-1", "no-2", "no-3"}
+    while some.guards() == []:
+        some.turn()
+    some.silent |= {"no-7", "no-8"}
+    while not some.hand.status("no-7") == some.hand.status("no-8") == "dead":
+        some.turn()
+    some.turn(orders=(Order("forget", "no-7"), *heir))
+    some.run(8)
+    assert told(some)[1:] == [(None, ("no-7", "no-8"))]
+
+
+def test_a_node_that_is_removed_after_it_came_back_is_told_of_by_its_own_name():
+    some = fleet({"": 20})
+    some.silent = {"no-1", "no-2", "no-3"}
+    some.run(8)
+    some.silent.discard("no-1")
+    while some.hand.status("no-1") == "dead":
+        some.turn()
+    some.silent.add("no-1")
+    some.turn(orders=(Order("forget", "no-1"), Order("join", "no-99")))
+    some.run(40)
+    assert told(some, "greet") == [(None, ("no-1",))]

@@ -55,6 +55,12 @@ def record_changed(ledger: Ledger, hold: Hold, news: News, at_ns: int) -> None:
         ledger.tell_of_many(entry, slots, ("alive", "recovering"))
 
 
+def record_removed(ledger: Ledger, slot: int, at_ns: int) -> None:
+    """Tell at once what was gathered of a node of a mass; call it before its name is forgotten."""
+    for hold in ledger.mass.holds:
+        record_changed(ledger, hold, hold.group.leave(slot, at_ns), at_ns)
+
+
 def _record(
     ledger: Ledger, hold: Hold, cause: str, words: str, slots: IntArray, *, at_ns: int
 ) -> Entry:

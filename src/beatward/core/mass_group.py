@@ -168,6 +168,18 @@ class Group:
             back, self._back, self._back_due_ns = tuple(self._back), {}, NEVER
         return News(gone, back)
 
+    def leave(self, slot: int, now_ns: int) -> News:
+        """Let go of a node that is removed; return what was gathered of it, and with it of others.
+
+        Later its slot has no name, or another node's.
+        """
+        if slot in self._gone:
+            self._gone_due_ns = now_ns
+        if slot in self._back:
+            self._back_due_ns = now_ns
+        self._put(slot, _OUT)
+        return self.take_news(now_ns)
+
     def last_news(self) -> News:
         """Return what was not told when it is over; of returns its end tells."""
         return News(tuple(self._gone))

@@ -30,6 +30,7 @@ from beatward.core.intake import IntArray
 from beatward.core.job_words import said
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
+from beatward.core.mass_entries import record_removed
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
 from beatward.core.protocol.report import SelfReport
@@ -368,6 +369,7 @@ class Orders:
         self._reviewed.extend(self._outbox.held_nodes())
 
     def _forget(self, slot: int, now_ns: int) -> None:
+        record_removed(self._ledger, slot, now_ns)
         name = self._registry.names[slot]
         self._ledger.rooms.quality.forget(slot, now_ns)
         self._membership.place(
