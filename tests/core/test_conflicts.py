@@ -267,6 +267,22 @@ def test_a_node_that_moved_and_answers_no_question_is_found_dead():
     assert found == [("suspect", "overdue"), ("dead", "silent")]
 
 
+def test_a_suspect_is_probed_also_where_its_life_spoke_unbelieved():
+    """Restless world 4: the next question was due only after the probing window."""
+    two = Two(incarnation=LIFE)
+    entries = []
+    for sequence in range(4):
+        two.now = 4 * sequence * SECOND
+        entries += two._step([(said(sequence=sequence, interval_ms=4000), PEER)])
+    two.run(3 * SECOND, beats=False, other_beats=False)
+    # It has moved, and its next heartbeat, from there, is lost.
+    two._step([(said(sequence=3, interval_ms=4000), ELSEWHERE)])
+    entries += two.run(10 * SECOND, beats=False, other_beats=False)
+    found = [(one.status, one.cause) for one in entries if one.event == Event.TRANSITION]
+    assert found[-2:] == [("suspect", "overdue"), ("alive", "refuted")]
+    assert two.hand.peer() == ELSEWHERE
+
+
 def test_an_answer_to_a_question_of_before_the_suspicion_refutes_nothing():
     two = Two(incarnation=LIFE, answers=False)
     two.run(6 * SECOND - 5 * TICK_NS, other_beats=False)
@@ -275,8 +291,9 @@ def test_an_answer_to_a_question_of_before_the_suspicion_refutes_nothing():
     two.answers = True
     two._step([(said(sequence=5), ELSEWHERE)])
     while two.hand.status() != "suspect":
+        question = asked[-1]
         two.run(TICK_NS, beats=False, other_beats=False)
-    reply = two._other(kind=Kind.PROBE_REPLY, sequence=6, echo=asked[-1])
+    reply = two._other(kind=Kind.PROBE_REPLY, sequence=6, echo=question)
     two._step([(reply, ELSEWHERE)])
     assert two.hand.status() == "suspect"
     assert two.hand.peer() == PEER

@@ -15,8 +15,8 @@ answer from there. ANSWERS_MIN answers, ASK_NS apart, are two processes:
                       counts only where the believed address was heard as well since the last one:
                       a single process does not speak from two sockets in turn
 
-An answer of the believed life is a sign of life as well. Its node may have got another address, and
-the probes of a suspicion, which go to the old one, then stay unanswered.
+An answer of the believed life is a sign of life as well: its node may have got another address. As
+questions may lie further apart than a probing window is long, a suspect is probed there too.
 
 MISSES_MAX questions in a row without an answer end it. Nodes over HTTP cannot be asked. There a
 heartbeat of an older life counts that carries this session's number and goes on in its sequence; it
@@ -190,6 +190,21 @@ class Conflicts:
         """Return when the next question is due, or NEVER."""
         return min((watch.ask_due_ns for watch in self._watches.values()), default=NEVER)
 
+    def probe_elsewhere(self, slots: IntArray, numbers: IntArray) -> None:
+        """Probe suspects (k,) also where their life spoke without being believed; numbers (k,).
+
+        Restless world 4: one heartbeat of a node that had moved was lost, and it was found dead.
+        """
+        for slot, number in zip(slots.tolist(), numbers.tolist(), strict=True):
+            watch = self._watches.get(slot)
+            if (
+                watch is not None
+                and watch.via == Via.UDP
+                and watch.node == int(self._registry.node[slot])
+                and self._is_same_life(slot, watch)
+            ):
+                self._put(slot, number, watch)
+
     def _ask(self, slot: int, watch: _Watch, now_ns: int) -> None:
         if watch.via == Via.HTTP:
             if now_ns - watch.heard_ns >= max(QUIET_NS, 3 * watch.interval_ns):
@@ -203,15 +218,17 @@ class Conflicts:
         if watch.misses >= MISSES_MAX:
             self._end(slot, watch)
             return
-        number = self._voice.challenges(1)
-        watch.number, watch.asked_ns = int(number[0]), now_ns
+        watch.number, watch.asked_ns = int(self._voice.challenges(1)[0]), now_ns
         spacing_ns = KNOWN_ASK_NS if watch.told is not None else ASK_NS
         if self._is_same_life(slot, watch):
             spacing_ns = max(spacing_ns, watch.interval_ns)
         watch.ask_due_ns = now_ns + spacing_ns
+        self._put(slot, watch.number, watch)
+
+    def _put(self, slot: int, number: int, watch: _Watch) -> None:
         self._voice.probe_lives(
             np.array([slot]),
-            number,
+            np.array([number]),
             np.array([watch.incarnation]),
             np.frombuffer(watch.address, np.uint8).reshape(1, -1),
         )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from beatward.core.conflicts import Conflicts
 from beatward.core.entry import Event
 from beatward.core.guard import DOUBTS_MAX, Guard, Stall
 from beatward.core.instants import NEVER, format_duration
@@ -26,7 +27,14 @@ class Judging:
     """Judges silence at the watermark of a turn; holds nothing but what it was made with."""
 
     def __init__(
-        self, ledger: Ledger, guard: Guard, *, jobs: Jobs, voice: Voice, start_grace_ns: int
+        self,
+        ledger: Ledger,
+        guard: Guard,
+        *,
+        jobs: Jobs,
+        voice: Voice,
+        conflicts: Conflicts,
+        start_grace_ns: int,
     ) -> None:
         self._registry = ledger.rooms.registry
         self._membership = ledger.rooms.membership
@@ -38,7 +46,7 @@ class Judging:
         self._back_ns = 0  # when somebody was heard again after nobody was
         self._jobs = jobs
         self._voice = voice
-        self.probing = Probing(self._registry, self._membership, voice)
+        self.probing = Probing(self._registry, self._membership, voice, conflicts)
         self._start_grace_ns = start_grace_ns
 
     def judge(self, now_ns: int) -> IntArray:

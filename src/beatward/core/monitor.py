@@ -168,14 +168,18 @@ class Monitor:
             voice=self._voice,
             start_grace_ns=settings.start_grace_ns,
         )
-        self._judging = Judging(
+        self._judging = self._new_judging()
+        self._pace = self._new_pace()
+
+    def _new_judging(self) -> Judging:
+        return Judging(
             self._ledger,
             self._guard,
             jobs=self._jobs,
             voice=self._voice,
-            start_grace_ns=settings.start_grace_ns,
+            conflicts=self._conflicts,
+            start_grace_ns=self.settings.start_grace_ns,
         )
-        self._pace = self._new_pace()
 
     def _new_quality(self) -> Quality:
         return Quality(

@@ -16,6 +16,7 @@ are given anew. Who cannot be asked at all, over HTTP for instance, has nothing 
 
 import numpy as np
 
+from beatward.core.conflicts import Conflicts
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.intake import BoolArray, IntArray
 from beatward.core.membership import Membership
@@ -26,11 +27,14 @@ from beatward.core.voice import Voice
 class Probing:
     """Sends probes. `put_off_count`: so many suspects had to wait for their first."""
 
-    def __init__(self, registry: Registry, membership: Membership, voice: Voice) -> None:
+    def __init__(
+        self, registry: Registry, membership: Membership, voice: Voice, conflicts: Conflicts
+    ) -> None:
         settings = membership.settings
         self._registry = registry
         self._membership = membership
         self._voice = voice
+        self._conflicts = conflicts
         self._window_ns = settings.window_ns
         self._spacing_ns = settings.spacing_ns
         rounds = -(-settings.window_ns // settings.spacing_ns)
@@ -43,7 +47,10 @@ class Probing:
         if not len(slots):
             return
         slots = slots[self._admit(slots, now_ns)]
-        sent = self._voice.probe(slots, self._membership.challenge[slots].astype(np.int64))
+        challenge = self._membership.challenge[slots].astype(np.int64)
+        sent = self._voice.probe(slots, challenge)
+        if self._conflicts:
+            self._conflicts.probe_elsewhere(slots, challenge)
         self._membership.probe(slots, now_ns, sent=sent)
 
     def _admit(self, slots: IntArray, now_ns: int) -> BoolArray:
