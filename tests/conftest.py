@@ -28,8 +28,10 @@ def pytest_configure(config):
     # A shell without job control lets those ignore SIGINT whom it starts with `&`, and with them
     # all their children; here programs are stopped by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Under nohup all programs that the tests start would ignore a hang-up, as they should.
+    # Under nohup all programs that the tests start would ignore a hang-up, as they should; behind a
+    # shell's `&` they would ignore SIGQUIT as well.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 # What our own tests are told by, and not the program under test.
