@@ -147,7 +147,7 @@ def test_an_agent_is_measured_while_it_is_heard():
 def test_growth_draws_what_it_measures(tmp_path):
     path = tmp_path / "growth.svg"
     report = bench(
-        *("growth", "--nodes", 200, "--nodes", 1000, "--rate", 20_000, "--seconds", 0.5),
+        *("growth", "--nodes", 200, "--nodes", 1000, "--rate", 100_000, "--seconds", 0.5),
         *("--rates", 10_000, "--rates", 40_000, "--svg", path),
     )
     figures = report["figures"]
