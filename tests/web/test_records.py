@@ -272,3 +272,12 @@ def test_what_is_sealed_is_what_is_read(monitor):
     assert body[13] == Flag.RELAYED == 4
     assert not Flag.RELAYED & (Flag.ACKNOWLEDGE | Flag.MAIL)
     assert json.loads(post(monitor, node.says()).content)["taken"] == 1
+
+
+@pytest.mark.parametrize("value", ["0.6", "", "yes", "True"])
+def test_a_flag_that_is_neither_true_nor_false_is_refused(monitor, value):
+    node = Behind("edge-flag", bytes(32))
+    answer = monitor.http.post(f"{PATH}?newer={value}", content=node.next(), headers=BINARY)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error == {"where": "query.newer", "found": repr(value), "expected": "true or false"}

@@ -27,7 +27,7 @@ from beatward.errors import Busy
 from beatward.web.backend import Backend
 from beatward.web.bounds import BODY_SIZE_MAX, read_body
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.strictness import refuse_parameters
+from beatward.web.strictness import read_flag, refuse_parameters
 
 PATH = "/v1/records"
 # What the limit on every body leaves room for. More would gain little: with 1,000 a request itself
@@ -85,9 +85,9 @@ class RecordsDoor:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request for this door's path."""
         try:
-            body = await _read(scope, receive)
+            body, asks_for_newer = await _read(scope, receive)
             answer = self._take(body)
-            if b"newer=true" in scope["query_string"].split(b"&"):
+            if asks_for_newer:
                 with contextlib.suppress(Busy):  # the records are taken all the same
                     answer.newer = self._newer(body)
         except Problem as problem:
@@ -132,11 +132,13 @@ class RecordsDoor:
         return found
 
 
-async def _read(scope: Scope, receive: Receive) -> bytes:
+async def _read(scope: Scope, receive: Receive) -> tuple[bytes, bool]:
+    """Return the body, and whether the answer should tell of newer lives; raises Problem."""
     if scope["method"] != "POST":
         detail = f"{scope['method']} is not possible here, but POST is"
         raise Problem(405, "method-not-allowed", detail, headers={"Allow": "POST"})
     refuse_parameters(scope["query_string"], ("newer",))
+    asks_for_newer = read_flag(scope["query_string"], "newer")
     body = await read_body(receive)
     if not body or len(body) % RECORD_SIZE:
         raise Problem(
@@ -145,4 +147,4 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
             f"expected 1 to {RECORDS_MAX} records of {RECORD_SIZE} bytes, one after the other and "
             f"nothing else; found {len(body)} bytes",
         )
-    return body
+    return body, asks_for_newer

@@ -38,6 +38,17 @@ def refuse_parameters(query: bytes, known: Collection[str]) -> None:
     raise _not_as_expected(errors)
 
 
+def read_flag(query: bytes, name: str) -> bool:
+    """Return a parameter that is `true` or `false`, by default false; raises Problem 422."""
+    parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    values = [value for key, value in parameters if key == name]
+    for value in values:
+        if value not in ("true", "false"):
+            wrong = {"where": f"query.{name}", "found": shown(value), "expected": "true or false"}
+            raise _not_as_expected([wrong])
+    return "true" in values
+
+
 async def refuse_unknown(request: Request) -> None:
     """Raise Problem 422 when a request has a parameter, or a body, that its route does not take."""
     route = request.scope.get("route")
