@@ -231,7 +231,7 @@ PLANTED = [
     (modules_are_nouns, "src/beatward/web/utils.py", ""),
     (modules_are_nouns, "src/beatward/helpers/text.py", ""),
     (modules_are_nouns, "src/beatward/web/session_manager.py", ""),
-    (modules_are_nouns, "src/beatward/core/policy/base.py", ""),
+    (modules_are_nouns, "src/beatward/store/base.py", ""),
     (modules_say_what_they_are, "src/beatward/a.py", "x = 1\n"),
     (todos_have_an_issue, "src/beatward/a.py", "x = 1  # " + "TO" + "DO later\n"),
     (todos_have_an_issue, "tests/test_a.py", "# " + "FIX" + "ME(#3) now\n"),
