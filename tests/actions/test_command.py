@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from beatward.actions import Command, Surroundings
-from beatward.actions.restart.command import RUNNING_MAX, folder_name
+from beatward.actions.command import RUNNING_MAX, folder_name
 
 pytestmark = pytest.mark.real
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from beatward.actions import Letter, Mailbox
-from beatward.actions.restart.mailbox import FETCH_COUNT_MAX, LATE_COUNT_MAX, POKES_QUICK_COUNT
+from beatward.actions.agent import FETCH_COUNT_MAX, LATE_COUNT_MAX, POKES_QUICK_COUNT
 from beatward.core.instants import SECOND
 from beatward.core.outbox import Outcome
 

@@ -11,8 +11,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from beatward.actions.notify.discretion import Discretion
-from beatward.actions.notify.webhook import RETRY_AFTER_MAX_NS, retry_after
+from beatward.actions.discretion import Discretion
+from beatward.actions.webhook import RETRY_AFTER_MAX_NS, retry_after
 from beatward.core.instants import SECOND
 
 WALL_NS = 1_800_000_000 * SECOND

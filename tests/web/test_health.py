@@ -12,7 +12,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from beatward.actions.restart.mailbox import Letter
+from beatward.actions.agent import Letter
 from beatward.core.entry import Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Datagrams, Via

@@ -20,7 +20,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from beatward.actions.fence.power import find_agent
+from beatward.actions.fence import find_agent
 from beatward.cli.client import Client, Place, find_monitor
 from beatward.cli.screen import console, print_json
 from beatward.config import Settings, load

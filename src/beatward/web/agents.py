@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from beatward.actions.restart.mailbox import KEY_LENGTH_MAX, MESSAGE_LENGTH_MAX
+from beatward.actions.agent import KEY_LENGTH_MAX, MESSAGE_LENGTH_MAX
 from beatward.core.entry import Declaration
 from beatward.core.orders import Order
 from beatward.core.outbox import Outcome

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from beatward.actions.restart.mailbox import Letter
+from beatward.actions.agent import Letter
 from beatward.core.entry import Failure
 from beatward.core.intake import Via
 from beatward.core.orders import Order

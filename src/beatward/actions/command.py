@@ -7,7 +7,7 @@ succeeded. A `notify` tells people and does nothing to a node; it is run in the 
 
 The command is run as it stands in the settings, never by a shell: placeholders such as `{node}` are
 replaced in its arguments, and the same and more is in its environment. It runs in a session of its
-own and outlives the monitor; the next start finds it, by its key. How, is in `deed.py`. Not here:
+own and outlives the monitor; the next start finds it by its key (`durable_command`). Not here:
 retries (`core.outbox`).
 """
 
@@ -27,7 +27,7 @@ from beatward.core.outbox import Action
 from beatward.core.roles import fenced_by
 from beatward.errors import PermanentError, TemporaryError
 
-from .deed import Deed, Ended, remove
+from .durable_command import Deed, Ended, remove
 
 RUNNING_MAX = 16
 # Between TERM and KILL; half of what systemd's and Docker's defaults are mostly cut to, because

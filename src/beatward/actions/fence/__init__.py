@@ -1,1 +1,0 @@
-"""Drivers that make sure of a node's end: power cut, and the cut confirmed."""

@@ -1,1 +1,0 @@
-"""Drivers that tell somebody: they change nothing about the node, so nothing withdraws them."""
