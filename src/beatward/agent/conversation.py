@@ -1,8 +1,8 @@
 """One node's conversation with its monitor: enrolment, link and pulse, driven by turns.
 
-    turn(now_ns) ── take news from the errand ─► answer what came in ─► beat if due ─► when again
+    turn(now_ns) ── take what was found ─► answer what came in ─► beat if due ─► when again
                          ▲
-    errand: whatever blocks (HTTP, name servers) runs in a thread of its own and wakes the turn,
+    search: what blocks (HTTP, name servers) runs in a thread of its own and wakes the turn,
             so that nothing ever delays a heartbeat
 
 A turn never blocks and never raises for the network: with the monitor away the heartbeats go on
@@ -12,6 +12,7 @@ and it is looked for, ever more patiently. `heart` turns this in a thread or on 
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from beatward.core.instants import MILLISECOND, NEVER, SECOND, format_duration
@@ -20,8 +21,8 @@ from beatward.core.protocol.record import Farewell
 from beatward.errors import JoinRefused, MonitorUnreachable
 
 from . import clock
+from .attempts import Backoff, LogOnce, in_background
 from .enrol import Found, Identity, find, resolve
-from .errand import Errand
 from .link import Forget, HttpLink, Link, UdpLink
 from .offers import Herald, Offers
 from .pulse import Pulse, Report
@@ -89,11 +90,11 @@ class Conversation:
         self._reporter = reporter or Reporter()
         self._pulse: Pulse | None = None
         self._link: Link | None = None
-        self._errand: Errand[Found] | None = None
+        self._search: Future[Found] | None = None
         self._credential: Credential | None = None
         self._monitor = ""
         self._seek_due_ns = 0
-        self._seek_pause_ns = SEEK_NS
+        self._seek_backoff = Backoff(SEEK_NS, SEEK_MAX_NS)
         self._seek_again_ns = 0
         self._is_enrolled_in_vain = False
         self._enrolled_ns = -NEVER
@@ -103,7 +104,7 @@ class Conversation:
         self._heard_count = 0
         self._is_silent = False
         self._rival: int | None = None
-        self._last_trouble = ""
+        self._log = LogOnce(identity.name)
 
     # --- what others may know ---
 
@@ -140,7 +141,7 @@ class Conversation:
     def next_turn_ns(self) -> int:
         """When `turn` is due again; `wake` may ask for it earlier."""
         due_ns = NEVER if self._pulse is None else self._pulse.next_due_ns
-        seek_ns = self._seek_due_ns if self._errand is None and self._may_seek else NEVER
+        seek_ns = self._seek_due_ns if self._search is None and self._may_seek else NEVER
         due_ns = min(due_ns, seek_ns, self._farewell_due_ns)
         if not self._speaks:
             return due_ns
@@ -164,7 +165,7 @@ class Conversation:
             if self._wants_udp:
                 addresses, _ = resolve(state.credential.udp, state.monitor, may_ask=False)
         except MonitorUnreachable:
-            return  # A name server has to be asked, and that is an errand.
+            return  # A name server has to be asked, and that takes a search.
         self._take_up(Found(state.credential, state.monitor, addresses), now_ns)
         if (state.labels, state.job) == (self.identity.labels, self.identity.job):
             self._seek_due_ns = NEVER
@@ -194,9 +195,9 @@ class Conversation:
         """Begin to end this life; turn on until `is_over`."""
         if self._farewell is None:
             self._farewell = (farewell, exit_code)
-            if self._errand is not None:
+            if self._search is not None:
                 self._farewell_due_ns = now_ns + FAREWELL_PATIENCE_NS
-            if self._errand is None or not self._is_undeclared:
+            if self._search is None or not self._is_undeclared:
                 self._say_farewell(now_ns)
 
     @property
@@ -290,8 +291,8 @@ class Conversation:
             log.info("%s: the monitor answers%s", self._monitor, took)
         self._heard_count = pulse.acknowledged_count
         self._is_silent = self._is_enrolled_in_vain = False
-        self._seek_pause_ns = SEEK_NS
-        self._last_trouble = ""
+        self._seek_backoff.reset()
+        self._log.clear()
 
     def _reconnect(self, pulse: Pulse, link: Link, now_ns: int) -> None:
         pulse.reconnected(now_ns)
@@ -301,7 +302,7 @@ class Conversation:
             log.warning("%s does not answer; heartbeats go on, and it is looked for", self._monitor)
         self._is_silent = True
         if self._is_enrolled_in_vain and self._wants_udp and self._credential is not None:
-            self._tell(
+            self._log.warn(
                 f"{self._monitor} answers over HTTP but not to datagrams at "
                 f"{self._credential.udp}; if UDP is blocked on the way, use transport = http"
             )
@@ -311,12 +312,12 @@ class Conversation:
     # --- finding the monitor ---
 
     def _seek(self, now_ns: int) -> None:
-        if self._errand is not None:
+        if self._search is not None:
             return
         identity, known, monitor = self.identity, self._credential, self._monitor
         wants_udp = self._wants_udp
         try:
-            self._errand = Errand(
+            self._search = in_background(
                 lambda: find(identity, known, monitor, wants_udp=wants_udp), self._wake
             )
         except RuntimeError:  # The interpreter is going down and starts no more threads.
@@ -324,27 +325,26 @@ class Conversation:
             return
         # Half to all of the pause, so that a fleet does not come back in step.
         chance = int.from_bytes(os.urandom(2)) / 2**16
-        self._seek_due_ns = now_ns + int(self._seek_pause_ns * (0.5 + chance / 2))
+        self._seek_due_ns = now_ns + int(self._seek_backoff.next_ns() * (0.5 + chance / 2))
         self._seek_again_ns = self._seek_due_ns
-        self._seek_pause_ns = min(2 * self._seek_pause_ns, SEEK_MAX_NS)
 
     def _take_news(self, now_ns: int) -> None:
-        errand = self._errand
-        if errand is None or not errand.is_done:
+        search = self._search
+        if search is None or not search.done():
             return
-        self._errand = None
+        self._search = None
         try:
-            found = errand.outcome()
+            found = search.result()
         except JoinRefused as error:
             self.refusal = str(error)
-            self._tell(self.refusal)
+            self._log.warn(self.refusal)
         except Exception as error:  # noqa: BLE001  whatever it was, the program must go on
-            self._tell(str(error) or type(error).__name__)
+            self._log.warn(str(error) or type(error).__name__)
         else:
             self._take_up(found, now_ns)
             self._seek_due_ns = NEVER
             if found.refusal:
-                self._tell(found.refusal)
+                self._log.warn(found.refusal)
             elif found.is_enrolled:
                 self._note_enrolled(found, now_ns)
         if self._farewell is not None:
@@ -352,14 +352,14 @@ class Conversation:
             self._say_farewell(now_ns)
 
     def _say_farewell(self, now_ns: int) -> None:
-        """Say goodbye if it is time and was not done; without a link it waits for the errand."""
+        """Say goodbye if it is time and was not done; without a link it waits for the search."""
         if self._farewell is None or self._pulse is None or self._link is None:
             return
         self._farewell_due_ns = NEVER
         if not self._pulse.is_leaving:
             farewell, exit_code = self._farewell
             self._link.send(self._pulse.goodbye(now_ns, farewell, exit_code=exit_code))
-            if self._is_job and self._errand is None:
+            if self._is_job and self._search is None:
                 self._seek_due_ns = min(self._seek_due_ns, now_ns + FAREWELL_PATIENCE_NS)
 
     def _take_up(self, found: Found, now_ns: int) -> None:
@@ -367,7 +367,7 @@ class Conversation:
         credential, monitor = found.credential, found.monitor
         is_new = credential != self._credential or monitor != self._monitor
         if found.hint:
-            self._tell(found.hint)
+            self._log.warn(found.hint)
         if is_new:
             log.info("%s is enrolled with %s", credential.name, monitor)
         old_key = None if self._credential is None else self._credential.key
@@ -409,9 +409,3 @@ class Conversation:
             self._link = UdpLink(found.addresses, self._forget)
         else:
             self._link = HttpLink(found.monitor, found.credential, self._forget)
-
-    def _tell(self, trouble: str) -> None:
-        # Once for each trouble and not once for each try.
-        if trouble != self._last_trouble:
-            log.warning("%s: %s", self.identity.name, trouble)
-            self._last_trouble = trouble

@@ -22,11 +22,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from beatward.core.instants import SECOND, format_duration
+from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol import keys
 from beatward.errors import MonitorUnreachable
 
 from . import clock
+from .attempts import Backoff, LogOnce
 from .hooks import processes_below
 from .post import Access, Door
 from .settings import Deed
@@ -40,7 +41,8 @@ OUTPUT_SIZE_MAX = 4096
 OUTPUT_SHOWN_MAX = 400
 KILL_AFTER_S = 2.0
 POST_ATTEMPTS_MAX = 12
-POST_PAUSE_MAX_S = 30.0
+POST_PAUSE_NS = 500 * MILLISECOND
+POST_PAUSE_MAX_NS = 30 * SECOND
 # The monitor hands out 64 letters at a time; what is more than this waits for the next mail.
 FETCH_COUNT_MAX = 20
 # Outcomes of attempts that may be handed out again because the monitor did not hear of them.
@@ -83,7 +85,7 @@ class Hands:
         self._beckoned = threading.Event()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._last_trouble = ""
+        self._log = LogOnce("actions")
         self._known: dict[tuple[str, int], Result] = {}
         self._thread = threading.Thread(target=self._work, name="beatward-hands", daemon=True)
 
@@ -118,7 +120,7 @@ class Hands:
             try:
                 self._empty_inbox()
             except MonitorUnreachable as error:
-                self._tell(str(error))
+                self._log.warn(str(error))
             except Exception:
                 # One strange action must not end the hands for all that come after it.
                 log.exception("an action could not be handled")
@@ -179,16 +181,15 @@ class Hands:
             "result": result.result,
             "message": result.message,
         }
-        pause_s = 0.5
+        backoff = Backoff(POST_PAUSE_NS, POST_PAUSE_MAX_NS)
         for _ in range(POST_ATTEMPTS_MAX):
             try:
                 if self._post("/v1/agent/outcome", body) is not None:
                     return
             except MonitorUnreachable as error:
-                self._tell(str(error))
-            if self._stopping.wait(pause_s):
+                self._log.warn(str(error))
+            if self._stopping.wait(backoff.next_ns() / SECOND):
                 return
-            pause_s = min(2 * pause_s, POST_PAUSE_MAX_S)
         # The monitor asks again when its own time is up, and is told then.
         log.warning("the outcome of %s could not be delivered", letter.name)
 
@@ -201,16 +202,11 @@ class Hands:
             self._door = Door(monitor)
         answer = self._door.post(path, body, bearer=keys.bearer(credential.key))
         if 200 <= answer.status < 300:
-            self._last_trouble = ""
+            self._log.clear()
             return answer.body
-        self._tell(f"{monitor}{path}: {answer.reason}")
+        self._log.warn(f"{monitor}{path}: {answer.reason}")
         # A client's mistake will not be mended by saying it again.
         return {} if 400 <= answer.status < 500 and answer.status not in (401, 408, 429) else None
-
-    def _tell(self, trouble: str) -> None:
-        if trouble != self._last_trouble:
-            log.warning("actions: %s", trouble)
-            self._last_trouble = trouble
 
 
 def run(

@@ -32,6 +32,7 @@ from beatward.core.protocol.record import (
 )
 from beatward.errors import MonitorUnreachable
 
+from .attempts import LogOnce
 from .post import Answer, Door
 
 log = logging.getLogger("beatward.agent")
@@ -187,7 +188,7 @@ class HttpLink:
         self._next: bytes | None = None
         self._is_posting = False
         self._is_closing = False
-        self._last_trouble = ""
+        self._log = LogOnce("a heartbeat was not taken")
         self._was_refused = False
         self._was_unknown = False
         self._thread = threading.Thread(target=self._work, name="beatward-http", daemon=True)
@@ -267,7 +268,7 @@ class HttpLink:
         if answer.status not in (200, 202):
             self._tell(f"{self._door.url}: {answer.reason}")
             return
-        self._last_trouble = ""
+        self._log.clear()
         if answer.body.get("known") is False:
             self._was_unknown = True
         self._hand_in(_newer_life(answer) or self._acknowledgement(spoken, answer, echo))
@@ -292,9 +293,7 @@ class HttpLink:
 
     def _tell(self, trouble: str) -> None:
         self._was_refused = True
-        if trouble != self._last_trouble:
-            log.warning("a heartbeat was not taken: %s", trouble)
-            self._last_trouble = trouble
+        self._log.warn(trouble)
 
 
 def as_json(spoken: Record) -> dict[str, Any]:

@@ -5,9 +5,9 @@
                                 └── state file ─┘
 
 One thread a service; nothing in it waits but for its poll: hooks run in the guardian, questions to
-the monitor are errands, and the disk is waited for before a promotion, which no holder needs.
-It is able to be promoted while its guardian is there, its start hook has succeeded, its state hook
-answers, and what it must not forget is on the disk.
+the monitor are asked in the background, and the disk is waited for before a promotion, which no
+holder needs. It is able to be promoted while its guardian is there, its start hook has succeeded,
+its state hook answers, and what it must not forget is on the disk.
 """
 
 import logging
@@ -18,6 +18,7 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import State
 
 from . import clock
+from .attempts import LogOnce
 from .channel import Lease, Plan, lease_of
 from .keeper import Keeper, Told
 from .lock import lock_path
@@ -75,7 +76,7 @@ class Member:
         self._freshness: int | None = None
         self._state_due_ns = 0
         self._gone_count = 0
-        self._last_said = ""
+        self._log = LogOnce(service.name)
         self._is_leaving = self._is_over = False
         self._left_ns = NEVER
         self._has_left = threading.Event()
@@ -188,7 +189,7 @@ class Member:
                 log.warning("%s: %s", self.service.name, told.said)
                 self.seat.remark = told.said
             elif self._duty.kind == "promote":
-                self._last_said = self.seat.remark = ""
+                self._be_well()
             self._finish(self._duty, tenure, now_ns, is_ok=told.is_ok)
         elif told.number == self._start_number:
             self._start_number = 0
@@ -351,15 +352,17 @@ class Member:
 
     def _be_proved(self) -> None:
         """Take note that the workload stands by: there is nothing to say of it any more."""
-        self._last_said = self.seat.remark = ""
+        self._be_well()
         self._standby.prove()
 
+    def _be_well(self) -> None:
+        self.seat.remark = ""
+        self._log.clear()
+
     def _tell(self, trouble: str) -> None:
-        # A hook that fails each second shall not say so each second.
-        if trouble.partition(" after ")[0] != self._last_said:
-            log.warning("%s: %s", self.service.name, trouble)
+        # How long a hook took does not make its failure another one.
+        if self._log.warn(trouble, kind=trouble.partition(" after ")[0]):
             self.seat.remark = trouble
-            self._last_said = trouble.partition(" after ")[0]
 
 
 def _patience_ns(tenure: Tenure | None) -> int:

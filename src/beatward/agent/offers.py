@@ -6,12 +6,13 @@
     take       a grant that came in
     remark     POST /v1/agent/remarks, what seats say in words, whenever that has changed
 
-Declarations block, so they are errands; standings and grants are datagrams and never wait.
+Declarations block, so they are made in the background; standings and grants are datagrams and
+never wait.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from beatward.core.instants import NEVER, SECOND
@@ -20,13 +21,11 @@ from beatward.core.protocol.join import Credential
 from beatward.core.protocol.roles import service_id
 from beatward.errors import MonitorUnreachable
 
-from .errand import Errand
+from .attempts import Backoff, LogOnce, in_background
 from .post import Answer, post_once
 from .pulse import Pulse
 from .seat import Seat
 from .services import SERVICE_COUNT_MAX, Service
-
-log = logging.getLogger("beatward.agent")
 
 DECLARE_PAUSE_NS = SECOND
 DECLARE_PAUSE_MAX_NS = 30 * SECOND
@@ -123,13 +122,13 @@ class Herald:
         self._has_something = is_offering
         self._told: tuple[Any, ...] = ()
         self._asked: tuple[Any, ...] = ()
-        self._errand: Errand[Answer] | None = None
+        self._declaring: Future[Answer] | None = None
         self._due_ns = 0
-        self._pause_ns = DECLARE_PAUSE_NS
-        self._last_trouble = ""
+        self._backoff = Backoff(DECLARE_PAUSE_NS, DECLARE_PAUSE_MAX_NS)
+        self._log = LogOnce("services could not be declared")
         # What was said, to which session; nothing is what a new session knows.
         self._remarked: tuple[int, Mapping[str, str]] = (0, {})
-        self._remark: Errand[Answer] | None = None
+        self._remark: Future[Answer] | None = None
         self._remark_due_ns = 0
 
     def renew(self) -> None:
@@ -139,7 +138,7 @@ class Herald:
     @property
     def due_ns(self) -> int:
         """When `turn` has something to do that it could not do before."""
-        return NEVER if self._errand is not None or self._due_ns == 0 else self._due_ns
+        return NEVER if self._declaring is not None or self._due_ns == 0 else self._due_ns
 
     def turn(
         self,
@@ -159,12 +158,12 @@ class Herald:
         if declarations:
             self._has_something = True
         wanted = (credential, monitor, session, self._offers.version)
-        is_due = self._errand is None and now_ns >= self._due_ns
+        is_due = self._declaring is None and now_ns >= self._due_ns
         if self._has_something and session and wanted != self._told and is_due:
             body = {"name": credential.name, "services": declarations}
             self._asked = wanted
             bearer = keys.bearer(credential.key)
-            self._errand = Errand(
+            self._declaring = in_background(
                 lambda: post_once(monitor, "/v1/agent/services", body, bearer=bearer), wake
             )
         elif self._told == wanted:
@@ -175,7 +174,7 @@ class Herald:
         self, now_ns: int, credential: Credential, monitor: str, *, session: int
     ) -> None:
         """Say what has changed; what is lost on its way is said again with the next change."""
-        if self._remark is not None and self._remark.is_done:
+        if self._remark is not None and self._remark.done():
             self._remark = None
         remarks = {seat.name: seat.remark[:REMARK_SIZE_MAX] for seat in self._offers.seats}
         known = self._remarked[1] if self._remarked[0] == session else {}
@@ -185,27 +184,25 @@ class Herald:
         self._remarked, self._remark_due_ns = (session, said), now_ns + REMARK_PAUSE_NS
         rows = [{"service": service, "remark": words} for service, words in said.items()]
         body, bearer = {"name": credential.name, "remarks": rows}, keys.bearer(credential.key)
-        self._remark = Errand(
+        self._remark = in_background(
             lambda: post_once(monitor, "/v1/agent/remarks", body, bearer=bearer), lambda: None
         )
 
     def _take(self, now_ns: int) -> bool | None:
-        errand = self._errand
-        if errand is None or not errand.is_done:
+        declaring = self._declaring
+        if declaring is None or not declaring.done():
             return None
-        self._errand = None
+        self._declaring = None
         try:
-            answer = errand.outcome()
+            answer = declaring.result()
             trouble = "" if 200 <= answer.status < 300 else answer.reason
         except MonitorUnreachable as error:
             trouble = str(error)
         if not trouble:
-            self._told, self._due_ns, self._pause_ns = self._asked, 0, DECLARE_PAUSE_NS
-            self._last_trouble = ""
+            self._told, self._due_ns = self._asked, 0
+            self._backoff.reset()
+            self._log.clear()
             return self._has_something
-        if trouble != self._last_trouble:
-            log.warning("services could not be declared: %s", trouble)
-            self._last_trouble = trouble
-        self._due_ns = now_ns + self._pause_ns
-        self._pause_ns = min(2 * self._pause_ns, DECLARE_PAUSE_MAX_NS)
+        self._log.warn(trouble)
+        self._due_ns = now_ns + self._backoff.next_ns()
         return None

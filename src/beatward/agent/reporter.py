@@ -1,14 +1,14 @@
 """What a program says of itself beside its heartbeats: POST /v1/agent/report, whenever it changes.
 
-A heartbeat has no room for a reason or for metrics of a program's own. They go over HTTP in an
-errand, the newest at most once a second, and again to each session of the monitor, which keeps them
-in memory. Best effort: heartbeats never wait for it, but a `failing` waits for its reason for a
-moment (`HOLD_NS`), so that the entry of it has both. Not here: what may be said
+A heartbeat has no room for a reason or for metrics of a program's own. They go over HTTP in
+the background, the newest at most once a second, and again to each session of the monitor, which
+keeps them in memory. Best effort: heartbeats never wait for it, but a `failing` waits for its
+reason for a moment (`HOLD_NS`), so that the entry of it has both. Not here: what may be said
 (`core.protocol.report`).
 """
 
-import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol import keys
@@ -16,10 +16,8 @@ from beatward.core.protocol.join import Credential
 from beatward.errors import MonitorUnreachable
 
 from . import clock
-from .errand import Errand
+from .attempts import Backoff, LogOnce, in_background
 from .post import Answer, post_once
-
-log = logging.getLogger("beatward.agent")
 
 # How long a heartbeat says `ok` still, while the reason of the `failing` is under way.
 HOLD_NS = SECOND
@@ -38,10 +36,10 @@ class Reporter:
         self._hold_until_ns = 0
         self._told: tuple[object, ...] = ()
         self._asked: tuple[object, ...] = ()
-        self._errand: Errand[Answer] | None = None
+        self._posting: Future[Answer] | None = None
         self._due_ns = 0
-        self._pause_ns = SPACING_NS
-        self._last_trouble = ""
+        self._backoff = Backoff(SPACING_NS, RETRY_MAX_NS)
+        self._log = LogOnce("a reason or metrics were not taken")
 
     def tell(self, reason: str, metrics: Mapping[str, float], *, holds: bool) -> None:
         """Say this from now on; holds: a status waits for it."""
@@ -56,7 +54,7 @@ class Reporter:
     @property
     def due_ns(self) -> int:
         """When `turn` has something to do that it could not do before."""
-        is_pending = self._errand is None and self._asked[:1] != (self._wanted,)
+        is_pending = self._posting is None and self._asked[:1] != (self._wanted,)
         return self._due_ns if is_pending and self._wanted != NOTHING else NEVER
 
     def turn(
@@ -76,7 +74,7 @@ class Reporter:
         wanted = (self._wanted, credential, monitor, life)
         # What was never said has not to be taken back.
         is_news = wanted != self._told and (self._wanted != NOTHING or bool(self._told))
-        if self._errand is not None or not is_news or not life[1] or now_ns < self._due_ns:
+        if self._posting is not None or not is_news or not life[1] or now_ns < self._due_ns:
             return
         reason, metrics = self._wanted
         body = {
@@ -87,28 +85,29 @@ class Reporter:
         }
         bearer = keys.bearer(credential.key)
         self._asked = wanted
-        self._errand = Errand(
+        self._posting = in_background(
             lambda: post_once(monitor, "/v1/agent/report", body, bearer=bearer), wake
         )
 
     def _take(self, now_ns: int) -> None:
-        errand = self._errand
-        if errand is None or not errand.is_done:
+        posting = self._posting
+        if posting is None or not posting.done():
             return
-        self._errand = None
+        self._posting = None
         try:
-            answer = errand.outcome()
+            answer = posting.result()
             trouble = "" if 200 <= answer.status < 300 else answer.reason
             # An older monitor has no such route, and will have none until it is another one.
             is_final = answer.status in (404, 405)
         except MonitorUnreachable as error:
             trouble, is_final = str(error), False
-        if trouble and trouble != self._last_trouble:
-            log.warning("a reason or metrics were not taken: %s", trouble)
-        self._last_trouble = trouble
+        if trouble:
+            self._log.warn(trouble)
+        else:
+            self._log.clear()
         if trouble and not is_final:
             self._asked = ()
-            self._due_ns = now_ns + self._pause_ns
-            self._pause_ns = min(2 * self._pause_ns, RETRY_MAX_NS)
+            self._due_ns = now_ns + self._backoff.next_ns()
             return
-        self._told, self._due_ns, self._pause_ns = self._asked, now_ns + SPACING_NS, SPACING_NS
+        self._told, self._due_ns = self._asked, now_ns + SPACING_NS
+        self._backoff.reset()

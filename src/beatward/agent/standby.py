@@ -10,13 +10,14 @@ always ready, and nobody is asked. Not here: whether it is able for other reason
 
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol import keys
 from beatward.errors import MonitorUnreachable
 
-from .errand import Errand
+from .attempts import Backoff, in_background
 from .post import Access, post_once
 
 log = logging.getLogger("beatward.agent")
@@ -56,17 +57,17 @@ class Standby:
         self.is_ready = run is None
         self.primary: Primary = {}
         self._is_running = False
-        self._errand: Errand[Mapping[str, Any]] | None = None
+        self._question: Future[Mapping[str, Any]] | None = None
         self._asked_token = -1
         self._settled_token = -1
         self._failures = 0
         self._due_ns = 0
-        self._retry_ns = RETRY_NS
+        self._backoff = Backoff(RETRY_NS, RETRY_MAX_NS)
 
     @property
     def due_ns(self) -> int:
         """When `turn` has something to do."""
-        is_waiting = self._is_running or self._errand is not None
+        is_waiting = self._is_running or self._question is not None
         return NEVER if self._run is None or is_waiting else self._due_ns
 
     def forget(self) -> None:
@@ -82,26 +83,26 @@ class Standby:
         The pause doubles until `prove`: a start hook that succeeds proves nothing by itself.
         """
         self.forget()
-        self._pause(now_ns)
+        self._due_ns = now_ns + self._backoff.next_ns()
 
     def prove(self) -> None:
         """Take note that the workload says it stands by."""
-        self._retry_ns = RETRY_NS
+        self._backoff.reset()
 
     def turn(self, now_ns: int, token: int) -> None:
         """Ask, or start, if it is time; only while nothing is held. token: the highest seen."""
         if self._run is None or self._is_running:
             return
-        if self._errand is not None:
-            if self._errand.is_done:
-                self._take(self._errand, now_ns)
-                self._errand = None
+        if self._question is not None:
+            if self._question.done():
+                self._take(self._question, now_ns)
+                self._question = None
             return
         if self.is_ready and token == self._settled_token:
             self._due_ns = NEVER
         elif now_ns >= self._due_ns or token != self._asked_token:
             self._asked_token = token
-            self._errand = Errand(self._ask, self._wake)
+            self._question = in_background(self._ask, self._wake)
 
     def started(self, now_ns: int, *, is_ok: bool) -> None:
         """Take in what became of the start hook."""
@@ -109,16 +110,12 @@ class Standby:
         self.is_ready = is_ok
         self._due_ns = now_ns
         if not is_ok:
-            self._pause(now_ns)
+            self._due_ns = now_ns + self._backoff.next_ns()
 
-    def _pause(self, now_ns: int) -> None:
-        self._due_ns = now_ns + self._retry_ns
-        self._retry_ns = min(2 * self._retry_ns, RETRY_MAX_NS)
-
-    def _take(self, errand: "Errand[Mapping[str, Any]]", now_ns: int) -> None:
+    def _take(self, question: Future[Mapping[str, Any]], now_ns: int) -> None:
         self._due_ns = now_ns + ASK_AGAIN_NS
         try:
-            answer = errand.outcome()
+            answer = question.result()
         except MonitorUnreachable as error:
             self._failures += 1
             if self._failures < ASK_COUNT_MAX or self.is_ready:

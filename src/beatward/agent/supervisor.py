@@ -36,6 +36,7 @@ from typing import NoReturn
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
 from . import clock
+from .attempts import Backoff
 from .hooks import become_subreaper, processes_below
 
 NOT_EXECUTABLE = 126
@@ -203,7 +204,7 @@ class _Nurse:
         self._is_over = False
         # How it is ended what is left, if it is: when SIGKILL, when to give up, when to look again.
         self._kill_ns = self._give_up_ns = self._look_ns = NEVER
-        self._pause_ns = LOOK_MIN_NS
+        self._backoff = Backoff(2 * LOOK_MIN_NS, LOOK_MAX_NS)
         self._is_deserted = False
 
     def run(self) -> None:
@@ -335,7 +336,7 @@ class _Nurse:
         now_ns = self._look_ns = clock.now_ns()
         self._kill_ns = now_ns + patience_ns
         self._give_up_ns = self._kill_ns + KILL_NS
-        self._pause_ns = LOOK_MIN_NS
+        self._backoff.reset()
         if patience_ns and self._has_children():
             self._signal_all(signal.SIGTERM)
 
@@ -345,8 +346,8 @@ class _Nurse:
         if self._has_children() and now_ns < self._give_up_ns:
             if now_ns >= self._kill_ns:
                 self._signal_all(signal.SIGKILL)
-            self._pause_ns = min(2 * self._pause_ns, LOOK_MAX_NS)
-            self._look_ns = min(now_ns + self._pause_ns, max(self._kill_ns, now_ns + LOOK_MIN_NS))
+            pause_ns = self._backoff.next_ns()
+            self._look_ns = min(now_ns + pause_ns, max(self._kill_ns, now_ns + LOOK_MIN_NS))
             return
         self._look_ns = NEVER
         self._is_over = self._is_deserted
