@@ -19,6 +19,7 @@ from subprocess import PIPE
 
 SOURCES, VERSION = Path(sys.argv[1]).resolve(), sys.argv[2]
 sys.path.insert(0, str(SOURCES))
+from scene import SETTINGS, answers  # noqa: E402  from this folder
 from tests.live.harness import LiveMonitor, wait_for  # noqa: E402  of the older version
 
 HERE = Path(__file__).parent / VERSION
@@ -27,24 +28,6 @@ AGENT = (
     *("__init__.py", "__main__.py", "errors.py", "core/__init__.py", "core/instants.py"),
     *("cli/__init__.py", "cli/agent.py", "cli/exec.py", "core/protocol/*.py", "agent/*.py"),
 )
-SETTINGS = """
-[failover]
-lease = "3s"
-
-[action.alarm]
-kind = "webhook"
-url = "http://127.0.0.1:9/"
-destructive = false
-
-[action.note]
-kind = "exec"
-command = ["true"]
-destructive = false
-
-[[rule]]
-on = ["dead"]
-actions = ["alarm", "note"]
-"""
 PROGRAM = """
 import sys, threading
 from beatward import Heart, Service
@@ -120,17 +103,6 @@ def outcomes(monitor: LiveMonitor) -> list[str]:
     return [event["outcome"] for event in monitor.events() if event["event"] == "outcome"]
 
 
-def answers(monitor: LiveMonitor) -> dict[str, object]:
-    """Return what the monitor knows."""
-    return {
-        "api_token": monitor.api_token,
-        "nodes": monitor.get("/v1/nodes")["nodes"],
-        "services": monitor.get("/v1/services")["services"],
-        "silences": monitor.get("/v1/silences")["silences"],
-        "events": monitor.events(),
-    }
-
-
 def pack(path: Path, files: dict[str, Path]) -> None:
     """Write files into an archive, the same bytes for the same contents."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -143,12 +115,12 @@ def main() -> None:
     """Make all three files anew."""
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        monitor = LiveMonitor(Path(folder), SETTINGS)
+        monitor = LiveMonitor(Path(folder), SETTINGS.format(url="http://127.0.0.1:9/"))
         command = [sys.executable, "-c", PROGRAM, str(monitor.data)]
         with monitor, subprocess.Popen(command, stdin=PIPE, stdout=PIPE) as program:
             try:
                 more = fill(monitor, program)
-                known = answers(monitor)
+                known = {"api_token": monitor.api_token, **answers(monitor)}
                 # The monitor ends first, so that no node has said goodbye to it.
                 monitor.stop()
             finally:

@@ -13,30 +13,12 @@ from pathlib import Path
 
 import pytest
 from tests.live.harness import LiveMonitor, wait_for
+from tests.upgrade.scene import SETTINGS, answers
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 HERE = Path(__file__).parent
 VERSIONS = sorted(path.name for path in HERE.iterdir() if (path / "data.zip").exists())
-SETTINGS = """
-[failover]
-lease = "3s"
-
-[action.alarm]
-kind = "webhook"
-url = "{url}"
-retry_max = "1s"
-destructive = false
-
-[action.note]
-kind = "exec"
-command = ["true"]
-destructive = false
-
-[[rule]]
-on = ["dead"]
-actions = ["alarm", "note"]
-"""
 # Written for the older agent.
 PROGRAM = """
 import sys
@@ -96,12 +78,7 @@ class Upgraded:
         self.keys = keys
         self.agent = HERE / version / "agent.zip"
         self.then = json.loads((HERE / version / "expected.json").read_text())
-        self.now = {
-            "nodes": monitor.get("/v1/nodes")["nodes"],
-            "services": monitor.get("/v1/services")["services"],
-            "silences": monitor.get("/v1/silences")["silences"],
-            "events": monitor.events(),
-        }
+        self.now = answers(monitor)
 
     @property
     def environment(self):

@@ -31,7 +31,7 @@ from .conversation import Conversation
 from .ending import Beating, exit_code_of
 from .limits import check_exit_code, check_flag, check_timeout
 from .role import Role, callbacks
-from .services import Service
+from .services import with_role
 from .vitals import Vitals
 from .waker import WAIT_MAX_NS, Waker
 
@@ -127,15 +127,8 @@ class Heart(Vitals):
         Raises ValueError with what was expected.
         """
         check_flag("exit_when_stuck", exit_when_stuck)
-        service = Service(
-            name,
-            mode="failover",
-            priority=priority,
-            zone=zone,
-            address=address,
-            port=port,
-            version=version,
-            labels={} if labels is None else labels,
+        service = with_role(
+            name, priority, zone=zone, address=address, port=port, version=version, labels=labels
         )
         workload = callbacks(name, promote, demote)
         steward = self._engage(service, workload, exit_when_stuck=exit_when_stuck)
@@ -284,15 +277,8 @@ class AsyncHeart(Vitals):
         from .async_role import AsyncRole, Desk  # noqa: PLC0415  as asyncio itself
 
         check_flag("exit_when_stuck", exit_when_stuck)
-        service = Service(
-            name,
-            mode="failover",
-            priority=priority,
-            zone=zone,
-            address=address,
-            port=port,
-            version=version,
-            labels={} if labels is None else labels,
+        service = with_role(
+            name, priority, zone=zone, address=address, port=port, version=version, labels=labels
         )
         known = self._desks.get(name)
         if known is None:

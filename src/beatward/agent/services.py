@@ -102,6 +102,14 @@ class HookedService(Service):
     state_timeout_ns: int = STATE_TIMEOUT_NS
 
 
+def with_role(
+    name: str, priority: int, *, labels: Mapping[str, str] | None, **others: Any
+) -> Service:
+    """Return a service of which a program takes the role; others: as a `Service` has them."""
+    labels = {} if labels is None else labels
+    return Service(name, mode="failover", priority=priority, labels=labels, **others)
+
+
 def parse(data: Mapping[str, Any], file: str) -> dict[str, Service]:
     """Check all [service.NAME]; raises ConfigError."""
     if len(data) > SERVICE_COUNT_MAX:
