@@ -36,7 +36,7 @@ from beatward.core.instants import MINUTE, NEVER, SECOND, format_duration
 from . import clock
 from .deeds import signal_name
 from .heart import Heart
-from .hooks import processes_below
+from .processes import processes_below
 from .supervisor import (
     KILL_NS,
     LOOK_MIN_NS,

@@ -28,8 +28,8 @@ from beatward.errors import MonitorUnreachable
 
 from . import clock
 from .attempts import Backoff, LogOnce
-from .hooks import processes_below
 from .post import Access, Door
+from .processes import processes_below
 from .settings import Deed
 from .state import StateFile
 

@@ -46,8 +46,9 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
 from . import clock
 from .channel import Channel, LastWord, Lease, Plan
-from .hooks import Hook, Hooks, become_subreaper
+from .hooks import Hook, Hooks
 from .lock import Lock
+from .processes import become_subreaper
 from .spoken import speak
 from .tenure import KILL_RESERVE_NS, LOOK_NS, STUCK_PAUSE_NS
 

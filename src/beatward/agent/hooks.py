@@ -2,28 +2,24 @@
 
 One thread, one `poll`. A hook has a session of its own; all that it says is read, so that it never
 waits for a reader, and only its beginning and its end are kept. What it leaves in the background
-may go on, and may go on speaking. On Linux a process that has called `become_subreaper` stays the
-ancestor of all that its hooks start, whatever forks away from whom, so `processes_below` finds
-it. Elsewhere there are only sessions: what leaves its session is not found.
+may go on, and may go on speaking; `processes` finds it.
 
 Not here: which hook is run when (`guardian`).
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 
 from . import clock
+from .processes import processes_below
 
 # What is kept of both ends of what a hook says: a line with a state, and the reason of a failure.
 OUTPUT_SIZE_MAX = 4096
@@ -33,7 +29,6 @@ READ_SIZE = 65536
 DRAIN_COUNT_MAX = 64
 # Between two looks at whether those are gone that were killed.
 KILL_PAUSE_NS = 5 * MILLISECOND
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,34 +214,3 @@ class Hooks:
                     os.kill(pid, signal.SIGKILL)
             killed |= set(found)
             self.wait((), min(clock.now_ns() + KILL_PAUSE_NS, until_ns))
-
-
-def become_subreaper() -> bool:
-    """Become the parent of every orphan below this process; returns whether the system can."""
-    if sys.platform != "linux":
-        return False
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    return int(prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0
-
-
-def processes_below(root: int, spare: Iterable[int] = ()) -> list[int]:
-    """Return all living processes that descend from one, without it and without the spared."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name stands in parentheses and may hold anything, parentheses too.
-            state, parent, *_ = path.read_text("utf-8", "replace").rpartition(")")[2].split()
-        except (OSError, ValueError):
-            continue  # It has ended meanwhile.
-        children.setdefault(int(parent), []).append(
-            int(path.parent.name) if state not in "ZX" else -int(path.parent.name)
-        )
-    found: list[int] = []
-    rest = [root]
-    while rest:
-        for child in children.get(rest.pop(), []):
-            # The dead have no children, but their threads' leader may be a zombie that has some.
-            rest.append(abs(child))
-            if child > 0 and child not in spare:
-                found.append(child)
-    return found

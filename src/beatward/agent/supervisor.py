@@ -37,7 +37,7 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
 from . import clock
 from .attempts import Backoff
-from .hooks import become_subreaper, processes_below
+from .processes import become_subreaper, processes_below
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
