@@ -18,8 +18,8 @@ CLASSES = (
     ("Heart", (("vitals.py", "Vitals"), ("heart.py", "Heart"))),
     ("AsyncHeart", (("heart.py", "AsyncHeart"),)),
     ("Service", (("services.py", "Service"),)),
-    ("Role", (("role.py", "Role"),)),
-    ("AsyncRole", (("async_role.py", "AsyncRole"),)),
+    ("Role", (("roles/role.py", "Role"),)),
+    ("AsyncRole", (("roles/async_role.py", "AsyncRole"),)),
 )
 SHOWN = {"__init__", "__aenter__"}
 # What the agent's own commands need of a heart, and programs do not.

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from beatward import AsyncHeart, Heart, Service
-from beatward.agent.role import Role
+from beatward.agent.roles.role import Role
 from beatward.agent.vitals import Vitals
 
 # By parameter: values that cannot be meant, and a part of the sentence.

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from beatward.agent import clock
-from beatward.agent.channel import Plan
-from beatward.agent.keeper import Keeper
-from beatward.agent.tenure import Duty, Memory, Tenure
+from beatward.agent.roles.channel import Plan
+from beatward.agent.roles.guardian_client import Keeper
+from beatward.agent.roles.lease_holder import Duty, Memory, Tenure
 from beatward.core.instants import MILLISECOND, SECOND
 
 pytestmark = pytest.mark.real

@@ -12,9 +12,9 @@ from beatward.agent.link import HttpLink, UdpLink, as_json
 from beatward.agent.offers import Offers
 from beatward.agent.post import Door, _proxy, check_url
 from beatward.agent.pulse import Report
-from beatward.agent.seat import Seat
+from beatward.agent.roles.lease_holder import Memory
+from beatward.agent.roles.shared_holder import Seat
 from beatward.agent.state import StateFile
-from beatward.agent.tenure import Memory
 from beatward.core.instants import SECOND
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import node_id

@@ -16,8 +16,8 @@ import fcntl, sys
 from pathlib import Path
 
 from beatward.agent.state import StateFile
-from beatward.agent.steward import Steward
-from beatward.agent.role import callbacks
+from beatward.agent.roles.steward import Steward
+from beatward.agent.roles.role import callbacks
 
 try:
     fcntl.flock(0, fcntl.LOCK_EX)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from beatward.agent.member import read_state
+from beatward.agent.roles.lease_holder import Memory
+from beatward.agent.roles.member import read_state
 from beatward.agent.state import StateFile
-from beatward.agent.tenure import Memory
 from beatward.core.protocol.roles import LAST_WORD, State
 
 pytestmark = pytest.mark.real

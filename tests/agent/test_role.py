@@ -9,9 +9,9 @@ import time
 import pytest
 
 from beatward import AsyncHeart, Heart, Service
+from beatward.agent.roles.lease_holder import Memory
+from beatward.agent.roles.steward import EXIT_CODE
 from beatward.agent.state import StateFile
-from beatward.agent.steward import EXIT_CODE
-from beatward.agent.tenure import Memory
 from beatward.core.protocol.roles import LAST_WORD, State
 from beatward.errors import RoleLost
 

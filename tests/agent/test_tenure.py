@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from beatward.agent.tenure import STUCK_PAUSE_NS, Duty, Memory, Tenure
+from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, Memory, Tenure
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.roles import Grant, State, Word, service_id
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.core.by_hand import LIFE, MASTER, SESSION, START, datagrams, key_of
 
 from beatward.agent.pulse import Pulse, Report
-from beatward.agent.tenure import Tenure
+from beatward.agent.roles.lease_holder import Tenure
 from beatward.core.entry import Declaration, Event, Recovered
 from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
 from beatward.core.monitor import Inputs, Monitor, Settings

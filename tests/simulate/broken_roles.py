@@ -26,7 +26,7 @@ from tests.simulate.role_worlds import (
     unwritten,
 )
 
-from beatward.agent.tenure import Memory, Tenure
+from beatward.agent.roles.lease_holder import Memory, Tenure
 from beatward.core.failover import Role
 from beatward.core.instants import MINUTE
 from beatward.core.leases import ACTING, GIVEN_UP, Lease, Terms, speaker

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from beatward.agent.tenure import Tenure
+from beatward.agent.roles.lease_holder import Tenure
 from beatward.core.candidates import Member
 from beatward.core.entry import Declaration
 from beatward.core.instants import HOUR, MILLISECOND, SECOND

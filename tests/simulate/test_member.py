@@ -2,7 +2,7 @@
 
 import pytest
 
-from beatward.agent.tenure import Memory
+from beatward.agent.roles.lease_holder import Memory
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.roles import Grant, State, Word, service_id
 from beatward.simulate.agenda import Agenda

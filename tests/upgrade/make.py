@@ -26,7 +26,7 @@ HERE = Path(__file__).parent / VERSION
 # What an agent needs, and no room of the monitor.
 AGENT = (
     *("__init__.py", "__main__.py", "errors.py", "core/__init__.py", "core/instants.py"),
-    *("cli/__init__.py", "cli/agent.py", "cli/exec.py", "core/protocol/*.py", "agent/*.py"),
+    *("cli/__init__.py", "cli/agent.py", "cli/exec.py", "core/protocol/*.py", "agent/**/*.py"),
 )
 PROGRAM = """
 import sys, threading

@@ -22,8 +22,8 @@ from . import clock, services
 from .deeds import Hands
 from .facts import facts
 from .heart import Heart
-from .member import Member
 from .notify import notify, watchdog_ns
+from .roles.member import Member
 from .services import HookedService
 from .settings import AgentSettings
 from .waker import WAIT_MAX_NS

@@ -30,14 +30,14 @@ from . import clock, ending
 from .conversation import Conversation
 from .ending import Beating, exit_code_of
 from .limits import check_exit_code, check_flag, check_timeout
-from .role import Role, callbacks
+from .roles.role import Role, callbacks
 from .services import with_role
 from .vitals import Vitals
 from .waker import WAIT_MAX_NS, Waker
 
 if TYPE_CHECKING:
-    from .async_role import AsyncRole, Desk
-    from .steward import Steward
+    from .roles.async_role import AsyncRole, Desk
+    from .roles.steward import Steward
 
 STOP_TIMEOUT_S = 3.0
 JOB_STOP_TIMEOUT_S = 15.0
@@ -274,7 +274,7 @@ class AsyncHeart(Vitals):
         False: nobody else is promoted until it has. priority to labels: as a `Service` has them.
         See docs/roles.md. Raises ValueError with what was expected.
         """
-        from .async_role import AsyncRole, Desk  # noqa: PLC0415  as asyncio itself
+        from .roles.async_role import AsyncRole, Desk  # noqa: PLC0415  as asyncio itself
 
         check_flag("exit_when_stuck", exit_when_stuck)
         service = with_role(

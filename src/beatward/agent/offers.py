@@ -24,7 +24,7 @@ from beatward.errors import MonitorUnreachable
 from .attempts import Backoff, LogOnce, in_background
 from .post import Answer, post_once
 from .pulse import Pulse
-from .seat import Seat
+from .roles.shared_holder import Seat
 from .services import SERVICE_COUNT_MAX, Service
 
 DECLARE_PAUSE_NS = SECOND

@@ -13,7 +13,7 @@
 
     Heart("web-1", services=[Service("web", port=80)])    # a program has no hooks
 
-Not here: what is done with it (`member`), and what the monitor makes of it.
+Not here: what is done with it (`roles`), and what the monitor makes of it.
 """
 
 import os

@@ -22,7 +22,7 @@ from typing import Any
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import KEY_SIZE
 
-from .tenure import Memory
+from .roles.lease_holder import Memory
 
 # A monitor tries one action 20 times within about an hour by default; 1000 keys outlast that by
 # far, and 64 bytes each keep the file below 100 KB.

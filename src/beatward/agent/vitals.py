@@ -27,9 +27,9 @@ from .limits import (
 from .offers import Offers
 from .pulse import Report
 from .reporter import Reporter
+from .roles.steward import Steward, Workload
 from .services import Service
 from .state import StateFile
-from .steward import Steward, Workload
 
 STATUSES = {"ok": Health.WELL, "failing": Health.ILL}
 

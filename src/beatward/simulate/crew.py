@@ -8,7 +8,7 @@ and asks the monitor for what operators ask. Not here: what may never happen (`r
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from beatward.agent.tenure import Tenure
+from beatward.agent.roles.lease_holder import Tenure
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND
 from beatward.core.orders import Order
 from beatward.core.outbox import Action

@@ -10,7 +10,7 @@ disk or is not. Not here: the hooks themselves and what outlives the process (`s
 from collections.abc import Callable
 from functools import partial
 
-from beatward.agent.tenure import Duty, Memory, Tenure
+from beatward.agent.roles.lease_holder import Duty, Memory, Tenure
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State
 

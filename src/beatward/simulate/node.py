@@ -17,8 +17,8 @@ from random import Random
 from typing import Protocol
 
 from beatward.agent.pulse import Pulse, Report
+from beatward.agent.roles.lease_holder import Tenure
 from beatward.agent.stride import Bounds
-from beatward.agent.tenure import Tenure
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id

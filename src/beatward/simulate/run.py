@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from beatward.agent.pulse import Pulse
-from beatward.agent.tenure import Tenure
+from beatward.agent.roles.lease_holder import Tenure
 from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
-from beatward.agent.tenure import STUCK_PAUSE_NS, Duty, Memory, Tenure
+from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, Memory, Tenure
 from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, NEVER, SECOND
 
 from .agenda import Agenda

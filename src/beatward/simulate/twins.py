@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from beatward.agent.pulse import Pulse
-from beatward.agent.tenure import Memory, Tenure
+from beatward.agent.roles.lease_holder import Memory, Tenure
 from beatward.core.instants import MINUTE, SECOND
 
 from .chance import split

@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from beatward.agent.pulse import Pulse
-from beatward.agent.tenure import Tenure
+from beatward.agent.roles.lease_holder import Tenure
 from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.monitor import Monitor

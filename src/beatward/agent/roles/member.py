@@ -14,21 +14,21 @@ import logging
 import threading
 from collections.abc import Callable
 
+from beatward.agent import clock
+from beatward.agent.attempts import LogOnce
+from beatward.agent.post import Access
+from beatward.agent.services import HookedService
+from beatward.agent.state import StateFile
+from beatward.agent.waker import Waker
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import State
 
-from . import clock
-from .attempts import LogOnce
 from .channel import Lease, Plan, lease_of
-from .keeper import Keeper, Told
+from .guardian_client import Keeper, Told
+from .lease_holder import Duty, Tenure
 from .lock import lock_path
-from .post import Access
-from .seat import HEARD_PATIENCE_NS, IDLE_NS, Seat
-from .services import HookedService
+from .shared_holder import HEARD_PATIENCE_NS, IDLE_NS, Seat
 from .standby import Primary, Standby
-from .state import StateFile
-from .tenure import Duty, Tenure
-from .waker import Waker
 
 log = logging.getLogger("beatward.agent")
 

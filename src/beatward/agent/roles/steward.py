@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from beatward.agent import clock
+from beatward.agent.state import StateFile
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.roles import State
 
-from . import clock
+from .lease_holder import Duty, Tenure
 from .lock import Lock, lock_path
-from .seat import HEARD_PATIENCE_NS, Seat
-from .state import StateFile
-from .tenure import Duty, Tenure
+from .shared_holder import HEARD_PATIENCE_NS, Seat
 
 log = logging.getLogger("beatward.agent")
 

@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
+from beatward.agent import clock
 from beatward.core.instants import NEVER, SECOND
 
-from . import clock
 from .channel import Channel, LastWord, Lease, Plan, lease_of
-from .tenure import Duty, Tenure
+from .lease_holder import Duty, Tenure
 
 log = logging.getLogger("beatward.agent")
 
@@ -172,7 +172,7 @@ class Keeper:
         self._start_ns = now_ns + RESTART_PAUSE_NS
         try:
             self._process = subprocess.Popen(  # noqa: S603  ourselves
-                [sys.executable, "-m", "beatward.agent.guardian", str(its.fileno())],
+                [sys.executable, "-m", "beatward.agent.roles.guardian", str(its.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[its.fileno()],
                 start_new_session=True,

@@ -16,10 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from beatward.agent import clock
+from beatward.agent.processes import processes_below
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
-
-from . import clock
-from .processes import processes_below
 
 # What is kept of both ends of what a hook says: a line with a state, and the reason of a failure.
 OUTPUT_SIZE_MAX = 4096

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .tenure import Tenure
+from .lease_holder import Tenure
 
 log = logging.getLogger("beatward.agent")
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from beatward.agent import clock
+from beatward.agent.limits import check_function, check_timeout
 from beatward.core.instants import SECOND
 
-from . import clock
-from .limits import check_function, check_timeout
 from .steward import Callbacks, Steward
 
 # Who waits for a role looks again so often: `wait` has no socket to wait for.

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from beatward.agent.attempts import Backoff, in_background
+from beatward.agent.post import Access, post_once
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol import keys
 from beatward.errors import MonitorUnreachable
-
-from .attempts import Backoff, in_background
-from .post import Access, post_once
 
 log = logging.getLogger("beatward.agent")
 

@@ -24,7 +24,7 @@ It is certain when the stop hook has ended with 0 and nothing is left below; wit
 when there were processes below and they are dead. Killed at once, and stopped after that, is
 what is late already: after a freeze, or at a second attempt.
 
-Not here: who holds what (`tenure`), and the agent's side (`keeper`).
+Not here: who holds what (`lease_holder`), and the agent's side (`guardian_client`).
 """
 
 import contextlib
@@ -42,15 +42,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from beatward.agent import clock
+from beatward.agent.processes import become_subreaper
+from beatward.agent.spoken import speak
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
-from . import clock
 from .channel import Channel, LastWord, Lease, Plan
 from .hooks import Hook, Hooks
+from .lease_holder import KILL_RESERVE_NS, LOOK_NS, STUCK_PAUSE_NS
 from .lock import Lock
-from .processes import become_subreaper
-from .spoken import speak
-from .tenure import KILL_RESERVE_NS, LOOK_NS, STUCK_PAUSE_NS
 
 log = logging.getLogger("beatward.agent")
 

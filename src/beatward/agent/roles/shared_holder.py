@@ -12,14 +12,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from beatward.agent import clock
+from beatward.agent.pulse import Pulse
+from beatward.agent.state import StateFile
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
 
-from . import clock
 from .channel import LastWord
-from .pulse import Pulse
-from .state import StateFile
-from .tenure import LOOK_NS, Duty, Memory, Tenure
+from .lease_holder import LOOK_NS, Duty, Memory, Tenure
 
 log = logging.getLogger("beatward.agent")
 
