@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 
 from beatward.core.candidates import Member, candidates, is_healthy, zone_of
 from beatward.core.entry import Declaration
-from beatward.core.explanation import Rooms, credit
+from beatward.core.explanation import credit
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.membership import Status
 from beatward.core.roles import MemberView, Phase, ServiceView
+from beatward.core.state import State
 
 _STATUSES = tuple(Status)
 
@@ -22,12 +23,12 @@ class Board(Mapping[str, ServiceView]):
 
     def __init__(
         self,
-        rooms: Rooms,
+        state: State,
         roles: Mapping[str, Role],
         balanced: Mapping[str, Mapping[int, Declaration]],
         taken_ns: int,
     ) -> None:
-        self._rooms = rooms
+        self._state = state
         self._roles = roles
         self._balanced = balanced
         self._taken_ns = taken_ns
@@ -48,7 +49,7 @@ class Board(Mapping[str, ServiceView]):
         return dict.fromkeys((*self._roles, *self._balanced))
 
     def _balance(self, name: str, offers: Mapping[int, Declaration]) -> ServiceView:
-        registry = self._rooms.registry
+        registry = self._state.registry
         found = (
             Member(registry.name(slot), slot, offer, zone_of(offer, registry.labels.get(slot, {})))
             for slot, offer in offers.items()
@@ -61,7 +62,7 @@ class Board(Mapping[str, ServiceView]):
     def _failover(self, role: Role) -> ServiceView:
         members = sorted(role.members.values(), key=lambda one: one.node)
         settings = role.settings
-        _, others = candidates(members, role.wanted, self._rooms.membership, self._taken_ns)
+        _, others = candidates(members, role.wanted, self._state.membership, self._taken_ns)
         others.pop(role.lease.holder, None)
         return ServiceView(
             role.name,
@@ -83,7 +84,7 @@ class Board(Mapping[str, ServiceView]):
 
     def _member(self, member: Member, hindrance: str = "") -> MemberView:
         offer, said = member.offer, member.said
-        status = _STATUSES[self._rooms.membership.status[member.slot]]
+        status = _STATUSES[self._state.membership.status[member.slot]]
         return MemberView(
             member.node,
             member.slot,

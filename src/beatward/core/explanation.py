@@ -6,26 +6,23 @@ this second are explained by the same code.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.detect import Detector
-from beatward.core.entry import Conflict, Declaration, Maintenance, Silence
+from beatward.core.entry import Conflict, Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.intake import Via
-from beatward.core.job_words import Book, JobFacts
+from beatward.core.job_words import JobFacts
 from beatward.core.mass import Hold
-from beatward.core.membership import Cause, Membership, Status
+from beatward.core.membership import Cause, Status
 from beatward.core.peers import shown_address
 from beatward.core.protocol.record import SIGNAL_MIN
 from beatward.core.protocol.report import SelfReport
-from beatward.core.quality import Quality
-from beatward.core.registry import Registry
-from beatward.core.upkeep import NOTHING_SAID, Said, Upkeep
+from beatward.core.state import State
+from beatward.core.upkeep import NOTHING_SAID, Said
 
 IntArray = npt.NDArray[np.int64]
 
@@ -34,40 +31,6 @@ _STATUSES, _CAUSES = tuple(Status), tuple(Cause)
 VIA_WORDS: dict[int, str] = {Via.UDP: "udp", Via.HTTP: "http", Via.PING: "ping"}
 _NO_DROPS = Drops()
 VIA_CODES = {word: code for code, word in VIA_WORDS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """Where facts are gathered: the live rooms, or copies of them.
-
-    offers   the services that slots have declared
-    conflicts   slots under whose names two processes speak
-    reports  what slots have said of themselves; of a life that may be over, see `report_of`
-    """
-
-    registry: Registry
-    membership: Membership
-    detector: Detector
-    quality: Quality
-    pauses: Pauses
-    started_ns: int
-    drops: Drops = _NO_DROPS
-    upkeep: Upkeep = field(default_factory=Upkeep)
-    jobs: Book = field(default_factory=Book)
-    holds: tuple[Hold, ...] = ()
-    offers: dict[int, tuple[Declaration, ...]] = field(default_factory=dict)
-    conflicts: Mapping[int, Conflict] = field(default_factory=dict)
-    reports: dict[int, SelfReport] = field(default_factory=dict)
-
-    def report_of(self, slot: int) -> SelfReport | None:
-        """Return what the life of a slot that is known now has said of itself."""
-        found = self.reports.get(slot)
-        is_current = found is not None and found.incarnation == self.registry.incarnation[slot]
-        return found if is_current else None
-
-    def hold_of(self, slot: int) -> Hold | None:
-        """Return what holds back deeds for a slot, the widest first."""
-        return next((hold for hold in self.holds if hold.group.has(slot)), None)
 
 
 class Facts(NamedTuple):
@@ -108,15 +71,15 @@ class Facts(NamedTuple):
 
 
 def gather(
-    rooms: Rooms, slots: IntArray, at_ns: int, *, exit_codes: Mapping[int, int] | None = None
+    state: State, slots: IntArray, at_ns: int, *, exit_codes: Mapping[int, int] | None = None
 ) -> list[Facts]:
     """Collect the facts of slots (k,), all at once: many change their status in one turn.
 
     exit_codes   of those slots that said goodbye with one; a signal is negative
     """
-    registry, membership = rooms.registry, rooms.membership
-    names, labels, why = registry.names, registry.labels, rooms.detector.why
-    window_ns, upkeep, jobs = membership.settings.window_ns, rooms.upkeep, rooms.jobs
+    registry, membership = state.registry, state.membership
+    names, labels, why = registry.names, registry.labels, state.detector.why
+    window_ns, upkeep, jobs = membership.settings.window_ns, state.upkeep, state.jobs
     exits = exit_codes or {}
     return [
         Facts(
@@ -136,28 +99,28 @@ def gather(
             probes_sent=probes,
             window_ns=window_ns,
             bound_ns=every + margin + window_ns,
-            pauses=rooms.pauses,
-            started_ns=rooms.started_ns,
+            pauses=state.pauses,
+            started_ns=state.started_ns,
             exit_code=exits.get(slot),
-            drops=rooms.drops,
+            drops=state.drops,
             said=upkeep.said(slot, names[slot], labels.get(slot)),
-            job=jobs.facts(slot, at_ns, every) if slot in jobs.records else None,
-            hold=rooms.hold_of(slot),
+            job=jobs.facts(slot, at_ns, every, wall_offset_ns=state.wall_offset_ns),
+            hold=state.hold_of(slot),
             hold_down_ns=down,
             wish_ns=int(registry.wish_ms[slot]) * MILLISECOND,
-            conflict=rooms.conflicts.get(slot),
-            report=rooms.report_of(slot) if rooms.reports else None,
+            conflict=state.conflicts.get(slot),
+            report=state.report_of(slot) if state.reports else None,
         )
         for (
             (slot, status, cause, since, heard, said),
             (every, due, until, margin, via, probes, down),
-        ) in _rows(rooms, slots)
+        ) in _rows(state, slots)
     ]
 
 
-def _rows(rooms: Rooms, slots: IntArray) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _rows(state: State, slots: IntArray) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Yield what the rooms' arrays hold of each slot: of its status, and of its schedule."""
-    registry, membership, detector = rooms.registry, rooms.membership, rooms.detector
+    registry, membership, detector = state.registry, state.membership, state.detector
     due_ns = detector.due_ns(slots)
     status = (
         slots,

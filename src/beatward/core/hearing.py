@@ -20,16 +20,14 @@ import numpy.typing as npt
 
 from beatward.core.arrays import newest_of_each
 from beatward.core.conflicts import Conflicts
-from beatward.core.detect import Detector
 from beatward.core.instants import NEVER
 from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
 from beatward.core.jobs import Run
-from beatward.core.membership import Cause, Change, Membership, Status
+from beatward.core.membership import Cause, Change, Status
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind
-from beatward.core.quality import Quality
-from beatward.core.registry import Registry
 from beatward.core.runs import Runs, exit_code_in
 from beatward.core.standings import Claim, Standings
+from beatward.core.state import State
 from beatward.core.voice import Voice
 
 # One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
@@ -70,25 +68,22 @@ class Hearing:
 
     def __init__(
         self,
-        registry: Registry,
-        detector: Detector,
-        membership: Membership,
+        state: State,
         *,
         runs: Runs,
         standings: Standings,
         intake: Intake,
         voice: Voice,
-        quality: Quality,
         conflicts: Conflicts,
     ) -> None:
-        self._registry = registry
-        self._detector = detector
-        self._membership = membership
+        self._registry = state.registry
+        self._detector = state.detector
+        self._membership = state.membership
+        self._quality = state.quality
         self._runs, self._jobs = runs, runs.jobs
         self._standings = standings
         self._intake = intake
         self._voice = voice
-        self._quality = quality
         self._conflicts = conflicts
         self.accepted_count = 0
         self._changes: list[Change] = []

@@ -176,20 +176,35 @@ class JobFacts:
 
 @dataclass(slots=True)
 class Book:
-    """What is known of every job, by slot; instants are printed with the wall clock's offset."""
+    """What is known of every job, by slot."""
 
     records: dict[int, JobRecord] = field(default_factory=dict)
-    wall_offset_ns: int = 0
 
     def copy(self) -> "Book":
         """Return a copy for readers in other threads; the records are frozen and shared."""
-        return Book(dict(self.records), self.wall_offset_ns)
+        return Book(dict(self.records))
 
-    def facts(self, slot: int, at_ns: int, interval_ns: int) -> JobFacts:
-        """Return what is known of a job; interval_ns is what its heartbeats promise now, or 0."""
-        record = self.records[slot]
+    def keep(self, slot: int, record: JobRecord) -> None:
+        """Take what is known of a job from now on."""
+        self.records[slot] = record
+
+    def drop(self, slot: int) -> None:
+        """Forget a job."""
+        del self.records[slot]
+
+    def facts(
+        self, slot: int, at_ns: int, interval_ns: int, *, wall_offset_ns: int
+    ) -> JobFacts | None:
+        """Return what is known of a job; None for a node that is none.
+
+        interval_ns      what its heartbeats promise now, or 0
+        wall_offset_ns   of the clock by which instants are printed
+        """
+        record = self.records.get(slot)
+        if record is None:
+            return None
         beats = record.started_ns is not None and interval_ns != 0
-        return JobFacts(record, at_ns, self.wall_offset_ns, beats)
+        return JobFacts(record, at_ns, wall_offset_ns, beats)
 
 
 def plan_numbers(plan: JobPlan) -> dict[str, Any]:

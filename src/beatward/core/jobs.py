@@ -23,9 +23,8 @@ from beatward.core.detect.calendar import Calendar
 from beatward.core.entry import JobPlan, JobRecord
 from beatward.core.instants import NEVER
 from beatward.core.intake import Via
-from beatward.core.job_words import Book
-from beatward.core.membership import WATCHED, Membership, Status
-from beatward.core.registry import Registry
+from beatward.core.membership import WATCHED, Status
+from beatward.core.state import State
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -65,11 +64,11 @@ class Run:
 class Jobs:
     """All jobs. False while there are none, so that nobody else has to ask further."""
 
-    def __init__(self, registry: Registry, membership: Membership) -> None:
-        self.book = Book()
+    def __init__(self, state: State) -> None:
+        self._book = state.jobs
         self.calendar = Calendar(DetectorSettings(kind="calendar"), _ROOM)
-        self._registry = registry
-        self._membership = membership
+        self._registry = state.registry
+        self._membership = state.membership
         self._rows: dict[int, int] = {}
         self._slots: IntArray = np.full(_ROOM, -1, np.int64)
         self._beats = np.zeros(_ROOM, np.bool_)
@@ -96,7 +95,7 @@ class Jobs:
 
         A node that sends heartbeats already is taken to have begun a run just now.
         """
-        known = self.book.records.get(slot)
+        known = self._book.records.get(slot)
         if known is not None and known.plan == plan:
             return False
         if known is None:
@@ -147,7 +146,7 @@ class Jobs:
         row = self._rows.pop(slot, None)
         if row is None:
             return
-        del self.book.records[slot]
+        self._book.drop(slot)
         self._slots[row] = -1
         self._beats[row] = False
         self._free.append(row)
@@ -156,7 +155,7 @@ class Jobs:
     def hand(self, dues: Dues) -> None:
         """Take due instants in; those of a name that is no job, or has no schedule, do nothing."""
         slot = self._registry.slot_of(dues.name)
-        record = self.book.records.get(slot)
+        record = self._book.records.get(slot)
         if record is None or not record.plan.schedule:
             return
         row = self._rows[slot]
@@ -178,14 +177,14 @@ class Jobs:
         due_ns = self.calendar.counts_for_ns(int(row[0]), at_ns)
         self.calendar.begin(row, np.array([at_ns]))
         self._beats[row] = beats
-        record = self.book.records[slot]
+        record = self._book.records[slot]
         self._keep(slot, replace(record, started_ns=at_ns, overran=False, excused_ns=None))
         self.watch(slot)
         return Run(slot, "started", at_ns, None if due_ns is None else max(at_ns - due_ns, 0))
 
     def end(self, slot: int, at_ns: int, *, failed: bool, exit_code: int | None = None) -> Run:
         """Note that a run ended, and await the next."""
-        record = self.book.records[slot]
+        record = self._book.records[slot]
         began_ns = record.started_ns
         self._observe(slot, at_ns)
         self._beats[self._rows[slot]] = False
@@ -208,7 +207,7 @@ class Jobs:
 
     def is_running(self, slot: int) -> bool:
         """Tell whether a run of a job is under way."""
-        return self.book.records[slot].started_ns is not None
+        return self._book.records[slot].started_ns is not None
 
     def overrun(self, now_ns: int) -> list[Run]:
         """Return the runs under heartbeats that take too long, each once."""
@@ -218,7 +217,7 @@ class Jobs:
         for slot in self._slots[late].tolist():
             if not self._is_beating(slot):
                 continue  # it is dead, and so is the run; or nobody is to be told
-            self._keep(slot, replace(self.book.records[slot], overran=True))
+            self._keep(slot, replace(self._book.records[slot], overran=True))
             runs.append(Run(slot, "overran", now_ns))
         return runs
 
@@ -264,7 +263,7 @@ class Jobs:
 
     def _keep(self, slot: int, record: JobRecord) -> None:
         due_ns = int(self.calendar.awaited_ns[self._rows[slot]])
-        self.book.records[slot] = replace(record, due_ns=None if due_ns == NEVER else due_ns)
+        self._book.keep(slot, replace(record, due_ns=None if due_ns == NEVER else due_ns))
 
     def _is_beating(self, slot: int) -> bool:
         # What comes by the bare URL is no heartbeat of a run; a job that waits promises nothing.

@@ -16,10 +16,12 @@ from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import BoolArray, IntArray, Via
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
-from beatward.core.mass_entries import record_changed, record_hold
+from beatward.core.mass import MassGuard
+from beatward.core.mass_entries import MassEntries
 from beatward.core.membership import WATCHED, Cause, Due, Status
 from beatward.core.probing import Probing
 from beatward.core.registry import NO_VIA
+from beatward.core.state import State
 from beatward.core.voice import Voice
 
 
@@ -28,25 +30,30 @@ class Judging:
 
     def __init__(
         self,
+        state: State,
         ledger: Ledger,
         guard: Guard,
         *,
+        mass: MassGuard,
+        mass_entries: MassEntries,
         jobs: Jobs,
         voice: Voice,
         conflicts: Conflicts,
         start_grace_ns: int,
     ) -> None:
-        self._registry = ledger.rooms.registry
-        self._membership = ledger.rooms.membership
-        self._detector = ledger.rooms.detector
+        self._state = state
+        self._registry = state.registry
+        self._membership = state.membership
+        self._detector = state.detector
         self._ledger = ledger
-        self._mass = ledger.mass
+        self._mass = mass
+        self._mass_entries = mass_entries
         self._guard = guard
         self._heard_ns = 0
         self._back_ns = 0  # when somebody was heard again after nobody was
         self._jobs = jobs
         self._voice = voice
-        self.probing = Probing(self._registry, self._membership, voice, conflicts)
+        self.probing = Probing(state, voice, conflicts)
         self._start_grace_ns = start_grace_ns
 
     def judge(self, now_ns: int) -> IntArray:
@@ -55,7 +62,7 @@ class Judging:
         Returns the paused slots (k,) whose maintenance was planned to end by now.
         """
         if self._mass.has_events:  # an operator's word
-            self._tell(now_ns)
+            self._mass_entries.take(now_ns)
         due = self._membership.sweep(self._registry.count, now_ns)
         if self._jobs:
             due = self._judge_jobs(due, now_ns)
@@ -146,12 +153,11 @@ class Judging:
         (seed 7: it was judged at once, as if its three windows had passed while we were away). So
         was who was a suspect while we heard nobody at all (seed 101308).
         """
-        rooms = self._ledger.rooms
-        since_ns = self._membership.since_ns[slots]
-        restored = since_ns < rooms.started_ns
+        state, since_ns = self._state, self._membership.since_ns[slots]
+        restored = since_ns < state.started_ns
         grace_ns = self._registry.grace_ns(slots, self._start_grace_ns)
-        since_ns[restored] = rooms.started_ns + grace_ns[restored]
-        return np.maximum(since_ns, max(rooms.pauses.last_ns, self._back_ns))
+        since_ns[restored] = state.started_ns + grace_ns[restored]
+        return np.maximum(since_ns, max(state.pauses.last_ns, self._back_ns))
 
     def _timeout_ns(self, slots: IntArray) -> IntArray:
         # Who announces a longer interval may have gone over to it since it was heard.
@@ -210,14 +216,14 @@ class Judging:
         self._heard_ns = now_ns
         if self._mass.hear():
             self._back_ns = now_ns
-            self._tell(now_ns)
+            self._mass_entries.take(now_ns)
             self._begin_anew(now_ns, is_back=True)
 
     def look(self, now_ns: int) -> None:
         """Look around once more, because something is held back or about to be done."""
         if self._mass.is_due(now_ns, at_once=False):
             self._mass.look(now_ns)
-            self._tell(now_ns)
+            self._mass_entries.take(now_ns)
 
     def _withhold(self, due: Due, now_ns: int) -> Due:
         """Look whether the silent are many, and judge nobody while nobody at all is heard."""
@@ -226,18 +232,10 @@ class Judging:
         waits = self._mass.withholds(since_ns, self._heard_ns, now_ns)
         if not waits and self._mass.is_due(now_ns, at_once=True):
             self._mass.look(now_ns, since_ns=since_ns)
-        self._tell(now_ns)
+        self._mass_entries.take(now_ns)
         if not waits:
             return due
         return Due(due.overdue, np.concatenate((due.probed, due.silent)), due.silent[:0], due.over)
-
-    def _tell(self, now_ns: int) -> None:
-        self._ledger.rooms = replace(self._ledger.rooms, holds=self._mass.holds)
-        for hold, what, news in self._mass.take_events(now_ns):
-            if what == "changed":
-                record_changed(self._ledger, hold, news, now_ns)
-            else:
-                record_hold(self._ledger, hold, what, now_ns)
 
     # -- our own pause -----------------------------------------------------------------------
 

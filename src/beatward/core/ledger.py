@@ -17,7 +17,6 @@ from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Silence
 from beatward.core.explanation import (
     VIA_WORDS,
     Facts,
-    Rooms,
     credit,
     gather,
     held_for,
@@ -38,6 +37,7 @@ from beatward.core.policy import (
     decide_for_role,
 )
 from beatward.core.roles import fenced_by
+from beatward.core.state import State
 
 IntArray = npt.NDArray[np.int64]
 
@@ -54,15 +54,14 @@ class Ledger:
     """Numbers entries and keeps the outbox in step with them."""
 
     def __init__(
-        self, rooms: Rooms, outbox: Outbox, rules: tuple[Rule, ...], *, mass: MassGuard
+        self, state: State, outbox: Outbox, rules: tuple[Rule, ...], *, mass: MassGuard
     ) -> None:
-        self.rooms = rooms
-        self.mass = mass
+        self._state = state
+        self._mass = mass
         self.sequence = 0
         self._outbox = outbox
         self._rules = rules
         self._entries: list[Entry] = []
-        self.wall_offset_ns = 0
 
     def take(self) -> tuple[Entry, ...]:
         """Hand over the entries made since the last call, in order."""
@@ -85,12 +84,12 @@ class Ledger:
         """
         if not changes:
             return
-        self.rooms.quality.follow(changes)
+        self._state.quality.follow(changes)
         slots = np.array([change.slot for change in changes])
         at_ns = changes[0].at_ns
-        folded = self.mass.follow(changes)
-        known = gather(self.rooms, slots, at_ns, exit_codes=exit_codes)
-        self.rooms.upkeep.follow(slots, self.rooms.membership.status)
+        folded = self._mass.follow(changes)
+        known = gather(self._state, slots, at_ns, exit_codes=exit_codes)
+        self._state.upkeep.follow(slots, self._state.membership.status)
         rows = self.node_records(slots)
         for place, (change, facts, row) in enumerate(zip(changes, known, rows, strict=True)):
             after, cause, is_folded = change.after, change.cause, place in folded
@@ -161,7 +160,7 @@ class Ledger:
 
     def _unsilenced(self, slots: IntArray) -> list[str]:
         """Return the names of those of many nodes of whom no silence holds the notifications."""
-        registry, upkeep = self.rooms.registry, self.rooms.upkeep
+        registry, upkeep = self._state.registry, self._state.upkeep
         names = [(slot, registry.names[slot]) for slot in slots.tolist()]
         if not upkeep.silences:
             return [name for _, name in names]
@@ -203,7 +202,7 @@ class Ledger:
         The row comes with the change, as in `record_lives`.
         """
         slots = np.array([run.slot])
-        (facts,) = gather(self.rooms, slots, run.at_ns)
+        (facts,) = gather(self._state, slots, run.at_ns)
         (row,) = self.node_records(slots)
         assert facts.job is not None, "only jobs have runs"
         self.record(
@@ -229,20 +228,20 @@ class Ledger:
 
     def withdraw_needless(self, node: str, at_ns: int) -> None:
         """Take back repairs of a node that needs none by now."""
-        slot = self.rooms.registry.slot_of(node)
+        slot = self._state.registry.slot_of(node)
         if slot >= 0:
-            self._withdraw(node, Status(self.rooms.membership.status[slot]), at_ns)
+            self._withdraw(node, Status(self._state.membership.status[slot]), at_ns)
 
     def drop_known(self, slot: int, at_ns: int) -> None:
         """Take back notifications that silences hold, of what somebody knows by now."""
-        node, status = self.rooms.registry.names[slot], Status(self.rooms.membership.status[slot])
-        if self.rooms.upkeep.knows(slot, status.word) is not None:
+        node, status = self._state.registry.names[slot], Status(self._state.membership.status[slot])
+        if self._state.upkeep.knows(slot, status.word) is not None:
             for settled in self._outbox.drop_held(node, "it was acknowledged", repairs=False):
                 self.record_settled(settled, at_ns)
 
     def review(self, node: str, at_ns: int) -> None:
         """Let go what was held of a node by silences that have ended."""
-        slot = self.rooms.registry.slot_of(node)
+        slot = self._state.registry.slot_of(node)
         for record in self._outbox.held(node):
             if self._silence(slot, record.name) is not None:
                 continue
@@ -288,8 +287,8 @@ class Ledger:
 
     def node_records(self, slots: IntArray) -> list[NodeRecord]:
         """Return the rows of nodes (k,) as they are now."""
-        registry, membership = self.rooms.registry, self.rooms.membership
-        names, labels, upkeep = registry.names, registry.labels, self.rooms.upkeep
+        registry, membership = self._state.registry, self._state.membership
+        names, labels, upkeep = registry.names, registry.labels, self._state.upkeep
         columns = (
             slots,
             registry.node[slots],
@@ -321,9 +320,9 @@ class Ledger:
                     labels=dict(labels.get(slot, _NONE)),
                     maintenance=upkeep.maintenance.get(slot),
                     acknowledgement=upkeep.acknowledged.get(slot),
-                    job=self.rooms.jobs.records.get(slot),
-                    services=self.rooms.offers.get(slot, ()),
-                    conflict=self.rooms.conflicts.get(slot),
+                    job=self._state.jobs.records.get(slot),
+                    services=self._state.offers.get(slot, ()),
+                    conflict=self._state.conflicts.get(slot),
                 )
             )
         return rows
@@ -333,7 +332,7 @@ class Ledger:
 
         What has been tried is not held any more: half of it may have been told.
         """
-        slot = self.rooms.registry.slot_of(record.node)
+        slot = self._state.registry.slot_of(record.node)
         is_fence = fenced_by(record.key) is not None
         if record.attempt == 0 and not is_fence and self._silence(slot, record.name) is not None:
             self._outbox.hold(record)
@@ -348,14 +347,14 @@ class Ledger:
         No silence holds it: it is neither a notification nor a repair.
         """
         settings = self._settings(name)
-        slot = self.rooms.registry.slot_of(cause.node or "")
+        slot = self._state.registry.slot_of(cause.node or "")
         record = self._decided(cause, settings, key)
         because = f" for {cause.node}, because it {why}"
         self._hand_over(cause, settings, record, slot, because=because)
 
     def tell_of_role(self, cause: Entry, service: str, word: str) -> None:
         """Decide what the rules ask for when a role has come to be so; the holder is the node."""
-        slot = self.rooms.registry.slot_of(cause.node) if cause.node else -1
+        slot = self._state.registry.slot_of(cause.node) if cause.node else -1
         because = f", because the role of {service} is {word}"
         for name in decide_for_role(self._rules, service, word):
             self._decide_by_rule(cause, name, slot, because=because)
@@ -373,7 +372,7 @@ class Ledger:
 
     def _silence(self, slot: int, action: str) -> Silence | None:
         settings = self._outbox.settings(action)
-        registry, upkeep = self.rooms.registry, self.rooms.upkeep
+        registry, upkeep = self._state.registry, self._state.upkeep
         if slot < 0 or settings is None or not upkeep.silences:
             return None
         labels = registry.labels.get(slot)
@@ -381,7 +380,7 @@ class Ledger:
 
     def _decide_by_rule(self, cause: Entry, name: str, slot: int, *, because: str = "") -> None:
         settings = self._settings(name)
-        known = self.rooms.upkeep.knows(slot, str(cause.status))
+        known = self._state.upkeep.knows(slot, str(cause.status))
         # Who knows of a node's alarm does not know yet of the role's.
         if known is not None and not settings.revives and not because:
             words = f"nobody is told, it was acknowledged{credit(known.by, known.note)}"
@@ -389,7 +388,7 @@ class Ledger:
             return
         # The transition's number makes the key, and its wall-clock time, because receivers and
         # agents remember keys for longer than a journal may live: a new one begins at 1 again.
-        wall_ms = (cause.at_ns + self.wall_offset_ns) // MILLISECOND
+        wall_ms = (cause.at_ns + self._state.wall_offset_ns) // MILLISECOND
         key = f"{cause.sequence}.{wall_ms:x}-{name}"
         record = self._decided(cause, settings, key)
         silence = self._silence(slot, name)
@@ -421,7 +420,7 @@ class Ledger:
         because: str = "",
     ) -> None:
         """Record a decision and give it to the outbox, where a mass failure may hold it back."""
-        hold = self.mass.hold_of(slot) if settings.destructive and slot >= 0 else None
+        hold = self._mass.hold_of(slot) if settings.destructive and slot >= 0 else None
         words = "" if hold is None else f"held back: {hold.words(cause.at_ns)}"
         entry = self._record_action(cause, settings, record, words=words, because=because)
         self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
@@ -461,7 +460,7 @@ class Ledger:
         return {
             "id": entry.sequence,
             "event": str(entry.event),
-            "at_wall_ns": entry.at_ns + self.wall_offset_ns,
+            "at_wall_ns": entry.at_ns + self._state.wall_offset_ns,
             "node": entry.node,
             "status": entry.status,
             "cause": entry.cause,

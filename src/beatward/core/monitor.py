@@ -8,7 +8,7 @@ Same state, same inputs: same output, bit for bit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
@@ -16,9 +16,9 @@ import numpy as np
 
 from beatward.core.columns import NodeColumns
 from beatward.core.conflicts import Conflicts
-from beatward.core.detect import DETECTORS, DetectorSettings
+from beatward.core.detect import DetectorSettings
 from beatward.core.entry import ActionRecord, Entry, Event, Failure, JobPlan, Recovered
-from beatward.core.explanation import VIA_CODES, Rooms, conflict_numbers, conflict_words
+from beatward.core.explanation import VIA_CODES, conflict_numbers, conflict_words
 from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
 from beatward.core.hearing import Hearing
@@ -34,10 +34,10 @@ from beatward.core.jobs import Dues, Jobs
 from beatward.core.judging import Judging
 from beatward.core.ledger import Ledger
 from beatward.core.mass import MassGuard, MassSettings
+from beatward.core.mass_entries import MassEntries
 from beatward.core.membership import (
     WATCHED,
     Cause,
-    Membership,
     MembershipSettings,
     Status,
 )
@@ -45,14 +45,14 @@ from beatward.core.orders import Order, Orders
 from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule
-from beatward.core.quality import Quality
-from beatward.core.registry import NO_VIA, Registry
+from beatward.core.registry import NO_VIA
 from beatward.core.roles import RoleSettings
 from beatward.core.runs import Runs
 from beatward.core.services import Services
 from beatward.core.snapshot import Snapshot, freeze
 from beatward.core.speakers import Speaker
 from beatward.core.standings import Standings
+from beatward.core.state import State
 from beatward.core.voice import Voice
 
 # Of so many guarded actions a snapshot says whose they are.
@@ -128,82 +128,46 @@ class Monitor:
 
     def __init__(self, settings: Settings, *, master: bytes, session: int) -> None:
         self.settings = settings
-        self._registry = Registry(master)
-        capacity = self._registry.capacity
-        self._membership = Membership(settings.membership, capacity)
-        self._detector = DETECTORS[settings.detector.kind](settings.detector, capacity)
+        self._state = state = State.empty(
+            master,
+            detector=settings.detector,
+            membership=settings.membership,
+            goal=settings.goal,
+        )
+        self._registry, self._membership = state.registry, state.membership
+        self._detector = state.detector
         self._guard = Guard(settings.guard)
-        self._intake = Intake(self._registry)
-        self._voice = Voice(self._registry, session)
-        self._jobs = Jobs(self._registry, self._membership)
-        self._standings = Standings(self._registry, self._intake)
-        self._conflicts = Conflicts(self._registry, self._voice)
+        self._intake = Intake(state.registry)
+        self._voice = Voice(state.registry, session)
+        self._jobs = Jobs(state)
+        self._standings = Standings(state.registry, self._intake)
+        self._conflicts = Conflicts(state.registry, self._voice)
         self._conflict_words: tuple[str, ...] = ()
-        quality = self._new_quality()
         self._hearing = Hearing(
-            self._registry,
-            self._detector,
-            self._membership,
-            runs=Runs(self._jobs, self._registry, self._detector, self._membership),
+            state,
+            runs=Runs(state, self._jobs),
             standings=self._standings,
             intake=self._intake,
             voice=self._voice,
-            quality=quality,
             conflicts=self._conflicts,
         )
         self._mass = MassGuard(
-            settings.mass, self._registry, self._membership, jobs=self._jobs.book.records
+            settings.mass, state.registry, state.membership, jobs=state.jobs.records
         )
         self._outbox = Outbox(
             settings.actions, gate=self._mass, per_minute=settings.actions_per_minute
         )
-        self._ledger = self._new_ledger(quality)
-        self._journaled, self._turns, self._wake_ns = 0, 0, NEVER
+        self._ledger = Ledger(state, self._outbox, settings.rules, mass=self._mass)
+        self._mass_entries = MassEntries(state, self._ledger, self._mass)
         self._services = self._new_services()
-        self._orders = Orders(
-            self._ledger,
-            self._outbox,
-            jobs=self._jobs,
-            services=self._services,
-            voice=self._voice,
-            start_grace_ns=settings.start_grace_ns,
-        )
+        self._orders = self._new_orders()
         self._judging = self._new_judging()
         self._pace = self._new_pace()
-
-    def _new_judging(self) -> Judging:
-        return Judging(
-            self._ledger,
-            self._guard,
-            jobs=self._jobs,
-            voice=self._voice,
-            conflicts=self._conflicts,
-            start_grace_ns=self.settings.start_grace_ns,
-        )
-
-    def _new_quality(self) -> Quality:
-        return Quality(
-            self.settings.goal,
-            self._registry,
-            self._membership,
-            self._detector,
-            jobs=self._jobs.book.records,
-        )
-
-    def _new_ledger(self, quality: Quality) -> Ledger:
-        rooms = Rooms(
-            self._registry,
-            self._membership,
-            self._detector,
-            quality,
-            self._guard.pauses,
-            started_ns=0,
-            jobs=self._jobs.book,
-        )
-        return Ledger(rooms, self._outbox, self.settings.rules, mass=self._mass)
+        self._journaled, self._turns, self._wake_ns = 0, 0, NEVER
 
     def _new_services(self) -> Services:
         return Services(
+            self._state,
             self._ledger,
             self._outbox,
             intake=self._intake,
@@ -211,6 +175,32 @@ class Monitor:
             voice=self._voice,
             settings=self.settings.roles,
             named=self.settings.services,
+        )
+
+    def _new_orders(self) -> Orders:
+        return Orders(
+            self._state,
+            self._ledger,
+            self._outbox,
+            mass=self._mass,
+            mass_entries=self._mass_entries,
+            jobs=self._jobs,
+            services=self._services,
+            voice=self._voice,
+            start_grace_ns=self.settings.start_grace_ns,
+        )
+
+    def _new_judging(self) -> Judging:
+        return Judging(
+            self._state,
+            self._ledger,
+            self._guard,
+            mass=self._mass,
+            mass_entries=self._mass_entries,
+            jobs=self._jobs,
+            voice=self._voice,
+            conflicts=self._conflicts,
+            start_grace_ns=self.settings.start_grace_ns,
         )
 
     def _new_pace(self) -> Pace | None:
@@ -228,8 +218,7 @@ class Monitor:
         get a full start grace, because it was the monitor that was away.
         """
         self._ledger.sequence = self._journaled = recovered.sequence
-        self._ledger.rooms = replace(self._ledger.rooms, started_ns=now_ns)
-        self._ledger.rooms.quality.begin(now_ns)
+        self._state.begin(now_ns)
         nodes = NodeColumns.of(recovered.nodes)
         slots = self._restore_nodes(nodes, now_ns)
         self._ledger.record(
@@ -238,7 +227,7 @@ class Monitor:
             explanation=f"the monitor began a session with {len(self._registry)} known nodes",
             detail={"nodes": len(self._registry), "actions": len(recovered.actions)},
         )
-        self._ledger.rooms.upkeep.silences.update({one.id: one for one in recovered.silences})
+        self._state.upkeep.silences.update({one.id: one for one in recovered.silences})
         offers = {int(slots[row]): said for row, said in nodes.services.items()}
         self._services.restore(offers, recovered.services, now_ns)
         self._outbox.recall(recovered.failures)
@@ -251,7 +240,7 @@ class Monitor:
             return np.zeros(0, np.int64)
         registry, membership = self._registry, self._membership
         slots = registry.enrol_new(nodes.names, nodes.node)
-        self._orders.make_room()
+        self._state.make_room()
         self._detector.forget(slots)
         for row, said in nodes.labels.items():
             registry.label(int(slots[row]), said)
@@ -278,7 +267,7 @@ class Monitor:
         self._take_conflicts()
         suspect = status == Status.SUSPECT
         self._judging.open_window(slots[suspect], grace_ns[suspect])
-        upkeep = self._ledger.rooms.upkeep
+        upkeep = self._state.upkeep
         upkeep.maintenance.update(
             {int(slots[row]): said for row, said in nodes.maintenance.items()}
         )
@@ -313,9 +302,9 @@ class Monitor:
         self._ledger.withdraw_needless(record.node, now_ns)
 
     @property
-    def rooms(self) -> Rooms:
-        """The rooms as they are, for whoever measures them; readers take a `snapshot`."""
-        return self._ledger.rooms
+    def rooms(self) -> State:
+        """The state as it is, for tools that measure it; readers take a `snapshot`."""
+        return self._state
 
     @property
     def unwatched(self) -> tuple[Speaker, ...]:
@@ -342,7 +331,7 @@ class Monitor:
         now_ns = inputs.watermark_ns
         self._turns += 1
         self._journaled = max(self._journaled, inputs.journaled)
-        self._ledger.wall_offset_ns = self._jobs.book.wall_offset_ns = wall_offset_ns
+        self._state.note_wall_offset(wall_offset_ns)
         for outcome in inputs.outcomes:
             settled = self._ledger.record_outcome(outcome, now_ns)
             if settled is not None and self._services:
@@ -354,12 +343,9 @@ class Monitor:
         stale = self._guard.is_stale(inputs.drained_ns)
         if stall := self._guard.note_drain(now_ns, inputs.drained_ns):
             self._judging.record_stall(stall, now_ns)
-        pauses, pause_ns = self._guard.pauses, self._guard.turn(now_ns, self._wake_ns)
+        pause_ns = self._guard.turn(now_ns, self._wake_ns)
         self._guard.note_drops(inputs.dropped, now_ns)
-        if self._guard.pauses is not pauses or inputs.dropped:
-            self._ledger.rooms = replace(
-                self._ledger.rooms, pauses=self._guard.pauses, drops=self._guard.drops
-            )
+        self._state.note_guard(self._guard.pauses, self._guard.drops)
         accepted_count = self._hearing.accepted_count
         for _, batches in groupby(inputs.datagrams, key=attrgetter("via")):
             self._hear(tuple(batches), now_ns, stale=stale or pause_ns > 0)
@@ -415,11 +401,11 @@ class Monitor:
 
     def snapshot(self, now_ns: int) -> Snapshot:
         """Copy what is held to be true, for readers in other threads."""
-        rooms = freeze(self._ledger.rooms)
+        state = freeze(self._state)
         return Snapshot(
-            rooms=rooms,
+            rooms=state,
             taken_ns=now_ns,
-            wall_offset_ns=self._ledger.wall_offset_ns,
+            wall_offset_ns=self._state.wall_offset_ns,
             session=self._voice.session,
             turns=self._turns,
             sequence=self._ledger.sequence,
@@ -438,7 +424,7 @@ class Monitor:
             outbox=self._outbox.counts(),
             pace=None if self._pace is None else self._pace.report,
             guarded=self._outbox.guarded_nodes(GUARDED_SHOWN_MAX),
-            services=self._services.board(rooms, now_ns),
+            services=self._services.board(state, now_ns),
             roles=self._services.fact_counts.copy(),
             speakers=self._intake.speakers.heard(now_ns),
         )
@@ -486,9 +472,9 @@ class Monitor:
 
     def _take_conflicts(self) -> None:
         known = self._conflicts.known
-        if self._ledger.rooms.conflicts is known:
+        if self._state.conflicts is known:
             return
-        self._ledger.rooms = replace(self._ledger.rooms, conflicts=known)
+        self._state.note_conflicts(known)
         names = self._registry.names
         words = [conflict_words(names[slot], known[slot]) for slot in sorted(known)]
         rest = len(words) - CONFLICTS_SHOWN_MAX

@@ -30,12 +30,14 @@ from beatward.core.intake import IntArray
 from beatward.core.job_words import said
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
-from beatward.core.mass_entries import record_removed
+from beatward.core.mass import MassGuard
+from beatward.core.mass_entries import MassEntries
 from beatward.core.membership import Cause, Status
 from beatward.core.outbox import Outbox
 from beatward.core.protocol.report import SelfReport
 from beatward.core.roles import Fact
 from beatward.core.services import Services
+from beatward.core.state import State
 from beatward.core.switching import fail_over, force, pause, switch_over
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
 from beatward.core.voice import Voice
@@ -103,20 +105,26 @@ class Orders:
 
     def __init__(
         self,
+        state: State,
         ledger: Ledger,
         outbox: Outbox,
         *,
+        mass: MassGuard,
+        mass_entries: MassEntries,
         jobs: Jobs,
         services: Services,
         voice: Voice,
         start_grace_ns: int,
     ) -> None:
-        self._registry = ledger.rooms.registry
-        self._membership = ledger.rooms.membership
-        self._detector = ledger.rooms.detector
-        self._upkeep = ledger.rooms.upkeep
+        self._state = state
+        self._registry = state.registry
+        self._membership = state.membership
+        self._detector = state.detector
+        self._upkeep = state.upkeep
         self._ledger = ledger
         self._outbox = outbox
+        self._mass = mass
+        self._mass_entries = mass_entries
         self._jobs = jobs
         self._services = services
         self._voice = voice
@@ -170,7 +178,7 @@ class Orders:
                 if role is not None:
                     self._obey_for_role(order, role, now_ns)
             case "lift":
-                self._ledger.mass.lift(order.name)
+                self._mass.lift(order.name)
             case "silence":
                 self._silence(order, now_ns)
             case "unsilence":
@@ -188,7 +196,7 @@ class Orders:
             case "declare":
                 self._services.declare(slot, order.services, now_ns)
             case "report" if order.report is not None:
-                self._ledger.rooms.reports[slot] = order.report
+                self._state.note_report(slot, order.report)
             case "mail":
                 self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
             case "acknowledge":
@@ -236,13 +244,6 @@ class Orders:
             for one in ended:
                 self._unsilence(one.id, "has ended: its time is over", now_ns)
 
-    def make_room(self) -> None:
-        """Let every array have the registry's capacity."""
-        if self._membership.status.shape[0] < self._registry.capacity:
-            self._membership.grow(self._registry.capacity)
-            self._detector.grow(self._registry.capacity)
-            self._ledger.rooms.quality.grow(self._registry.capacity)
-
     def grace_ns(self, slots: IntArray) -> IntArray:
         """Return how long slots (k,) have until their silence counts."""
         return self._registry.grace_ns(slots, self._start_grace_ns)
@@ -258,7 +259,7 @@ class Orders:
         # Two names of one identity: by chance never, by somebody's effort perhaps. It must not end
         # the monitor; the second name stays unknown.
         self.refused_count += int(np.count_nonzero(slots < 0))
-        self.make_room()
+        self._state.make_room()
         new = slots[is_new]
         labelled = []
         for slot, order in zip(slots.tolist(), orders, strict=True):
@@ -268,7 +269,7 @@ class Orders:
                 self._registry.label(slot, order.labels)
                 self._services.relabel(slot)
                 labelled.append(slot)
-        self._ledger.rooms.quality.enrol(new)
+        self._state.quality.enrol(new)
         self._detector.forget(new)
         due_ns = now_ns + self._start_grace_ns
         self._membership.place(new, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=due_ns)
@@ -369,15 +370,15 @@ class Orders:
         self._reviewed.extend(self._outbox.held_nodes())
 
     def _forget(self, slot: int, now_ns: int) -> None:
-        record_removed(self._ledger, slot, now_ns)
+        self._mass_entries.leave(slot, now_ns)
         name = self._registry.names[slot]
-        self._ledger.rooms.quality.forget(slot, now_ns)
+        self._state.quality.forget(slot, now_ns)
         self._membership.place(
             np.array([slot]), Status.NEW, Cause.ENROLLED, since_ns=0, due_ns=NEVER
         )
         self._detector.forget(np.array([slot]))
         self._upkeep.forget(slot)
-        self._ledger.rooms.reports.pop(slot, None)
+        self._state.forget_report(slot)
         self._jobs.drop(slot)
         self._services.forget(slot)
         self._registry.forget(slot)

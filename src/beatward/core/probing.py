@@ -19,20 +19,17 @@ import numpy as np
 from beatward.core.conflicts import Conflicts
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.intake import BoolArray, IntArray
-from beatward.core.membership import Membership
-from beatward.core.registry import Registry
+from beatward.core.state import State
 from beatward.core.voice import Voice
 
 
 class Probing:
     """Sends probes. `put_off_count`: so many suspects had to wait for their first."""
 
-    def __init__(
-        self, registry: Registry, membership: Membership, voice: Voice, conflicts: Conflicts
-    ) -> None:
-        settings = membership.settings
-        self._registry = registry
-        self._membership = membership
+    def __init__(self, state: State, voice: Voice, conflicts: Conflicts) -> None:
+        settings = state.membership.settings
+        self._registry = state.registry
+        self._membership = state.membership
         self._voice = voice
         self._conflicts = conflicts
         self._window_ns = settings.window_ns

@@ -7,10 +7,9 @@ a run is begun, and ended well or badly. Not here: whether a record is genuine a
 
 import numpy as np
 
-from beatward.core.detect import Detector
 from beatward.core.intake import Heartbeats, IntArray, Via
 from beatward.core.jobs import Jobs, Run
-from beatward.core.membership import Cause, Change, Membership
+from beatward.core.membership import Cause, Change
 from beatward.core.protocol.record import (
     NO_GAUGE,
     Farewell,
@@ -18,7 +17,7 @@ from beatward.core.protocol.record import (
     Kind,
     exit_code_of,
 )
-from beatward.core.registry import Registry
+from beatward.core.state import State
 
 
 def exit_code_in(said: np.void) -> int:
@@ -29,13 +28,11 @@ def exit_code_in(said: np.void) -> int:
 class Runs:
     """Takes words of jobs only; holds the runs of a batch until they are taken."""
 
-    def __init__(
-        self, jobs: Jobs, registry: Registry, detector: Detector, membership: Membership
-    ) -> None:
+    def __init__(self, state: State, jobs: Jobs) -> None:
         self.jobs = jobs
-        self._registry = registry
-        self._detector = detector
-        self._membership = membership
+        self._registry = state.registry
+        self._detector = state.detector
+        self._membership = state.membership
         self._runs: list[Run] = []
 
     def take(self) -> tuple[Run, ...]:

@@ -25,7 +25,6 @@ from beatward.core.entry import (
     Event,
     ServiceRecord,
 )
-from beatward.core.explanation import Rooms
 from beatward.core.failover import Role
 from beatward.core.fencing import begin_fence, end_fence, is_answered, why_fence
 from beatward.core.instants import NEVER
@@ -38,6 +37,7 @@ from beatward.core.protocol.roles import LAST_WORD, TOKEN_AHEAD_MAX, Grant, serv
 from beatward.core.role_rows import row_of
 from beatward.core.roles import Fact, RoleSettings, fence_key, fenced_by
 from beatward.core.standings import Claim, Standings
+from beatward.core.state import State
 from beatward.core.voice import Voice
 
 # What is beyond is refused.
@@ -61,6 +61,7 @@ class Services:
 
     def __init__(
         self,
+        state: State,
         ledger: Ledger,
         outbox: Outbox,
         *,
@@ -71,10 +72,10 @@ class Services:
         named: Mapping[str, RoleSettings],
     ) -> None:
         """Begin without any service; `settings` are for all that `named` says nothing of."""
+        self._state = state
+        self._registry = state.registry
+        self._membership = state.membership
         self._ledger = ledger
-        self._registry = ledger.rooms.registry
-        self._membership = ledger.rooms.membership
-        self._offers = ledger.rooms.offers
         self._outbox = outbox
         self._intake = intake
         self._standings = standings
@@ -96,11 +97,11 @@ class Services:
     def __bool__(self) -> bool:
         return bool(self.roles)
 
-    def board(self, rooms: Rooms, now_ns: int) -> Board:
-        """Copy all that is known for readers; `rooms` are frozen already."""
+    def board(self, state: State, now_ns: int) -> Board:
+        """Copy all that is known for readers; `state` is frozen already."""
         roles = {name: role.copy() for name, role in self.roles.items()}
         balanced = {name: offers.copy() for name, offers in self.balanced.items()}
-        return Board(rooms, roles, balanced, now_ns)
+        return Board(state, roles, balanced, now_ns)
 
     # -- declaring ---------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class Services:
             one for one in offers if names.count(one.name) == 1 and not self.refusal(slot, one)
         )
         self.refused_count += len(offers) - len(possible)
-        if possible == self._offers.get(slot, _NOTHING):
+        if possible == self._state.offers.get(slot, _NOTHING):
             return
         self._place(slot, possible, now_ns)
         name = self._registry.name(slot)
@@ -138,7 +139,7 @@ class Services:
         return ""
 
     def _place(self, slot: int, offers: tuple[Declaration, ...], now_ns: int) -> None:
-        before = self._offers.get(slot, _NOTHING)
+        before = self._state.offers.get(slot, _NOTHING)
         kept = {one.name for one in offers if one.mode == "failover"}
         for one in before:
             if one.mode == "failover" and one.name not in kept:
@@ -148,9 +149,7 @@ class Services:
                 del members[slot]
                 if not members:
                     del self.balanced[one.name]
-        self._offers[slot] = offers
-        if not offers:
-            del self._offers[slot]
+        self._state.note_offers(slot, offers)
         for one in offers:
             if one.mode == "failover":
                 self._join(slot, one, now_ns)
@@ -188,7 +187,7 @@ class Services:
 
     def relabel(self, slot: int) -> None:
         """Let the zone of a node's members be that of its labels of now."""
-        for offer in self._offers.get(slot, _NOTHING):
+        for offer in self._state.offers.get(slot, _NOTHING):
             if offer.mode == "failover":
                 self._join(slot, offer, 0)
 
@@ -356,7 +355,7 @@ class Services:
         busy   nodes to which something is being done already
         """
         slot = self._registry.slot_of(node)
-        for offer in self._offers.get(slot, _NOTHING):
+        for offer in self._state.offers.get(slot, _NOTHING):
             least = self._settings_of(offer.name).min_healthy
             if least and self._is_healthy(offer.name, slot):
                 well = [at for at in self._slots(offer.name) if self._is_healthy(offer.name, at)]

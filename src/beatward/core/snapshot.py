@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.explanation import Rooms, gather, numbers, sentence
+from beatward.core.explanation import gather, numbers, sentence
 from beatward.core.index import SlotIndex
 from beatward.core.pace import PaceReport
 from beatward.core.peers import Peers
 from beatward.core.roles import ServiceView
 from beatward.core.speakers import Speaker
+from beatward.core.state import State
 
 IntArray = npt.NDArray[np.int64]
 Room = TypeVar("Room")
@@ -38,7 +39,7 @@ class Snapshot:
     speakers   of datagrams from nodes that are not enrolled, or have another key
     """
 
-    rooms: Rooms
+    rooms: State
     taken_ns: int
     wall_offset_ns: int
     session: int
@@ -100,25 +101,22 @@ class Snapshot:
         return sentence(facts) + words, {**numbers(facts), "actions_guarded": list(guarded)}
 
 
-def freeze(rooms: Rooms) -> Rooms:
-    """Copy the rooms as they are, without secrets; costs about 200 bytes a node to copy."""
-    count = rooms.registry.count
-    registry = _cut(rooms.registry, count, without=("_master", "secret", "_scratch"))
-    membership = _cut(rooms.membership, count)
-    return Rooms(
-        registry,
-        membership,
-        _cut(rooms.detector, count),
-        rooms.quality.freeze(registry, membership),
-        rooms.pauses,
-        rooms.started_ns,
-        rooms.drops,
-        _cut(rooms.upkeep, count),
-        rooms.jobs.copy(),
-        tuple(replace(hold, group=hold.group.copy()) for hold in rooms.holds),
-        rooms.offers.copy(),
-        rooms.conflicts,
-        rooms.reports.copy(),
+def freeze(state: State) -> State:
+    """Copy the state as it is, without secrets; costs about 200 bytes a node to copy."""
+    count = state.registry.count
+    registry = _cut(state.registry, count, without=("_master", "secret", "_scratch"))
+    membership = _cut(state.membership, count)
+    return replace(
+        state,
+        registry=registry,
+        membership=membership,
+        detector=_cut(state.detector, count),
+        quality=state.quality.freeze(registry, membership),
+        upkeep=_cut(state.upkeep, count),
+        jobs=state.jobs.copy(),
+        holds=tuple(replace(hold, group=hold.group.copy()) for hold in state.holds),
+        offers=state.offers.copy(),
+        reports=state.reports.copy(),
     )
 
 
