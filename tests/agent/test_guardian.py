@@ -12,7 +12,7 @@ import pytest
 from beatward.agent import clock
 from beatward.agent.roles.channel import Plan
 from beatward.agent.roles.guardian_client import Keeper
-from beatward.agent.roles.lease_holder import Duty, Memory, Tenure
+from beatward.agent.roles.lease_holder import Duty, LeaseHolder, Memory
 from beatward.core.instants import MILLISECOND, SECOND
 
 pytestmark = pytest.mark.real
@@ -69,7 +69,7 @@ class Site:
         return next(told for told in self.wait(lambda all_told, _: _find(all_told, number))[::-1])
 
     def end(self, kind, **instants):
-        number = self.keeper.end_role(Duty(kind, 7), tenure_of(**instants))
+        number = self.keeper.end_role(Duty(kind, 7), holder_of(**instants))
         return _find(self.wait(lambda told, _: _find(told, number)), number)
 
     def promote(self, **instants):
@@ -95,7 +95,7 @@ def _find(told, number):
     return next((one for one in told if one.number == number), None)
 
 
-class Lent(Tenure):
+class Lent(LeaseHolder):
     """One that holds token 7, and until when."""
 
     def __init__(self, end=10.0, until=10.7, over=11.0) -> None:
@@ -106,11 +106,11 @@ class Lent(Tenure):
         self.over_ns = now_ns + int(over * SECOND)
 
 
-def tenure_of(over=10.0):
+def holder_of(over=10.0):
     """Return one that gives token 7 up, and is over so many seconds from now."""
     demote_ms = 1000
     now_ns = clock.now_ns() + int(over * SECOND) - demote_ms * MS
-    return Tenure("db", Memory(7, 7, demote_ms), now_ns=now_ns)
+    return LeaseHolder("db", Memory(7, 7, demote_ms), now_ns=now_ns)
 
 
 def is_alive(pid):

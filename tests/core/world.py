@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.core.by_hand import LIFE, MASTER, SESSION, START, datagrams, key_of
 
 from beatward.agent.pulse import Pulse, Report
-from beatward.agent.roles.lease_holder import Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Declaration, Event, Recovered
 from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
 from beatward.core.monitor import Inputs, Monitor, Settings
@@ -40,7 +40,7 @@ class Node:
     def start(self, now_ns, interval_ns):
         self.lives += 1
         for service, old in self.tenures.items():
-            self.tenures[service] = Tenure(service, old.memory, now_ns=now_ns)
+            self.tenures[service] = LeaseHolder(service, old.memory, now_ns=now_ns)
         self.pulse = Pulse(
             self.name,
             key_of(self.name),
@@ -162,7 +162,7 @@ class World:
     def offer(self, service, name):
         """Let a node be a member of a service in failover mode."""
         self.order("declare", name, services=(Declaration(service, "failover"),))
-        self.node(name).tenures[service] = Tenure(service, now_ns=self.now_ns)
+        self.node(name).tenures[service] = LeaseHolder(service, now_ns=self.now_ns)
 
     def holders(self, service):
         """Return who may act for a service at this instant, by its own lease."""

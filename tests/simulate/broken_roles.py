@@ -26,7 +26,7 @@ from tests.simulate.role_worlds import (
     unwritten,
 )
 
-from beatward.agent.roles.lease_holder import Memory, Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder, Memory
 from beatward.core.failover import Role
 from beatward.core.instants import MINUTE
 from beatward.core.leases import ACTING, GIVEN_UP, Lease, Terms, speaker
@@ -243,7 +243,7 @@ def _backdated(settings, **keys):
 # -- members ----------------------------------------------------------------------------------
 
 
-class _Generous(Tenure):
+class _Generous(LeaseHolder):
     """Counts its lease from the grant's arrival."""
 
     def hear(self, grant, now_ns):
@@ -252,7 +252,7 @@ class _Generous(Tenure):
         super().hear(grant, now_ns)
 
 
-class _Stubborn(Tenure):
+class _Stubborn(LeaseHolder):
     """Goes on when its lease is over."""
 
     def turn(self, now_ns):
@@ -266,7 +266,7 @@ class _Stubborn(Tenure):
         return self.standing_due_ns
 
 
-class _Reusing(Tenure):
+class _Reusing(LeaseHolder):
     """Takes a token that it has had before."""
 
     def hear(self, grant, now_ns):
@@ -275,7 +275,7 @@ class _Reusing(Tenure):
         super().hear(grant, now_ns)
 
 
-class _Polite(Tenure):
+class _Polite(LeaseHolder):
     """Says that it has given the role up when it begins to."""
 
     def standing(self, now_ns):
@@ -284,14 +284,14 @@ class _Polite(Tenure):
         return replace(said, state=State.STANDBY) if is_demoting else said
 
 
-class _Careless(Tenure):
+class _Careless(LeaseHolder):
     """Forgets with its process what it held."""
 
     def __init__(self, service, memory=None, *, now_ns):
         super().__init__(service, None, now_ns=now_ns)
 
 
-class _Patient(Tenure):
+class _Patient(LeaseHolder):
     """Waits for its demote hook, however long that takes."""
 
     @property
@@ -315,7 +315,7 @@ class Broken:
     world: Callable[[int], Scenario]
     rules: frozenset[str]
     build: Callable[..., Monitor] = Monitor
-    tenure: Callable[..., Tenure] = Tenure
+    tenure: Callable[..., LeaseHolder] = LeaseHolder
     first: int = 1
 
 

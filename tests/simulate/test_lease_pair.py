@@ -1,4 +1,4 @@
-"""The two halves of a lease together: the real `Lease` of the monitor and the real `Tenure`.
+"""The two halves of a lease together: the real `Lease` of the monitor and the real `LeaseHolder`.
 
 `tests/core/test_lease.py` has the formula; this has what the two machines make of it while grants
 are late, lost and overtaken, settings change with a restart of the monitor, and the member is asked
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from beatward.agent.roles.lease_holder import Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.candidates import Member
 from beatward.core.entry import Declaration
 from beatward.core.instants import HOUR, MILLISECOND, SECOND
@@ -67,7 +67,7 @@ class Pair:
         self.true_ns = 0
         self.there = HostClock(boot_ns=HOUR, wall_ns=0, drift_ppb=1000 * member_ppm)
         self.here = HostClock(boot_ns=3 * HOUR, wall_ns=0, drift_ppb=1000 * monitor_ppm)
-        self.tenure = Tenure("role", now_ns=self.there.now_ns(0))
+        self.tenure = LeaseHolder("role", now_ns=self.there.now_ns(0))
         self.tenure.report(self.there.now_ns(0), able=True)
         self.terms, self.recorded = terms, terms.term_ns
         self.lease = Lease(self.tenure.id, terms)

@@ -8,7 +8,7 @@ and asks the monitor for what operators ask. Not here: what may never happen (`r
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from beatward.agent.roles.lease_holder import Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND
 from beatward.core.orders import Order
 from beatward.core.outbox import Action
@@ -37,7 +37,7 @@ ORDER_KINDS = (Kind.SWITCHOVER, Kind.FORCE, Kind.HOLD)
 class Crew:
     """The services' people and parts; `tenure` makes the agent's side of a role."""
 
-    def __init__(self, world: "World", *, tenure: Callable[..., Tenure] = Tenure) -> None:
+    def __init__(self, world: "World", *, tenure: Callable[..., LeaseHolder] = LeaseHolder) -> None:
         self._world = world
         self._tenure = tenure
         self._rng = split(world.scenario.seed, "crew")
@@ -65,7 +65,7 @@ class Crew:
             ]
         )
 
-    def enlist(self, node: Node, site: Site, copied: Tenure | None = None) -> Member:
+    def enlist(self, node: Node, site: Site, copied: LeaseHolder | None = None) -> Member:
         """Make the member of a site for a new life of its node, which declares itself.
 
         copied   what the life of a copied machine goes on with

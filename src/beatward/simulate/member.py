@@ -1,4 +1,4 @@
-"""The agent's side of one member in one life: the real `Tenure`, driven as the agent drives it.
+"""The agent's side of one member in one life: the real `LeaseHolder`, driven as by the agent.
 
     hear, time ──► tenure.turn ──► disk, if its memory changed ──► turn again ──► guardian ──► duty
                                                                                        └──► standing
@@ -10,7 +10,7 @@ disk or is not. Not here: the hooks themselves and what outlives the process (`s
 from collections.abc import Callable
 from functools import partial
 
-from beatward.agent.roles.lease_holder import Duty, Memory, Tenure
+from beatward.agent.roles.lease_holder import Duty, LeaseHolder, Memory
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State
 
@@ -40,7 +40,7 @@ class Member:
         *,
         say: Callable[[Standing], None],
         position: Callable[[], int | None],
-        tenure: Callable[..., Tenure] = Tenure,
+        tenure: Callable[..., LeaseHolder] = LeaseHolder,
     ) -> None:
         self.site = site
         self._agenda = agenda

@@ -17,7 +17,7 @@ from random import Random
 from typing import Protocol
 
 from beatward.agent.pulse import Pulse, Report
-from beatward.agent.roles.lease_holder import Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.agent.stride import Bounds
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
@@ -104,7 +104,7 @@ class Node:
         truth: NodeTruth,
         join: Callable[["Node", Answered], None],
         pulse: Callable[..., Pulse] = Pulse,
-        enlist: Callable[["Node", Site, Tenure | None], Member] | None = None,
+        enlist: Callable[["Node", Site, LeaseHolder | None], Member] | None = None,
         said: Callable[["Node", Standing], None] = lambda _node, _standing: None,
     ) -> None:
         self.sites: Sequence[Site] = ()
@@ -174,7 +174,7 @@ class Node:
         """Let the machine have a state file: a key, and the number of the last life."""
         self._has_key, self._last_incarnation = True, incarnation
 
-    def wake_as_copy(self, pulse: Pulse, tenures: Sequence[Tenure]) -> None:
+    def wake_as_copy(self, pulse: Pulse, tenures: Sequence[LeaseHolder]) -> None:
         """Go on in the middle of the life of a process that was copied with its machine."""
         self.truth.history.end(Trouble.DOWN, self._agenda.now_ns)
         self._process += 1

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from beatward.agent.pulse import Pulse
-from beatward.agent.roles.lease_holder import Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
 
@@ -67,7 +67,7 @@ def play(
     *,
     build: Callable[..., Monitor] = Monitor,
     pulse: Callable[..., Pulse] = Pulse,
-    tenure: Callable[..., Tenure] = Tenure,
+    tenure: Callable[..., LeaseHolder] = LeaseHolder,
 ) -> Report:
     """Play one world; `build`, `pulse` and `tenure` make the monitor and the nodes' side."""
     world = World(scenario, build=build, pulse=pulse, tenure=tenure)

@@ -16,7 +16,7 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
-from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, Memory, Tenure
+from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, LeaseHolder, Memory
 from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, NEVER, SECOND
 
 from .agenda import Agenda
@@ -254,7 +254,7 @@ class Site:
 
     # -- the guardian ---------------------------------------------------------------------------
 
-    def promise(self, tenure: Tenure) -> None:
+    def promise(self, tenure: LeaseHolder) -> None:
         """Take the agent's word on what it may do until when; to be called before it does it."""
         held = tenure.memory.held
         told = Promise(held, tenure.lease_end_ns, tenure.demote_until_ns) if held else None

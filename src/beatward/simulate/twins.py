@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from beatward.agent.pulse import Pulse
-from beatward.agent.roles.lease_holder import Memory, Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder, Memory
 from beatward.core.instants import MINUTE, SECOND
 
 from .chance import split
@@ -43,7 +43,7 @@ class _Image:
     """A machine as it stood. tenures, runs and lent: one a site; the clocks show its own time."""
 
     pulse: Pulse
-    tenures: tuple[Tenure, ...]
+    tenures: tuple[LeaseHolder, ...]
     runs: tuple[int, ...]
     lent: tuple[tuple[int, int] | None, ...]
     clock_ns: int

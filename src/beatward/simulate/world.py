@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from beatward.agent.pulse import Pulse
-from beatward.agent.roles.lease_holder import Tenure
+from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.monitor import Monitor
@@ -52,7 +52,7 @@ class World:
         *,
         build: Callable[..., Monitor] = Monitor,
         pulse: Callable[..., Pulse] = Pulse,
-        tenure: Callable[..., Tenure] = Tenure,
+        tenure: Callable[..., LeaseHolder] = LeaseHolder,
     ) -> None:
         self.scenario = scenario
         self._pulse = pulse

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .lease_holder import Tenure
+from .lease_holder import LeaseHolder
 
 log = logging.getLogger("beatward.agent")
 
@@ -54,9 +54,9 @@ class LastWord:
     address: Sequence[Any]
 
 
-def lease_of(tenure: Tenure) -> Lease:
+def lease_of(holder: LeaseHolder) -> Lease:
     """Return what a guardian has to know of the role that is held."""
-    return Lease(tenure.token, tenure.lease_end_ns, tenure.demote_until_ns, tenure.over_ns)
+    return Lease(holder.token, holder.lease_end_ns, holder.demote_until_ns, holder.over_ns)
 
 
 class Channel:

@@ -22,7 +22,7 @@ from beatward.agent import clock
 from beatward.core.instants import NEVER, SECOND
 
 from .channel import Channel, LastWord, Lease, Plan, lease_of
-from .lease_holder import Duty, Tenure
+from .lease_holder import Duty, LeaseHolder
 
 log = logging.getLogger("beatward.agent")
 
@@ -119,15 +119,15 @@ class Keeper:
         return is_ending
 
     def promote(
-        self, tenure: Tenure, primary: Mapping[str, str], last: LastWord | None = None
+        self, holder: LeaseHolder, primary: Mapping[str, str], last: LastWord | None = None
     ) -> int:
         """Ask to take the role, with its lease, and return the number of the answer.
 
         last   what the guardian says for this life when the role is over; None: nothing
         """
         self._number += 1
-        words = {"kind": "promote", "number": self._number, "token": tenure.token, "timeout_ns": 0}
-        held = {"lease": astuple(lease_of(tenure)), "last": None if last is None else asdict(last)}
+        words = {"kind": "promote", "number": self._number, "token": holder.token, "timeout_ns": 0}
+        held = {"lease": astuple(lease_of(holder)), "last": None if last is None else asdict(last)}
         self._ask({"do": "run", "primary": dict(primary), **held, **words}, clock.now_ns())
         return self._number
 
@@ -138,11 +138,11 @@ class Keeper:
         self._ask({"do": "run", "primary": dict(primary), **words}, clock.now_ns())
         return self._number
 
-    def end_role(self, duty: Duty, tenure: Tenure) -> int:
+    def end_role(self, duty: Duty, holder: LeaseHolder) -> int:
         """Ask to demote or to stop, and return the number of the answer."""
         assert duty.kind != "promote"
         self._number += 1
-        words = {"do": duty.kind, "number": self._number, "lease": astuple(lease_of(tenure))}
+        words = {"do": duty.kind, "number": self._number, "lease": astuple(lease_of(holder))}
         self._ask(words, clock.now_ns())
         return self._number
 

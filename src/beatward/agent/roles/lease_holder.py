@@ -20,11 +20,11 @@ suspended time; and it is cut short by what two quartzes may differ.
 A token is used once. What must not be forgotten is `memory`, and the order of the caller's steps is
 part of the proof:
 
-    tenure.turn(now_ns)
-    write tenure.memory to disk, if it has changed; a promotion waits for that, and looks at the
+    holder.turn(now_ns)
+    write holder.memory to disk, if it has changed; a promotion waits for that, and looks at the
         clock once more: turn(now_ns) again
-    if tenure.duty is not what is being done: break that off, and begin with tenure.duty
-    standing = tenure.standing(now_ns); send it, if it is not None
+    if holder.duty is not what is being done: break that off, and begin with holder.duty
+    standing = holder.standing(now_ns); send it, if it is not None
 
 Used by the agent, by the SDK and by the simulator alike. Not here: clocks, sockets, hooks, disks.
 """
@@ -85,7 +85,7 @@ class Duty:
     attempt: int = 1
 
 
-class Tenure:
+class LeaseHolder:
     """A member's side of the conversation about one role; see the module for the order of calls.
 
     service       its name

@@ -1,4 +1,4 @@
-"""A member of a service with a role, run by hooks: tenure, guardian and state in one loop.
+"""A member of a service with a role, run by hooks: holder, guardian and state in one loop.
 
     conversation ──grants──► seat ──duty──► guardian ──► hooks
                  ◄─standings─┘  ▲               │ done, ending, gone
@@ -25,7 +25,7 @@ from beatward.core.protocol.roles import State
 
 from .channel import Lease, Plan, lease_of
 from .guardian_client import Keeper, Told
-from .lease_holder import Duty, Tenure
+from .lease_holder import Duty, LeaseHolder
 from .lock import lock_path
 from .shared_holder import HEARD_PATIENCE_NS, IDLE_NS, Seat
 from .standby import Primary, Standby
@@ -109,9 +109,9 @@ class Member:
         The loop turns, and no role could be acted upon any more when it bites.
         """
         with self.seat.lock:
-            tenure = self.seat.tenure
+            holder = self.seat.holder
             is_safe = (
-                tenure is None or not tenure.memory.held or now_ns + within_ns < tenure.over_ns
+                holder is None or not holder.memory.held or now_ns + within_ns < holder.over_ns
             )
         return is_safe and now_ns - self.last_turn_ns < TURN_PATIENCE_NS
 
@@ -119,8 +119,8 @@ class Member:
     def lease_ns(self) -> int:
         """How long a holder has from its last word until all is over; 0: not known yet."""
         with self.seat.lock:
-            tenure = self.seat.tenure
-            lent_ms = 0 if tenure is None else tenure.lease_ms + tenure.memory.demote_ms
+            holder = self.seat.holder
+            lent_ms = 0 if holder is None else holder.lease_ms + holder.memory.demote_ms
         return lent_ms * MILLISECOND
 
     # --- the loop ---
@@ -141,38 +141,38 @@ class Member:
     def _turn(self) -> int:
         """Do what is due and return when to look again."""
         now_ns = self.last_turn_ns = clock.now_ns()
-        tenure = self._hear_guardian(now_ns)
-        if tenure is None:
+        holder = self._hear_guardian(now_ns)
+        if holder is None:
             return min(self.seat.turn_due_ns(now_ns), self._keeper.next_due_ns)
-        self._report(tenure)
-        self._attend(tenure)
-        self._lend(tenure)
-        if self._is_idle(tenure):
-            self._standby.turn(clock.now_ns(), tenure.token)
-        self._look(tenure, clock.now_ns())
-        self._report(tenure)
+        self._report(holder)
+        self._attend(holder)
+        self._lend(holder)
+        if self._is_idle(holder):
+            self._standby.turn(clock.now_ns(), holder.token)
+        self._look(holder, clock.now_ns())
+        self._report(holder)
         self.seat.remember(self._file)
         if self._is_leaving:
-            self._note_left(tenure)
+            self._note_left(holder)
         if self.seat.standing_due_ns <= clock.now_ns():
             self._wake()
         due_ns = min(self.seat.turn_due_ns(now_ns), self._keeper.next_due_ns)
-        if self._is_idle(tenure):
+        if self._is_idle(holder):
             due_ns = min(due_ns, self._standby.due_ns)
-        return min(due_ns, self._state_due_ns if self._may_look(tenure) else NEVER)
+        return min(due_ns, self._state_due_ns if self._may_look(holder) else NEVER)
 
-    def _hear_guardian(self, now_ns: int) -> Tenure | None:
+    def _hear_guardian(self, now_ns: int) -> LeaseHolder | None:
         """Take in what the guardian says; None: there has never been one yet."""
-        tenure = self.seat.tenure
+        holder = self.seat.holder
         answers = self._keeper.heard()
-        is_lost = not self._keeper.turn(now_ns, _patience_ns(tenure))
-        if tenure is None:
+        is_lost = not self._keeper.turn(now_ns, _patience_ns(holder))
+        if holder is None:
             if not self._keeper.is_ready:
                 return None
-            tenure = self.seat.begin(self._file, now_ns, ended=self._keeper.ended)
+            holder = self.seat.begin(self._file, now_ns, ended=self._keeper.ended)
         if is_lost or self._keeper.take_ending():
             with self.seat.lock:
-                tenure.give_up(now_ns)
+                holder.give_up(now_ns)
         if is_lost:
             # What it was asked for is not answered; the next one is asked again.
             self._duty = self._lent = None
@@ -180,17 +180,17 @@ class Member:
             self._standby.forget()
             self._state_due_ns = 0
         for told in answers:
-            self._take(told, tenure, now_ns)
-        return tenure
+            self._take(told, holder, now_ns)
+        return holder
 
-    def _take(self, told: Told, tenure: Tenure, now_ns: int) -> None:
+    def _take(self, told: Told, holder: LeaseHolder, now_ns: int) -> None:
         if told.number == self._duty_number and self._duty is not None:
             if not told.is_ok:
                 log.warning("%s: %s", self.service.name, told.said)
                 self.seat.remark = told.said
             elif self._duty.kind == "promote":
                 self._be_well()
-            self._finish(self._duty, tenure, now_ns, is_ok=told.is_ok)
+            self._finish(self._duty, holder, now_ns, is_ok=told.is_ok)
         elif told.number == self._start_number:
             self._start_number = 0
             if not told.is_ok:
@@ -201,19 +201,19 @@ class Member:
             self._state_due_ns = 0
         elif told.number == self._state_number:
             self._state_number = 0
-            self._take_state(told, tenure, now_ns)
+            self._take_state(told, holder, now_ns)
 
-    def _finish(self, duty: Duty, tenure: Tenure, now_ns: int, *, is_ok: bool) -> None:
+    def _finish(self, duty: Duty, holder: LeaseHolder, now_ns: int, *, is_ok: bool) -> None:
         self._duty = None
         if duty.kind != "promote" and is_ok:
             # What stood by before is not what stands there now.
             self._standby.forget()
             self._is_state_good = not self._has_state
-            self._report(tenure)
+            self._report(holder)
         with self.seat.lock:
-            tenure.done(duty, now_ns, ok=is_ok)
+            holder.done(duty, now_ns, ok=is_ok)
         self._gone_count = 0
-        self._state_due_ns = now_ns + self.service.state_every_ns if tenure.is_holding else 0
+        self._state_due_ns = now_ns + self.service.state_every_ns if holder.is_holding else 0
         log.info(
             "%s: %s under token %d %s",
             self.service.name,
@@ -224,24 +224,24 @@ class Member:
 
     # --- the role ---
 
-    def _report(self, tenure: Tenure) -> None:
+    def _report(self, holder: LeaseHolder) -> None:
         is_able = (
             self._keeper.is_ready
             and self._standby.is_ready
             and self._is_state_good
             and not self._is_leaving
-            and (bool(tenure.memory.held) or self.seat.remember(self._file))
+            and (bool(holder.memory.held) or self.seat.remember(self._file))
         )
         with self.seat.lock:
-            tenure.report(clock.now_ns(), able=is_able, freshness=self._freshness)
+            holder.report(clock.now_ns(), able=is_able, freshness=self._freshness)
             if self._is_leaving:
-                tenure.give_up(clock.now_ns())
+                holder.give_up(clock.now_ns())
 
-    def _attend(self, tenure: Tenure) -> None:
+    def _attend(self, holder: LeaseHolder) -> None:
         """See to it that what has to be done is under way."""
         with self.seat.lock:
-            tenure.turn(clock.now_ns())
-            duty = tenure.duty
+            holder.turn(clock.now_ns())
+            duty = holder.duty
         if duty == self._duty or not self._keeper.is_ready:
             return
         self._duty = None
@@ -250,68 +250,68 @@ class Member:
         # What the workload says of itself meanwhile is neither here nor there.
         self._state_number = 0
         if duty.kind == "promote":
-            self._promote(duty, tenure)
+            self._promote(duty, holder)
         else:
             # What has to end does not wait for the disk.
-            self._duty_number = self._keeper.end_role(duty, tenure)
+            self._duty_number = self._keeper.end_role(duty, holder)
             self._duty = duty
 
-    def _promote(self, duty: Duty, tenure: Tenure) -> None:
+    def _promote(self, duty: Duty, holder: LeaseHolder) -> None:
         if not self.seat.prepare_promotion(duty, self._file):
             self._waker.wake()
             return
         with self.seat.lock:
             primary, last = self._standby.primary, self.seat.last_word
-            self._duty_number = self._keeper.promote(tenure, primary, last)
+            self._duty_number = self._keeper.promote(holder, primary, last)
         self._duty = duty
 
-    def _lend(self, tenure: Tenure) -> None:
+    def _lend(self, holder: LeaseHolder) -> None:
         """Tell the guardian how long the lease runs, whenever that has changed."""
         with self.seat.lock:
             # Between the grant and its writing down nothing is under way that has to end.
-            is_begun = self._duty is not None or tenure.state != State.PROMOTING
-            lease = lease_of(tenure) if tenure.memory.held and is_begun else None
+            is_begun = self._duty is not None or holder.state != State.PROMOTING
+            lease = lease_of(holder) if holder.memory.held and is_begun else None
         if lease is not None and lease != self._lent and self._keeper.is_ready:
             self._keeper.lend(lease)
             self._lent = lease
 
-    def _note_left(self, tenure: Tenure) -> None:
+    def _note_left(self, holder: LeaseHolder) -> None:
         now_ns = clock.now_ns()
         with self.seat.lock:
-            if tenure.memory.held or tenure.able:
+            if holder.memory.held or holder.able:
                 return
             self._left_ns = min(self._left_ns, now_ns)
-            if tenure.is_heard or now_ns - self._left_ns >= HEARD_PATIENCE_NS:
+            if holder.is_heard or now_ns - self._left_ns >= HEARD_PATIENCE_NS:
                 self._has_left.set()
 
     # --- the workload ---
 
-    def _is_idle(self, tenure: Tenure) -> bool:
-        is_idle = tenure.state in (State.STANDBY, State.UNABLE)
+    def _is_idle(self, holder: LeaseHolder) -> bool:
+        is_idle = holder.state in (State.STANDBY, State.UNABLE)
         return is_idle and self._keeper.is_ready and not self._is_leaving
 
     def _run_start(self, primary: Primary) -> None:
-        tenure = self.seat.tenure
-        token = 0 if tenure is None else tenure.token
+        holder = self.seat.holder
+        token = 0 if holder is None else holder.token
         timeout_ns = self.service.start_timeout_ns
         self._start_number = self._keeper.run("start", token, primary, timeout_ns=timeout_ns)
 
-    def _may_look(self, tenure: Tenure) -> bool:
-        is_at_rest = self._is_idle(tenure) or tenure.state == State.ACTIVE
+    def _may_look(self, holder: LeaseHolder) -> bool:
+        is_at_rest = self._is_idle(holder) or holder.state == State.ACTIVE
         is_ready = self._keeper.is_ready and self._standby.is_ready
         return self._has_state and is_at_rest and is_ready and self._state_number == 0
 
-    def _look(self, tenure: Tenure, now_ns: int) -> None:
+    def _look(self, holder: LeaseHolder, now_ns: int) -> None:
         """Ask the workload what it is, if it is time."""
-        if self._may_look(tenure) and now_ns >= self._state_due_ns:
+        if self._may_look(holder) and now_ns >= self._state_due_ns:
             self._state_due_ns = now_ns + self.service.state_every_ns
             timeout_ns = self.service.state_timeout_ns
             primary = self._standby.primary
             self._state_number = self._keeper.run(
-                "state", tenure.token, primary, timeout_ns=timeout_ns
+                "state", holder.token, primary, timeout_ns=timeout_ns
             )
 
-    def _take_state(self, told: Told, tenure: Tenure, now_ns: int) -> None:
+    def _take_state(self, told: Told, holder: LeaseHolder, now_ns: int) -> None:
         if not told.is_ok:
             self._tell(told.said)
         word, freshness = read_state(told.head)
@@ -320,14 +320,14 @@ class Member:
         self._is_state_good = is_good
         if not is_good and told.is_ok:
             self._tell(f"state: found {told.head[:80]!r}, expected primary, standby or none")
-        if tenure.state == State.ACTIVE:
-            self._judge_primary(word, tenure, now_ns, is_sure=told.is_ok)
+        if holder.state == State.ACTIVE:
+            self._judge_primary(word, holder, now_ns, is_sure=told.is_ok)
         elif is_good and (word == "primary" or (word == "none" and "start" in self.service.hooks)):
             self._be_no_standby(word, now_ns)
         elif is_good:
             self._be_proved()
 
-    def _judge_primary(self, word: str, tenure: Tenure, now_ns: int, *, is_sure: bool) -> None:
+    def _judge_primary(self, word: str, holder: LeaseHolder, now_ns: int, *, is_sure: bool) -> None:
         """Give a role up whose workload is gone. A hook that fails is no proof that it is."""
         is_gone = word in ("none", "standby")
         self._gone_count = self._gone_count + 1 if is_gone else 0
@@ -338,7 +338,7 @@ class Member:
                 "gone" if word == "none" else "a standby",
             )
             with self.seat.lock:
-                tenure.give_up(now_ns)
+                holder.give_up(now_ns)
 
     def _be_no_standby(self, word: str, now_ns: int) -> None:
         """Take note that what should stand by does not; without a start hook `none` would."""
@@ -365,12 +365,12 @@ class Member:
             self.seat.remark = trouble
 
 
-def _patience_ns(tenure: Tenure | None) -> int:
-    if tenure is None:
+def _patience_ns(holder: LeaseHolder | None) -> int:
+    if holder is None:
         return PATIENCE_NS
-    if tenure.state == State.DEMOTING:
-        return max(tenure.memory.demote_ms * MILLISECOND // 2, PATIENCE_MIN_NS)
-    return max(PATIENCE_NS, tenure.lease_ms * MILLISECOND)
+    if holder.state == State.DEMOTING:
+        return max(holder.memory.demote_ms * MILLISECOND // 2, PATIENCE_MIN_NS)
+    return max(PATIENCE_NS, holder.lease_ms * MILLISECOND)
 
 
 def read_state(head: str) -> tuple[str, int | None]:

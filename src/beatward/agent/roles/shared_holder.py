@@ -1,6 +1,6 @@
-"""One member's tenure between two threads: the conversation speaks for it, its owner acts for it.
+"""One member's holder between two threads: the conversation speaks for it, its owner acts for it.
 
-    conversation: standing, hear ──► tenure ◄── turn, done, report: the owner
+    conversation: standing, hear ──► holder ◄── turn, done, report: the owner
                                        │
                                     state file: written before a promotion begins
 
@@ -19,7 +19,7 @@ from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
 
 from .channel import LastWord
-from .lease_holder import LOOK_NS, Duty, Memory, Tenure
+from .lease_holder import LOOK_NS, Duty, LeaseHolder, Memory
 
 log = logging.getLogger("beatward.agent")
 
@@ -32,12 +32,12 @@ ENDED_COUNT_MAX = 8
 
 
 class Seat:
-    """A tenure that two threads may use, each call as a whole; the lock is never held for long.
+    """A holder that two threads may use, each call as a whole; the lock is never held for long.
 
     name          the service
     declaration   what the monitor is told of it
     on_news       called from the conversation's thread after a grant; must not block
-    lock          to be held while `tenure` is used
+    lock          to be held while `holder` is used
     last_word     what is to be said for this life when the token is over that it was lent; None: it
                   was lent none. It is for the guardian alone, and never written to a disk before.
     remark        what keeps it from taking the role, in words for people; empty: nothing
@@ -50,7 +50,7 @@ class Seat:
         self.id = service_id(name)
         self.declaration = declaration
         self.lock = threading.RLock()
-        self.tenure: Tenure | None = None
+        self.holder: LeaseHolder | None = None
         self.last_word: LastWord | None = None
         self._on_news = on_news
         self._written = Memory()
@@ -60,7 +60,7 @@ class Seat:
 
     def begin(
         self, file: StateFile, now_ns: int, *, ended: tuple[int, int] | None = None
-    ) -> Tenure:
+    ) -> LeaseHolder:
         """Take up what the last life left, and speak from now on.
 
         ended   the token and the life of a holder before, which has ended for certain
@@ -68,13 +68,13 @@ class Seat:
         self._written = file.read_role(self.name)
         with self.lock:
             self._ended, self._ended_count = ended, 0
-            self.tenure = Tenure(self.name, self._written, now_ns=now_ns)
-            return self.tenure
+            self.holder = LeaseHolder(self.name, self._written, now_ns=now_ns)
+            return self.holder
 
     def remember(self, file: StateFile) -> bool:
         """Write down what has changed; returns whether all is written. Blocks for the disk."""
         with self.lock:
-            memory = self._written if self.tenure is None else self.tenure.memory
+            memory = self._written if self.holder is None else self.holder.memory
         if memory != self._written and file.note_role(self.name, memory):
             self._written = memory
         return memory == self._written
@@ -86,21 +86,21 @@ class Seat:
         """
         is_written = self.remember(file)
         with self.lock:
-            assert self.tenure is not None, "what has not begun has no duty"
+            assert self.holder is not None, "what has not begun has no duty"
             now_ns = clock.now_ns()
-            self.tenure.turn(now_ns)
+            self.holder.turn(now_ns)
             if not is_written:
                 log.error("%s: no role is taken that cannot be remembered", self.name)
-                self.tenure.done(duty, now_ns, ok=False)
-            return self.tenure.duty == duty
+                self.holder.done(duty, now_ns, ok=False)
+            return self.holder.duty == duty
 
     def turn_due_ns(self, now_ns: int) -> int:
         """Return when its owner is to look again, if nothing comes in before."""
         with self.lock:
-            if self.tenure is None:
+            if self.holder is None:
                 return now_ns + IDLE_NS
-            spacing_ns = LOOK_NS if self.tenure.memory.held else IDLE_NS
-            return min(now_ns + spacing_ns, self.tenure.turn_due_ns)
+            spacing_ns = LOOK_NS if self.holder.memory.held else IDLE_NS
+            return min(now_ns + spacing_ns, self.holder.turn_due_ns)
 
     # --- the conversation's side ---
 
@@ -108,29 +108,29 @@ class Seat:
     def is_held(self) -> bool:
         """Whether the role is taken, held or being given up; what is stuck may stay so for ever."""
         with self.lock:
-            return self.tenure is not None and self.tenure.state in HOLDING
+            return self.holder is not None and self.holder.state in HOLDING
 
     @property
     def standing_due_ns(self) -> int:
         """When `standing` has something to say."""
         with self.lock:
-            return NEVER if self.tenure is None else self.tenure.standing_due_ns
+            return NEVER if self.holder is None else self.holder.standing_due_ns
 
     def standing(self, now_ns: int) -> Standing | None:
-        """Return what is to be said now, see `Tenure.standing`."""
+        """Return what is to be said now, see `LeaseHolder.standing`."""
         with self.lock:
-            return None if self.tenure is None else self.tenure.standing(now_ns)
+            return None if self.holder is None else self.holder.standing(now_ns)
 
     def hear(self, grant: Grant, now_ns: int, pulse: Pulse, where: tuple[int, Any] | None) -> None:
         """Take in an answer.
 
         pulse   of the life that it is for; where: the monitor's socket, if there is one
         """
-        if grant.service == self.id and self.tenure is not None:
+        if grant.service == self.id and self.holder is not None:
             with self.lock:
-                before = self.tenure.memory.held
-                self.tenure.hear(grant, now_ns)
-                held = self.tenure.memory.held
+                before = self.holder.memory.held
+                self.holder.hear(grant, now_ns)
+                held = self.holder.memory.held
                 if held and held != before and where is not None:
                     data = pulse.seal_last_word(self.id, held, pulse.incarnation)
                     self.last_word = LastWord(held, pulse.incarnation, data.hex(), *where)
@@ -142,7 +142,7 @@ class Seat:
         What that has left behind is ours to end, so it is not said before we hold nothing.
         """
         with self.lock:
-            is_free = self.tenure is not None and not self.tenure.memory.held
+            is_free = self.holder is not None and not self.holder.memory.held
         if self._ended is None or not is_free or self._ended_count >= ENDED_COUNT_MAX:
             return None
         self._ended_count += 1

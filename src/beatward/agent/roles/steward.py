@@ -22,7 +22,7 @@ from beatward.agent.state import StateFile
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.roles import State
 
-from .lease_holder import Duty, Tenure
+from .lease_holder import Duty, LeaseHolder
 from .lock import Lock, lock_path
 from .shared_holder import HEARD_PATIENCE_NS, Seat
 
@@ -139,8 +139,8 @@ class Steward:
     def give_up(self) -> None:
         """Give the role up, if it is held."""
         with self.seat.lock:
-            if self.seat.tenure is not None:
-                self.seat.tenure.give_up(clock.now_ns())
+            if self.seat.holder is not None:
+                self.seat.holder.give_up(clock.now_ns())
         self._changed.set()
 
     def leave(self) -> None:
@@ -148,9 +148,9 @@ class Steward:
         self._is_leaving = True
         self._changed.set()
         with self.seat.lock:
-            tenure = self.seat.tenure
-            left_ns = tenure.over_ns - clock.now_ns() if tenure and tenure.memory.held else 0
-        if tenure is not None:
+            holder = self.seat.holder
+            left_ns = holder.over_ns - clock.now_ns() if holder and holder.memory.held else 0
+        if holder is not None:
             self._has_left.wait((max(left_ns, 0) + HEARD_PATIENCE_NS) / SECOND)
         self._is_over = True
         self._changed.set()
@@ -160,10 +160,10 @@ class Steward:
     def held(self) -> int:
         """The token under which the role may be acted upon at this very moment, or 0."""
         with self.seat.lock:
-            tenure = self.seat.tenure
-            is_active = tenure is not None and tenure.state == State.ACTIVE
-            is_lent = tenure is not None and clock.now_ns() < tenure.lease_end_ns
-            return tenure.memory.held if tenure is not None and is_active and is_lent else 0
+            holder = self.seat.holder
+            is_active = holder is not None and holder.state == State.ACTIVE
+            is_lent = holder is not None and clock.now_ns() < holder.lease_end_ns
+            return holder.memory.held if holder is not None and is_active and is_lent else 0
 
     # --- the loop ---
 
@@ -178,16 +178,16 @@ class Steward:
             self._changed.wait(max(wait_ns, 0) / SECOND)
         if self._lock is not None:
             with self.seat.lock:
-                is_free = self.seat.tenure is None or not self.seat.tenure.memory.held
-            if is_free and self.seat.tenure is not None:
+                is_free = self.seat.holder is None or not self.seat.holder.memory.held
+            if is_free and self.seat.holder is not None:
                 self._lock.note(0)
             if is_free:
                 self._lock.close()
 
-    def _begin(self) -> Tenure | None:
-        """Return the tenure, which begins when no other process stands by for this node."""
-        if self.seat.tenure is not None:
-            return self.seat.tenure
+    def _begin(self) -> LeaseHolder | None:
+        """Return the holder, which begins when no other process stands by for this node."""
+        if self.seat.holder is not None:
+            return self.seat.holder
         try:
             lock = self._lock or Lock(lock_path(self._file.path, self.name))
             is_taken = lock.take()
@@ -208,31 +208,31 @@ class Steward:
         return None
 
     def _turn(self) -> int:
-        tenure = self._begin()
-        if tenure is None:
+        holder = self._begin()
+        if holder is None:
             return LOCK_PAUSE_NS
         is_able = self._is_able and not self._is_leaving
-        is_written = bool(tenure.memory.held) or self.seat.remember(self._file)
+        is_written = bool(holder.memory.held) or self.seat.remember(self._file)
         with self.seat.lock:
-            tenure.report(clock.now_ns(), able=is_able and is_written)
+            holder.report(clock.now_ns(), able=is_able and is_written)
             if self._is_leaving:
-                tenure.give_up(clock.now_ns())
-            duty = tenure.duty
+                holder.give_up(clock.now_ns())
+            duty = holder.duty
         if duty != self._duty:
             self._duty = None
             if duty is not None:
-                self._attend(duty, tenure)
+                self._attend(duty, holder)
         self.seat.remember(self._file)
         with self.seat.lock:
-            if tenure.standing_due_ns <= clock.now_ns():
+            if holder.standing_due_ns <= clock.now_ns():
                 self._wake()
-            has_left = not tenure.able and not tenure.memory.held and tenure.is_heard
+            has_left = not holder.able and not holder.memory.held and holder.is_heard
             if self._is_leaving and has_left:
                 self._has_left.set()
             now_ns = clock.now_ns()
             return self.seat.turn_due_ns(now_ns) - now_ns
 
-    def _attend(self, duty: Duty, tenure: Tenure) -> None:
+    def _attend(self, duty: Duty, holder: LeaseHolder) -> None:
         if duty.kind == "promote":
             if not self.seat.prepare_promotion(duty, self._file):
                 self._changed.set()
@@ -244,7 +244,7 @@ class Steward:
             return
         self._duty = duty
         if duty.kind == "stop" and duty.attempt == 1:
-            self._be_stuck(duty, tenure)
+            self._be_stuck(duty, holder)
         else:
             # Once more, if it has failed before.
             self._workload.demote(partial(self._finish, duty))
@@ -255,9 +255,9 @@ class Steward:
         if self._lock is not None and last is not None and last.token == duty.token:
             self._lock.note_held(last.token, last.life)
 
-    def _be_stuck(self, duty: Duty, tenure: Tenure) -> None:
+    def _be_stuck(self, duty: Duty, holder: LeaseHolder) -> None:
         """End what has not let go: there is nothing to kill but ourselves."""
-        left = format_duration(tenure.over_ns - clock.now_ns())
+        left = format_duration(holder.over_ns - clock.now_ns())
         what = "this process ends itself" if self._exit_when_stuck else "nobody else is promoted"
         log.critical(
             "%s: token %d is not given up %s before its time is over: %s",
@@ -272,13 +272,13 @@ class Steward:
     def _finish(self, duty: Duty, *, ok: bool) -> bool:
         """Take in what became of a duty; returns whether the role is held under its token."""
         with self.seat.lock:
-            now_ns, tenure = clock.now_ns(), self.seat.tenure
-            assert tenure is not None, "what has not begun has no duty"
-            current = tenure.duty
+            now_ns, holder = clock.now_ns(), self.seat.holder
+            assert holder is not None, "what has not begun has no duty"
+            current = holder.duty
             is_late = duty.kind == "demote" and current is not None and current.kind == "stop"
             if is_late and current is not None and current.token == duty.token:
                 duty = current  # It has let go after all, too late to be demoted in order.
-            tenure.done(duty, now_ns, ok=ok)
-            is_held = tenure.is_holding and tenure.memory.held == duty.token
+            holder.done(duty, now_ns, ok=ok)
+            is_held = holder.is_holding and holder.memory.held == duty.token
         self._changed.set()
         return is_held
