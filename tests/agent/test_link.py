@@ -13,7 +13,7 @@ from beatward.agent.offers import Offers
 from beatward.agent.post import Door, _proxy, check_url
 from beatward.agent.pulse import Report
 from beatward.agent.roles.lease_holder import Memory
-from beatward.agent.roles.shared_holder import Seat
+from beatward.agent.roles.shared_holder import SharedLeaseHolder
 from beatward.agent.state import StateFile
 from beatward.core.instants import SECOND
 from beatward.core.protocol.join import Credential
@@ -129,7 +129,7 @@ def test_who_holds_a_role_goes_on_to_the_address_at_which_it_was_lent(peer, held
     file = StateFile(tmp_path, "web-1")
     file.note_role("db", Memory(token=1, held=held))
     offers = Offers()
-    offers.add(Seat("db", {"name": "db"}, lambda: None))
+    offers.add(SharedLeaseHolder("db", {"name": "db"}, lambda: None))
     identity = identify("web-1", monitor="http://127.0.0.1:9", data=tmp_path)
     conversation = Conversation(
         identity, file, interval_ns=SECOND, transport="udp", wake=lambda: None, offers=offers
@@ -143,7 +143,7 @@ def test_who_holds_a_role_goes_on_to_the_address_at_which_it_was_lent(peer, held
         seen = set()
         for number in range(20):
             # One that is being given up as long as this lasts: nobody runs its demotion.
-            offers.seats[0].begin(file, START + number * SECOND)
+            offers.holders[0].begin(file, START + number * SECOND)
             conversation.turn(START + number * SECOND, Report)
             seen.add(ways.index(conversation._link.peer[1]))
     conversation.close()

@@ -27,7 +27,7 @@ steward = Steward(
     {"name": "db"}, callbacks("db", None, None), wake=lambda: None, exit_when_stuck=False
 )
 steward.start(StateFile(Path(sys.argv[1]), "web-1"))
-print("stands by", steward.seat.holder is not None)
+print("stands by", steward.shared.holder is not None)
 """
 
 

@@ -56,7 +56,7 @@ class Conversation:
     forget    called with a file descriptor before it is closed
     on_mail   called when the monitor says that an action waits, which it repeats until somebody
               fetches it; must not block
-    offers    services to declare and seats to speak for
+    offers    services to declare and lease holders to speak for
     reporter  what the program says of itself beside its heartbeats
     refusal   what the monitor said when it refused to enrol this node, or ""
     """

@@ -91,7 +91,7 @@ class Daemon:
             if isinstance(service, HookedService)
         ]
         for member in self._members:
-            self._heart.offers.add(member.seat)
+            self._heart.offers.add(member.shared)
         self._watchdog = None if settings.watchdog is None else Watchdog(settings.watchdog)
         self._hands = Hands(self._heart.name, settings.deeds, self._heart.state_file, self._access)
 

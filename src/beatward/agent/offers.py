@@ -1,10 +1,10 @@
-"""What a node offers, as its conversation sees it: services to declare, and seats to speak for.
+"""What a node offers, as its conversation sees it: services to declare, and holders to speak for.
 
     declare    POST /v1/agent/services, at the start and again after each enrolment, and whenever
                the monitor's session is a new one: it may know nothing of us
-    speak      what a seat has to say, sealed, over the heartbeat's own socket
+    speak      what a holder has to say, sealed, over the heartbeat's own socket
     take       a grant that came in
-    remark     POST /v1/agent/remarks, what seats say in words, whenever that has changed
+    remark     POST /v1/agent/remarks, what holders say in words, whenever that has changed
 
 Declarations block, so they are made in the background; standings and grants are datagrams and
 never wait.
@@ -24,7 +24,7 @@ from beatward.errors import MonitorUnreachable
 from .attempts import Backoff, LogOnce, in_background
 from .post import Answer, post_once
 from .pulse import Pulse
-from .roles.shared_holder import Seat
+from .roles.shared_holder import SharedLeaseHolder
 from .services import SERVICE_COUNT_MAX, Service
 
 DECLARE_PAUSE_NS = SECOND
@@ -41,7 +41,7 @@ class Offers:
     def __init__(self) -> None:
         self._plain: tuple[Service, ...] = ()
         self._lock = threading.Lock()
-        self.seats: tuple[Seat, ...] = ()
+        self.holders: tuple[SharedLeaseHolder, ...] = ()
         self.version = 0
 
     def add_plain(self, service: Service) -> None:
@@ -51,11 +51,11 @@ class Offers:
             self._plain = (*self._plain, service)
             self.version += 1
 
-    def add(self, seat: Seat) -> None:
+    def add(self, holder: SharedLeaseHolder) -> None:
         """Offer a service with a role; raises ValueError when it is offered already."""
         with self._lock:
-            self._check_new(seat.name)
-            self.seats = (*self.seats, seat)
+            self._check_new(holder.name)
+            self.holders = (*self.holders, holder)
             self.version += 1
 
     def _check_new(self, name: str) -> None:
@@ -68,34 +68,34 @@ class Offers:
         if len(known) >= SERVICE_COUNT_MAX:
             raise ValueError(f"expected at most {SERVICE_COUNT_MAX} services, found {name!r} too")
 
-    def remove(self, seat: Seat) -> None:
+    def remove(self, holder: SharedLeaseHolder) -> None:
         """Offer it no more."""
         with self._lock:
-            self.seats = tuple(other for other in self.seats if other is not seat)
+            self.holders = tuple(other for other in self.holders if other is not holder)
             self.version += 1
 
     def declarations(self) -> list[Mapping[str, Any]]:
         """Return what the monitor is to be told, as a whole."""
         plain = (service.declaration() for service in self._plain)
-        return [*plain, *(seat.declaration for seat in self.seats)]
+        return [*plain, *(holder.declaration for holder in self.holders)]
 
     @property
     def due_ns(self) -> int:
-        """When a seat has something to say."""
-        return min((seat.standing_due_ns for seat in self.seats), default=NEVER)
+        """When a holder has something to say."""
+        return min((holder.standing_due_ns for holder in self.holders), default=NEVER)
 
     @property
     def are_held(self) -> bool:
         """Whether a role is taken, held or being given up."""
-        return any(seat.is_held for seat in self.seats)
+        return any(holder.is_held for holder in self.holders)
 
     def speak(self, pulse: Pulse, now_ns: int) -> Sequence[bytes]:
         """Return the datagrams that are due, to be sent at once."""
         words: list[bytes] = []
-        for seat in self.seats:
-            said = seat.standing(now_ns)
+        for holder in self.holders:
+            said = holder.standing(now_ns)
             if said is not None:
-                last = seat.word_of_the_ended(pulse)
+                last = holder.word_of_the_ended(pulse)
                 words += [pulse.seal_standing(said), *([] if last is None else [last])]
         return words
 
@@ -106,11 +106,11 @@ class Offers:
 
         where   the monitor's socket, if there is one
         """
-        grant = pulse.open_grant(data) if self.seats else None
+        grant = pulse.open_grant(data) if self.holders else None
         if grant is None:
             return False
-        for seat in self.seats:
-            seat.hear(grant, now_ns, pulse, where)
+        for holder in self.holders:
+            holder.hear(grant, now_ns, pulse, where)
         return True
 
 
@@ -176,7 +176,7 @@ class Herald:
         """Say what has changed; what is lost on its way is said again with the next change."""
         if self._remark is not None and self._remark.done():
             self._remark = None
-        remarks = {seat.name: seat.remark[:REMARK_SIZE_MAX] for seat in self._offers.seats}
+        remarks = {holder.name: holder.remark[:REMARK_SIZE_MAX] for holder in self._offers.holders}
         known = self._remarked[1] if self._remarked[0] == session else {}
         said = {name: words for name, words in remarks.items() if words}
         if self._remark is not None or said == known or now_ns < self._remark_due_ns:

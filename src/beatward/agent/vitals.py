@@ -184,7 +184,7 @@ class Vitals:
         steward = Steward(
             service.declaration(), workload, wake=self.wake, exit_when_stuck=exit_when_stuck
         )
-        self.offers.add(steward.seat)
+        self.offers.add(steward.shared)
         self._stewards.append(steward)
         steward.start(self.state_file)
         self.wake()
@@ -193,7 +193,7 @@ class Vitals:
     def _dismiss(self, steward: Steward) -> None:
         """Give up what it holds and stand by no more; blocks until that is done."""
         steward.leave()
-        self.offers.remove(steward.seat)
+        self.offers.remove(steward.shared)
         if steward in self._stewards:
             self._stewards.remove(steward)
 

@@ -1,6 +1,6 @@
 """A member of a service with a role, run by hooks: holder, guardian and state in one loop.
 
-    conversation ──grants──► seat ──duty──► guardian ──► hooks
+    conversation ──grants──► shared ──duty──► guardian ──► hooks
                  ◄─standings─┘  ▲               │ done, ending, gone
                                 └── state file ─┘
 
@@ -27,7 +27,7 @@ from .channel import Lease, Plan, lease_of
 from .guardian_client import Keeper, Told
 from .lease_holder import Duty, LeaseHolder
 from .lock import lock_path
-from .shared_holder import HEARD_PATIENCE_NS, IDLE_NS, Seat
+from .shared_holder import HEARD_PATIENCE_NS, IDLE_NS, SharedLeaseHolder
 from .standby import Primary, Standby
 
 log = logging.getLogger("beatward.agent")
@@ -63,7 +63,7 @@ class Member:
         self._file = file
         self._wake = wake
         self._waker = Waker()
-        self.seat = Seat(service.name, service.declaration(), self._waker.wake)
+        self.shared = SharedLeaseHolder(service.name, service.declaration(), self._waker.wake)
         lock = lock_path(file.path, service.name)
         self._keeper = Keeper(Plan(node, service.name, service.hooks, str(lock)))
         run = self._run_start if "start" in service.hooks else None
@@ -108,8 +108,8 @@ class Member:
 
         The loop turns, and no role could be acted upon any more when it bites.
         """
-        with self.seat.lock:
-            holder = self.seat.holder
+        with self.shared.lock:
+            holder = self.shared.holder
             is_safe = (
                 holder is None or not holder.memory.held or now_ns + within_ns < holder.over_ns
             )
@@ -118,8 +118,8 @@ class Member:
     @property
     def lease_ns(self) -> int:
         """How long a holder has from its last word until all is over; 0: not known yet."""
-        with self.seat.lock:
-            holder = self.seat.holder
+        with self.shared.lock:
+            holder = self.shared.holder
             lent_ms = 0 if holder is None else holder.lease_ms + holder.memory.demote_ms
         return lent_ms * MILLISECOND
 
@@ -143,7 +143,7 @@ class Member:
         now_ns = self.last_turn_ns = clock.now_ns()
         holder = self._hear_guardian(now_ns)
         if holder is None:
-            return min(self.seat.turn_due_ns(now_ns), self._keeper.next_due_ns)
+            return min(self.shared.turn_due_ns(now_ns), self._keeper.next_due_ns)
         self._report(holder)
         self._attend(holder)
         self._lend(holder)
@@ -151,27 +151,27 @@ class Member:
             self._standby.turn(clock.now_ns(), holder.token)
         self._look(holder, clock.now_ns())
         self._report(holder)
-        self.seat.remember(self._file)
+        self.shared.remember(self._file)
         if self._is_leaving:
             self._note_left(holder)
-        if self.seat.standing_due_ns <= clock.now_ns():
+        if self.shared.standing_due_ns <= clock.now_ns():
             self._wake()
-        due_ns = min(self.seat.turn_due_ns(now_ns), self._keeper.next_due_ns)
+        due_ns = min(self.shared.turn_due_ns(now_ns), self._keeper.next_due_ns)
         if self._is_idle(holder):
             due_ns = min(due_ns, self._standby.due_ns)
         return min(due_ns, self._state_due_ns if self._may_look(holder) else NEVER)
 
     def _hear_guardian(self, now_ns: int) -> LeaseHolder | None:
         """Take in what the guardian says; None: there has never been one yet."""
-        holder = self.seat.holder
+        holder = self.shared.holder
         answers = self._keeper.heard()
         is_lost = not self._keeper.turn(now_ns, _patience_ns(holder))
         if holder is None:
             if not self._keeper.is_ready:
                 return None
-            holder = self.seat.begin(self._file, now_ns, ended=self._keeper.ended)
+            holder = self.shared.begin(self._file, now_ns, ended=self._keeper.ended)
         if is_lost or self._keeper.take_ending():
-            with self.seat.lock:
+            with self.shared.lock:
                 holder.give_up(now_ns)
         if is_lost:
             # What it was asked for is not answered; the next one is asked again.
@@ -187,7 +187,7 @@ class Member:
         if told.number == self._duty_number and self._duty is not None:
             if not told.is_ok:
                 log.warning("%s: %s", self.service.name, told.said)
-                self.seat.remark = told.said
+                self.shared.remark = told.said
             elif self._duty.kind == "promote":
                 self._be_well()
             self._finish(self._duty, holder, now_ns, is_ok=told.is_ok)
@@ -210,7 +210,7 @@ class Member:
             self._standby.forget()
             self._is_state_good = not self._has_state
             self._report(holder)
-        with self.seat.lock:
+        with self.shared.lock:
             holder.done(duty, now_ns, ok=is_ok)
         self._gone_count = 0
         self._state_due_ns = now_ns + self.service.state_every_ns if holder.is_holding else 0
@@ -230,16 +230,16 @@ class Member:
             and self._standby.is_ready
             and self._is_state_good
             and not self._is_leaving
-            and (bool(holder.memory.held) or self.seat.remember(self._file))
+            and (bool(holder.memory.held) or self.shared.remember(self._file))
         )
-        with self.seat.lock:
+        with self.shared.lock:
             holder.report(clock.now_ns(), able=is_able, freshness=self._freshness)
             if self._is_leaving:
                 holder.give_up(clock.now_ns())
 
     def _attend(self, holder: LeaseHolder) -> None:
         """See to it that what has to be done is under way."""
-        with self.seat.lock:
+        with self.shared.lock:
             holder.turn(clock.now_ns())
             duty = holder.duty
         if duty == self._duty or not self._keeper.is_ready:
@@ -257,17 +257,17 @@ class Member:
             self._duty = duty
 
     def _promote(self, duty: Duty, holder: LeaseHolder) -> None:
-        if not self.seat.prepare_promotion(duty, self._file):
+        if not self.shared.prepare_promotion(duty, self._file):
             self._waker.wake()
             return
-        with self.seat.lock:
-            primary, last = self._standby.primary, self.seat.last_word
+        with self.shared.lock:
+            primary, last = self._standby.primary, self.shared.last_word
             self._duty_number = self._keeper.promote(holder, primary, last)
         self._duty = duty
 
     def _lend(self, holder: LeaseHolder) -> None:
         """Tell the guardian how long the lease runs, whenever that has changed."""
-        with self.seat.lock:
+        with self.shared.lock:
             # Between the grant and its writing down nothing is under way that has to end.
             is_begun = self._duty is not None or holder.state != State.PROMOTING
             lease = lease_of(holder) if holder.memory.held and is_begun else None
@@ -277,7 +277,7 @@ class Member:
 
     def _note_left(self, holder: LeaseHolder) -> None:
         now_ns = clock.now_ns()
-        with self.seat.lock:
+        with self.shared.lock:
             if holder.memory.held or holder.able:
                 return
             self._left_ns = min(self._left_ns, now_ns)
@@ -291,7 +291,7 @@ class Member:
         return is_idle and self._keeper.is_ready and not self._is_leaving
 
     def _run_start(self, primary: Primary) -> None:
-        holder = self.seat.holder
+        holder = self.shared.holder
         token = 0 if holder is None else holder.token
         timeout_ns = self.service.start_timeout_ns
         self._start_number = self._keeper.run("start", token, primary, timeout_ns=timeout_ns)
@@ -337,7 +337,7 @@ class Member:
                 self.service.name,
                 "gone" if word == "none" else "a standby",
             )
-            with self.seat.lock:
+            with self.shared.lock:
                 holder.give_up(now_ns)
 
     def _be_no_standby(self, word: str, now_ns: int) -> None:
@@ -356,13 +356,13 @@ class Member:
         self._standby.prove()
 
     def _be_well(self) -> None:
-        self.seat.remark = ""
+        self.shared.remark = ""
         self._log.clear()
 
     def _tell(self, trouble: str) -> None:
         # How long a hook took does not make its failure another one.
         if self._log.warn(trouble, kind=trouble.partition(" after ")[0]):
-            self.seat.remark = trouble
+            self.shared.remark = trouble
 
 
 def _patience_ns(holder: LeaseHolder | None) -> int:

@@ -31,7 +31,7 @@ HEARD_PATIENCE_NS = SECOND
 ENDED_COUNT_MAX = 8
 
 
-class Seat:
+class SharedLeaseHolder:
     """A holder that two threads may use, each call as a whole; the lock is never held for long.
 
     name          the service

@@ -1,6 +1,6 @@
-"""Acting for one seat within a program: its callbacks are called, and their time is watched.
+"""Acting for one shared within a program: its callbacks are called, and their time is watched.
 
-    conversation ──grants──► seat ──duty──► steward ──► workload: promote, demote
+    conversation ──grants──► shared ──duty──► steward ──► workload: promote, demote
                  ◄─standings─┘                 │
                                     late, or failed: the process ends itself
 
@@ -24,7 +24,7 @@ from beatward.core.protocol.roles import State
 
 from .lease_holder import Duty, LeaseHolder
 from .lock import Lock, lock_path
-from .shared_holder import HEARD_PATIENCE_NS, Seat
+from .shared_holder import HEARD_PATIENCE_NS, SharedLeaseHolder
 
 log = logging.getLogger("beatward.agent")
 
@@ -108,7 +108,7 @@ class Steward:
     ) -> None:
         self.name = str(declaration["name"])
         self._changed = threading.Event()
-        self.seat = Seat(self.name, declaration, self._changed.set)
+        self.shared = SharedLeaseHolder(self.name, declaration, self._changed.set)
         self._workload = workload
         self._wake = wake
         self._exit_when_stuck = exit_when_stuck
@@ -138,17 +138,17 @@ class Steward:
 
     def give_up(self) -> None:
         """Give the role up, if it is held."""
-        with self.seat.lock:
-            if self.seat.holder is not None:
-                self.seat.holder.give_up(clock.now_ns())
+        with self.shared.lock:
+            if self.shared.holder is not None:
+                self.shared.holder.give_up(clock.now_ns())
         self._changed.set()
 
     def leave(self) -> None:
         """Give up what is held and end; waits until that is done, and a moment for the monitor."""
         self._is_leaving = True
         self._changed.set()
-        with self.seat.lock:
-            holder = self.seat.holder
+        with self.shared.lock:
+            holder = self.shared.holder
             left_ns = holder.over_ns - clock.now_ns() if holder and holder.memory.held else 0
         if holder is not None:
             self._has_left.wait((max(left_ns, 0) + HEARD_PATIENCE_NS) / SECOND)
@@ -159,8 +159,8 @@ class Steward:
     @property
     def held(self) -> int:
         """The token under which the role may be acted upon at this very moment, or 0."""
-        with self.seat.lock:
-            holder = self.seat.holder
+        with self.shared.lock:
+            holder = self.shared.holder
             is_active = holder is not None and holder.state == State.ACTIVE
             is_lent = holder is not None and clock.now_ns() < holder.lease_end_ns
             return holder.memory.held if holder is not None and is_active and is_lent else 0
@@ -177,27 +177,27 @@ class Steward:
                 wait_ns = SECOND
             self._changed.wait(max(wait_ns, 0) / SECOND)
         if self._lock is not None:
-            with self.seat.lock:
-                is_free = self.seat.holder is None or not self.seat.holder.memory.held
-            if is_free and self.seat.holder is not None:
+            with self.shared.lock:
+                is_free = self.shared.holder is None or not self.shared.holder.memory.held
+            if is_free and self.shared.holder is not None:
                 self._lock.note(0)
             if is_free:
                 self._lock.close()
 
     def _begin(self) -> LeaseHolder | None:
         """Return the holder, which begins when no other process stands by for this node."""
-        if self.seat.holder is not None:
-            return self.seat.holder
+        if self.shared.holder is not None:
+            return self.shared.holder
         try:
             lock = self._lock or Lock(lock_path(self._file.path, self.name))
             is_taken = lock.take()
         except OSError:
             # A folder that cannot be written, or a file system without locks. The monitor tells
             # processes of one name apart also without the lock; only the fast way back is lost.
-            return self.seat.begin(self._file, clock.now_ns())
+            return self.shared.begin(self._file, clock.now_ns())
         self._lock = lock
         if is_taken:
-            return self.seat.begin(self._file, clock.now_ns(), ended=lock.ended())
+            return self.shared.begin(self._file, clock.now_ns(), ended=lock.ended())
         if not self._has_waited:
             self._has_waited = True
             log.warning(
@@ -212,8 +212,8 @@ class Steward:
         if holder is None:
             return LOCK_PAUSE_NS
         is_able = self._is_able and not self._is_leaving
-        is_written = bool(holder.memory.held) or self.seat.remember(self._file)
-        with self.seat.lock:
+        is_written = bool(holder.memory.held) or self.shared.remember(self._file)
+        with self.shared.lock:
             holder.report(clock.now_ns(), able=is_able and is_written)
             if self._is_leaving:
                 holder.give_up(clock.now_ns())
@@ -222,19 +222,19 @@ class Steward:
             self._duty = None
             if duty is not None:
                 self._attend(duty, holder)
-        self.seat.remember(self._file)
-        with self.seat.lock:
+        self.shared.remember(self._file)
+        with self.shared.lock:
             if holder.standing_due_ns <= clock.now_ns():
                 self._wake()
             has_left = not holder.able and not holder.memory.held and holder.is_heard
             if self._is_leaving and has_left:
                 self._has_left.set()
             now_ns = clock.now_ns()
-            return self.seat.turn_due_ns(now_ns) - now_ns
+            return self.shared.turn_due_ns(now_ns) - now_ns
 
     def _attend(self, duty: Duty, holder: LeaseHolder) -> None:
         if duty.kind == "promote":
-            if not self.seat.prepare_promotion(duty, self._file):
+            if not self.shared.prepare_promotion(duty, self._file):
                 self._changed.set()
                 return
             self._note_held(duty)
@@ -251,7 +251,7 @@ class Steward:
 
     def _note_held(self, duty: Duty) -> None:
         """Leave word of what this process holds: whoever gets its lock knows that it has ended."""
-        last = self.seat.last_word
+        last = self.shared.last_word
         if self._lock is not None and last is not None and last.token == duty.token:
             self._lock.note_held(last.token, last.life)
 
@@ -271,8 +271,8 @@ class Steward:
 
     def _finish(self, duty: Duty, *, ok: bool) -> bool:
         """Take in what became of a duty; returns whether the role is held under its token."""
-        with self.seat.lock:
-            now_ns, holder = clock.now_ns(), self.seat.holder
+        with self.shared.lock:
+            now_ns, holder = clock.now_ns(), self.shared.holder
             assert holder is not None, "what has not begun has no duty"
             current = holder.duty
             is_late = duty.kind == "demote" and current is not None and current.kind == "stop"
