@@ -12,7 +12,7 @@ import pytest
 from beatward.agent import clock
 from beatward.agent.roles.channel import Plan
 from beatward.agent.roles.guardian_client import Keeper
-from beatward.agent.roles.lease_holder import Duty, LeaseHolder, Memory
+from beatward.agent.roles.lease_holder import Duty, HolderState, LeaseHolder
 from beatward.core.instants import MILLISECOND, SECOND
 
 pytestmark = pytest.mark.real
@@ -101,7 +101,7 @@ class Lent(LeaseHolder):
     def __init__(self, end=10.0, until=10.7, over=11.0) -> None:
         now_ns = clock.now_ns()
         # What the demote hook may not have is the reserve, and that follows from the demotion.
-        super().__init__("db", Memory(7, 7, 2 * round(1000 * (over - until))), now_ns=now_ns)
+        super().__init__("db", HolderState(7, 7, 2 * round(1000 * (over - until))), now_ns=now_ns)
         self.lease_end_ns = now_ns + int(end * SECOND)
         self.over_ns = now_ns + int(over * SECOND)
 
@@ -110,7 +110,7 @@ def holder_of(over=10.0):
     """Return one that gives token 7 up, and is over so many seconds from now."""
     demote_ms = 1000
     now_ns = clock.now_ns() + int(over * SECOND) - demote_ms * MS
-    return LeaseHolder("db", Memory(7, 7, demote_ms), now_ns=now_ns)
+    return LeaseHolder("db", HolderState(7, 7, demote_ms), now_ns=now_ns)
 
 
 def is_alive(pid):

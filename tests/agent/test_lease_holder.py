@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, LeaseHolder, Memory
+from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, HolderState, LeaseHolder
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.roles import Grant, State, Word, service_id
 
@@ -44,7 +44,7 @@ def test_a_promotion_is_taken_and_its_lease_counts_from_the_sending_of_the_stand
     holder.hear(grant(1, Word.PROMOTE, 7), 30 * MS)
     assert holder.state == State.PROMOTING
     assert holder.duty == Duty("promote", 7)
-    assert holder.memory == Memory(7, 7, DEMOTE_MS)
+    assert holder.memory == HolderState(7, 7, DEMOTE_MS)
     assert holder.lease_end_ns == LEASE_NS
     assert holder.over_ns == LEASE_NS + SECOND
     said = holder.standing(30 * MS)
@@ -67,10 +67,10 @@ def test_a_promotion_is_taken_and_its_lease_counts_from_the_sending_of_the_stand
     ],
 )
 def test_what_is_no_promotion_of_now_changes_nothing(heard, at_ns):
-    holder = standby(Memory(5))
+    holder = standby(HolderState(5))
     holder.hear(heard, at_ns)
     assert holder.state == State.STANDBY
-    assert holder.memory == Memory(5)
+    assert holder.memory == HolderState(5)
     assert holder.duty is None
 
 
@@ -80,7 +80,7 @@ def test_who_is_unable_says_no_by_having_seen_the_token():
     holder.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
     said = holder.standing(10 * MS)
     assert (said.state, said.token) == (State.UNABLE, 7)
-    assert holder.memory == Memory(7)
+    assert holder.memory == HolderState(7)
     # And the same token is not taken later, when the monitor has gone on to another.
     holder.report(20 * MS, able=True)
     holder.hear(grant(2, Word.PROMOTE, 7), 20 * MS)
@@ -90,7 +90,7 @@ def test_who_is_unable_says_no_by_having_seen_the_token():
 def test_the_newest_token_is_learned_by_standing_by():
     holder = standby()
     holder.hear(grant(1, Word.STAND_BY, 9), 10 * MS)
-    assert holder.memory == Memory(9)
+    assert holder.memory == HolderState(9)
     assert holder.standing(SECOND).token == 9
 
 
@@ -166,7 +166,7 @@ def test_a_lease_that_runs_out_is_given_up_in_three_steps():
     assert holder.duty == Duty("stop", 7)
     holder.done(Duty("stop", 7), LEASE_NS + 2 * SECOND, ok=True)
     assert holder.state == State.STANDBY
-    assert holder.memory == Memory(7, 0, DEMOTE_MS)
+    assert holder.memory == HolderState(7, 0, DEMOTE_MS)
 
 
 def test_an_answer_to_a_standing_of_before_a_freeze_comes_too_late():
@@ -198,7 +198,7 @@ def test_a_higher_token_is_somebody_elses_and_lends_nothing(word):
     holder.hear(grant(3, word, 8), 610 * MS)
     assert holder.state == State.DEMOTING
     assert holder.lease_end_ns == LEASE_NS
-    assert holder.memory == Memory(8, 7, DEMOTE_MS)
+    assert holder.memory == HolderState(8, 7, DEMOTE_MS)
     holder.done(Duty("demote", 7), 700 * MS, ok=True)
     assert holder.standing(700 * MS).token == 8
 
@@ -238,7 +238,7 @@ def test_a_demotion_that_fails_is_followed_by_a_stop_and_that_by_more():
 
 
 def test_what_a_former_life_held_is_demoted_before_anything_else():
-    holder = LeaseHolder("db", Memory(9, 7, 400), now_ns=100 * SECOND)
+    holder = LeaseHolder("db", HolderState(9, 7, 400), now_ns=100 * SECOND)
     assert holder.duty == Duty("demote", 7)
     assert holder.over_ns == 100 * SECOND + 400 * MS
     assert holder.demote_until_ns == 100 * SECOND + 200 * MS

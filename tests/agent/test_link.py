@@ -12,7 +12,7 @@ from beatward.agent.link import HttpLink, UdpLink, as_json
 from beatward.agent.offers import Offers
 from beatward.agent.post import Door, _proxy, check_url
 from beatward.agent.pulse import Report
-from beatward.agent.roles.lease_holder import Memory
+from beatward.agent.roles.lease_holder import HolderState
 from beatward.agent.roles.shared_holder import SharedLeaseHolder
 from beatward.agent.state import StateFile
 from beatward.core.instants import SECOND
@@ -127,7 +127,7 @@ def test_reopening_takes_a_new_port_and_the_next_address(peer, udp):
 def test_who_holds_a_role_goes_on_to_the_address_at_which_it_was_lent(peer, held, places, tmp_path):
     # By the monitor's other address it might speak from another one of its own.
     file = StateFile(tmp_path, "web-1")
-    file.note_role("db", Memory(token=1, held=held))
+    file.note_role("db", HolderState(token=1, held=held))
     offers = Offers()
     offers.add(SharedLeaseHolder("db", {"name": "db"}, lambda: None))
     identity = identify("web-1", monitor="http://127.0.0.1:9", data=tmp_path)

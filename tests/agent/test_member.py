@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from beatward.agent.roles.lease_holder import Memory
+from beatward.agent.roles.lease_holder import HolderState
 from beatward.agent.roles.member import read_state
 from beatward.agent.state import StateFile
 from beatward.core.protocol.roles import LAST_WORD, State
@@ -66,7 +66,7 @@ class Site:
         return pid if text.rpartition(")")[2].split()[0] not in "ZX" else 0
 
     def memory(self):
-        return StateFile(self.data, self.name).state.roles.get("db", Memory())
+        return StateFile(self.data, self.name).state.roles.get("db", HolderState())
 
     def guardian(self):
         """Return the process that runs the hooks: the only child of the agent's only child."""
@@ -119,12 +119,12 @@ def test_a_member_is_declared_promoted_and_demoted_in_order(site, monitor):
     promoted(site, monitor)
     (said,) = monitor.declared["web-1"]
     assert (said["name"], said["mode"], said["address"]) == ("db", "failover", "10.0.0.1")
-    assert site.memory() == Memory(5, 5, 600)
+    assert site.memory() == HolderState(5, 5, 600)
     monitor.roles["db"] = (5, "web-1", True)
     monitor.wait_stood("web-1", State.STANDBY, 5)
     assert not site.workload()
     assert site.kinds() == ["promote", "demote"]
-    wait_for(lambda: site.memory() == Memory(5, 0, 600))
+    wait_for(lambda: site.memory() == HolderState(5, 0, 600))
 
 
 @pytest.mark.alone

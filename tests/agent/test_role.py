@@ -9,7 +9,7 @@ import time
 import pytest
 
 from beatward import AsyncHeart, Heart, Service
-from beatward.agent.roles.lease_holder import Memory
+from beatward.agent.roles.lease_holder import HolderState
 from beatward.agent.roles.steward import EXIT_CODE
 from beatward.agent.state import StateFile
 from beatward.core.protocol.roles import LAST_WORD, State
@@ -80,7 +80,7 @@ def test_a_program_gives_its_role_up_before_it_says_goodbye(roles, told):
         lend(roles)
         assert role.wait()
     assert roles.stood("web-1", State.UNABLE, 5)
-    assert StateFile(told["data"], "web-1").state.roles["job"] == Memory(5, 0, 600)
+    assert StateFile(told["data"], "web-1").state.roles["job"] == HolderState(5, 0, 600)
     roles.wait_goodbye("web-1")
 
 

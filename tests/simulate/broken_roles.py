@@ -26,7 +26,7 @@ from tests.simulate.role_worlds import (
     unwritten,
 )
 
-from beatward.agent.roles.lease_holder import LeaseHolder, Memory
+from beatward.agent.roles.lease_holder import HolderState, LeaseHolder
 from beatward.core.failover import Role
 from beatward.core.instants import MINUTE
 from beatward.core.leases import ACTING, GIVEN_UP, Lease, Terms, speaker
@@ -271,7 +271,7 @@ class _Reusing(LeaseHolder):
 
     def hear(self, grant, now_ns):
         if grant.word == Word.PROMOTE and self.state == State.STANDBY:
-            self.memory = Memory(min(self.memory.token, grant.token - 1))
+            self.memory = HolderState(min(self.memory.token, grant.token - 1))
         super().hear(grant, now_ns)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beatward.agent.roles.lease_holder import Memory
+from beatward.agent.roles.lease_holder import HolderState
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.roles import Grant, State, Word, service_id
 from beatward.simulate.agenda import Agenda
@@ -86,7 +86,7 @@ def test_a_member_that_is_able_says_so_and_is_promoted_under_its_token(stage):
     assert stage.said[-1].state == State.STANDBY
     stage.promote(7)
     assert [run.token for run in stage.runs] == [7]
-    assert stage.site.memory == Memory(7, 7, DEMOTE_MS)
+    assert stage.site.memory == HolderState(7, 7, DEMOTE_MS)
     assert stage.said[-1].state == State.ACTIVE
 
 
@@ -180,7 +180,7 @@ def test_a_machine_that_was_replaced_knows_no_token(stage):
     assert stage.runs[0].end_ns == stage.agenda.now_ns
     assert stage.site.memory.token == 4
     stage.site.replace()
-    assert stage.site.memory == Memory()
+    assert stage.site.memory == HolderState()
 
 
 def test_a_crash_while_it_writes_leaves_the_old_memory_or_the_new():

@@ -22,7 +22,7 @@ from typing import Any
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import KEY_SIZE
 
-from .roles.lease_holder import Memory
+from .roles.lease_holder import HolderState
 
 # A monitor tries one action 20 times within about an hour by default; 1000 keys outlast that by
 # far, and 64 bytes each keep the file below 100 KB.
@@ -41,7 +41,7 @@ class State:
     job: Mapping[str, str] = field(default_factory=dict)
     incarnation: int = 0
     done: tuple[str, ...] = ()
-    roles: Mapping[str, Memory] = field(default_factory=dict)
+    roles: Mapping[str, HolderState] = field(default_factory=dict)
     is_offering: bool = False
 
 
@@ -105,14 +105,14 @@ class StateFile:
         if is_offering != self._state.is_offering:
             self._change(is_offering=is_offering)
 
-    def read_role(self, service: str) -> Memory:
+    def read_role(self, service: str) -> HolderState:
         """Return what the disk says of a member: another process may have written it meanwhile."""
         with self._lock:
             roles = {**self._state.roles, **self._roles_on_disk()}
             self._state = replace(self._state, roles=roles)
-            return roles.get(service, Memory())
+            return roles.get(service, HolderState())
 
-    def note_role(self, service: str, memory: Memory) -> bool:
+    def note_role(self, service: str, memory: HolderState) -> bool:
         """Remember what a member must know; returns whether it is on the disk now."""
         with self._lock:
             self._noted.add(service)
@@ -134,7 +134,7 @@ class StateFile:
             log.warning("%s cannot be read (%s); %s begins anew", self.path, error, self._name)
             return State()
 
-    def _roles_on_disk(self) -> Mapping[str, Memory]:
+    def _roles_on_disk(self) -> Mapping[str, HolderState]:
         """Return what another process of this name has written of roles that are not ours."""
         try:
             roles = _from_json(self._name, json.loads(self.path.read_text("utf-8"))).roles
@@ -198,6 +198,6 @@ def _from_json(name: str, data: Mapping[str, Any]) -> State:
         incarnation=int(data["incarnation"]),
         done=tuple(str(done) for done in data["done"])[-DONE_COUNT_MAX:],
         # Nor had they roles.
-        roles={service: Memory(**row) for service, row in data.get("roles", {}).items()},
+        roles={service: HolderState(**row) for service, row in data.get("roles", {}).items()},
         is_offering=bool(data.get("is_offering")),
     )

@@ -10,7 +10,7 @@ disk or is not. Not here: the hooks themselves and what outlives the process (`s
 from collections.abc import Callable
 from functools import partial
 
-from beatward.agent.roles.lease_holder import Duty, LeaseHolder, Memory
+from beatward.agent.roles.lease_holder import Duty, HolderState, LeaseHolder
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State
 
@@ -50,7 +50,7 @@ class Member:
         self._is_dead = False
         self._is_ready = False
         self._is_starting = False
-        self._writing: Memory | None = None
+        self._writing: HolderState | None = None
         self._doing: Duty | None = None
         self._timer = 0
         if not self.tenure.memory.held:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
-from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, LeaseHolder, Memory
+from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, HolderState, LeaseHolder
 from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, NEVER, SECOND
 
 from .agenda import Agenda
@@ -109,7 +109,7 @@ class Site:
         self.clock = clock
         self.rng = rng
         self.skill = skill
-        self.memory = Memory()  # on disk
+        self.memory = HolderState()  # on disk
         self.run: Run | None = None
         self.quirk: Quirk | None = None
         self.guardian = History()  # when it was out
@@ -161,10 +161,10 @@ class Site:
     def replace(self) -> None:
         """Let another machine with an empty disk take the place of one that is off."""
         assert self.run is None
-        self.memory = Memory()
+        self.memory = HolderState()
         self.ended = None
 
-    def wake_as_copy(self, memory: Memory, token: int, over_ns: int) -> None:
+    def wake_as_copy(self, memory: HolderState, token: int, over_ns: int) -> None:
         """Go on as a copy of a machine: with its disk, and its work under a token if it ran.
 
         over_ns   when that has given the role up, on its clock

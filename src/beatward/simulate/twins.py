@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from beatward.agent.pulse import Pulse
-from beatward.agent.roles.lease_holder import LeaseHolder, Memory
+from beatward.agent.roles.lease_holder import HolderState, LeaseHolder
 from beatward.core.instants import MINUTE, SECOND
 
 from .chance import split
@@ -119,7 +119,7 @@ class Twins:
             self._world.checkers.note(twin.settings.name, f"its twin {twin.label} begins")
             begin()
 
-    def _start(self, twin: Node, memories: tuple[Memory, ...], life: int) -> None:
+    def _start(self, twin: Node, memories: tuple[HolderState, ...], life: int) -> None:
         for site, memory in zip(twin.sites, memories, strict=True):
             site.memory = memory
         twin.take_state(life)
@@ -137,7 +137,7 @@ class Twins:
             node.clock.wall_ns(now_ns),
         )
 
-    def _wake(self, twin: Node, memories: tuple[Memory, ...], image: _Image) -> None:
+    def _wake(self, twin: Node, memories: tuple[HolderState, ...], image: _Image) -> None:
         now_ns = self._world.agenda.now_ns
         twin.clock.reboot(image.clock_ns, now_ns)
         twin.clock.step_wall(image.wall_ns - twin.clock.wall_ns(now_ns))

@@ -63,7 +63,7 @@ LOOK_NS = 100 * MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class HolderState:
     """What a member has to know after a crash.
 
     token       the highest it has ever seen
@@ -97,10 +97,10 @@ class LeaseHolder:
     able          it could be promoted; False until `report` says so
     """
 
-    def __init__(self, service: str, memory: Memory | None = None, *, now_ns: int) -> None:
+    def __init__(self, service: str, memory: HolderState | None = None, *, now_ns: int) -> None:
         self.service = service
         self.id = service_id(service)
-        self.memory = memory or Memory()
+        self.memory = memory or HolderState()
         self.able = False
         self.freshness: int | None = None
         self.lease_ms = 0
@@ -275,7 +275,7 @@ class LeaseHolder:
             # Late: it is said again to the next standing. Or a token that is used up.
             return
         if self.state == State.STANDBY:
-            self.memory = Memory(grant.token, grant.token, grant.demote_ms)
+            self.memory = HolderState(grant.token, grant.token, grant.demote_ms)
             self._extend(end_ns)
             self._become(State.PROMOTING)
         else:

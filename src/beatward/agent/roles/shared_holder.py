@@ -19,7 +19,7 @@ from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
 
 from .channel import LastWord
-from .lease_holder import LOOK_NS, Duty, LeaseHolder, Memory
+from .lease_holder import LOOK_NS, Duty, HolderState, LeaseHolder
 
 log = logging.getLogger("beatward.agent")
 
@@ -53,7 +53,7 @@ class SharedLeaseHolder:
         self.holder: LeaseHolder | None = None
         self.last_word: LastWord | None = None
         self._on_news = on_news
-        self._written = Memory()
+        self._written = HolderState()
         self._ended: tuple[int, int] | None = None
         self._ended_count = 0
         self.remark = ""
