@@ -12,7 +12,7 @@ import pytest
 from beatward.agent import clock
 from beatward.agent.roles.channel import Plan
 from beatward.agent.roles.guardian_client import Keeper
-from beatward.agent.roles.lease_holder import Duty, HolderState, LeaseHolder
+from beatward.agent.roles.lease_holder import HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MILLISECOND, SECOND
 
 pytestmark = pytest.mark.real
@@ -69,7 +69,7 @@ class Site:
         return next(told for told in self.wait(lambda all_told, _: _find(all_told, number))[::-1])
 
     def end(self, kind, **instants):
-        number = self.keeper.end_role(Duty(kind, 7), holder_of(**instants))
+        number = self.keeper.end_role(RoleCommand(kind, 7), holder_of(**instants))
         return _find(self.wait(lambda told, _: _find(told, number)), number)
 
     def promote(self, **instants):

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, HolderState, LeaseHolder
+from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.roles import Grant, State, Word, service_id
 
@@ -31,7 +31,7 @@ def active(token=7):
     """Return one that was promoted by the answer to standing 1, so until LEASE_NS; 2 is sent."""
     holder = standby()
     holder.hear(grant(1, Word.PROMOTE, token), 10 * MS)
-    holder.done(Duty("promote", token), 20 * MS, ok=True)
+    holder.done(RoleCommand("promote", token), 20 * MS, ok=True)
     assert holder.standing(20 * MS).state == State.ACTIVE
     return holder
 
@@ -43,16 +43,16 @@ def test_a_promotion_is_taken_and_its_lease_counts_from_the_sending_of_the_stand
     holder = standby()
     holder.hear(grant(1, Word.PROMOTE, 7), 30 * MS)
     assert holder.state == State.PROMOTING
-    assert holder.duty == Duty("promote", 7)
+    assert holder.command == RoleCommand("promote", 7)
     assert holder.memory == HolderState(7, 7, DEMOTE_MS)
     assert holder.lease_end_ns == LEASE_NS
     assert holder.over_ns == LEASE_NS + SECOND
     said = holder.standing(30 * MS)
     assert (said.counter, said.state, said.token) == (2, State.PROMOTING, 7)
-    holder.done(Duty("promote", 7), 40 * MS, ok=True)
+    holder.done(RoleCommand("promote", 7), 40 * MS, ok=True)
     assert holder.is_holding
     assert holder.standing(40 * MS).state == State.ACTIVE
-    assert holder.duty is None
+    assert holder.command is None
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_no_promotion_of_now_changes_nothing(heard, at_ns):
     holder.hear(heard, at_ns)
     assert holder.state == State.STANDBY
     assert holder.memory == HolderState(5)
-    assert holder.duty is None
+    assert holder.command is None
 
 
 def test_who_is_unable_says_no_by_having_seen_the_token():
@@ -154,17 +154,17 @@ def test_a_lease_that_runs_out_is_given_up_in_three_steps():
     holder.turn(LEASE_NS)
     assert holder.state == State.DEMOTING
     assert not holder.is_holding
-    assert holder.duty == Duty("demote", 7)
+    assert holder.command == RoleCommand("demote", 7)
     holder.standing(LEASE_NS)
     # The last 300 ms of the second are for stopping it.
     holder.turn(LEASE_NS + 700 * MS - 1)
-    assert holder.duty == Duty("demote", 7)
+    assert holder.command == RoleCommand("demote", 7)
     holder.turn(LEASE_NS + 700 * MS)
-    assert holder.duty == Duty("stop", 7)
+    assert holder.command == RoleCommand("stop", 7)
     holder.turn(LEASE_NS + SECOND)
     assert holder.state == State.STUCK
-    assert holder.duty == Duty("stop", 7)
-    holder.done(Duty("stop", 7), LEASE_NS + 2 * SECOND, ok=True)
+    assert holder.command == RoleCommand("stop", 7)
+    holder.done(RoleCommand("stop", 7), LEASE_NS + 2 * SECOND, ok=True)
     assert holder.state == State.STANDBY
     assert holder.memory == HolderState(7, 0, DEMOTE_MS)
 
@@ -184,9 +184,9 @@ def test_a_demotion_in_order_has_as_long_as_the_lease_goes_on():
         said = holder.standing(at_ns)
         assert said.state == State.DEMOTING
         holder.hear(grant(said.counter, Word.DEMOTE, 7), at_ns + MS)
-    assert holder.duty == Duty("demote", 7)
+    assert holder.command == RoleCommand("demote", 7)
     holder.report(9 * SECOND, able=False)
-    holder.done(Duty("demote", 7), 9 * SECOND, ok=True)
+    holder.done(RoleCommand("demote", 7), 9 * SECOND, ok=True)
     said = holder.standing(9 * SECOND)
     assert (said.state, said.token) == (State.UNABLE, 7)
 
@@ -199,16 +199,16 @@ def test_a_higher_token_is_somebody_elses_and_lends_nothing(word):
     assert holder.state == State.DEMOTING
     assert holder.lease_end_ns == LEASE_NS
     assert holder.memory == HolderState(8, 7, DEMOTE_MS)
-    holder.done(Duty("demote", 7), 700 * MS, ok=True)
+    holder.done(RoleCommand("demote", 7), 700 * MS, ok=True)
     assert holder.standing(700 * MS).token == 8
 
 
 def test_a_promotion_that_fails_is_undone_and_claimed_as_given_up():
     holder = standby()
     holder.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
-    holder.done(Duty("promote", 7), 20 * MS, ok=False)
-    assert holder.duty == Duty("demote", 7)
-    holder.done(Duty("demote", 7), 30 * MS, ok=True)
+    holder.done(RoleCommand("promote", 7), 20 * MS, ok=False)
+    assert holder.command == RoleCommand("demote", 7)
+    holder.done(RoleCommand("demote", 7), 30 * MS, ok=True)
     said = holder.standing(30 * MS)
     assert (said.state, said.token) == (State.STANDBY, 7)
 
@@ -216,38 +216,38 @@ def test_a_promotion_that_fails_is_undone_and_claimed_as_given_up():
 def test_a_promotion_that_ends_after_its_lease_does_not_count():
     holder = standby()
     holder.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
-    holder.done(Duty("promote", 7), LEASE_NS, ok=True)
-    assert holder.duty == Duty("demote", 7)
+    holder.done(RoleCommand("promote", 7), LEASE_NS, ok=True)
+    assert holder.command == RoleCommand("demote", 7)
 
 
 def test_a_demotion_that_fails_is_followed_by_a_stop_and_that_by_more():
     holder = active()
     holder.give_up(SECOND)
-    holder.done(Duty("demote", 7), SECOND, ok=False)
-    assert holder.duty == Duty("stop", 7)
-    holder.done(Duty("stop", 7), SECOND, ok=False)
+    holder.done(RoleCommand("demote", 7), SECOND, ok=False)
+    assert holder.command == RoleCommand("stop", 7)
+    holder.done(RoleCommand("stop", 7), SECOND, ok=False)
     assert holder.standing(SECOND).state == State.STUCK
-    assert holder.duty is None
+    assert holder.command is None
     holder.turn(SECOND + STUCK_PAUSE_NS)
-    assert holder.duty == Duty("stop", 7, 2)
-    holder.done(Duty("stop", 7), 7 * SECOND, ok=True)  # The first attempt's: overtaken.
+    assert holder.command == RoleCommand("stop", 7, 2)
+    holder.done(RoleCommand("stop", 7), 7 * SECOND, ok=True)  # The first attempt's: overtaken.
     assert holder.state == State.STUCK
-    holder.done(Duty("stop", 7, 2), 7 * SECOND, ok=True)
+    holder.done(RoleCommand("stop", 7, 2), 7 * SECOND, ok=True)
     assert holder.standing(7 * SECOND).state == State.STANDBY
     assert holder.is_heard is False
 
 
 def test_what_a_former_life_held_is_demoted_before_anything_else():
     holder = LeaseHolder("db", HolderState(9, 7, 400), now_ns=100 * SECOND)
-    assert holder.duty == Duty("demote", 7)
+    assert holder.command == RoleCommand("demote", 7)
     assert holder.over_ns == 100 * SECOND + 400 * MS
     assert holder.demote_until_ns == 100 * SECOND + 200 * MS
     holder.report(100 * SECOND, able=True)
     said = holder.standing(100 * SECOND)
     assert (said.state, said.token) == (State.DEMOTING, 7)
     holder.hear(grant(1, Word.PROMOTE, 10), 100 * SECOND + MS)
-    assert holder.duty == Duty("demote", 7)
-    holder.done(Duty("demote", 7), 100 * SECOND + 2 * MS, ok=True)
+    assert holder.command == RoleCommand("demote", 7)
+    holder.done(RoleCommand("demote", 7), 100 * SECOND + 2 * MS, ok=True)
     assert holder.standing(100 * SECOND + 2 * MS).token == 10
 
 
@@ -279,8 +279,8 @@ def test_no_order_of_things_breaks_the_rules(steps):
         elif what == "grant":
             counter = said[-1 - back][0] if back < len(said) else 99
             holder.hear(grant(counter, word, token), now_ns)
-        elif what in ("done", "fail") and holder.duty is not None:
-            holder.done(holder.duty, now_ns, ok=what == "done")
+        elif what in ("done", "fail") and holder.command is not None:
+            holder.done(holder.command, now_ns, ok=what == "done")
         elif what == "give up":
             holder.give_up(now_ns)
         elif what == "able":

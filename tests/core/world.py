@@ -193,8 +193,8 @@ class World:
     def _stand(self, node):
         for tenure in node.tenures.values():
             tenure.turn(self.now_ns)
-            while (duty := tenure.duty) is not None:
-                tenure.done(duty, self.now_ns, ok=True)
+            while (command := tenure.command) is not None:
+                tenure.done(command, self.now_ns, ok=True)
             tenure.report(self.now_ns, able=True)
             standing = tenure.standing(self.now_ns)
             if standing is not None:

@@ -89,9 +89,9 @@ class Pair:
     def speak(self, step):
         now_ns = self.there.now_ns(self.true_ns)
         self.tenure.turn(now_ns)
-        duty = self.tenure.duty
-        if duty is not None and duty.kind == "promote":
-            self.tenure.done(duty, now_ns, ok=True)
+        command = self.tenure.command
+        if command is not None and command.kind == "promote":
+            self.tenure.done(command, now_ns, ok=True)
         standing = self.tenure.standing(now_ns)
         if standing is not None:
             self.at(self.true_ns + step.there_ns, self.answer, (standing, step))

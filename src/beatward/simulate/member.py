@@ -1,7 +1,7 @@
 """The agent's side of one member in one life: the real `LeaseHolder`, driven as by the agent.
 
-    hear, time ──► tenure.turn ──► disk, if its memory changed ──► turn again ──► guardian ──► duty
-                                                                                       └──► standing
+    hear, time ──► holder.turn ──► disk, if its memory changed ──► turn again ──► guardian
+                                                                       standing ◄──┴──► command
 
 Writing takes time, in which the agent is killed now and then: what was to be written then is on
 disk or is not. Not here: the hooks themselves and what outlives the process (`site`).
@@ -10,7 +10,7 @@ disk or is not. Not here: the hooks themselves and what outlives the process (`s
 from collections.abc import Callable
 from functools import partial
 
-from beatward.agent.roles.lease_holder import Duty, HolderState, LeaseHolder
+from beatward.agent.roles.lease_holder import HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State
 
@@ -51,7 +51,7 @@ class Member:
         self._is_ready = False
         self._is_starting = False
         self._writing: HolderState | None = None
-        self._doing: Duty | None = None
+        self._doing: RoleCommand | None = None
         self._timer = 0
         if not self.tenure.memory.held:
             self._start_standby()
@@ -127,27 +127,27 @@ class Member:
 
     def _do(self) -> None:
         """Begin what is to be done, and break off what is not to be done any more."""
-        duty = self.tenure.duty
-        if duty == self._doing:
+        command = self.tenure.command
+        if command == self._doing:
             return
-        self._doing = duty
-        if duty is None:
+        self._doing = command
+        if command is None:
             self.site.break_off()
         else:
-            self.site.begin(duty, partial(self._done, duty))
+            self.site.begin(command, partial(self._done, command))
 
-    def _done(self, duty: Duty, ok: bool) -> None:  # noqa: FBT001
+    def _done(self, command: RoleCommand, ok: bool) -> None:  # noqa: FBT001
         if self._is_dead:
             return
         if not self.site.cares():
-            self._agenda.after(20 * MILLISECOND, self._done, duty, ok)
+            self._agenda.after(20 * MILLISECOND, self._done, command, ok)
             return
-        if duty.kind != "promote" and ok:
+        if command.kind != "promote" and ok:
             self._is_ready = False
             self._report()
-        if duty == self._doing:
+        if command == self._doing:
             self._doing = None
-        self.tenure.done(duty, self.site.now_ns(), ok=ok)
+        self.tenure.done(command, self.site.now_ns(), ok=ok)
         self.settle()
         if not self.tenure.memory.held:
             self._start_standby()

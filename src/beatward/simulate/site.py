@@ -16,7 +16,7 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
-from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, Duty, HolderState, LeaseHolder
+from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, NEVER, SECOND
 
 from .agenda import Agenda
@@ -182,13 +182,13 @@ class Site:
 
     # -- hooks ----------------------------------------------------------------------------------
 
-    def begin(self, duty: Duty, ended: Callable[[bool], None]) -> None:
+    def begin(self, command: RoleCommand, ended: Callable[[bool], None]) -> None:
         """Break off what runs, and run a hook; `ended` is told whether it succeeded, if it ends."""
         self.break_off()
-        hook, kind = self._hook, duty.kind
+        hook, kind = self._hook, command.kind
         effect_ns, lasts_ns, ok = self._fate(kind)
         if effect_ns is not None:
-            self._agenda.after(effect_ns, self._act, hook, duty)
+            self._agenda.after(effect_ns, self._act, hook, command)
         if lasts_ns is not None:
             self._agenda.after(lasts_ns, self._end, hook, ended, ok)
 
@@ -226,14 +226,14 @@ class Site:
             case _:
                 return effect_ns, lasts_ns, True
 
-    def _act(self, hook: int, duty: Duty) -> None:
+    def _act(self, hook: int, command: RoleCommand) -> None:
         if hook != self._hook:
             return
         if self.is_asleep:
-            self._agenda.after(_LOOK_NS, self._act, hook, duty)
-        elif duty.kind == "promote":
+            self._agenda.after(_LOOK_NS, self._act, hook, command)
+        elif command.kind == "promote":
             self._end_run()
-            self.run = Run(duty.token, self._agenda.now_ns)
+            self.run = Run(command.token, self._agenda.now_ns)
             self._witness.run_began(self, self.run)
         else:
             self._end_run()
@@ -270,7 +270,7 @@ class Site:
         self._agenda.at(self.clock.true_ns(local_ns) + late_ns, self._look, self._watch)
 
     def _look(self, watch: int) -> None:
-        """Do the agent's duty where it does not; look again until there is nothing to guard."""
+        """Do the agent's work where it does not; look again until there is nothing to guard."""
         if watch != self._watch or self._promise is None:
             return
         now_ns = self.now_ns()
@@ -283,8 +283,8 @@ class Site:
         wanted = "demote" if now_ns < self._promise.demote_until_ns else "stop"
         if self._guards != wanted:
             self._guards = wanted
-            duty = Duty("stop" if wanted == "stop" else "demote", self._promise.token)
-            self.begin(duty, self._guarded)
+            command = RoleCommand("stop" if wanted == "stop" else "demote", self._promise.token)
+            self.begin(command, self._guarded)
 
     def _guarded(self, ok: bool) -> None:  # noqa: FBT001
         if ok:

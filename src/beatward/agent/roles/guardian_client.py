@@ -22,7 +22,7 @@ from beatward.agent import clock
 from beatward.core.instants import NEVER, SECOND
 
 from .channel import Channel, LastWord, Lease, Plan, lease_of
-from .lease_holder import Duty, LeaseHolder
+from .lease_holder import LeaseHolder, RoleCommand
 
 log = logging.getLogger("beatward.agent")
 
@@ -138,11 +138,11 @@ class Keeper:
         self._ask({"do": "run", "primary": dict(primary), **words}, clock.now_ns())
         return self._number
 
-    def end_role(self, duty: Duty, holder: LeaseHolder) -> int:
+    def end_role(self, command: RoleCommand, holder: LeaseHolder) -> int:
         """Ask to demote or to stop, and return the number of the answer."""
-        assert duty.kind != "promote"
+        assert command.kind != "promote"
         self._number += 1
-        words = {"do": duty.kind, "number": self._number, "lease": astuple(lease_of(holder))}
+        words = {"do": command.kind, "number": self._number, "lease": astuple(lease_of(holder))}
         self._ask(words, clock.now_ns())
         return self._number
 

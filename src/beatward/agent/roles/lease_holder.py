@@ -23,7 +23,7 @@ part of the proof:
     holder.turn(now_ns)
     write holder.memory to disk, if it has changed; a promotion waits for that, and looks at the
         clock once more: turn(now_ns) again
-    if holder.duty is not what is being done: break that off, and begin with holder.duty
+    if holder.command is not what is being done: break that off, and begin with holder.command
     standing = holder.standing(now_ns); send it, if it is not None
 
 Used by the agent, by the SDK and by the simulator alike. Not here: clocks, sockets, hooks, disks.
@@ -77,7 +77,7 @@ class HolderState:
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
+class RoleCommand:
     """What has to be done now; two that are equal are one. attempt: counts repeated stops."""
 
     kind: Literal["promote", "demote", "stop"]
@@ -147,13 +147,13 @@ class LeaseHolder:
         return self.over_ns - min(KILL_RESERVE_NS, self._demote_ns // 2)
 
     @property
-    def duty(self) -> Duty | None:
+    def command(self) -> RoleCommand | None:
         """What is to be done now. It stays the same until `done`, or until it is overtaken."""
         held = self.memory.held
         if self.state == State.PROMOTING:
-            return Duty("promote", held)
+            return RoleCommand("promote", held)
         if self.state in (State.DEMOTING, State.STUCK) and self._retry_ns == NEVER:
-            return Duty("stop" if self._is_stopping else "demote", held, self._attempt)
+            return RoleCommand("stop" if self._is_stopping else "demote", held, self._attempt)
         return None
 
     @property
@@ -239,19 +239,19 @@ class LeaseHolder:
         if self.state in (State.STANDBY, State.UNABLE):
             self._become(State.STANDBY if able else State.UNABLE)
 
-    def done(self, duty: Duty, now_ns: int, *, ok: bool) -> None:
-        """Say what became of a duty; one that was overtaken meanwhile is ignored."""
+    def done(self, command: RoleCommand, now_ns: int, *, ok: bool) -> None:
+        """Say what became of a command; one that was overtaken meanwhile is ignored."""
         self.turn(now_ns)
-        if duty != self.duty:
+        if command != self.command:
             return
-        if duty.kind == "promote" and ok:
+        if command.kind == "promote" and ok:
             self._become(State.ACTIVE)
-        elif duty.kind == "promote":
+        elif command.kind == "promote":
             self._demote()
         elif ok:
             self.memory = replace(self.memory, held=0)
             self._become(State.STANDBY if self.able else State.UNABLE)
-        elif duty.kind == "demote":
+        elif command.kind == "demote":
             self._is_stopping = True
         else:
             self._retry_ns = now_ns + STUCK_PAUSE_NS

@@ -1,6 +1,6 @@
 """A member of a service with a role, run by hooks: holder, guardian and state in one loop.
 
-    conversation ──grants──► shared ──duty──► guardian ──► hooks
+    conversation ──grants──► shared ──command──► guardian ──► hooks
                  ◄─standings─┘  ▲               │ done, ending, gone
                                 └── state file ─┘
 
@@ -25,7 +25,7 @@ from beatward.core.protocol.roles import State
 
 from .channel import Lease, Plan, lease_of
 from .guardian_client import Keeper, Told
-from .lease_holder import Duty, LeaseHolder
+from .lease_holder import LeaseHolder, RoleCommand
 from .lock import lock_path
 from .shared_holder import HEARD_PATIENCE_NS, IDLE_NS, SharedLeaseHolder
 from .standby import Primary, Standby
@@ -68,8 +68,8 @@ class Member:
         self._keeper = Keeper(Plan(node, service.name, service.hooks, str(lock)))
         run = self._run_start if "start" in service.hooks else None
         self._standby = Standby(service.name, access=access, run=run, wake=self._waker.wake)
-        self._duty: Duty | None = None
-        self._duty_number = self._start_number = self._state_number = 0
+        self._command: RoleCommand | None = None
+        self._command_number = self._start_number = self._state_number = 0
         self._lent: Lease | None = None
         self._has_state = "state" in service.hooks
         self._is_state_good = not self._has_state
@@ -175,7 +175,7 @@ class Member:
                 holder.give_up(now_ns)
         if is_lost:
             # What it was asked for is not answered; the next one is asked again.
-            self._duty = self._lent = None
+            self._command = self._lent = None
             self._start_number = self._state_number = 0
             self._standby.forget()
             self._state_due_ns = 0
@@ -184,13 +184,13 @@ class Member:
         return holder
 
     def _take(self, told: Told, holder: LeaseHolder, now_ns: int) -> None:
-        if told.number == self._duty_number and self._duty is not None:
+        if told.number == self._command_number and self._command is not None:
             if not told.is_ok:
                 log.warning("%s: %s", self.service.name, told.said)
                 self.shared.remark = told.said
-            elif self._duty.kind == "promote":
+            elif self._command.kind == "promote":
                 self._be_well()
-            self._finish(self._duty, holder, now_ns, is_ok=told.is_ok)
+            self._finish(self._command, holder, now_ns, is_ok=told.is_ok)
         elif told.number == self._start_number:
             self._start_number = 0
             if not told.is_ok:
@@ -203,22 +203,24 @@ class Member:
             self._state_number = 0
             self._take_state(told, holder, now_ns)
 
-    def _finish(self, duty: Duty, holder: LeaseHolder, now_ns: int, *, is_ok: bool) -> None:
-        self._duty = None
-        if duty.kind != "promote" and is_ok:
+    def _finish(
+        self, command: RoleCommand, holder: LeaseHolder, now_ns: int, *, is_ok: bool
+    ) -> None:
+        self._command = None
+        if command.kind != "promote" and is_ok:
             # What stood by before is not what stands there now.
             self._standby.forget()
             self._is_state_good = not self._has_state
             self._report(holder)
         with self.shared.lock:
-            holder.done(duty, now_ns, ok=is_ok)
+            holder.done(command, now_ns, ok=is_ok)
         self._gone_count = 0
         self._state_due_ns = now_ns + self.service.state_every_ns if holder.is_holding else 0
         log.info(
             "%s: %s under token %d %s",
             self.service.name,
-            duty.kind,
-            duty.token,
+            command.kind,
+            command.token,
             "is done" if is_ok else "has failed",
         )
 
@@ -241,35 +243,35 @@ class Member:
         """See to it that what has to be done is under way."""
         with self.shared.lock:
             holder.turn(clock.now_ns())
-            duty = holder.duty
-        if duty == self._duty or not self._keeper.is_ready:
+            command = holder.command
+        if command == self._command or not self._keeper.is_ready:
             return
-        self._duty = None
-        if duty is None:
+        self._command = None
+        if command is None:
             return
         # What the workload says of itself meanwhile is neither here nor there.
         self._state_number = 0
-        if duty.kind == "promote":
-            self._promote(duty, holder)
+        if command.kind == "promote":
+            self._promote(command, holder)
         else:
             # What has to end does not wait for the disk.
-            self._duty_number = self._keeper.end_role(duty, holder)
-            self._duty = duty
+            self._command_number = self._keeper.end_role(command, holder)
+            self._command = command
 
-    def _promote(self, duty: Duty, holder: LeaseHolder) -> None:
-        if not self.shared.prepare_promotion(duty, self._file):
+    def _promote(self, command: RoleCommand, holder: LeaseHolder) -> None:
+        if not self.shared.prepare_promotion(command, self._file):
             self._waker.wake()
             return
         with self.shared.lock:
             primary, last = self._standby.primary, self.shared.last_word
-            self._duty_number = self._keeper.promote(holder, primary, last)
-        self._duty = duty
+            self._command_number = self._keeper.promote(holder, primary, last)
+        self._command = command
 
     def _lend(self, holder: LeaseHolder) -> None:
         """Tell the guardian how long the lease runs, whenever that has changed."""
         with self.shared.lock:
             # Between the grant and its writing down nothing is under way that has to end.
-            is_begun = self._duty is not None or holder.state != State.PROMOTING
+            is_begun = self._command is not None or holder.state != State.PROMOTING
             lease = lease_of(holder) if holder.memory.held and is_begun else None
         if lease is not None and lease != self._lent and self._keeper.is_ready:
             self._keeper.lend(lease)

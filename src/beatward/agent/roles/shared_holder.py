@@ -19,7 +19,7 @@ from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
 
 from .channel import LastWord
-from .lease_holder import LOOK_NS, Duty, HolderState, LeaseHolder
+from .lease_holder import LOOK_NS, HolderState, LeaseHolder, RoleCommand
 
 log = logging.getLogger("beatward.agent")
 
@@ -79,20 +79,20 @@ class SharedLeaseHolder:
             self._written = memory
         return memory == self._written
 
-    def prepare_promotion(self, duty: Duty, file: StateFile) -> bool:
+    def prepare_promotion(self, command: RoleCommand, file: StateFile) -> bool:
         """Write down what a promotion must not forget; returns whether it may begin now.
 
-        It may not if that failed, or if the duty was overtaken while the disk was waited for.
+        It may not if that failed, or if the command was overtaken while the disk was waited for.
         """
         is_written = self.remember(file)
         with self.lock:
-            assert self.holder is not None, "what has not begun has no duty"
+            assert self.holder is not None, "what has not begun has no command"
             now_ns = clock.now_ns()
             self.holder.turn(now_ns)
             if not is_written:
                 log.error("%s: no role is taken that cannot be remembered", self.name)
-                self.holder.done(duty, now_ns, ok=False)
-            return self.holder.duty == duty
+                self.holder.done(command, now_ns, ok=False)
+            return self.holder.command == command
 
     def turn_due_ns(self, now_ns: int) -> int:
         """Return when its owner is to look again, if nothing comes in before."""

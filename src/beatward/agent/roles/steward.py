@@ -1,6 +1,6 @@
 """Acting for one shared within a program: its callbacks are called, and their time is watched.
 
-    conversation ──grants──► shared ──duty──► steward ──► workload: promote, demote
+    conversation ──grants──► shared ──command──► steward ──► workload: promote, demote
                  ◄─standings─┘                 │
                                     late, or failed: the process ends itself
 
@@ -22,7 +22,7 @@ from beatward.agent.state import StateFile
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.protocol.roles import State
 
-from .lease_holder import Duty, LeaseHolder
+from .lease_holder import LeaseHolder, RoleCommand
 from .lock import Lock, lock_path
 from .shared_holder import HEARD_PATIENCE_NS, SharedLeaseHolder
 
@@ -37,7 +37,7 @@ class Finish(Protocol):
     """How a workload says what became of what it was asked for; from any thread."""
 
     def __call__(self, *, ok: bool) -> bool:
-        """Say how it went; returns whether the role is held now, under the token of this duty."""
+        """Say how it went; returns whether the role is held now, under its token."""
 
 
 class Workload(Protocol):
@@ -115,7 +115,7 @@ class Steward:
         self._is_able = False
         self._is_leaving = False
         self._is_over = False
-        self._duty: Duty | None = None
+        self._command: RoleCommand | None = None
         self._has_left = threading.Event()
         self._lock: Lock | None = None
         self._has_waited = False
@@ -217,11 +217,11 @@ class Steward:
             holder.report(clock.now_ns(), able=is_able and is_written)
             if self._is_leaving:
                 holder.give_up(clock.now_ns())
-            duty = holder.duty
-        if duty != self._duty:
-            self._duty = None
-            if duty is not None:
-                self._attend(duty, holder)
+            command = holder.command
+        if command != self._command:
+            self._command = None
+            if command is not None:
+                self._attend(command, holder)
         self.shared.remember(self._file)
         with self.shared.lock:
             if holder.standing_due_ns <= clock.now_ns():
@@ -232,53 +232,53 @@ class Steward:
             now_ns = clock.now_ns()
             return self.shared.turn_due_ns(now_ns) - now_ns
 
-    def _attend(self, duty: Duty, holder: LeaseHolder) -> None:
-        if duty.kind == "promote":
-            if not self.shared.prepare_promotion(duty, self._file):
+    def _attend(self, command: RoleCommand, holder: LeaseHolder) -> None:
+        if command.kind == "promote":
+            if not self.shared.prepare_promotion(command, self._file):
                 self._changed.set()
                 return
-            self._note_held(duty)
-            self._duty = duty
-            log.info("%s: promoted under token %d", self.name, duty.token)
-            self._workload.promote(duty.token, partial(self._finish, duty))
+            self._note_held(command)
+            self._command = command
+            log.info("%s: promoted under token %d", self.name, command.token)
+            self._workload.promote(command.token, partial(self._finish, command))
             return
-        self._duty = duty
-        if duty.kind == "stop" and duty.attempt == 1:
-            self._be_stuck(duty, holder)
+        self._command = command
+        if command.kind == "stop" and command.attempt == 1:
+            self._be_stuck(command, holder)
         else:
             # Once more, if it has failed before.
-            self._workload.demote(partial(self._finish, duty))
+            self._workload.demote(partial(self._finish, command))
 
-    def _note_held(self, duty: Duty) -> None:
+    def _note_held(self, command: RoleCommand) -> None:
         """Leave word of what this process holds: whoever gets its lock knows that it has ended."""
         last = self.shared.last_word
-        if self._lock is not None and last is not None and last.token == duty.token:
+        if self._lock is not None and last is not None and last.token == command.token:
             self._lock.note_held(last.token, last.life)
 
-    def _be_stuck(self, duty: Duty, holder: LeaseHolder) -> None:
+    def _be_stuck(self, command: RoleCommand, holder: LeaseHolder) -> None:
         """End what has not let go: there is nothing to kill but ourselves."""
         left = format_duration(holder.over_ns - clock.now_ns())
         what = "this process ends itself" if self._exit_when_stuck else "nobody else is promoted"
         log.critical(
             "%s: token %d is not given up %s before its time is over: %s",
             self.name,
-            duty.token,
+            command.token,
             left,
             what,
         )
         if self._exit_when_stuck:
             os._exit(EXIT_CODE)
 
-    def _finish(self, duty: Duty, *, ok: bool) -> bool:
-        """Take in what became of a duty; returns whether the role is held under its token."""
+    def _finish(self, command: RoleCommand, *, ok: bool) -> bool:
+        """Take in what became of a command; returns whether the role is held under its token."""
         with self.shared.lock:
             now_ns, holder = clock.now_ns(), self.shared.holder
-            assert holder is not None, "what has not begun has no duty"
-            current = holder.duty
-            is_late = duty.kind == "demote" and current is not None and current.kind == "stop"
-            if is_late and current is not None and current.token == duty.token:
-                duty = current  # It has let go after all, too late to be demoted in order.
-            holder.done(duty, now_ns, ok=ok)
-            is_held = holder.is_holding and holder.memory.held == duty.token
+            assert holder is not None, "what has not begun has no command"
+            current = holder.command
+            is_late = command.kind == "demote" and current is not None and current.kind == "stop"
+            if is_late and current is not None and current.token == command.token:
+                command = current  # It has let go after all, too late to be demoted in order.
+            holder.done(command, now_ns, ok=ok)
+            is_held = holder.is_holding and holder.memory.held == command.token
         self._changed.set()
         return is_held
