@@ -11,7 +11,7 @@ import pytest
 
 from beatward.agent import clock
 from beatward.agent.roles.channel import Plan
-from beatward.agent.roles.guardian_client import Keeper
+from beatward.agent.roles.guardian_client import GuardianClient
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MILLISECOND, SECOND
 
@@ -39,37 +39,37 @@ class Site:
             for kind, text in texts.items()
             if text is not None
         }
-        self.keeper = self.new()
+        self.client = self.new()
 
-    def new(self) -> Keeper:
+    def new(self) -> GuardianClient:
         plan = Plan("web-1", "db", self.hooks, str(self.folder / "agent" / "web-1+db.lock"))
-        return Keeper(plan)
+        return GuardianClient(plan)
 
-    def wait(self, condition, keeper=None):
-        """Drive a keeper until a condition is true; returns all answers."""
-        keeper = keeper or self.keeper
+    def wait(self, condition, client=None):
+        """Drive a client until a condition is true; returns all answers."""
+        client = client or self.client
         told = []
         deadline = time.monotonic() + PATIENCE_S
         pause = threading.Event()
         while True:
-            told += keeper.heard()
-            is_there = keeper.turn(clock.now_ns(), 2 * SECOND)
+            told += client.heard()
+            is_there = client.turn(clock.now_ns(), 2 * SECOND)
             if condition(told, is_there):
                 return told
             assert time.monotonic() < deadline, f"waited in vain; {told}, {self.said()}"
             pause.wait(0.01)
 
-    def ready(self, keeper=None):
-        keeper = keeper or self.keeper
-        self.wait(lambda *_: keeper.is_ready, keeper)
+    def ready(self, client=None):
+        client = client or self.client
+        self.wait(lambda *_: client.is_ready, client)
 
     def run(self, kind, **options):
         """Run a hook and return its answer."""
-        number = self.keeper.run(kind, 7, {}, **options)
+        number = self.client.run(kind, 7, {}, **options)
         return next(told for told in self.wait(lambda all_told, _: _find(all_told, number))[::-1])
 
     def end(self, kind, **instants):
-        number = self.keeper.end_role(RoleCommand(kind, 7), holder_of(**instants))
+        number = self.client.end_role(RoleCommand(kind, 7), holder_of(**instants))
         return _find(self.wait(lambda told, _: _find(told, number)), number)
 
     def promote(self, **instants):
@@ -77,7 +77,7 @@ class Site:
         assert self.workload_lives()
 
     def take(self, **instants):
-        number = self.keeper.promote(Lent(**instants), {})
+        number = self.client.promote(Lent(**instants), {})
         return _find(self.wait(lambda told, _: _find(told, number)), number)
 
     def said(self):
@@ -142,8 +142,8 @@ def site(tmp_path):
 
     yield make
     for one in made:
-        one.keeper.end()
-        for process in one.keeper._former:
+        one.client.end()
+        for process in one.client._former:
             process.wait(PATIENCE_S)
         if one.pid.exists() and is_alive(int(one.pid.read_text())):
             os.kill(int(one.pid.read_text()), signal.SIGKILL)
@@ -156,7 +156,7 @@ def test_a_hook_is_told_what_it_is_run_for(site):
     words = ("SERVICE", "NODE", "ROLE", "TOKEN", "PRIMARY", "PRIMARY_ADDRESS", "PRIMARY_PORT")
     shown = " ".join(f"$BEATWARD_{word}" for word in words)
     db = site(start=f"echo {shown}")
-    number = db.keeper.run("start", 7, {"node": "web-2", "address": "10.0.0.2", "port": "5432"})
+    number = db.client.run("start", 7, {"node": "web-2", "address": "10.0.0.2", "port": "5432"})
     told = _find(db.wait(lambda told, _: _find(told, number)), number)
     assert told.head == "db web-1 start 7 web-2 10.0.0.2 5432\n"
 
@@ -240,7 +240,7 @@ def test_without_a_stop_hook_and_a_process_nothing_is_certain(site):
 
 def test_a_promotion_under_way_is_broken_off(site):
     db = site(promote="echo $$ > {pid}; exec sleep 3600", demote="exit 0")
-    db.keeper.promote(Lent(), {})
+    db.client.promote(Lent(), {})
     wait_for(lambda: db.pid.exists() and db.pid.read_text())
     assert db.end("demote").is_ok
     wait_for(lambda: not db.workload_lives())
@@ -252,7 +252,7 @@ def test_a_promotion_under_way_is_broken_off(site):
 def test_a_lease_that_nobody_renews_is_ended_by_the_guardian_alone(site):
     db = site()
     db.promote(end=0.4, until=1.1, over=1.4)
-    db.wait(lambda *_: db.keeper.take_ending())
+    db.wait(lambda *_: db.client.take_ending())
     wait_for(lambda: not db.workload_lives())
     assert db.said() == ["promote 7", "demote 7"]
     # An agent that thaws asks for what is done already.
@@ -264,8 +264,8 @@ def test_a_guardian_outlives_its_agent_until_the_lease_is_over(site):
     db = site()
     db.promote(end=1.0, until=1.7, over=2.0)
     began_ns = clock.now_ns()
-    db.keeper._channel.close()
-    db.keeper._process.wait(PATIENCE_S)
+    db.client._channel.close()
+    db.client._process.wait(PATIENCE_S)
     assert clock.now_ns() - began_ns >= SECOND // 2
     assert not db.workload_lives()
     assert db.said() == ["promote 7", "demote 7"]
@@ -274,7 +274,7 @@ def test_a_guardian_outlives_its_agent_until_the_lease_is_over(site):
 def test_who_comes_next_waits_until_the_guardian_is_done(site):
     db = site(demote="sleep 0.5; kill $(cat {pid}); echo gone >> {log}")
     db.promote(end=0.5, until=5.0, over=6.0)
-    db.keeper._channel.close()
+    db.client._channel.close()
     after = db.new()
     db.ready(after)
     assert db.said()[-1] == "gone"
@@ -285,7 +285,7 @@ def test_who_comes_next_waits_until_the_guardian_is_done(site):
 def test_a_guardian_that_is_killed_is_outlived_by_its_shadow(site):
     db = site()
     db.promote()
-    os.kill(db.keeper._pid, signal.SIGKILL)
+    os.kill(db.client._pid, signal.SIGKILL)
     db.wait(lambda _, is_there: not is_there)
     wait_for(lambda: not db.workload_lives())
     db.ready()
@@ -295,9 +295,9 @@ def test_a_guardian_that_is_killed_is_outlived_by_its_shadow(site):
 def test_a_guardian_whose_shadow_is_killed_gives_up_at_once(site):
     db = site()
     db.promote()
-    os.kill(parent_of(db.keeper._pid), signal.SIGKILL)
+    os.kill(parent_of(db.client._pid), signal.SIGKILL)
     db.wait(lambda _, is_there: not is_there)
-    assert db.keeper.take_ending()
+    assert db.client.take_ending()
     wait_for(lambda: not db.workload_lives())
     db.ready()
 
@@ -305,7 +305,7 @@ def test_a_guardian_whose_shadow_is_killed_gives_up_at_once(site):
 def test_a_guardian_that_is_frozen_is_killed_and_its_shadow_gives_up(site):
     db = site()
     db.promote(end=60, until=61, over=62)
-    os.kill(db.keeper._pid, signal.SIGSTOP)
+    os.kill(db.client._pid, signal.SIGSTOP)
     db.wait(lambda _, is_there: not is_there)
     wait_for(lambda: not db.workload_lives())
     assert db.said() == ["promote 7", "demote 7"]
@@ -314,11 +314,11 @@ def test_a_guardian_that_is_frozen_is_killed_and_its_shadow_gives_up(site):
 def test_without_an_agent_what_cannot_be_stopped_is_left_to_the_next(site):
     db = site(promote="exit 0", demote="exit 1", stop="test -e {pid}.may")
     assert db.take(end=0.3, until=0.5, over=0.6).is_ok
-    db.keeper._channel.close()
+    db.client._channel.close()
     after = db.new()
     db.ready(after)
     wait_for(lambda: db.said()[-1] == "stop 7")
     after.end()
     # Nobody new is there any more, so it goes on trying.
     (db.folder / "pid.may").touch()
-    db.keeper._process.wait(PATIENCE_S)
+    db.client._process.wait(PATIENCE_S)

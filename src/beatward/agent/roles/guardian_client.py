@@ -40,7 +40,7 @@ class Told:
     head: str
 
 
-class Keeper:
+class GuardianClient:
     """Starts guardians, one at a time; used by one thread.
 
     is_ready     the guardian holds the lock, and hooks may be asked for

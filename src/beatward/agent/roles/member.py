@@ -24,7 +24,7 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import State
 
 from .channel import Lease, Plan, lease_of
-from .guardian_client import Keeper, Told
+from .guardian_client import GuardianClient, Told
 from .lease_holder import LeaseHolder, RoleCommand
 from .lock import lock_path
 from .shared_holder import HEARD_PATIENCE_NS, IDLE_NS, SharedLeaseHolder
@@ -65,7 +65,7 @@ class Member:
         self._waker = Waker()
         self.shared = SharedLeaseHolder(service.name, service.declaration(), self._waker.wake)
         lock = lock_path(file.path, service.name)
-        self._keeper = Keeper(Plan(node, service.name, service.hooks, str(lock)))
+        self._client = GuardianClient(Plan(node, service.name, service.hooks, str(lock)))
         run = self._run_start if "start" in service.hooks else None
         self._standby = Standby(service.name, access=access, run=run, wake=self._waker.wake)
         self._command: RoleCommand | None = None
@@ -135,15 +135,15 @@ class Member:
                 due_ns = clock.now_ns() + SECOND
             wait_ns = due_ns - clock.now_ns()
             if wait_ns > 0 and not self._is_over:
-                self._waker.wait(self._keeper.fileno(), wait_ns)
-        self._keeper.end()
+                self._waker.wait(self._client.fileno(), wait_ns)
+        self._client.end()
 
     def _turn(self) -> int:
         """Do what is due and return when to look again."""
         now_ns = self.last_turn_ns = clock.now_ns()
         holder = self._hear_guardian(now_ns)
         if holder is None:
-            return min(self.shared.turn_due_ns(now_ns), self._keeper.next_due_ns)
+            return min(self.shared.turn_due_ns(now_ns), self._client.next_due_ns)
         self._report(holder)
         self._attend(holder)
         self._lend(holder)
@@ -156,7 +156,7 @@ class Member:
             self._note_left(holder)
         if self.shared.standing_due_ns <= clock.now_ns():
             self._wake()
-        due_ns = min(self.shared.turn_due_ns(now_ns), self._keeper.next_due_ns)
+        due_ns = min(self.shared.turn_due_ns(now_ns), self._client.next_due_ns)
         if self._is_idle(holder):
             due_ns = min(due_ns, self._standby.due_ns)
         return min(due_ns, self._state_due_ns if self._may_look(holder) else NEVER)
@@ -164,13 +164,13 @@ class Member:
     def _hear_guardian(self, now_ns: int) -> LeaseHolder | None:
         """Take in what the guardian says; None: there has never been one yet."""
         holder = self.shared.holder
-        answers = self._keeper.heard()
-        is_lost = not self._keeper.turn(now_ns, _patience_ns(holder))
+        answers = self._client.heard()
+        is_lost = not self._client.turn(now_ns, _patience_ns(holder))
         if holder is None:
-            if not self._keeper.is_ready:
+            if not self._client.is_ready:
                 return None
-            holder = self.shared.begin(self._file, now_ns, ended=self._keeper.ended)
-        if is_lost or self._keeper.take_ending():
+            holder = self.shared.begin(self._file, now_ns, ended=self._client.ended)
+        if is_lost or self._client.take_ending():
             with self.shared.lock:
                 holder.give_up(now_ns)
         if is_lost:
@@ -228,7 +228,7 @@ class Member:
 
     def _report(self, holder: LeaseHolder) -> None:
         is_able = (
-            self._keeper.is_ready
+            self._client.is_ready
             and self._standby.is_ready
             and self._is_state_good
             and not self._is_leaving
@@ -244,7 +244,7 @@ class Member:
         with self.shared.lock:
             holder.turn(clock.now_ns())
             command = holder.command
-        if command == self._command or not self._keeper.is_ready:
+        if command == self._command or not self._client.is_ready:
             return
         self._command = None
         if command is None:
@@ -255,7 +255,7 @@ class Member:
             self._promote(command, holder)
         else:
             # What has to end does not wait for the disk.
-            self._command_number = self._keeper.end_role(command, holder)
+            self._command_number = self._client.end_role(command, holder)
             self._command = command
 
     def _promote(self, command: RoleCommand, holder: LeaseHolder) -> None:
@@ -264,7 +264,7 @@ class Member:
             return
         with self.shared.lock:
             primary, last = self._standby.primary, self.shared.last_word
-            self._command_number = self._keeper.promote(holder, primary, last)
+            self._command_number = self._client.promote(holder, primary, last)
         self._command = command
 
     def _lend(self, holder: LeaseHolder) -> None:
@@ -273,8 +273,8 @@ class Member:
             # Between the grant and its writing down nothing is under way that has to end.
             is_begun = self._command is not None or holder.state != State.PROMOTING
             lease = lease_of(holder) if holder.memory.held and is_begun else None
-        if lease is not None and lease != self._lent and self._keeper.is_ready:
-            self._keeper.lend(lease)
+        if lease is not None and lease != self._lent and self._client.is_ready:
+            self._client.lend(lease)
             self._lent = lease
 
     def _note_left(self, holder: LeaseHolder) -> None:
@@ -290,17 +290,17 @@ class Member:
 
     def _is_idle(self, holder: LeaseHolder) -> bool:
         is_idle = holder.state in (State.STANDBY, State.UNABLE)
-        return is_idle and self._keeper.is_ready and not self._is_leaving
+        return is_idle and self._client.is_ready and not self._is_leaving
 
     def _run_start(self, primary: Primary) -> None:
         holder = self.shared.holder
         token = 0 if holder is None else holder.token
         timeout_ns = self.service.start_timeout_ns
-        self._start_number = self._keeper.run("start", token, primary, timeout_ns=timeout_ns)
+        self._start_number = self._client.run("start", token, primary, timeout_ns=timeout_ns)
 
     def _may_look(self, holder: LeaseHolder) -> bool:
         is_at_rest = self._is_idle(holder) or holder.state == State.ACTIVE
-        is_ready = self._keeper.is_ready and self._standby.is_ready
+        is_ready = self._client.is_ready and self._standby.is_ready
         return self._has_state and is_at_rest and is_ready and self._state_number == 0
 
     def _look(self, holder: LeaseHolder, now_ns: int) -> None:
@@ -309,7 +309,7 @@ class Member:
             self._state_due_ns = now_ns + self.service.state_every_ns
             timeout_ns = self.service.state_timeout_ns
             primary = self._standby.primary
-            self._state_number = self._keeper.run(
+            self._state_number = self._client.run(
                 "state", holder.token, primary, timeout_ns=timeout_ns
             )
 
