@@ -31,7 +31,7 @@ RESTART_PAUSE_NS = SECOND
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class HookResult:
     """An answer. number: of what was asked; head: the first that the hook has said."""
 
     number: int
@@ -97,7 +97,7 @@ class GuardianClient:
             self._ask({"do": "ping"}, now_ns)
         return True
 
-    def heard(self) -> Sequence[Told]:
+    def heard(self) -> Sequence[HookResult]:
         """Return what was answered since the last call."""
         told = []
         for words in [] if self._channel is None else self._channel.heard():
@@ -110,7 +110,7 @@ class GuardianClient:
             elif words["is"] == "ending":
                 self._is_ending = True
             elif words["is"] == "done":
-                told.append(Told(words["number"], words["ok"], words["said"], words["head"]))
+                told.append(HookResult(words["number"], words["ok"], words["said"], words["head"]))
         return told
 
     def take_ending(self) -> bool:

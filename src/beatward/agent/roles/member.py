@@ -24,7 +24,7 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import State
 
 from .channel import Lease, Plan, lease_of
-from .guardian_client import GuardianClient, Told
+from .guardian_client import GuardianClient, HookResult
 from .lease_holder import LeaseHolder, RoleCommand
 from .lock import lock_path
 from .shared_holder import HEARD_PATIENCE_NS, IDLE_NS, SharedLeaseHolder
@@ -183,7 +183,7 @@ class Member:
             self._take(told, holder, now_ns)
         return holder
 
-    def _take(self, told: Told, holder: LeaseHolder, now_ns: int) -> None:
+    def _take(self, told: HookResult, holder: LeaseHolder, now_ns: int) -> None:
         if told.number == self._command_number and self._command is not None:
             if not told.is_ok:
                 log.warning("%s: %s", self.service.name, told.said)
@@ -313,7 +313,7 @@ class Member:
                 "state", holder.token, primary, timeout_ns=timeout_ns
             )
 
-    def _take_state(self, told: Told, holder: LeaseHolder, now_ns: int) -> None:
+    def _take_state(self, told: HookResult, holder: LeaseHolder, now_ns: int) -> None:
         if not told.is_ok:
             self._tell(told.said)
         word, freshness = read_state(told.head)
