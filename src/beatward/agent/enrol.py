@@ -26,7 +26,7 @@ from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import is_name
 from beatward.errors import JoinRefused, MonitorUnreachable
 
-from .post import check_url, post_once
+from .post import check_url, post_as, post_once
 
 log = logging.getLogger("beatward.agent")
 
@@ -244,11 +244,10 @@ def _declare(identity: Identity, known: Credential, monitor: str) -> Credential 
     None: this monitor is older than the request. Raises JoinRefused when the monitor says no.
     """
     nonce = join.encoded(os.urandom(join.NONCE_SIZE))
-    said: dict[str, Any] = {"name": known.name, "nonce": nonce, "labels": dict(identity.labels)}
+    said: dict[str, Any] = {"nonce": nonce, "labels": dict(identity.labels)}
     if identity.job:
         said["job"] = dict(identity.job)
-    bearer = keys.bearer(known.key)
-    answer = post_once(monitor, "/v1/agent/node", said, bearer=bearer, timeout_s=JOIN_TIMEOUT_S)
+    answer = post_as(known, monitor, "/v1/agent/node", said, timeout_s=JOIN_TIMEOUT_S)
     if answer.status in (404, 405):
         return None
     if answer.status == 401:

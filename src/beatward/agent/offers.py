@@ -16,13 +16,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.protocol import keys
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.roles import service_id
 from beatward.errors import MonitorUnreachable
 
 from .attempts import Backoff, LogOnce, in_background
-from .post import Answer, post_once
+from .post import Answer, post_as
 from .pulse import Pulse
 from .roles.shared_holder import SharedLeaseHolder
 from .services import SERVICE_COUNT_MAX, Service
@@ -160,11 +159,10 @@ class Herald:
         wanted = (credential, monitor, session, self._offers.version)
         is_due = self._declaring is None and now_ns >= self._due_ns
         if self._has_something and session and wanted != self._told and is_due:
-            body = {"name": credential.name, "services": declarations}
             self._asked = wanted
-            bearer = keys.bearer(credential.key)
+            body = {"services": declarations}
             self._declaring = in_background(
-                lambda: post_once(monitor, "/v1/agent/services", body, bearer=bearer), wake
+                lambda: post_as(credential, monitor, "/v1/agent/services", body), wake
             )
         elif self._told == wanted:
             self._say_remarks(now_ns, credential, monitor, session=session)
@@ -183,9 +181,9 @@ class Herald:
             return
         self._remarked, self._remark_due_ns = (session, said), now_ns + REMARK_PAUSE_NS
         rows = [{"service": service, "remark": words} for service, words in said.items()]
-        body, bearer = {"name": credential.name, "remarks": rows}, keys.bearer(credential.key)
+        body = {"remarks": rows}
         self._remark = in_background(
-            lambda: post_once(monitor, "/v1/agent/remarks", body, bearer=bearer), lambda: None
+            lambda: post_as(credential, monitor, "/v1/agent/remarks", body), lambda: None
         )
 
     def _take(self, now_ns: int) -> bool | None:

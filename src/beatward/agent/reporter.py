@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.protocol import keys
 from beatward.core.protocol.join import Credential
 from beatward.errors import MonitorUnreachable
 
 from . import clock
 from .attempts import Backoff, LogOnce, in_background
-from .post import Answer, post_once
+from .post import Answer, post_as
 
 # How long a heartbeat says `ok` still, while the reason of the `failing` is under way.
 HOLD_NS = SECOND
@@ -77,16 +76,10 @@ class Reporter:
         if self._posting is not None or not is_news or not life[1] or now_ns < self._due_ns:
             return
         reason, metrics = self._wanted
-        body = {
-            "name": credential.name,
-            "incarnation": life[0],
-            "reason": reason,
-            "metrics": metrics,
-        }
-        bearer = keys.bearer(credential.key)
+        body = {"incarnation": life[0], "reason": reason, "metrics": metrics}
         self._asked = wanted
         self._posting = in_background(
-            lambda: post_once(monitor, "/v1/agent/report", body, bearer=bearer), wake
+            lambda: post_as(credential, monitor, "/v1/agent/report", body), wake
         )
 
     def _take(self, now_ns: int) -> None:

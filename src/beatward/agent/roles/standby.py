@@ -5,7 +5,8 @@
 
 It is not ready from the question on only if it was not before, or if the holder is another: a
 switchover that fell back to the same holder disturbs nobody. Without a `start` hook a member is
-always ready, and nobody is asked. Not here: whether it is able for other reasons (`member`).
+always ready, and nobody is asked. Not here: whether it is able for other reasons
+(`guardian_workload`).
 """
 
 import logging
@@ -14,9 +15,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from beatward.agent.attempts import Backoff, in_background
-from beatward.agent.post import Access, post_once
+from beatward.agent.post import Access, post_as
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.protocol import keys
 from beatward.errors import MonitorUnreachable
 
 log = logging.getLogger("beatward.agent")
@@ -148,9 +148,7 @@ class Standby:
         credential, monitor = self._access()
         if credential is None:
             raise MonitorUnreachable("this node is not enrolled yet")
-        body = {"name": credential.name, "service": self._service}
-        bearer = keys.bearer(credential.key)
-        answer = post_once(monitor, "/v1/agent/primary", body, bearer=bearer)
+        answer = post_as(credential, monitor, "/v1/agent/primary", {"service": self._service})
         if answer.status != 200:
             raise MonitorUnreachable(f"{monitor}: {answer.reason}")
         return {**answer.body, "own": credential.name}
