@@ -16,18 +16,17 @@ import fcntl, sys
 from pathlib import Path
 
 from beatward.agent.state import StateFile
-from beatward.agent.roles.steward import Steward
-from beatward.agent.roles.role import callbacks
+from beatward.agent.roles.role import CallbackWorkload
+from beatward.agent.roles.runner import RoleRunner
 
 try:
     fcntl.flock(0, fcntl.LOCK_EX)
 except OSError as error:
     print(error.errno, flush=True)
-steward = Steward(
-    {"name": "db"}, callbacks("db", None, None), wake=lambda: None, exit_when_stuck=False
-)
-steward.start(StateFile(Path(sys.argv[1]), "web-1"))
-print("stands by", steward.shared.holder is not None)
+file = StateFile(Path(sys.argv[1]), "web-1")
+runner = RoleRunner({"name": "db"}, file, wake=lambda: None)
+runner.start(CallbackWorkload(runner, None, None, exit_when_stuck=False))
+print("stands by", runner.shared.holder is not None)
 """
 
 

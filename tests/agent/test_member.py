@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from beatward.agent.roles.guardian_workload import read_state
 from beatward.agent.roles.lease_holder import HolderState
-from beatward.agent.roles.member import read_state
 from beatward.agent.state import StateFile
 from beatward.core.protocol.roles import LAST_WORD, State
 

@@ -10,7 +10,7 @@ import pytest
 
 from beatward import AsyncHeart, Heart, Service
 from beatward.agent.roles.lease_holder import HolderState
-from beatward.agent.roles.steward import EXIT_CODE
+from beatward.agent.roles.program_workload import EXIT_CODE
 from beatward.agent.state import StateFile
 from beatward.core.protocol.roles import LAST_WORD, State
 from beatward.errors import RoleLost

@@ -23,7 +23,8 @@ from .deeds import Hands
 from .facts import facts
 from .heart import Heart
 from .notify import notify, watchdog_ns
-from .roles.member import Member
+from .roles.guardian_workload import GuardianWorkload
+from .roles.runner import RoleRunner
 from .services import HookedService
 from .settings import AgentSettings
 from .waker import WAIT_MAX_NS
@@ -79,19 +80,10 @@ class Daemon:
                 found = settings.interval or "1s"
                 raise ConfigError("the settings", "interval", found, str(error)) from error
             raise ConfigError("this machine", "name", socket.gethostname(), str(error)) from error
-        self._members = [
-            Member(
-                service,
-                self._heart.state_file,
-                node=self._heart.name,
-                access=self._access,
-                wake=self._heart.wake,
-            )
-            for service in settings.services.values()
-            if isinstance(service, HookedService)
-        ]
-        for member in self._members:
-            self._heart.offers.add(member.shared)
+        self._workloads: dict[RoleRunner, GuardianWorkload] = {}
+        for service in settings.services.values():
+            if isinstance(service, HookedService):
+                self._offer(service)
         self._watchdog = None if settings.watchdog is None else Watchdog(settings.watchdog)
         self._hands = Hands(self._heart.name, settings.deeds, self._heart.state_file, self._access)
 
@@ -103,8 +95,8 @@ class Daemon:
             signal.signal(signal.SIGHUP, self._take_hangup)
         self._hands.start()
         self._heart.start()
-        for member in self._members:
-            member.start()
+        for runner, workload in self._workloads.items():
+            runner.start(workload)
         if self._watchdog is not None:
             self._watchdog.open()
         log.info("%s beats", self._heart.name)
@@ -118,19 +110,26 @@ class Daemon:
             self._leave_roles()
             self._heart.stop()
 
+    def _offer(self, service: HookedService) -> None:
+        runner = RoleRunner(service.declaration(), self._heart.state_file, wake=self._heart.wake)
+        self._heart.offers.add(runner.shared)
+        self._workloads[runner] = GuardianWorkload(
+            runner, service, node=self._heart.name, access=self._access
+        )
+
     def _leave_roles(self) -> None:
         """Give up what is held, before the goodbye; the watchdog bites if that hangs."""
-        for member in self._members:
-            member.leave()
+        for runner in self._workloads:
+            runner.leave()
         due_ns = clock.now_ns() + LEAVE_PATIENCE_NS
-        while not all(member.wait_left(0) for member in self._members):
+        while leaving := [runner for runner in self._workloads if not runner.wait_left(0)]:
             if clock.now_ns() >= due_ns:
                 log.error("a role could not be given up; its guardian goes on trying")
                 return
             self._feed()
-            self._members[0].wait_left(LEAVE_LOOK_S)
-        for member in self._members:
-            member.stop()
+            leaving[0].wait_left(LEAVE_LOOK_S)
+        for runner in self._workloads:
+            runner.stop()
         if self._watchdog is not None:
             self._watchdog.close()
 
@@ -138,11 +137,11 @@ class Daemon:
         """Feed the watchdog, if all is in order; returns when it is to be fed again."""
         if self._watchdog is None:
             return NEVER
-        lease_ns = min((lease for member in self._members if (lease := member.lease_ns)), default=0)
+        lease_ns = min((lease for one in self._workloads if (lease := one.lease_ns)), default=0)
         self._watchdog.suit(lease_ns)
         now_ns = clock.now_ns()
         within_ns = self._watchdog.promise_ns
-        if all(member.is_in_order(now_ns, within_ns) for member in self._members):
+        if all(runner.is_in_order(now_ns, within_ns) for runner in self._workloads):
             self._watchdog.feed()
         return self._watchdog.spacing_ns
 

@@ -30,14 +30,14 @@ from . import clock, ending
 from .conversation import Conversation
 from .ending import Beating, exit_code_of
 from .limits import check_exit_code, check_flag, check_timeout
-from .roles.role import Role, callbacks
+from .roles.role import CallbackWorkload, Role
 from .services import with_role
 from .vitals import Vitals
 from .waker import WAIT_MAX_NS, Waker
 
 if TYPE_CHECKING:
-    from .roles.async_role import AsyncRole, Desk
-    from .roles.steward import Steward
+    from .roles.async_role import AsyncRole, TaskWorkload
+    from .roles.runner import RoleRunner
 
 STOP_TIMEOUT_S = 3.0
 JOB_STOP_TIMEOUT_S = 15.0
@@ -84,8 +84,8 @@ class Heart(Vitals):
         with self._stopping:
             if self._conversation is None:
                 return
-            for steward in list(self._stewards):
-                self._dismiss(steward)
+            for runner in list(self._runners):
+                self._dismiss(runner)
             self._say_goodbye(exit_code, is_failure=is_failure)
             self._thread.join(JOB_STOP_TIMEOUT_S if self.is_job else STOP_TIMEOUT_S)
             self._conversation = None
@@ -93,7 +93,7 @@ class Heart(Vitals):
 
     def _announce(self, exit_code: int | None) -> None:
         # A role has to be given up before.
-        if self._conversation is not None and not self._stewards:
+        if self._conversation is not None and not self._runners:
             self._say_goodbye(exit_code)
 
     def _say_goodbye(self, exit_code: int | None, *, is_failure: bool = False) -> None:
@@ -130,10 +130,11 @@ class Heart(Vitals):
         service = with_role(
             name, priority, zone=zone, address=address, port=port, version=version, labels=labels
         )
-        workload = callbacks(name, promote, demote)
-        steward = self._engage(service, workload, exit_when_stuck=exit_when_stuck)
-        steward.stand(is_able=True)
-        return Role(steward, self._dismiss)
+        runner = self._new_runner(service)
+        workload = CallbackWorkload(runner, promote, demote, exit_when_stuck=exit_when_stuck)
+        self._engage(runner, workload)
+        workload.stand(is_able=True)
+        return Role(runner, self._dismiss)
 
     def wake(self) -> None:
         """Let the heart look at once whether there is something to say; from any thread."""
@@ -197,7 +198,7 @@ class AsyncHeart(Vitals):
         self._timer: asyncio.TimerHandle | None = None
         self._over = self._loop.create_future()
         self._watched = -1
-        self._desks: dict[str, tuple[Steward, Desk]] = {}
+        self._workloads: dict[str, tuple[RoleRunner, TaskWorkload]] = {}
         # Its state file is on a disk, which may take its time.
         conversation = await self._loop.run_in_executor(
             None, self._new_conversation, self.wake, self._forget
@@ -215,10 +216,10 @@ class AsyncHeart(Vitals):
         conversation = self._conversation
         if conversation is None or self._is_inherited:
             return
-        for steward in list(self._stewards):
+        for runner in list(self._runners):
             # The loop turns on: what is given up has to be said.
-            await self._loop.run_in_executor(None, self._dismiss, steward)
-        self._desks.clear()
+            await self._loop.run_in_executor(None, self._dismiss, runner)
+        self._workloads.clear()
         farewell = Farewell.EXITED if exit_code else Farewell.LEFT
         conversation.say_goodbye(clock.now_ns(), farewell, exit_code)
         self._turn()
@@ -234,14 +235,14 @@ class AsyncHeart(Vitals):
         import asyncio  # noqa: PLC0415  loaded by now
 
         if self._loop.is_running():
-            timeout_s = ROLE_STOP_TIMEOUT_S if self._stewards else STOP_TIMEOUT_S
+            timeout_s = ROLE_STOP_TIMEOUT_S if self._runners else STOP_TIMEOUT_S
             asyncio.run_coroutine_threadsafe(self.stop(exit_code), self._loop).result(timeout_s)
             return
         conversation, self._watched = self._conversation, -1
         if conversation is None:
             return
-        for steward in list(self._stewards):
-            self._dismiss(steward)
+        for runner in list(self._runners):
+            self._dismiss(runner)
         waker = Waker()
         conversation.say_goodbye(
             clock.now_ns(), Farewell.EXITED if exit_code else Farewell.LEFT, exit_code
@@ -274,17 +275,18 @@ class AsyncHeart(Vitals):
         False: nobody else is promoted until it has. priority to labels: as a `Service` has them.
         See docs/roles.md. Raises ValueError with what was expected.
         """
-        from .roles.async_role import AsyncRole, Desk  # noqa: PLC0415  as asyncio itself
+        from .roles.async_role import AsyncRole, TaskWorkload  # noqa: PLC0415  as asyncio itself
 
         check_flag("exit_when_stuck", exit_when_stuck)
         service = with_role(
             name, priority, zone=zone, address=address, port=port, version=version, labels=labels
         )
-        known = self._desks.get(name)
+        known = self._workloads.get(name)
         if known is None:
-            desk = Desk(self._loop)
-            steward = self._engage(service, desk, exit_when_stuck=exit_when_stuck)
-            known = self._desks[name] = (steward, desk)
+            runner = self._new_runner(service)
+            workload = TaskWorkload(runner, self._loop, exit_when_stuck=exit_when_stuck)
+            self._engage(runner, workload)
+            known = self._workloads[name] = (runner, workload)
         return AsyncRole(*known)
 
     async def __aenter__(self) -> Self:

@@ -27,7 +27,7 @@ from .limits import (
 from .offers import Offers
 from .pulse import Report
 from .reporter import Reporter
-from .roles.steward import Steward, Workload
+from .roles.runner import RoleRunner, Workload
 from .services import Service
 from .state import StateFile
 
@@ -94,7 +94,7 @@ class Vitals:
         self.offers = Offers()
         for service in _listed(services):
             self.offers.add_plain(_without_role(service))
-        self._stewards: list[Steward] = []
+        self._runners: list[RoleRunner] = []
         self._report = Report()
         self._reporter = Reporter()
         self._conversation: Conversation | None = None
@@ -175,27 +175,27 @@ class Vitals:
         """Let the heart look at once whether there is something to say; from any thread."""
         raise NotImplementedError
 
-    def _engage(self, service: Service, workload: Workload, *, exit_when_stuck: bool) -> Steward:
+    def _new_runner(self, service: Service) -> RoleRunner:
+        """Return what `_engage` takes."""
+        return RoleRunner(service.declaration(), self.state_file, wake=self.wake)
+
+    def _engage(self, runner: RoleRunner, workload: Workload) -> None:
         """Begin to stand by for a role; raises ValueError for what cannot be offered."""
         if self._conversation is None or self._is_inherited:
             raise RuntimeError(f"the heart of {self.name} does not beat; start it first")
         if self._transport != "udp":
             raise ValueError(f"expected transport udp for a role, found {self._transport!r}")
-        steward = Steward(
-            service.declaration(), workload, wake=self.wake, exit_when_stuck=exit_when_stuck
-        )
-        self.offers.add(steward.shared)
-        self._stewards.append(steward)
-        steward.start(self.state_file)
+        self.offers.add(runner.shared)
+        self._runners.append(runner)
+        runner.start(workload)
         self.wake()
-        return steward
 
-    def _dismiss(self, steward: Steward) -> None:
+    def _dismiss(self, runner: RoleRunner) -> None:
         """Give up what it holds and stand by no more; blocks until that is done."""
-        steward.leave()
-        self.offers.remove(steward.shared)
-        if steward in self._stewards:
-            self._stewards.remove(steward)
+        runner.close()
+        self.offers.remove(runner.shared)
+        if runner in self._runners:
+            self._runners.remove(runner)
 
     def _current(self) -> Report:
         report = self._report

@@ -6,31 +6,35 @@ from types import TracebackType
 
 from beatward.errors import RoleLost
 
-from .steward import Finish, Steward
+from .program_workload import Finish, ProgramWorkload
+from .runner import RoleRunner
 
 
-class Desk:
+class TaskWorkload(ProgramWorkload):
     """The workload of a loop: at most one body that acts, or one that waits for the role."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, runner: RoleRunner, loop: asyncio.AbstractEventLoop, *, exit_when_stuck: bool
+    ) -> None:
+        super().__init__(runner, exit_when_stuck=exit_when_stuck)
         self._loop = loop
         self.waiter: asyncio.Future[tuple[int, Finish]] | None = None
         self.body: asyncio.Task[object] | None = None
         self.finish: Finish | None = None
 
     def promote(self, token: int, finish: Finish) -> None:
-        """Let the waiting one in; from the steward's thread."""
+        """Let the waiting one in; from the runner's thread."""
         self._call(self._admit, token, finish, otherwise=lambda: finish(ok=False))
 
     def demote(self, finish: Finish) -> None:
-        """Cancel the acting one; from the steward's thread."""
+        """Cancel the acting one; from the runner's thread."""
         self._call(self._recall, finish, otherwise=lambda: finish(ok=True))
 
     def _call(
-        self, function: Callable[..., None], *words: object, otherwise: Callable[[], bool]
+        self, function: Callable[..., None], *arguments: object, otherwise: Callable[[], bool]
     ) -> None:
         try:
-            self._loop.call_soon_threadsafe(function, *words)
+            self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # The loop is closed: nothing runs on it any more.
             otherwise()
 
@@ -51,27 +55,27 @@ class Desk:
 class AsyncRole:
     """What `AsyncHeart.role` returns: `async with` waits for the role and returns its token."""
 
-    def __init__(self, steward: Steward, desk: Desk) -> None:
-        self.name = steward.name
-        self._steward = steward
-        self._desk = desk
+    def __init__(self, runner: RoleRunner, workload: TaskWorkload) -> None:
+        self.name = runner.name
+        self._runner = runner
+        self._workload = workload
         self._token = 0
         self._cancelling = 0
 
     @property
     def is_held(self) -> bool:
         """Whether the role is this program's at this very moment."""
-        return self._steward.held > 0
+        return self._runner.token > 0
 
     async def __aenter__(self) -> int:
-        desk, task = self._desk, asyncio.current_task()
+        workload, task = self._workload, asyncio.current_task()
         assert task is not None, "a role is held by a task"
-        if desk.waiter is not None or desk.body is not None:
+        if workload.waiter is not None or workload.body is not None:
             raise RuntimeError(f"this program stands by for {self.name} already")
         while True:
             waiter: asyncio.Future[tuple[int, Finish]]
-            waiter = desk.waiter = asyncio.get_running_loop().create_future()
-            self._steward.stand(is_able=True)
+            waiter = workload.waiter = asyncio.get_running_loop().create_future()
+            workload.stand(is_able=True)
             try:
                 token, finish = await waiter
             except asyncio.CancelledError:
@@ -79,10 +83,10 @@ class AsyncRole:
                     waiter.result()[1](ok=False)
                 raise
             finally:
-                desk.waiter = None
-                self._steward.stand(is_able=False)
+                workload.waiter = None
+                workload.stand(is_able=False)
             if finish(ok=True):
-                desk.body, self._token = task, token
+                workload.body, self._token = task, token
                 self._cancelling = task.cancelling()
                 return token
 
@@ -92,11 +96,11 @@ class AsyncRole:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        desk, task = self._desk, self._desk.body
+        workload, task = self._workload, self._workload.body
         assert task is not None
-        if desk.finish is None:
-            desk.body = None
-            self._steward.give_up()
+        if workload.finish is None:
+            workload.body = None
+            self._runner.give_up()
             return
         if not isinstance(error, asyncio.CancelledError):
             # The body has ended by itself in the moment in which it was cancelled; what is still
@@ -106,7 +110,7 @@ class AsyncRole:
             except asyncio.CancelledError as late:
                 error = error or late
         is_ours = task.uncancel() <= self._cancelling
-        finish, desk.finish, desk.body = desk.finish, None, None
+        finish, workload.finish, workload.body = workload.finish, None, None
         finish(ok=True)
         if is_ours and (error is None or isinstance(error, asyncio.CancelledError)):
             raise RoleLost(self.name, self._token) from error

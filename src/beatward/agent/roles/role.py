@@ -1,5 +1,6 @@
 """A role in a program with threads: callbacks, and a handle to ask whether it is held now."""
 
+import logging
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -9,18 +10,73 @@ from beatward.agent import clock
 from beatward.agent.limits import check_function, check_timeout
 from beatward.core.instants import SECOND
 
-from .steward import Callbacks, Steward
+from .program_workload import Finish, ProgramWorkload
+from .runner import RoleRunner
 
-# Who waits for a role looks again so often: `wait` has no socket to wait for.
+log = logging.getLogger("beatward.agent")
+
+# How often a program that waits for a role looks again: `wait` has no socket to wait for.
 _LOOK_S = 0.02
+
+
+class CallbackWorkload(ProgramWorkload):
+    """Two functions of the program's, each called in a thread of its own, one after the other.
+
+    Raises ValueError for what is no function; a program that only asks `is_held` has none.
+    """
+
+    def __init__(
+        self,
+        runner: RoleRunner,
+        promote: Callable[[int], object] | None,
+        demote: Callable[[], object] | None,
+        *,
+        exit_when_stuck: bool,
+    ) -> None:
+        super().__init__(runner, exit_when_stuck=exit_when_stuck)
+        check_function("promote", promote)
+        check_function("demote", demote)
+        self._on_promote = promote or (lambda _: None)
+        self._on_demote = demote or (lambda: None)
+        self._thread: threading.Thread | None = None
+
+    def promote(self, token: int, finish: Finish) -> None:
+        """Call the one; an exception gives the role back."""
+        self._call("promote", lambda: self._on_promote(token), finish)
+
+    def demote(self, finish: Finish) -> None:
+        """Call the other, as soon as the one has returned."""
+        self._call("demote", self._on_demote, finish)
+
+    def _call(self, kind: str, function: Callable[[], object], finish: Finish) -> None:
+        former = self._thread
+
+        def run() -> None:
+            if former is not None:
+                former.join()
+            try:
+                function()
+            except Exception:
+                log.exception("%s: %s failed", self._runner.name, kind)
+                finish(ok=False)
+            else:
+                finish(ok=True)
+
+        thread = threading.Thread(target=run, name=f"beatward-{kind}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # The interpreter is going down and starts no more threads.
+            run()
+        else:
+            self._thread = thread
 
 
 class Role:
     """What `Heart.role` returns; the end of `with`, or `close`, gives the role up for good."""
 
-    def __init__(self, steward: Steward, forget: Callable[[Steward], None]) -> None:
-        self.name = steward.name
-        self._steward = steward
+    def __init__(self, runner: RoleRunner, forget: Callable[[RoleRunner], None]) -> None:
+        self.name = runner.name
+        self._runner = runner
         self._forget = forget
         self._is_closed = threading.Event()
 
@@ -36,7 +92,7 @@ class Role:
     @property
     def token(self) -> int:
         """The token under which the role is held at this very moment; 0: it is not."""
-        return self._steward.held
+        return self._runner.token
 
     def wait(self, timeout: str = "30s") -> bool:
         """Wait until the role is held; returns whether it is."""
@@ -49,13 +105,13 @@ class Role:
 
     def give_up(self) -> None:
         """Give the role back, if it is held; this program goes on standing by for it."""
-        self._steward.give_up()
+        self._runner.give_up()
 
     def close(self) -> None:
         """Give the role up and stand by for it no more; waits until that is done."""
         if not self._is_closed.is_set():
             self._is_closed.set()
-            self._forget(self._steward)
+            self._forget(self._runner)
 
     def __enter__(self) -> Self:
         return self
@@ -67,14 +123,3 @@ class Role:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def callbacks(
-    name: str,
-    promote: Callable[[int], object] | None,
-    demote: Callable[[], object] | None,
-) -> Callbacks:
-    """Return a workload of two functions; a program that only asks `is_held` has none."""
-    check_function("promote", promote)
-    check_function("demote", demote)
-    return Callbacks(name, promote or (lambda _: None), demote or (lambda: None))
