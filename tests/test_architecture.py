@@ -3,9 +3,12 @@
 What can be made from the code is made here and compared; a failure prints what to paste.
 """
 
+import ast
 import configparser
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,74 @@ def floors(contract: str, folder: Path) -> list[str]:
 def test_the_floors_are_those_that_are_held(contract, folder):
     wanted = "\n".join(floors(contract, folder))
     assert f"```\n{wanted}\n```" in PAGE, f"paste this:\n{wanted}"
+
+
+# --- circles -------------------------------------------------------------------------------------
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its full name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imported(name: str, text: str, known: set[str], *, is_package: bool = False) -> Iterator[str]:
+    """Yield the known modules that a module imports: at its top, for types, and in functions."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            above = name.split(".")[: len(name.split(".")) + is_package - node.level]
+            base = ".".join((*(above if node.level else ()), *filter(None, [node.module])))
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                if inner in known or base in known:
+                    yield inner if inner in known else base
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return modules each of which imports the one before it, and the first the last; or none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_import_leads_back_to_where_it_began():
+    known = modules()
+    graph = {
+        name: {
+            *imported(name, path.read_text("utf-8"), {*known}, is_package=path.stem == "__init__")
+        }
+        for name, path in known.items()
+    }
+    assert "beatward.core.intake" in graph["beatward.core.hearing"]
+    assert "beatward.simulate.checker" in graph["beatward.simulate.checkers"]
+    assert "beatward.bench.detectors" in graph["beatward.cli.bench"]
+    assert circle({name: found - {name} for name, found in graph.items()}) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import b.one",
+        "from b import one",
+        "from .one import x",
+        "from . import one",
+        "if TYPE_CHECKING:\n    from .one import x",
+        "def f():\n    from b.one import x",
+    ],
+)
+def test_a_planted_circle_is_found(text):
+    known = {"b", "b.one", "b.two"}
+    graph = {"b.one": {*imported("b.one", "from .two import y", known)}}
+    assert circle(graph) == []
+    graph["b.two"] = {*imported("b.two", text, known)}
+    assert set(circle(graph)) == {"b.one", "b.two"}
 
 
 # --- the table of statuses -----------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Stage:
             clock=HostClock(boot_ns=77 * SECOND, wall_ns=0),
             truth=self.truth,
             skill=Skill(),
-            witness=self,
+            witnesses=[self],
         )
         self.member = None
         self.site.cares = self._cares

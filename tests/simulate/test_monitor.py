@@ -11,13 +11,13 @@ from beatward.core.orders import Order
 from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
-from beatward.simulate.monitor import MonitorHost, MonitorProcess
+from beatward.simulate.monitor import MonitorHost, MonitorProcess, Observer
 from beatward.simulate.network import Datagram, Network, Weather
 
 HOUR_NS = 3600 * SECOND
 
 
-class Ear:
+class Remembering(Observer):
     """Remembers what it is told."""
 
     def __init__(self):
@@ -26,11 +26,11 @@ class Ear:
     def started(self, monitor, recovered):
         self.sessions.append(recovered)
 
-    def submitted(self, entries):
-        self.entries += entries
+    def submitted(self, entry):
+        self.entries.append(entry)
 
-    def written(self, entries):
-        self.on_disk += entries
+    def written(self, entry):
+        self.on_disk.append(entry)
 
     def begun(self, action):
         raise AssertionError("there are no rules")
@@ -51,9 +51,9 @@ turns = []
 
 @pytest.fixture
 def stage():
-    """A monitor that has just started, on a clock that shows one hour, with its agenda and ear."""
+    """A monitor that has just started, its clock showing one hour; its agenda and an observer."""
     turns.clear()
-    agenda, ear = Agenda(), Ear()
+    agenda, observer = Agenda(), Remembering()
     network = Network(agenda, split(1, "net"), Weather())
     process = MonitorProcess(
         MonitorHost(Settings(), build=Watched, latency_ns=20 * MILLISECOND),
@@ -61,11 +61,11 @@ def stage():
         network,
         clock=HostClock(boot_ns=HOUR_NS, wall_ns=0),
         rng=split(1, "monitor"),
-        ear=ear,
+        observers=[observer],
     )
     process.start()
     agenda.run_until(SECOND)
-    return process, agenda, ear
+    return process, agenda, observer
 
 
 def knock(process, data=b"x"):
@@ -77,9 +77,9 @@ def watermark_ms():
 
 
 def test_an_idle_wheel_turns_often_enough_to_be_no_pause(stage):
-    _, agenda, ear = stage
+    _, agenda, observer = stage
     agenda.run_until(60 * SECOND)
-    assert [entry.event for entry in ear.entries] == [Event.STARTED]
+    assert [entry.event for entry in observer.entries] == [Event.STARTED]
     gaps = [b.watermark_ns - a.watermark_ns for a, b in pairwise(turns)]
     assert max(gaps) < Settings().guard.pause_limit_ns
     assert len(turns) < 400
@@ -98,16 +98,16 @@ def test_what_comes_in_is_taken_at_the_next_tick(stage):
 
 
 def test_a_kill_loses_what_was_not_yet_written(stage):
-    process, agenda, ear = stage
+    process, agenda, observer = stage
     process.order(Order("join", "a"))
     agenda.run_until(SECOND + 5 * MILLISECOND)
-    assert [entry.event for entry in ear.entries] == [Event.STARTED, Event.JOINED]
+    assert [entry.event for entry in observer.entries] == [Event.STARTED, Event.JOINED]
     process.crash()
     agenda.run_until(2 * SECOND)
     process.start()
-    held = [entry.event for entry in ear.on_disk]
+    held = [entry.event for entry in observer.on_disk]
     assert held == [entry.event for entry in process.store.memory.entries]
-    assert len(ear.sessions[-1].nodes) == (Event.JOINED in held)
+    assert len(observer.sessions[-1].nodes) == (Event.JOINED in held)
 
 
 def test_a_monitor_that_is_down_takes_nothing(stage):
@@ -173,9 +173,9 @@ def test_a_drain_that_stops_at_its_limit_keeps_the_watermark_back(stage):
 
 
 def test_a_lost_disk_is_empty(stage):
-    process, agenda, ear = stage
+    process, agenda, observer = stage
     agenda.run_until(2 * SECOND)
     process.crash()
     process.replace_store(0)
     process.start()
-    assert ear.sessions[-1].sequence == 0
+    assert observer.sessions[-1].sequence == 0

@@ -8,7 +8,7 @@ else is played: `clock`, `network`, `disk`, `hands`, `node`, `monitor`, under th
 Not here: real time, sockets, processes, and chance that the seed does not decide.
 """
 
-from .checkers import Violation
+from .checker import Violation
 from .run import Report, play, run
 from .scenario import Scenario, draw
 

@@ -11,7 +11,7 @@ intervals of the node, beyond the delay of that word:
     restarted by each arrival     twice the timeout: the last word may have been swallowed, and said
                                   when the timeout of the one before was nearly over
 
-Not here: what the probes, the monitor's own pauses and its grace add to that (`verdicts`).
+Not here: what the probes, the monitor's own pauses and its grace add to that (`check_verdicts`).
 """
 
 import math

@@ -2,11 +2,10 @@
 
 It builds a `site` for each service on each of its nodes and a `member` for each of their lives,
 plays the HTTP by which a node declares what it offers, switches machines off where a fence is done,
-and asks the monitor for what operators ask. Not here: what may never happen (`roles`).
+and asks the monitor for what operators ask. Not here: what may never happen (`check_roles`).
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND
@@ -15,15 +14,13 @@ from beatward.core.outbox import Action
 from beatward.core.protocol.roles import Standing
 
 from .chance import split, uniform_ns
+from .checker import Checker, Findings, WorldFacts
 from .faults import Fault, Kind
 from .member import Member
 from .node import Node
 from .services import FENCE, Service
 from .site import OUT, Quirk, Site
 from .truth import Trouble
-
-if TYPE_CHECKING:
-    from .world import World
 
 _HTTP_DELAY_NS = 10 * MILLISECOND
 _AGAIN_NS = 2 * SECOND
@@ -37,11 +34,22 @@ ORDER_KINDS = (Kind.SWITCHOVER, Kind.FORCE, Kind.HOLD)
 class Crew:
     """The services' people and parts; `tenure` makes the agent's side of a role."""
 
-    def __init__(self, world: "World", *, tenure: Callable[..., LeaseHolder] = LeaseHolder) -> None:
-        self._world = world
+    def __init__(
+        self,
+        facts: WorldFacts,
+        findings: Findings,
+        checkers: Sequence[Checker],
+        *,
+        tenure: Callable[..., LeaseHolder] = LeaseHolder,
+    ) -> None:
+        self._facts = facts
+        self._agenda = facts.agenda
+        self._monitor = facts.monitor
+        self._findings = findings
+        self._checkers = checkers
         self._tenure = tenure
-        self._rng = split(world.scenario.seed, "crew")
-        self._services = {service.name: service for service in world.scenario.services}
+        self._rng = split(facts.scenario.seed, "crew")
+        self._services = {service.name: service for service in facts.scenario.services}
 
     # -- building -------------------------------------------------------------------------------
 
@@ -52,12 +60,12 @@ class Crew:
             [
                 Site(
                     service.name,
-                    self._world.agenda,
-                    split(self._world.scenario.seed, f"site {service.name} {name}"),
+                    self._agenda,
+                    split(self._facts.scenario.seed, f"site {service.name} {name}"),
                     clock=node.clock,
                     truth=node.truth,
                     skill=service.skill,
-                    witness=self._world.checkers.roles,
+                    witnesses=self._checkers,
                     label=node.label,
                 )
                 for service in self._services.values()
@@ -77,24 +85,23 @@ class Crew:
             node.stand(standing)
 
         def position() -> int | None:
-            at_ms = self._world.agenda.now_ns // MILLISECOND
+            at_ms = self._agenda.now_ns // MILLISECOND
             return None if lag is None else at_ms if site.run else max(0, at_ms - lag)
 
         tenure = self._tenure if copied is None else lambda *_args, **_how: copied
-        return Member(site, self._world.agenda, say=say, position=position, tenure=tenure)
+        return Member(site, self._agenda, say=say, position=position, tenure=tenure)
 
     def declare(self, node: Node) -> None:
         """Play the request by which a node says what it offers, until it is answered."""
         if not node.sites or not node.is_up:
             return
-        world, name = self._world, node.settings.name
-        truth = node.truth.history
+        name, truth = node.settings.name, node.truth.history
         cut = truth.has(Trouble.CUT_UP) or truth.has(Trouble.CUT_DOWN) or node.is_still
         offers = tuple(
             self._services[site.service].declaration(node.settings.number) for site in node.sites
         )
-        if cut or not world.monitor.order(Order("declare", name, services=offers)):
-            world.agenda.after(_AGAIN_NS, self.declare, node)
+        if cut or not self._monitor.order(Order("declare", name, services=offers)):
+            self._agenda.after(_AGAIN_NS, self.declare, node)
 
     # -- what goes wrong, and what people want -----------------------------------------------------
 
@@ -103,10 +110,10 @@ class Crew:
         if not node.sites:
             return None
         if fault.kind in (Kind.COPY, Kind.SNAPSHOT):
-            return self._world.twins.strike(fault, node)
+            return self._facts.twins.strike(fault, node)
         if fault.kind == Kind.GUARDIAN:
             for site in node.sites:
-                site.guardian.begin(OUT, self._world.agenda.now_ns)
+                site.guardian.begin(OUT, self._agenda.now_ns)
             return lambda: self._mend_guardian(node)
         digits = int(fault.draw * 1000)
         site = node.sites[digits % len(node.sites)]
@@ -125,7 +132,7 @@ class Crew:
             return None
         digits = int(fault.draw * 1000)
         service = tuple(self._services.values())[digits % len(self._services)]
-        monitor, name = self._world.monitor, service.name
+        monitor, name = self._monitor, service.name
         if fault.kind == Kind.HOLD:
             for_ns = fault.duration_ns if digits % 2 else NEVER
             if not monitor.order(Order("pause_service", name, by="anna", for_ns=for_ns)):
@@ -137,20 +144,20 @@ class Crew:
         if not monitor.order(Order(kind, name, to=to, force=is_force, by="anna")):
             return None
         if is_force:
-            self._world.checkers.roles.forced(name)
+            self._forced(name)
         return lambda: None
 
     def fence(self, action: Action) -> None:
         """Switch the machine of a fence off, at the instant of the deed."""
         if action.name != FENCE:
             return
-        world = self._world
-        node = world.machine(action.node)
-        world.checkers.note(action.node, "fenced: its machine is off")
+        node = self._facts.twins.machine(action.node)
+        self._findings.note(action.node, "fenced: its machine is off")
         self.power_off(node)
-        world.twins.power_off(action.node)
-        world.checkers.roles.fenced(action.node)
-        world.agenda.after(_REPAIR_NS, self._repair, node)
+        self._facts.twins.power_off(action.node)
+        for one in self._checkers:
+            one.fenced(action.node)
+        self._agenda.after(_REPAIR_NS, self._repair, node)
 
     def power_off(self, node: Node) -> None:
         """End all of a machine."""
@@ -160,41 +167,45 @@ class Crew:
         """Let another machine take the place of one that is off."""
         for site in node.sites:
             site.replace()
-        self._world.checkers.roles.replaced(node.settings.name)
+        for one in self._checkers:
+            one.replaced(node.settings.name)
 
     # -- heal -----------------------------------------------------------------------------------
 
     def heal(self) -> None:
         """Mend all that is broken, and look after what the monitor refuses, as operators do."""
-        for node in self._world.nodes.values():
+        for node in self._facts.nodes.values():
             for site in node.sites:
                 site.mend()
                 site.is_healed = True
             self._mend_guardian(node)
-        self._world.agenda.after(_OPERATOR_NS, self._look_after)
+        self._agenda.after(_OPERATOR_NS, self._look_after)
 
     def _look_after(self) -> None:
         """Resume what is paused, and use force where the monitor wants somebody to decide."""
-        world = self._world
-        world.agenda.after(_OPERATOR_NS, self._look_after)
-        monitor = world.monitor.monitor
+        self._agenda.after(_OPERATOR_NS, self._look_after)
+        monitor = self._monitor.monitor
         if monitor is None:
             return
         for name, view in monitor.snapshot(0).services.items():
             if view.paused is not None:
                 self._resume(name)
-            if view.phase == "refused" and world.monitor.order(
+            if view.phase == "refused" and self._monitor.order(
                 Order("failover", name, force=True, by="anna")
             ):
-                world.checkers.roles.forced(name)
+                self._forced(name)
+
+    def _forced(self, name: str) -> None:
+        for one in self._checkers:
+            one.forced(name)
 
     def _resume(self, name: str) -> None:
-        self._world.monitor.order(Order("resume_service", name, by="anna"))
+        self._monitor.order(Order("resume_service", name, by="anna"))
 
     def _mend_guardian(self, node: Node) -> None:
         for site in node.sites:
             while site.guardian.has(OUT):
-                site.guardian.end(OUT, self._world.agenda.now_ns)
+                site.guardian.end(OUT, self._agenda.now_ns)
 
     def _repair(self, node: Node) -> None:
         if not node.stays_down:

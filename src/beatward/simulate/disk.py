@@ -59,7 +59,7 @@ class Writer:
     """`ports.Journal` of one process.
 
     receipt   called with the sequence up to which everything is on disk
-    written   called with each entry that has reached the disk: the checkers' ear
+    written   called with the entries that have reached the disk
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class Hands:
     """`ports.Drivers` of one process.
 
     skill    may be exchanged at any time: a fault, and its end
-    begun    called with each attempt as it begins: the checkers' ear
+    begun    called with each attempt as it begins
     done     called at the instant of each deed
     outcome  brings what became of it back to the monitor's inbox
     """

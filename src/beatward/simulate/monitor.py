@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
 import numpy as np
 
@@ -37,17 +36,20 @@ RECEIVE_BUFFER = 5461
 MASTER = bytes(range(32))
 
 
-class Ear(Protocol):
-    """Who is told what the monitor does: the checkers."""
+class Observer:
+    """What is told all that the monitor does: a checker. Each method does nothing here."""
 
     def started(self, monitor: Monitor, recovered: Recovered) -> None:
         """Note that a session began from the store."""
 
-    def submitted(self, entries: Sequence[Entry]) -> None:
-        """Note the entries of a turn."""
+    def submitted(self, entry: Entry) -> None:
+        """Note an entry as it is handed to the journal."""
 
-    def written(self, entries: Sequence[Entry]) -> None:
-        """Note that entries reached the disk."""
+    def written(self, entry: Entry) -> None:
+        """Note that an entry has reached the disk."""
+
+    def store_replaced(self, kept: Sequence[Entry]) -> None:
+        """Note that the disk is lost, but for these entries of a backup."""
 
     def begun(self, action: Action) -> None:
         """Note that an attempt begins."""
@@ -55,7 +57,7 @@ class Ear(Protocol):
     def done(self, action: Action) -> None:
         """Note that a deed was done."""
 
-    def said(self, data: bytes, target: bytes) -> None:
+    def replied(self, data: bytes, target: bytes) -> None:
         """Note a reply as it is sent to an address."""
 
 
@@ -78,7 +80,10 @@ class MonitorHost:
 
 
 class MonitorProcess:
-    """The machine, its disk, and at most one process of the monitor."""
+    """The machine, its disk, and at most one process of the monitor.
+
+    act   does in the world what a deed is there for, at the instant when the deed is done
+    """
 
     def __init__(
         self,
@@ -88,7 +93,8 @@ class MonitorProcess:
         *,
         clock: HostClock,
         rng: Random,
-        ear: Ear,
+        observers: Sequence[Observer] = (),
+        act: Callable[[Action], None] = lambda _action: None,
     ) -> None:
         self.host = host
         self.clock = clock
@@ -103,7 +109,8 @@ class MonitorProcess:
         self._agenda = agenda
         self._network = network
         self._rng = rng
-        self._ear = ear
+        self._observers = observers
+        self._act = act
         self._cycle: Cycle | None = None
         self._writer: Writer | None = None
         self._hands: Hands | None = None
@@ -150,14 +157,14 @@ class MonitorProcess:
             self._rng,
             latency_ns=self.host.latency_ns,
             receipt=self._receipt,
-            written=self._ear.written,
+            written=self._written,
         )
         self._hands = Hands(
             self._agenda,
             self._rng,
             self._skill,
-            begun=self._ear.begun,
-            done=self._ear.done,
+            begun=self._begun,
+            done=self._done,
             outcome=self._outcome,
         )
         self._cycle = Cycle(
@@ -172,7 +179,8 @@ class MonitorProcess:
         self.monitor = monitor
         self._journaled = 0
         self._watermark_ns = self.now_ns()
-        self._ear.started(monitor, recovered)
+        for one in self._observers:
+            one.started(monitor, recovered)
         self._want_turn(now_ns)
 
     def crash(self) -> None:
@@ -204,6 +212,8 @@ class MonitorProcess:
         """Replace the disk of a monitor that is down by a backup of its first entries, if any."""
         assert not self.is_up
         self.store = self.store.earlier(kept_count)
+        for one in self._observers:
+            one.store_replaced(self.store.memory.entries)
 
     def freeze(self, place: str) -> bool:
         """Stop the process; tell whether that was possible.
@@ -279,9 +289,11 @@ class MonitorProcess:
         )
 
     def submit(self, entries: Sequence[Entry], *, wall_offset_ns: int) -> None:
-        """Hand entries to the writer, and tell the checkers."""
+        """Hand entries to the writer, and tell the observers."""
         assert self._writer is not None
-        self._ear.submitted(entries)
+        for entry in entries:
+            for one in self._observers:
+                one.submitted(entry)
         self._writer.submit(entries, wall_offset_ns=wall_offset_ns)
 
     def send(self, replies: Replies) -> None:
@@ -289,7 +301,8 @@ class MonitorProcess:
         for row, peer in zip(replies.rows, replies.peers, strict=True):
             data = row.tobytes()
             target = peer.tobytes()
-            self._ear.said(data, target)
+            for one in self._observers:
+                one.replied(data, target)
             self._network.send_to_node(target, data)
 
     # -- the wheel ------------------------------------------------------------------------------
@@ -336,6 +349,20 @@ class MonitorProcess:
         """Return how many were dropped since this was asked last."""
         untold, self._untold = self._untold, 0
         return untold
+
+    def _written(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            for one in self._observers:
+                one.written(entry)
+
+    def _begun(self, action: Action) -> None:
+        for one in self._observers:
+            one.begun(action)
+
+    def _done(self, action: Action) -> None:
+        for one in self._observers:
+            one.done(action)
+        self._act(action)
 
     def _receipt(self, sequence: int) -> None:
         self._journaled = sequence

@@ -8,7 +8,7 @@ import hashlib
 import json
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
 
-from .checkers import Line, Violation
+from .checker import Checker, Findings, Line, Violation, WorldFacts
+from .checkers import every_checker
 from .links import PLAIN
 from .scenario import Scenario, draw
 from .world import World
@@ -28,7 +29,7 @@ class Report:
     """What came of one world.
 
     digest         SHA-256 over the canonical JSON of every entry that reached a disk, in order
-    probabilities  of each unlucky verdict (see `verdicts`)
+    probabilities  of each unlucky verdict (see `check_verdicts`)
     """
 
     seed: int
@@ -68,22 +69,23 @@ def play(
     build: Callable[..., Monitor] = Monitor,
     pulse: Callable[..., Pulse] = Pulse,
     tenure: Callable[..., LeaseHolder] = LeaseHolder,
+    checkers: Callable[[WorldFacts, Findings], Sequence[Checker]] = every_checker,
 ) -> Report:
     """Play one world; `build`, `pulse` and `tenure` make the monitor and the nodes' side."""
-    world = World(scenario, build=build, pulse=pulse, tenure=tenure)
+    world = World(scenario, build=build, pulse=pulse, tenure=tenure, checkers=checkers)
     try:
         world.play()
     except Exception as error:  # noqa: BLE001  whatever it is: no world may bring the monitor down
         told = "".join(traceback.format_exception(error, limit=-3)).strip()
-        world.checkers.violate("raised", "", told)
+        world.findings.violate("raised", "", told)
     return Report(
         seed=scenario.seed,
         digest=digest(world.journal),
-        violations=tuple(world.checkers.violations),
+        violations=tuple(world.findings.violations),
         counts=_counts(world),
-        probabilities=tuple(world.checkers.verdicts.unlucky_probabilities),
+        probabilities=tuple(world.findings.luck),
         journal=tuple(world.journal),
-        log=tuple(world.checkers.log),
+        log=tuple(world.findings.log),
         scenario=scenario,
     )
 
@@ -110,7 +112,7 @@ def _plain(value: Any) -> Any:
 
 
 def _counts(world: World) -> dict[str, int]:
-    counts = Counter(world.checkers.counts)
+    counts = Counter(world.findings.counts)
     counts.update({f"fault {kind}": count for kind, count in world.faults.items()})
     counts.update({f"datagrams {name}": count for name, count in world.network.counts.items()})
     counts.update({f"adversary {name}": count for name, count in world.adversary.counts.items()})

@@ -68,6 +68,10 @@ class Scenario:
     end_ns: int
     services: tuple[Service, ...] = ()
 
+    def zone(self, name: str) -> str:
+        """Return the zone that a node is in."""
+        return f"zone-{int(name.rpartition('-')[2]) % self.zones_count}"
+
 
 def draw(
     seed: int,

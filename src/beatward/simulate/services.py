@@ -1,7 +1,7 @@
 """The services of one world, drawn from its seed: whose members they are, and how they are set.
 
 Leases are short and hooks are bad, so that minutes see many failovers. Not here: what members do
-(`member`, `site`), and what must hold of them (`roles`).
+(`member`, `site`), and what must hold of them (`check_roles`).
 """
 
 from dataclasses import dataclass

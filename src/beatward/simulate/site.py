@@ -7,14 +7,13 @@ guardian   the second process of the agent: it gives the role up at the lease's 
            cannot, and a new agent waits until it has; it can be killed or frozen too
 
 What is suspended with its machine goes on where it stopped. Not here: when a hook runs (`member`),
-and what may never happen (`roles`).
+and what may never happen (`check_roles`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
-from typing import Protocol
 
 from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, NEVER, SECOND
@@ -71,8 +70,8 @@ class Promise:
     demote_until_ns: int
 
 
-class Witness(Protocol):
-    """Who is told what really runs: the checkers."""
+class Witness:
+    """What is told which work really runs: a checker. Each method does nothing here."""
 
     def run_began(self, site: "Site", run: Run) -> None:
         """Note that the work began."""
@@ -96,7 +95,7 @@ class Site:
         clock: HostClock,
         truth: NodeTruth,
         skill: Skill,
-        witness: Witness,
+        witnesses: Sequence[Witness] = (),
         label: str = "",
     ) -> None:
         self.service = service
@@ -116,7 +115,7 @@ class Site:
         self.cares: Callable[[], bool] = lambda: False
         self.is_healed = False  # nothing goes wrong by chance any more
         self._agenda = agenda
-        self._witness = witness
+        self._witnesses = witnesses
         self._hook = 0  # counts hooks, so that one that was killed does nothing
         self._mended_ns = -MINUTE
         self._promise: Promise | None = None
@@ -173,7 +172,8 @@ class Site:
         self.restored_until_ns = self.clock.true_ns(over_ns)
         if token:
             self.run = Run(token, self._agenda.now_ns)
-            self._witness.run_copied(self, self.run)
+            for one in self._witnesses:
+                one.run_copied(self, self.run)
 
     def die(self) -> None:
         """End the work, as by a bug of its own."""
@@ -234,7 +234,8 @@ class Site:
         elif command.kind == "promote":
             self._end_run()
             self.run = Run(command.token, self._agenda.now_ns)
-            self._witness.run_began(self, self.run)
+            for one in self._witnesses:
+                one.run_began(self, self.run)
         else:
             self._end_run()
 
@@ -249,7 +250,8 @@ class Site:
     def _end_run(self) -> None:
         if self.run is not None:
             self.run.end_ns = self._agenda.now_ns
-            self._witness.run_ended(self, self.run)
+            for one in self._witnesses:
+                one.run_ended(self, self.run)
             self.run = None
 
     # -- the guardian ---------------------------------------------------------------------------

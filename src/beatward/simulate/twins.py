@@ -8,27 +8,25 @@ snapshot   the whole machine is copied as it stands, and goes on some time later
 
 A twin has a label of its own, beside the name that both have. While there is one, and for a while
 after it, nothing is asked of what the monitor believes of that node: it hears two. What is asked of
-roles is asked all the same (`roles`). Then somebody finds out: the twin is ended, and the agent
-started anew.
+roles is asked all the same (`check_roles`). Then the twin is found and ended, and the agent started
+anew.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from random import Random
 
 from beatward.agent.pulse import Pulse
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder
 from beatward.core.instants import MINUTE, SECOND
 
+from .agenda import Agenda
 from .chance import split
 from .faults import Fault, Kind
-from .node import Node
+from .node import Node, NodeSettings
 from .truth import NodeTruth
-
-if TYPE_CHECKING:
-    from .world import World
 
 # So long after a twin's end the monitor may still be finding out.
 _AFTER_NS = MINUTE
@@ -51,10 +49,27 @@ class _Image:
 
 
 class Twins:
-    """All of a world."""
+    """All twins of a world.
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    nodes      the machines that are no twins, by name
+    new_node   builds a machine that is off
+    note       writes a line about a node into the log
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        agenda: Agenda,
+        nodes: Mapping[str, Node],
+        *,
+        new_node: Callable[[NodeSettings, NodeTruth, Random], Node],
+        note: Callable[[str, str], None],
+    ) -> None:
+        self._seed = seed
+        self._agenda = agenda
+        self._nodes = nodes
+        self._new_node = new_node
+        self._note = note
         self._by_label: dict[str, Node] = {}
         self._ended_ns: dict[str, int] = {}  # by name
         self._count = 0
@@ -63,14 +78,14 @@ class Twins:
         """Yield the twins that a name has ever had."""
         return (twin for twin in self._by_label.values() if twin.settings.name == name)
 
-    def machine(self, label: str) -> Node | None:
-        """Return the twin of a label."""
-        return self._by_label.get(label)
+    def machine(self, label: str) -> Node:
+        """Return the twin of a label, or the node of a name."""
+        return self._by_label.get(label) or self._nodes[label]
 
     def is_doubled(self, name: str) -> bool:
         """Tell whether two spoke under a name, now or a moment ago."""
         since_ns = self._ended_ns.get(name)
-        is_past = since_ns is None or self._world.agenda.now_ns > since_ns + _AFTER_NS
+        is_past = since_ns is None or self._agenda.now_ns > since_ns + _AFTER_NS
         return any(twin.is_up for twin in self.of(name)) or not is_past
 
     def strike(self, fault: Fault, node: Node) -> Callable[[], None] | None:
@@ -82,18 +97,18 @@ class Twins:
         memories = tuple(site.memory for site in node.sites)
         wait_ns = min(int(fault.draw * _LATER_MAX_NS), fault.duration_ns // 2)
         twin = self._build(node, network=_ELSEWHERE if fault.kind == Kind.SNAPSHOT else 0)
-        self._ended_ns[name] = self._world.agenda.now_ns
+        self._ended_ns[name] = self._agenda.now_ns
         if fault.kind == Kind.SNAPSHOT:
             begin = partial(self._wake, twin, memories, self._taken(node))
         else:
             begin = partial(self._start, twin, memories, node.last_incarnation)
-        self._world.agenda.after(wait_ns, self._begin, twin, begin)
+        self._agenda.after(wait_ns, self._begin, twin, begin)
         return partial(self._end, twin, node)
 
     def end_all(self) -> None:
         """End every twin there is, and start anew whose name it had."""
         for twin in list(self._by_label.values()):
-            self._end(twin, self._world.machine(twin.settings.name))
+            self._end(twin, self._nodes[twin.settings.name])
 
     def power_off(self, name: str) -> None:
         """Switch off whatever has a name."""
@@ -110,13 +125,13 @@ class Twins:
             node.settings, label=label, network=network, ports=_PORTS, keeps_state=True
         )
         truth = NodeTruth(name, node.settings.interval_ns)
-        twin = self._world.new_node(settings, truth, split(self._world.scenario.seed, label))
+        twin = self._new_node(settings, truth, split(self._seed, label))
         self._by_label[label] = twin
         return twin
 
     def _begin(self, twin: Node, begin: Callable[[], None]) -> None:
         if not twin.is_over:
-            self._world.checkers.note(twin.settings.name, f"its twin {twin.label} begins")
+            self._note(twin.settings.name, f"its twin {twin.label} begins")
             begin()
 
     def _start(self, twin: Node, memories: tuple[HolderState, ...], life: int) -> None:
@@ -126,7 +141,7 @@ class Twins:
         twin.start()
 
     def _taken(self, node: Node) -> _Image:
-        now_ns = self._world.agenda.now_ns
+        now_ns = self._agenda.now_ns
         assert node.pulse is not None
         return _Image(
             deepcopy(node.pulse),
@@ -138,7 +153,7 @@ class Twins:
         )
 
     def _wake(self, twin: Node, memories: tuple[HolderState, ...], image: _Image) -> None:
-        now_ns = self._world.agenda.now_ns
+        now_ns = self._agenda.now_ns
         twin.clock.reboot(image.clock_ns, now_ns)
         twin.clock.step_wall(image.wall_ns - twin.clock.wall_ns(now_ns))
         for site, memory, tenure, token, lent in zip(
@@ -153,8 +168,8 @@ class Twins:
             return
         twin.is_over = True
         twin.power_off(0)
-        self._ended_ns[twin.settings.name] = self._world.agenda.now_ns
-        self._world.checkers.note(twin.settings.name, f"its twin {twin.label} is ended")
+        self._ended_ns[twin.settings.name] = self._agenda.now_ns
+        self._note(twin.settings.name, f"its twin {twin.label} is ended")
         if node.is_up and not node.stays_down:
             node.crash()
             node.start()

@@ -1,8 +1,8 @@
 """The simulated world: machines, network, adversary, faults and heal under one agenda.
 
 It plays everything that is not the monitor's core or the agent's pulse: the kernel, the disk, the
-hands, the operator, HTTP. The checkers are told the truth as it happens. Route: `Scenario ->
-World.play -> the checkers' violations and the journal`.
+hands, the operator, HTTP. The checkers are told what happens and change nothing of it. Route:
+`Scenario -> World.play -> Findings and the journal`.
 """
 
 from collections import Counter
@@ -17,17 +17,20 @@ from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.monitor import Monitor
 from beatward.core.orders import Order
+from beatward.core.outbox import Action
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Farewell
+from beatward.core.protocol.roles import Standing
 
 from .adversary import Adversary
 from .agenda import Agenda
 from .chance import exponential_ns, split, uniform_ns
-from .checkers import Checkers
+from .checker import Checker, Findings, ReportedState, WorldFacts
+from .checkers import every_checker
 from .clock import HostClock
 from .crew import NODE_KINDS, ORDER_KINDS, Crew
 from .faults import STAYS_DOWN_PROBABILITY, Fault, Kind
-from .monitor import MASTER, MonitorHost, MonitorProcess
+from .monitor import MASTER, MonitorHost, MonitorProcess, Observer
 from .network import Network, Path
 from .node import ILL, Answered, Node, NodeSettings
 from .scenario import Scenario
@@ -41,10 +44,15 @@ _LIFT_SPACING_NS = 3 * SECOND
 _FREEZE_PLACES = ("between", "between", "reading", "judging")
 _BOTH = (Trouble.CUT_UP, Trouble.CUT_DOWN)
 _OUTAGES = (_BOTH, _BOTH, _BOTH, (Trouble.CUT_UP,), (Trouble.CUT_DOWN,))
+_AUDIT_NS = SECOND
 
 
 class World:
-    """All of it, built from a scenario; `play` runs it to its end."""
+    """All of it, built from a scenario; `play` runs it to its end.
+
+    build, pulse, tenure   make the monitor, and the nodes' side
+    checkers               makes what is told all that happens
+    """
 
     def __init__(
         self,
@@ -53,63 +61,51 @@ class World:
         build: Callable[..., Monitor] = Monitor,
         pulse: Callable[..., Pulse] = Pulse,
         tenure: Callable[..., LeaseHolder] = LeaseHolder,
+        checkers: Callable[[WorldFacts, Findings], Sequence[Checker]] = every_checker,
     ) -> None:
         self.scenario = scenario
         self._pulse = pulse
         self.agenda = Agenda()
         self.faults: Counter[str] = Counter()
+        self.findings = Findings(self.agenda)
+        self.checkers: list[Checker] = []
+        self._reported = ReportedState()
+        self._observers: list[Observer] = [self._reported]
         self._rng = split(scenario.seed, "world")
         self.network = Network(self.agenda, split(scenario.seed, "network"), scenario.weather)
         self.network.lay = self._lay
         self.truths: dict[str, NodeTruth] = {}
-        self.names = {node_id(f"node-{one}"): f"node-{one}" for one in scenario.nodes}
-        self.twins = Twins(self)
-        self.checkers = Checkers(self)
-        self.crew = Crew(self, tenure=tenure)
-        host = MonitorHost(
-            scenario.settings,
-            tick_ns=scenario.tick_ns,
-            drain_max=scenario.drain_max,
-            latency_ns=scenario.latency_ns,
-            buffer=scenario.buffer,
-            build=build,
+        self.nodes: dict[int, Node] = {}
+        self._by_name: dict[str, Node] = {}
+        note = self.findings.note
+        self.twins = Twins(
+            scenario.seed, self.agenda, self._by_name, new_node=self._new_node, note=note
         )
-        self.monitor = MonitorProcess(
-            host,
-            self.agenda,
-            self.network,
-            clock=self._clock("monitor", counts_suspend=True),
-            rng=split(scenario.seed, "monitor"),
-            ear=self.checkers,
-        )
-        self.nodes = {number: self._node(number) for number in scenario.nodes}
-        self._by_name = {node.settings.name: node for node in self.nodes.values()}
+        self.monitor = self._monitor(build)
+        self.facts = self._facts()
+        self.crew = Crew(self.facts, self.findings, self.checkers, tenure=tenure)
+        for number in scenario.nodes:
+            self.nodes[number] = self._by_name[f"node-{number}"] = self._node(number)
         self.adversary = Adversary(
             self.agenda,
             self.network,
             split(scenario.seed, "adversary"),
             spacing_ns=scenario.adversary_ns,
-            is_dead=lambda label: self.machine(label).truth.history.has(Trouble.DOWN),
+            is_dead=lambda label: self.twins.machine(label).truth.history.has(Trouble.DOWN),
         )
         self.monitor.teach(scenario.skill)
         self.network.refuse = self._refuse
         self._is_healed = False
         self._lost_stores: list[Sequence[Entry]] = []
+        self.checkers += checkers(self.facts, self.findings)
+        self._observers += self.checkers
+        self.agenda.after(_AUDIT_NS, self._audit)
 
     @property
     def journal(self) -> list[Entry]:
         """Every entry that reached a disk, in order; lost disks first."""
         lost = [entry for entries in self._lost_stores for entry in entries]
         return lost + list(self.monitor.store.memory.entries)
-
-    def machine(self, name: str) -> Node:
-        """Return the node of a name, or the twin of a label."""
-        return self.twins.machine(name) or self._by_name[name]
-
-    def zone(self, name: str) -> str:
-        """Return the zone that a node is in."""
-        number = int(name.rpartition("-")[2])
-        return f"zone-{number % self.scenario.zones_count}"
 
     def play(self) -> None:
         """Let it all happen."""
@@ -125,9 +121,47 @@ class World:
         self.agenda.run_until(scenario.heal_ns)
         self._heal()
         self.agenda.run_until(scenario.end_ns)
-        self.checkers.finish()
+        for one in self.checkers:
+            one.finish()
+
+    def _audit(self) -> None:
+        self.agenda.after(_AUDIT_NS, self._audit)
+        for one in self.checkers:
+            one.audit()
 
     # -- building -------------------------------------------------------------------------------
+
+    def _facts(self) -> WorldFacts:
+        return WorldFacts(
+            self.scenario,
+            self.agenda,
+            self.network,
+            self.monitor,
+            self.twins,
+            self.truths,
+            self.nodes,
+            self._reported,
+        )
+
+    def _monitor(self, build: Callable[..., Monitor]) -> MonitorProcess:
+        scenario = self.scenario
+        host = MonitorHost(
+            scenario.settings,
+            tick_ns=scenario.tick_ns,
+            drain_max=scenario.drain_max,
+            latency_ns=scenario.latency_ns,
+            buffer=scenario.buffer,
+            build=build,
+        )
+        return MonitorProcess(
+            host,
+            self.agenda,
+            self.network,
+            clock=self._clock("monitor", counts_suspend=True),
+            rng=split(scenario.seed, "monitor"),
+            observers=self._observers,
+            act=self._act,
+        )
 
     def _clock(self, host: str, *, counts_suspend: bool) -> HostClock:
         rng = split(self.scenario.seed, f"clock of {host}")
@@ -137,6 +171,10 @@ class World:
             drift_ppb=rng.randint(-200_000, 200_000),
             counts_suspend=counts_suspend,
         )
+
+    def _act(self, action: Action) -> None:
+        """Let a deed have its effect on the world; only fences have one."""
+        self.crew.fence(action)
 
     def _node(self, number: int) -> Node:
         name = f"node-{number}"
@@ -151,9 +189,9 @@ class World:
             lateness_ns=uniform_ns(rng, 10_000, 2 * MILLISECOND),
         )
         truth = self.truths[name] = NodeTruth(name, interval_ns)
-        return self.new_node(settings, truth, rng)
+        return self._new_node(settings, truth, rng)
 
-    def new_node(self, settings: NodeSettings, truth: NodeTruth, rng: Random) -> Node:
+    def _new_node(self, settings: NodeSettings, truth: NodeTruth, rng: Random) -> Node:
         """Build a machine that is off."""
         node = Node(
             settings,
@@ -165,10 +203,14 @@ class World:
             join=self._join,
             pulse=self._pulse,
             enlist=self.crew.enlist,
-            said=self.checkers.roles.stood,
+            said=self._stood,
         )
         self.crew.equip(node)
         return node
+
+    def _stood(self, node: Node, standing: Standing) -> None:
+        for one in self.checkers:
+            one.stood(node, standing)
 
     def _lay(self, name: str, up: bool) -> Path:  # noqa: FBT001
         """Lay one direction of a node's link."""
@@ -181,7 +223,7 @@ class World:
         truth = node.truth.history
         name = node.settings.name
         cut = truth.has(Trouble.CUT_UP) or truth.has(Trouble.CUT_DOWN)
-        if cut or not self.monitor.order(Order("join", name, {"zone": self.zone(name)})):
+        if cut or not self.monitor.order(Order("join", name, {"zone": self.scenario.zone(name)})):
             self.agenda.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
             return
         wait_ns = exponential_ns(self.network.to_monitor[node.label].rng, _HTTP_DELAY_NS)
@@ -190,7 +232,7 @@ class World:
 
     def _refuse(self, name: str) -> None:
         """Send the ICMP word that no process has the port, as the kernel does."""
-        node = self.machine(name)
+        node = self.twins.machine(name)
         if not self.monitor.is_up and not node.truth.history.has(Trouble.CUT_DOWN):
             wait_ns = self.scenario.weather.draw_delay_ns(self.network.to_node[name].rng)
             self.agenda.after(wait_ns, node.hear_refusal)
@@ -205,7 +247,7 @@ class World:
             lasts = format_duration(fault.duration_ns)
             for node in nodes or (None,):
                 name = "" if node is None else node.settings.name
-                self.checkers.note(name, f"fault {fault.kind} for {lasts}")
+                self.findings.note(name, f"fault {fault.kind} for {lasts}")
             self.agenda.after(fault.duration_ns, self._undo, fault, undo)
 
     def _undo(self, fault: Fault, undo: Callable[[], None]) -> None:
@@ -213,7 +255,7 @@ class World:
             undo()
             for number in fault.targets or (None,):
                 name = "" if number is None else self.nodes[number].settings.name
-                self.checkers.note(name, f"{fault.kind} is over")
+                self.findings.note(name, f"{fault.kind} is over")
 
     def _strike_nodes(self, fault: Fault, nodes: list[Node]) -> Callable[[], None] | None:
         node = nodes[0]
@@ -300,8 +342,9 @@ class World:
 
         A monitor that is away takes no order, and one that crashes forgets what was not on disk.
         """
-        if self.checkers.statuses.get(name) == "paused":
-            self.checkers.sayings.ordered_resumption(name)
+        if self.facts.reported.statuses.get(name) == "paused":
+            for one in self.checkers:
+                one.resumption_ordered(name)
             self.monitor.order(Order("resume", name))
             self.agenda.after(2 * SECOND, self._resume, name)
 
@@ -369,7 +412,6 @@ class World:
             kept = int(share * len(entries))
             self._lost_stores.append(entries[kept:])
             self.monitor.replace_store(kept)
-            self.checkers.store_replaced(entries[:kept])
         if fault.draw < 0.5:
             # The whole machine: its monotonic clock begins anew, possibly below where it was.
             boot_ns = uniform_ns(self._rng, SECOND, 1000 * HOUR)
@@ -389,7 +431,7 @@ class World:
     def _heal(self) -> None:
         """End all faults; what was killed for good stays down."""
         self._is_healed = True
-        self.checkers.note("", "heal: every fault ends")
+        self.findings.note("", "heal: every fault ends")
         scenario = self.scenario
         now_ns = self.agenda.now_ns
         self.adversary.stop()
@@ -413,7 +455,7 @@ class World:
         """Say as an operator does that what is held back may go on: all is known to be well."""
         self.monitor.order(Order("lift"))
         # One that began before somebody set the clock back could last for hours.
-        for name in self.checkers.sayings.silences():
+        for name in self.facts.reported.silences:
             self.monitor.order(Order("unsilence", id=name))
         self.agenda.after(_LIFT_SPACING_NS, self._lift)
 

@@ -4,7 +4,8 @@ import pytest
 from tests.simulate.clones import cloned
 
 from beatward.core.instants import SECOND
-from beatward.simulate.roles import _Lease
+from beatward.simulate.check_role_liveness import RoleLivenessChecker
+from beatward.simulate.check_roles import RoleChecker, _Lease
 from beatward.simulate.world import World
 
 OWNER, COPY, NEXT = "node-3", "node-3+3", "node-8"
@@ -12,13 +13,15 @@ OWNER, COPY, NEXT = "node-3", "node-3+3", "node-8"
 
 def broken(leases, *, lent):
     """Return what the checker finds as token 2 is granted; leases: until when, by machine."""
-    roles = World(cloned(203)).checkers.roles
+    world = World(cloned(203))
+    role_liveness = RoleLivenessChecker(world.facts, world.findings)
+    roles = RoleChecker(world.facts, world.findings, role_liveness)
     book = roles.books["role-0"]
     assert roles._settings["role-0"].fence_required
     book.lent[1] = lent
     book.leases.update({name: _Lease(1, until_ns) for name, until_ns in leases.items()})
     roles._check_early(book, NEXT, 2)
-    return [violation.message for violation in roles._checkers.violations]
+    return [violation.message for violation in world.findings.violations]
 
 
 def test_a_copy_that_was_only_told_to_demote_is_waited_for_and_not_fenced():

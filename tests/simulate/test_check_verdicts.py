@@ -9,6 +9,8 @@ from beatward.core.orders import Order
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind, Record, seal
 from beatward.simulate import draw
+from beatward.simulate.check_mass import MassChecker
+from beatward.simulate.check_verdicts import VerdictChecker
 from beatward.simulate.network import End, Fate, Weather
 from beatward.simulate.world import World
 
@@ -37,8 +39,10 @@ def judged(*, asked_count, loss_probability):
             asked_ns = second * SECOND + 20 * MILLISECOND
             world.network.to_node[NAME].fates.append(said(Kind.PROBE, asked_ns, End.LOST))
     truth = world.truths[NAME]
-    world.checkers.verdicts._check_luck(truth, 7 * SECOND, 9 * SECOND)
-    return [violation.message for violation in world.checkers.violations]
+    mass = MassChecker(world.facts, world.findings)
+    verdicts = VerdictChecker(world.facts, world.findings, mass)
+    verdicts._check_luck(truth, 7 * SECOND, 9 * SECOND)
+    return [violation.message for violation in world.findings.violations]
 
 
 @pytest.mark.parametrize(

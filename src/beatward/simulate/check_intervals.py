@@ -12,17 +12,14 @@ Both look away where a machine was in trouble: its heartbeats are late for anoth
 import struct
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from beatward.core.entry import Entry
+from beatward.core.entry import Entry, Event
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.protocol.record import Flag, Kind
 
+from .checker import Checker, Findings, WorldFacts
 from .network import End
 from .truth import NodeTruth
-
-if TYPE_CHECKING:
-    from .checkers import Checkers
 
 _FIELDS = struct.Struct("<3xB4xIxB2x8xQQ")  # kind, interval_ms, flags, incarnation, sequence
 # Plain numbers: an enumeration's own operators take ten times as long.
@@ -51,17 +48,27 @@ class _Beat:
     is_swallowed: bool
 
 
-class Promises:
+class IntervalChecker(Checker):
     """Reads what nodes really said, and compares it with how they and the monitor behaved."""
 
-    def __init__(self, checkers: "Checkers") -> None:
-        self._checkers = checkers
-        self._world = checkers.world
+    def __init__(self, facts: WorldFacts, findings: Findings) -> None:
+        super().__init__(facts, findings)
         self._read: dict[str, tuple[int, int]] = {}
         self._in_force_ns: dict[str, int] = {}
 
-    def audit(self, truth: NodeTruth) -> None:
-        """Check the heartbeats that a node has sent since the last audit."""
+    def submitted(self, entry: Entry) -> None:
+        """Check a suspicion."""
+        is_suspicion = entry.event == Event.TRANSITION and entry.cause == "overdue"
+        if is_suspicion and not self._facts.twins.is_doubled(str(entry.node)):
+            self._check_suspicion(entry, self._facts.truths[str(entry.node)])
+
+    def audit(self) -> None:
+        """Check the heartbeats that nodes have sent since the last audit."""
+        for truth in self._facts.truths.values():
+            if not self._facts.twins.is_doubled(truth.name):
+                self._audit(truth)
+
+    def _audit(self, truth: NodeTruth) -> None:
         beats = self._beats(truth, self._read.get(truth.name, (-1, -1)))
         for before, after in pairwise(beats):
             self._check_gap(truth, before, after)
@@ -75,8 +82,8 @@ class Promises:
         is not wanted is left out before anything is made of it.
         """
         beats: list[_Beat] = []
-        played = self._world.network.played
-        for fate in self._world.network.to_monitor[truth.name].fates:
+        played = self._facts.network.played
+        for fate in self._facts.network.to_monitor[truth.name].fates:
             kind, interval_ms, flags, life, sequence = _FIELDS.unpack_from(fate.data)
             if kind != _HEARTBEAT or (life, sequence) < since:
                 continue
@@ -107,7 +114,7 @@ class Promises:
         is_longer = gap_ns > in_force_ns + _SLACK_NS
         # A longer interval holds after a gap that it allowed, or once it was heard.
         if not after.is_slowing and (is_longer or after.promised_ns < in_force_ns):
-            self._checkers.counts["interval changed"] += after.promised_ns != in_force_ns
+            self._findings.counts["interval changed"] += after.promised_ns != in_force_ns
             in_force_ns = after.promised_ns
         self._in_force_ns[truth.name] = in_force_ns
         if not follows or gap_ns <= allowed_ns + _SLACK_NS:
@@ -116,12 +123,12 @@ class Promises:
             return
         gap, allowed = format_duration(gap_ns), format_duration(allowed_ns)
         message = f"{gap} between two heartbeats, but no more than {allowed} was promised and heard"
-        self._checkers.violate("promise", truth.name, message)
+        self._findings.violate("promise", truth.name, message)
 
-    def check_suspicion(self, entry: Entry, truth: NodeTruth) -> None:
+    def _check_suspicion(self, entry: Entry, truth: NodeTruth) -> None:
         """Check that the promise last heard had run out when the node was suspected."""
-        at_ns = self._world.monitor.clock.true_ns(entry.at_ns)
-        monitor = self._world.monitor.monitor
+        at_ns = self._facts.monitor.clock.true_ns(entry.at_ns)
+        monitor = self._facts.monitor.monitor
         assert monitor is not None
         registry = monitor.snapshot(0).rooms.registry
         slot = registry.slot_of(truth.name)
@@ -140,4 +147,4 @@ class Promises:
         silent = format_duration(at_ns - beat.sent_ns)
         promised = format_duration(beat.promised_ns)
         message = f"suspected {silent} after it promised the next heartbeat within {promised}"
-        self._checkers.violate("promise", truth.name, message)
+        self._findings.violate("promise", truth.name, message)

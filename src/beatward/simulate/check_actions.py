@@ -3,20 +3,19 @@
 Not here: whether an action was the right answer (`core.policy` is tested by tables).
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from beatward.core.entry import Entry
 from beatward.core.outbox import Action
 
-if TYPE_CHECKING:
-    from .checkers import Checkers
+from .checker import REST_NS, Checker, Findings, WorldFacts
 
 
-class Deeds:
+class ActionChecker(Checker):
     """What the disk says of every action, and what the hands really did."""
 
-    def __init__(self, checkers: "Checkers") -> None:
-        self._checkers = checkers
+    def __init__(self, facts: WorldFacts, findings: Findings) -> None:
+        super().__init__(facts, findings)
         self._states: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
         self._decided_ns: dict[str, int] = {}
@@ -29,44 +28,47 @@ class Deeds:
             return
         if record.state == "done" and record.key not in self._done:
             message = f"{record.key} has succeeded on disk and was never done"
-            self._checkers.violate("action", record.node, message)
+            self._findings.violate("action", record.node, message)
         self._states[record.key] = record.state
-        self._decided_ns.setdefault(record.key, self._checkers.now_ns)
+        self._decided_ns.setdefault(record.key, self._facts.now_ns)
         self._nodes[record.key] = record.node
 
     def begun(self, action: Action) -> None:
         """Check an attempt as it begins."""
-        self._checkers.counts["attempts"] += 1
+        self._findings.counts["attempts"] += 1
         if action.key not in self._states:
             message = f"{action.key} begins before its decision is on disk"
-            self._checkers.violate("action", action.node, message)
+            self._findings.violate("action", action.node, message)
         self._check_not_ended(action, "begins")
 
     def done(self, action: Action) -> None:
         """Check a deed at the instant it is done."""
-        self._checkers.counts["deeds"] += 1
+        self._findings.counts["deeds"] += 1
         if action.key in self._done:
-            self._checkers.counts["deeds done again"] += 1
+            self._findings.counts["deeds done again"] += 1
         self._done.add(action.key)
         self._check_not_ended(action, "is done")
 
-    def forget(self) -> None:
+    def store_replaced(self, kept: Sequence[Entry]) -> None:
         """Forget what the lost disk said of them; what was done is done."""
         self._states.clear()
         self._nodes.clear()
         self._decided_ns.clear()
+        for entry in kept:
+            self.written(entry)
 
-    def finish(self, before_ns: int) -> None:
-        """Check that every action that was decided before an instant has its end on disk."""
+    def finish(self) -> None:
+        """Check that every action that was not decided just now has its end on disk."""
+        before_ns = self._facts.now_ns - REST_NS
         for key, state in self._states.items():
             if state == "decided" and self._decided_ns[key] < before_ns:
                 message = f"{key} was decided and has no final outcome"
-                self._checkers.violate("liveness", self._nodes[key], message)
+                self._findings.violate("liveness", self._nodes[key], message)
             elif state == "done":
-                self._checkers.counts["actions done"] += 1
+                self._findings.counts["actions done"] += 1
 
     def _check_not_ended(self, action: Action, verb: str) -> None:
         state = self._states.get(action.key, "decided")
         if state != "decided":
             message = f"{action.key} {verb} although the disk says {state}"
-            self._checkers.violate("action", action.node, message)
+            self._findings.violate("action", action.node, message)

@@ -5,6 +5,7 @@ import pytest
 from beatward.core.entry import Entry, Event
 from beatward.core.instants import MINUTE, SECOND
 from beatward.simulate import draw
+from beatward.simulate.check_mass import MassChecker
 from beatward.simulate.network import Datagram, End, Fate
 from beatward.simulate.world import World
 
@@ -30,7 +31,7 @@ def test_who_was_heard_at_last_by_the_adversarys_hand_was_heard(end, is_played, 
     if is_played:
         # Among others, as in a relay's datagram.
         world.network.inject(Datagram(bytes(64) + SAID, bytes(28), b"", "", 0))
-    assert world.checkers.holds._has_arrived(SECOND) == is_heard
+    assert MassChecker(world.facts, world.findings)._has_arrived(SECOND) == is_heard
 
 
 def test_what_had_arrived_before_is_no_voice_when_it_is_played_again():
@@ -39,7 +40,7 @@ def test_what_had_arrived_before_is_no_voice_when_it_is_played_again():
     world.network.to_monitor["node-0"].fates.append(Fate(SAID, 2 * SECOND, End.ARRIVED, 2 * SECOND))
     world.agenda.now_ns = 9 * SECOND
     world.network.inject(Datagram(SAID, bytes(28), b"", "", 0))
-    assert not world.checkers.holds._has_arrived(5 * SECOND)
+    assert not MassChecker(world.facts, world.findings)._has_arrived(5 * SECOND)
 
 
 class _Told:
@@ -48,14 +49,13 @@ class _Told:
     def __init__(self):
         self.world = World(draw(1, minutes=3))
         self.world.monitor.start()
-        self.checkers = self.world.checkers
+        self.checker = MassChecker(self.world.facts, self.world.findings)
 
     def says(self, event, at_ns, **members):
         self.world.agenda.now_ns = at_ns
         entry = Entry(0, event, at_ns, **members)
-        if event == Event.TRANSITION:
-            self.checkers.statuses[entry.node] = entry.status
-        self.checkers.holds.heed(entry)
+        self.world.facts.reported.submitted(entry)
+        self.checker.submitted(entry)
 
     def begins(self, at_ns, *nodes):
         detail = {"zone": None, "nodes": list(nodes), "count": len(nodes)}
@@ -65,8 +65,8 @@ class _Told:
         """Let node-5 die at an instant, and return who is missed when all time to tell is over."""
         self.says(Event.TRANSITION, dies_ns, node="node-5", status="dead", cause="silent")
         self.world.agenda.now_ns = dies_ns + 10 * MINUTE
-        self.checkers.holds.audit()
-        return [one.node for one in self.checkers.violations if one.rule == "alarm"]
+        self.checker.audit()
+        return [one.node for one in self.world.findings.violations if one.rule == "alarm"]
 
 
 def test_a_node_that_is_overdue_in_the_turn_in_which_a_mass_begins_is_told_of_in_its_message():

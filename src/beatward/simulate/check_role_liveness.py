@@ -6,22 +6,21 @@ restless   in the end, when nothing has been wrong for long, no role moves again
 liveness   some time after heal a role is held wherever a member could hold it, and its work runs;
            not where a lease is too short for the delays that its renewals have
 
-Taken from what the monitor shows and from what really runs. Not here: safety (`roles`).
+Taken from what the monitor shows and from what really runs. Not here: safety (`check_roles`).
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
 
+from beatward.core.entry import Recovered
 from beatward.core.instants import SECOND, format_duration
+from beatward.core.monitor import Monitor
 from beatward.core.protocol.roles import term_ns
 from beatward.core.roles import Phase, ServiceView
 
+from .checker import Checker, Findings, WorldFacts
 from .services import Service
 from .site import Site
 from .truth import Trouble
-
-if TYPE_CHECKING:
-    from .checkers import Checkers
 
 # Ticks, delays and writes to the disk, on top of what is set; and the audit looks once a second.
 _SLACK_NS = 5 * SECOND
@@ -31,47 +30,49 @@ _MOVES_MAX = 4
 _CALM_NS = 15 * SECOND
 
 
-class RoleEnds:
+class RoleLivenessChecker(Checker):
     """Looks at the services as readers do, now and then."""
 
-    def __init__(self, checkers: "Checkers") -> None:
-        self._checkers = checkers
-        self._world = checkers.world
-        self._services = {one.name: one for one in checkers.world.scenario.services}
+    def __init__(self, facts: WorldFacts, findings: Findings) -> None:
+        super().__init__(facts, findings)
+        self._services = {one.name: one for one in facts.scenario.services}
         self._moves: dict[str, deque[int]] = {
             name: deque(maxlen=_MOVES_MAX) for name in self._services
         }
         self._since_ns: dict[str, tuple[str, int]] = {}  # what is wrong with each, since when
 
-    def started(self) -> None:
-        """Note that a session began, or a pause was over: nothing has been wrong for long."""
+    def started(self, _monitor: Monitor, _recovered: Recovered) -> None:
+        """Note that a session began: nothing has been wrong for long."""
         self._since_ns.clear()
 
     def moved(self, name: str) -> None:
         """Note that a new token was decided."""
-        self._moves[name].append(self._checkers.now_ns)
+        self._moves[name].append(self._facts.now_ns)
 
     def audit(self) -> None:
-        """Look at every service; to be called once a second while the monitor gets time."""
-        if not self._services:
+        """Look at every service, while the monitor gets time."""
+        process = self._facts.monitor
+        if process.is_away or process.store.refuses:
+            self._since_ns.clear()  # what nothing can be written of cannot be granted
+        if process.is_away or not self._services:
             return
-        monitor = self._world.monitor.monitor
+        monitor = process.monitor
         assert monitor is not None
         for name, view in monitor.snapshot(0).services.items():
             what = self._wrong(view)
             since = self._since_ns.get(name)
             if since is None or since[0] != what:
-                self._since_ns[name] = (what, self._checkers.now_ns)
+                self._since_ns[name] = (what, self._facts.now_ns)
                 continue
-            lasts_ns = self._checkers.now_ns - since[1]
+            lasts_ns = self._facts.now_ns - since[1]
             if what and lasts_ns > self._patience_ns(name):
                 message = f"{what} for {format_duration(lasts_ns)}"
-                self._checkers.violate(what.partition(":")[0], "", f"{name}: {message}")
+                self._findings.violate(what.partition(":")[0], "", f"{name}: {message}")
                 del self._since_ns[name]
 
     def finish(self) -> None:
         """Check the end: who could hold a role holds it."""
-        monitor = self._world.monitor.monitor
+        monitor = self._facts.monitor.monitor
         if monitor is None or not self._services:
             return
         views = monitor.snapshot(0).services
@@ -79,15 +80,15 @@ class RoleEnds:
             able = [site.truth.name for site in self._sites(service) if self._is_able(site)]
             view = views.get(name)
             if view is not None:
-                self._checkers.counts[f"role ends {view.phase}"] += 1
+                self._findings.counts[f"role ends {view.phase}"] += 1
             moves = self._moves[name]
             if len(moves) == _MOVES_MAX and self._can_last(service):
-                lasted_ns = self._checkers.now_ns - moves[0]
+                lasted_ns = self._facts.now_ns - moves[0]
                 if lasted_ns < _CALM_NS:
                     message = (
                         f"{name}: it has moved {len(moves)} times in {format_duration(lasted_ns)}"
                     )
-                    self._checkers.violate("restless", "", message)
+                    self._findings.violate("restless", "", message)
             if not able:
                 if view is not None and view.phase != Phase.HELD and not view.reason:
                     self._violate(name, "nobody holds it in the end, and nothing says why")
@@ -95,7 +96,7 @@ class RoleEnds:
             is_held = view is not None and view.phase == Phase.HELD and self._runs(view)
             # Seed 101272: a holder whose lease was just over, and whose word was still under way.
             if view is not None and not is_held and not self._can_last(service):
-                self._checkers.counts["role leases too short"] += 1
+                self._findings.counts["role leases too short"] += 1
             elif view is None or view.phase != Phase.HELD:
                 said = "nothing" if view is None else f"{view.phase} ({view.reason})"
                 self._violate(name, f"{', '.join(able)} could hold it in the end; it is {said}")
@@ -116,27 +117,27 @@ class RoleEnds:
 
     def _runs(self, view: ServiceView) -> bool:
         sites = list(self._sites(self._services[view.name]))
-        for twin in self._world.twins.of(view.holder):
+        for twin in self._facts.twins.of(view.holder):
             sites += [site for site in twin.sites if site.service == view.name]
         runs = [site.run for site in sites if site.truth.name == view.holder]
         return any(run is not None and run.token == view.token for run in runs)
 
     def _sites(self, service: Service) -> list[Site]:
-        nodes = [self._world.nodes.get(number) for number in service.members]
+        nodes = [self._facts.nodes.get(number) for number in service.members]
         sites = [site for node in nodes if node is not None for site in node.sites]
         return [site for site in sites if site.service == service.name]
 
     def _is_able(self, site: Site) -> bool:
         history = site.truth.history
-        is_well = self._checkers.statuses.get(site.truth.name) == "alive"
+        is_well = self._facts.reported.statuses.get(site.truth.name) == "alive"
         return is_well and not history.has(Trouble.DOWN) and site.cares()
 
     def _can_last(self, service: Service) -> bool:
         """Tell whether a lease is long enough for the ways that its renewal has to take."""
-        network = self._world.network
+        network = self._facts.network
         delays_ns = [network.longest_delay_ns(f"node-{one}") for one in service.members]
         # There and back, and the same again until the next one is answered.
         return service.settings.lease_ns > 4 * max(delays_ns, default=0) + _LATE_NS
 
     def _violate(self, name: str, message: str) -> None:
-        self._checkers.violate("liveness", "", f"{name}: {message}")
+        self._findings.violate("liveness", "", f"{name}: {message}")

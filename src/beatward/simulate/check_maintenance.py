@@ -8,43 +8,37 @@ A planned end is counted by the monitor's clock, and across a restart by the wal
 hands back is what is to be kept. Not here: who orders (`world`).
 """
 
-from typing import TYPE_CHECKING
-
-from beatward.core.entry import Entry, Event, NodeRecord, Recovered, Silence
+from beatward.core.entry import Entry, Event, NodeRecord, Recovered
 from beatward.core.instants import NEVER, SECOND, format_duration
+from beatward.core.monitor import Monitor
 from beatward.core.outbox import Action
 from beatward.core.upkeep import covers
 
+from .checker import Checker, Findings, WorldFacts
 from .services import FENCE
-
-if TYPE_CHECKING:
-    from .checkers import Checkers
 
 # A planned end waits for a turn, and this for the audit.
 _SLACK_NS = 2 * SECOND
 
 
-class Sayings:
-    """What was said and stands, as the entries told it; instants are on the monitor's clock."""
+class MaintenanceChecker(Checker):
+    """What operators said and stands, as the entries have it; instants on the monitor's clock."""
 
-    def __init__(self, checkers: "Checkers") -> None:
-        self._checkers = checkers
-        self._world = checkers.world
+    def __init__(self, facts: WorldFacts, findings: Findings) -> None:
+        super().__init__(facts, findings)
         self._until_ns: dict[str, int] = {}  # of those who are paused
         self._resumed: set[str] = set()
         self._new_ns: dict[str, int] = {}
         self._started_ns = 0
-        self._silences: dict[str, Silence] = {}
         self._held: dict[str, str] = {}  # key -> node
 
     # -- bookkeeping ----------------------------------------------------------------------------
 
-    def started(self, recovered: Recovered) -> None:
+    def started(self, _monitor: Monitor, recovered: Recovered) -> None:
         """Note what a session has to know from the disk."""
-        self._started_ns = self._world.monitor.now_ns()
+        self._started_ns = self._facts.monitor.now_ns()
         self._new_ns.clear()
         self._until_ns = {row.name: _until_ns(row) for row in recovered.nodes if _is_paused(row)}
-        self._silences = {one.id: one for one in recovered.silences}
         standing = {action.key for action in recovered.actions if action.attempt == 0}
         self._held = {
             key: node
@@ -52,15 +46,11 @@ class Sayings:
             if key in standing and self._is_silent(node)
         }
 
-    def ordered_resumption(self, node: str) -> None:
+    def resumption_ordered(self, node: str) -> None:
         """Note that an operator wants a node to be watched again."""
         self._resumed.add(node)
 
-    def silences(self) -> list[str]:
-        """Return the ids of the silences that have not ended."""
-        return list(self._silences)
-
-    def heed(self, entry: Entry) -> None:
+    def submitted(self, entry: Entry) -> None:
         """Take an entry as it is told."""
         node = str(entry.node)
         if entry.event == Event.TRANSITION:
@@ -71,14 +61,9 @@ class Sayings:
             self._until_ns.pop(node, None)
         elif entry.node_record is not None and _is_paused(entry.node_record):
             self._until_ns[node] = _until_ns(entry.node_record)
-        if entry.silence is not None:
-            if entry.event == Event.SILENCED:
-                self._silences[entry.silence.id] = entry.silence
-            else:
-                self._silences.pop(entry.silence.id, None)
         if entry.action_record is not None:
             if entry.outcome == "silenced":
-                self._checkers.counts["actions silenced"] += 1
+                self._findings.counts["actions silenced"] += 1
                 self._held[entry.action_record.key] = node
             elif entry.outcome in ("unsilenced", "withdrawn", "failed"):
                 self._held.pop(entry.action_record.key, None)
@@ -87,20 +72,22 @@ class Sayings:
 
     def begun(self, action: Action) -> None:
         """Check an attempt as it begins."""
-        settings = self._world.scenario.settings.actions[action.name]
+        settings = self._facts.scenario.settings.actions[action.name]
         is_repair = settings.revives and action.name != FENCE
-        if is_repair and self._checkers.statuses.get(action.node) == "paused":
+        if is_repair and self._facts.reported.statuses.get(action.node) == "paused":
             self._violate(action.node, f"{action.key} begins, to repair a node that is paused")
         if action.key in self._held:
             message = f"{action.key} begins although a silence holds it"
-            self._checkers.violate("silence", action.node, message)
+            self._findings.violate("silence", action.node, message)
 
     def audit(self) -> None:
         """Check that planned ends have come."""
-        monitor = self._world.monitor
+        monitor = self._facts.monitor
+        if monitor.is_away:
+            return
         now_ns = monitor.now_ns()
         spans = monitor.history.spans
-        if spans and self._checkers.now_ns - spans[-1].end_ns < _SLACK_NS:
+        if spans and self._facts.now_ns - spans[-1].end_ns < _SLACK_NS:
             return
         for node, until_ns in self._until_ns.items():
             if now_ns > until_ns + _SLACK_NS and until_ns != NEVER:
@@ -116,12 +103,12 @@ class Sayings:
             if until_ns is None or entry.at_ns < until_ns:
                 self._violate(node, "watched again before its time, and nobody ordered it")
             else:
-                self._checkers.counts["maintenance ended as planned"] += 1
+                self._findings.counts["maintenance ended as planned"] += 1
         if entry.status == "paused":
             self._resumed.discard(node)
         if entry.status == "suspect" and entry.detail["before"] == "new":
             since_ns = self._new_ns.get(node, self._started_ns)
-            grace_ns = self._world.scenario.settings.start_grace_ns
+            grace_ns = self._facts.scenario.settings.start_grace_ns
             if entry.at_ns - since_ns < grace_ns:
                 after = format_duration(entry.at_ns - since_ns)
                 self._violate(node, f"suspected {after} after it was new, before its grace")
@@ -130,11 +117,11 @@ class Sayings:
         # The labels of the simulated nodes are none.
         return any(
             covers(one, node, {}) and one.until_ns > self._started_ns
-            for one in self._silences.values()
+            for one in self._facts.reported.silences.values()
         )
 
     def _violate(self, node: str, message: str) -> None:
-        self._checkers.violate("maintenance", node, message)
+        self._findings.violate("maintenance", node, message)
 
 
 def _is_paused(row: NodeRecord) -> bool:

@@ -19,25 +19,25 @@ token      one token is one member's, and one process's; tokens only grow: in th
 claim      who says it does not hold the role does not run its work
 
 Taken from the journal, from what was really sent, and from what really ran; on purpose not with the
-monitor's own arithmetic. Not here: whether a failover ends (`role_ends`).
+monitor's own arithmetic. Not here: whether a failover ends (`check_role_liveness`).
 """
 
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from beatward.core.entry import Entry, Event
+from beatward.core.entry import Entry, Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
+from beatward.core.monitor import Monitor
+from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind
 from beatward.core.protocol.roles import LAST_WORD, Standing, State, Word, lease_end_ns, service_id
 
+from .check_role_liveness import RoleLivenessChecker
+from .checker import Checker, Findings, WorldFacts
 from .node import Node
 from .site import Run, Site
 from .truth import Span, Trouble
-
-if TYPE_CHECKING:
-    from .checkers import Checkers
 
 _GRANT = struct.Struct("<3xB4xIIQQQII")  # kind, counter, service, node, life, claim, lease, demote
 # Timers that fire late, a process that takes its time to die, and one look of a guardian.
@@ -106,13 +106,16 @@ class _Book:
     excused: set[tuple[str, int]] = field(default_factory=set)
 
 
-class Roles:
+class RoleChecker(Checker):
     """What members said and did, held against what the monitor granted."""
 
-    def __init__(self, checkers: "Checkers") -> None:
-        self._checkers = checkers
-        self._world = checkers.world
-        services = checkers.world.scenario.services
+    def __init__(
+        self, facts: WorldFacts, findings: Findings, role_liveness: RoleLivenessChecker
+    ) -> None:
+        super().__init__(facts, findings)
+        self._role_liveness = role_liveness
+        self._names = {node_id(name): name for name in facts.truths}
+        services = facts.scenario.services
         self.books = {service.name: _Book(service.name) for service in services}
         self._by_id = {service_id(name): book for name, book in self.books.items()}
         self._said: dict[tuple[str, int], dict[tuple[int, int], _Said]] = {}
@@ -121,7 +124,7 @@ class Roles:
 
     # -- the journal ----------------------------------------------------------------------------
 
-    def started(self) -> None:
+    def started(self, _monitor: Monitor, _recovered: Recovered) -> None:
         """Note that a session began: what it knows is what the disk holds."""
         for book in self.books.values():
             book.token, book.heard = book.durable, 0
@@ -144,7 +147,7 @@ class Roles:
             for lease in book.leases.values():
                 lease.is_known = False
 
-    def heed(self, entry: Entry) -> None:
+    def submitted(self, entry: Entry) -> None:
         """Take an entry as it is told."""
         record = entry.service_record
         if entry.event != Event.ROLE or record is None or record.name not in self.books:
@@ -159,7 +162,7 @@ class Roles:
             message = f"token {record.token} is decided after a member said {book.heard}"
             self._violate("token", book, message)
         if record.token > book.token:
-            self._checkers.role_ends.moved(book.name)
+            self._role_liveness.moved(book.name)
         book.token = record.token
 
     def written(self, entry: Entry) -> None:
@@ -179,7 +182,7 @@ class Roles:
 
     def fenced(self, node: str) -> None:
         """Note that a machine was switched off."""
-        labels = (node, *(twin.label for twin in self._world.twins.of(node)))
+        labels = (node, *(twin.label for twin in self._facts.twins.of(node)))
         for book in self.books.values():
             for label in labels:
                 book.fenced[label] = book.granted
@@ -206,7 +209,7 @@ class Roles:
             return
         assert node.pulse is not None
         said = self._said.setdefault((name, standing.service), {})
-        now_ns, stamp_ns = self._checkers.now_ns, node.clock.now_ns(self._checkers.now_ns)
+        now_ns, stamp_ns = self._facts.now_ns, node.clock.now_ns(self._facts.now_ns)
         said[node.pulse.incarnation, standing.counter] = _Said(
             standing.state, standing.token, now_ns, stamp_ns
         )
@@ -228,13 +231,15 @@ class Roles:
         if lease is not None and lease.token <= standing.token:
             del book.leases[name]
 
-    def granted(self, data: bytes, target: str) -> None:
-        """Check a grant at the instant when it is sent; target: whose address it goes to."""
+    def replied(self, data: bytes, target: bytes) -> None:
+        """Check a grant at the instant when it is sent."""
         kind, counter, service, number, life, claim, lease_ms, demote_ms = _GRANT.unpack_from(data)
         if kind != Kind.GRANT or service not in self._by_id:
             return
         book, (token, word) = self._by_id[service], divmod(claim, 256)
-        name = self._addressee(self._world.names[number], (service, life, counter), target)
+        name = self._addressee(
+            self._names[number], (service, life, counter), self._facts.network.owner_of(target)
+        )
         said = self._said.get((name, service), {}).get((life, counter))
         if said is None:
             return
@@ -254,7 +259,7 @@ class Roles:
     def _addressee(self, name: str, answered: tuple[int, int, int], target: str) -> str:
         """Return which machine of a name a grant answers, which may go to the adversary."""
         service, life, counter = answered
-        labels = (name, *(twin.label for twin in self._world.twins.of(name)))
+        labels = (name, *(twin.label for twin in self._facts.twins.of(name)))
         said = [one for one in labels if (life, counter) in self._said.get((one, service), {})]
         return target if target in said else next(iter(said), name)
 
@@ -265,7 +270,7 @@ class Roles:
         if token < book.heard:
             message = f"{word.name} under token {token}, but a member has said {book.heard}"
             self._violate("token", book, message, name)
-        self._check_owner(book, self._world.machine(name).settings.name, token)
+        self._check_owner(book, self._facts.twins.machine(name).settings.name, token)
         lent = book.lent.setdefault(token, name)
         if lent != name:
             self._violate("token", book, f"token {token} was lent to {lent}, and is to it", name)
@@ -283,7 +288,7 @@ class Roles:
             self._violate("token", book, f"token {token} is {owner}'s, and given to it", name)
 
     def _check_early(self, book: _Book, name: str, token: int) -> None:
-        now_ns, needs_fence = self._checkers.now_ns, self._settings[book.name].fence_required
+        now_ns, needs_fence = self._facts.now_ns, self._settings[book.name].fence_required
         for other, lease in book.leases.items():
             if other == name or lease.token >= token or lease.token <= book.forced:
                 continue
@@ -308,7 +313,7 @@ class Roles:
         if token <= book.given.get(name, 0):
             return  # an answer to what it said before it gave the token up: it takes it no more
         lease_ms, demote_ms = lengths_ms
-        clock = self._world.machine(name).clock
+        clock = self._facts.twins.machine(name).clock
         end_ns = lease_end_ns(said.stamp_ns, lease_ms) + demote_ms * MILLISECOND
         # In true time by the length, because the clock may have been set back by a reboot since.
         length_ns = clock.true_ns(end_ns) - clock.true_ns(said.stamp_ns)
@@ -387,7 +392,7 @@ class Roles:
         lease = book.leases.get(name)
         if lease is None or lease.token != run.token or (name, "late") in book.told:
             return
-        late_ns = self._checkers.now_ns - lease.until_ns
+        late_ns = self._facts.now_ns - lease.until_ns
         if late_ns > GRACE_NS and not self._excuse(book, name, run):
             book.told.add((name, "late"))
             message = f"it still runs {format_duration(late_ns)} after it should have given it up"
@@ -411,11 +416,11 @@ class Roles:
 
     def _is_restored(self, book: _Book, name: str) -> bool:
         """Tell whether a machine may still do what it did when a snapshot was taken of it."""
-        return self._checkers.now_ns < self._sites[book.name, name].restored_until_ns + GRACE_NS
+        return self._facts.now_ns < self._sites[book.name, name].restored_until_ns + GRACE_NS
 
     def _excuse(self, book: _Book, name: str, run: Run) -> str:
         """Return why nobody could help it, or nothing."""
-        site, now_ns = self._sites[book.name, name], self._checkers.now_ns
+        site, now_ns = self._sites[book.name, name], self._facts.now_ns
         settings = self._settings[book.name]
         if run.token <= book.forced:
             return "by force"
@@ -441,10 +446,10 @@ class Roles:
     # -- its words ------------------------------------------------------------------------------
 
     def _count(self, what: str) -> None:
-        self._checkers.counts[f"role {what}"] += 1
+        self._findings.counts[f"role {what}"] += 1
 
     def _violate(self, rule: str, book: _Book, message: str, node: str = "") -> None:
-        self._checkers.violate(rule, node, f"{book.name}: {message}")
+        self._findings.violate(rule, node, f"{book.name}: {message}")
 
 
 def _alone(site: Site, spans: Sequence[Span], now_ns: int) -> Iterator[int]:

@@ -6,17 +6,15 @@ the guard's own counting. Not here: whether a hold was right (its thresholds are
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
 
-from beatward.core.entry import Entry, Event
+from beatward.core.entry import Entry, Event, Recovered
 from beatward.core.instants import MINUTE, NEVER, SECOND, format_duration
+from beatward.core.monitor import Monitor
 from beatward.core.outbox import Action
 
+from .checker import Checker, Findings, WorldFacts
 from .network import End
 from .truth import NodeTruth, Span
-
-if TYPE_CHECKING:
-    from .checkers import Checkers
 
 _ALARM = "notify"
 # A turn and an audit, while a look at many may be put off.
@@ -24,12 +22,12 @@ _TOLD_SLACK_NS = 3 * SECOND
 _EXPECTED = ("alive", "failing", "suspect", "recovering")
 
 
-class Holds:
+class MassChecker(Checker):
     """What is held back, as the entries say, and what was done all the same."""
 
-    def __init__(self, checkers: "Checkers") -> None:
-        self._checkers = checkers
-        self._scenario = checkers.world.scenario
+    def __init__(self, facts: WorldFacts, findings: Findings) -> None:
+        super().__init__(facts, findings)
+        self._scenario = facts.scenario
         # By zone: the nodes of a mass failure, and when the last of them was found dead.
         self._masses: dict[str | None, tuple[set[str], int]] = {}
         self._began_ns: dict[str | None, int] = {}
@@ -44,7 +42,7 @@ class Holds:
         """Whether it says now that it is cut off."""
         return bool(self.cuts) and self.cuts[-1].end_ns == NEVER
 
-    def started(self) -> None:
+    def started(self, _monitor: Monitor, _recovered: Recovered) -> None:
         """Note that a session began: it holds back nothing yet, and its rate begins anew."""
         self._masses.clear()
         self._began_ns.clear()
@@ -54,7 +52,7 @@ class Holds:
         self._end_cut()
         self._begun.clear()
 
-    def heed(self, entry: Entry) -> None:
+    def submitted(self, entry: Entry) -> None:
         """Take an entry of the monitor."""
         if entry.event == Event.TRANSITION:
             self._follow(entry)
@@ -62,11 +60,11 @@ class Holds:
             self._untold.pop(entry.node, None)
         if entry.event != Event.GUARD:
             return
-        self._checkers.counts[f"guard {entry.cause}"] += 1
+        self._findings.counts[f"guard {entry.cause}"] += 1
         zone = entry.detail.get("zone")
         match entry.cause:
             case "cut_off":
-                self.cuts.append(Span("cut off", self._checkers.now_ns))
+                self.cuts.append(Span("cut off", self._facts.now_ns))
             case "cut_off_over":
                 self._end_cut()
             case "mass_failure":
@@ -85,11 +83,13 @@ class Holds:
 
     def audit(self) -> None:
         """Check that nobody waits to be told of a death that was not told alone."""
-        now_ns, window_ns = self._checkers.now_ns, self._window_ns
+        if self._facts.monitor.is_away:
+            return
+        now_ns, window_ns = self._facts.now_ns, self._window_ns
         for node, dead_ns in tuple(self._untold.items()):
             if now_ns - dead_ns > window_ns + _TOLD_SLACK_NS:
                 ago = format_duration(now_ns - dead_ns)
-                self._checkers.violate("alarm", node, f"dead for {ago}, and nobody was told of it")
+                self._findings.violate("alarm", node, f"dead for {ago}, and nobody was told of it")
                 del self._untold[node]
 
     def _follow(self, entry: Entry) -> None:
@@ -105,8 +105,8 @@ class Holds:
             return
         self._dead_ns[node] = entry.at_ns
         if node not in self._named:
-            self._untold.setdefault(node, self._checkers.now_ns)
-        for zone in (None, self._checkers.world.zone(node)):
+            self._untold.setdefault(node, self._facts.now_ns)
+        for zone in (None, self._scenario.zone(node)):
             if zone not in self._masses:
                 continue
             members, last_ns = self._masses[zone]
@@ -120,17 +120,17 @@ class Holds:
         The message of the mass names a node that is overdue in the same turn, and the entry of its
         suspicion comes after it (seed 1, `held_back`: node-5 was named, and dead a second later).
         """
-        for zone in (None, self._checkers.world.zone(node)):
+        for zone in (None, self._scenario.zone(node)):
             if zone in self._masses and self._began_ns[zone] == at_ns:
                 self._masses[zone][0].add(node)
                 self._named.add(node)
 
     def _dark(self, zone: str | None, at_ns: int) -> set[str]:
-        statuses, since_ns = self._checkers.statuses, at_ns - self._window_ns
+        statuses, since_ns = self._facts.reported.statuses, at_ns - self._window_ns
         return {
             name
             for name, status in statuses.items()
-            if zone in (None, self._checkers.world.zone(name))
+            if zone in (None, self._scenario.zone(name))
             and (status == "suspect" or self._dead_ns.get(name, since_ns - 1) >= since_ns)
         }
 
@@ -143,37 +143,37 @@ class Holds:
         settings = self._scenario.settings.actions[action.name]
         if not settings.destructive:
             return
-        self._checkers.counts["destructive attempts"] += 1
+        self._findings.counts["destructive attempts"] += 1
         if self.is_cut_off or any(action.node in nodes for nodes, _ in self._masses.values()):
             message = f"{action.key} begins while a mass failure is said to hold it back"
-            self._checkers.violate("mass", action.node, message)
+            self._findings.violate("mass", action.node, message)
         self._check_rate(action)
 
     def check_verdict(self, truth: NodeTruth, opened_ns: int) -> None:
         """Check that somebody was heard before this node was found dead by its silence."""
         if self.is_cut_off:
             message = "convicted by a monitor that says of itself that it is cut off"
-            self._checkers.violate("mass", truth.name, message)
+            self._findings.violate("mass", truth.name, message)
         mass = self._scenario.settings.mass
         expected = [
             name
-            for name, other in self._checkers.world.truths.items()
-            if self._checkers.statuses.get(name) in _EXPECTED
+            for name, other in self._facts.truths.items()
+            if (name == truth.name or self._facts.reported.statuses.get(name) in _EXPECTED)
             and other.interval_ns <= mass.window_ns
         ]
         if len(expected) < mass.count_min:
             return
         if not self._has_arrived(opened_ns):
-            silent = format_duration(self._checkers.now_ns - opened_ns)
+            silent = format_duration(self._facts.now_ns - opened_ns)
             message = f"convicted although nothing at all had arrived for {silent}"
-            self._checkers.violate("mass", truth.name, message)
+            self._findings.violate("mass", truth.name, message)
 
     def _end_cut(self) -> None:
         if self.is_cut_off:
-            self.cuts[-1].end_ns = self._checkers.now_ns
+            self.cuts[-1].end_ns = self._facts.now_ns
 
     def _has_arrived(self, since_ns: int) -> bool:
-        for path in self._checkers.world.network.to_monitor.values():
+        for path in self._facts.network.to_monitor.values():
             for fate in reversed(path.fates):
                 if fate.sent_ns < since_ns - SECOND:
                     break
@@ -187,7 +187,7 @@ class Holds:
         Seed 100241: a heartbeat that was under way when a partition began, and that he had heard.
         To the monitor it is a heartbeat that comes late.
         """
-        network = self._checkers.world.network
+        network = self._facts.network
         played = {data for data, at_ns in network.played.items() if at_ns >= since_ns}
         return any(
             fate.end != End.ARRIVED and fate.data in played
@@ -196,11 +196,11 @@ class Holds:
         )
 
     def _check_rate(self, action: Action) -> None:
-        now_ns, per_minute = self._checkers.now_ns, self._scenario.settings.actions_per_minute
+        now_ns, per_minute = self._facts.now_ns, self._scenario.settings.actions_per_minute
         self._begun.append(now_ns)
         # The bucket holds a minute's worth and a minute fills it once more; its clock may drift.
         while self._begun[0] < now_ns - MINUTE:
             self._begun.popleft()
         if len(self._begun) > 2 * per_minute + 1:
             message = f"{len(self._begun)} destructive attempts in a minute, not {2 * per_minute}"
-            self._checkers.violate("rate", action.node, message)
+            self._findings.violate("rate", action.node, message)

@@ -6,6 +6,7 @@ from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind, Record, seal
 from beatward.simulate import draw
+from beatward.simulate.check_intervals import IntervalChecker
 from beatward.simulate.network import End, Fate
 from beatward.simulate.truth import Trouble
 from beatward.simulate.world import World
@@ -28,8 +29,8 @@ def broken(*said):
         )
         at_ns = 100 * SECOND + at_ms * MILLISECOND
         fates.append(Fate(seal(record, bytes(32)), at_ns, End.ARRIVED, at_ns + MILLISECOND))
-    world.checkers.promises.audit(world.truths[NAME])
-    return [violation.message for violation in world.checkers.violations]
+    IntervalChecker(world.facts, world.findings).audit()
+    return [violation.message for violation in world.findings.violations]
 
 
 @pytest.mark.parametrize(
