@@ -190,6 +190,13 @@ def test_a_final_outcome_ends_an_action(result, state, word):
     assert outbox.settle(outcome(result), 0) is None
 
 
+def test_a_result_of_no_known_kind_is_an_error_and_not_tried_again():
+    outbox = box(decided())
+    outbox.release(2, now_ns=0)
+    with pytest.raises(ValueError, match="perhaps"):
+        outbox.settle(outcome("perhaps"), 0)
+
+
 @pytest.mark.parametrize(
     ("attempt", "wait_s"),
     [(1, 7), (2, 14), (3, 28), (4, 56), (5, 60), (6, 60), (19, 60)],

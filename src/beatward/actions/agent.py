@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from beatward.action_settings import ActionSettings
 from beatward.actions.driver import Surroundings
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
-from beatward.core.outbox import Action, Outcome
+from beatward.core.outbox import Action, AttemptResult, Outcome
 from beatward.errors import PermanentError, TemporaryError
 
 # A letter is an entry in a dict; only the fleet's size is a reason for a limit.
@@ -150,11 +150,11 @@ class Mailbox:
             letter = self._letters.get(node, {}).get(outcome.key)
             if letter is None and any(outcome.key in mine for mine in self._letters.values()):
                 return False  # It is another's.
-            if outcome.result == "success":
+            if outcome.result == AttemptResult.SUCCESS:
                 self._remember(node, outcome)
             if letter is None:
-                return outcome.result == "success"
-            if outcome.result != "success" and outcome.attempt != letter.action.attempt:
+                return outcome.result == AttemptResult.SUCCESS
+            if outcome.result != AttemptResult.SUCCESS and outcome.attempt != letter.action.attempt:
                 return False
         letter.report.get_loop().call_soon_threadsafe(_complete, letter.report, outcome)
         return True
@@ -242,9 +242,9 @@ def _lateness(letter: _Waiting, timeout_ns: int) -> str:
 
 def _judged(report: Outcome, agent: str) -> str:
     message = _sentence(agent, report.message or report.result)
-    if report.result == "success":
+    if report.result == AttemptResult.SUCCESS:
         return message
-    if report.result == "permanent":
+    if report.result == AttemptResult.PERMANENT:
         raise PermanentError(message)
     raise TemporaryError(message, retry_after_ns=max(report.retry_after_ns, 0))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from beatward.action_settings import ActionSettings
 from beatward.core.instants import MINUTE, SECOND, format_duration
-from beatward.core.outbox import Action, Outcome
+from beatward.core.outbox import Action, AttemptResult, Outcome
 from beatward.errors import PermanentError, TemporaryError
 
 from .driver import Driver
@@ -125,7 +125,7 @@ class Dispatcher:
                     f"{self._waiting_max} of {action.name} run or wait already; this one did not "
                     "begin"
                 )
-                self._report(_outcome(action, "temporary", message, FULL_RETRY_NS))
+                self._report(_outcome(action, AttemptResult.TEMPORARY, message, FULL_RETRY_NS))
                 continue
             self._waiting_counts[action.name] += 1
             self._tasks[action.key] = self._loop.create_task(self._attempt(action))
@@ -158,7 +158,7 @@ class Dispatcher:
     def _log_failure(self, action: Action, outcome: Outcome) -> None:
         """Log the first failure of an action, then one a minute, and that it works again."""
         logged = self._logged.get(action.name)
-        if outcome.result == "success":
+        if outcome.result == AttemptResult.SUCCESS:
             if logged is not None:
                 del self._logged[action.name]
                 _log.warning("the action %s works again: %s", action.name, outcome.message)
@@ -185,11 +185,11 @@ class Dispatcher:
             async with lane:
                 self._stop_when_closed()
                 message = await _do_in_time(driver, action, settings)
-            return _outcome(action, "success", message)
+            return _outcome(action, AttemptResult.SUCCESS, message)
         except PermanentError as error:
-            return _outcome(action, "permanent", str(error))
+            return _outcome(action, AttemptResult.PERMANENT, str(error))
         except TemporaryError as error:
-            return _outcome(action, "temporary", str(error), error.retry_after_ns)
+            return _outcome(action, AttemptResult.TEMPORARY, str(error), error.retry_after_ns)
         except (Exception, asyncio.CancelledError) as error:
             # Were we cancelled, or did the driver let somebody else's cancellation out? In the
             # second case the action would end without an outcome and never be asked for again.
@@ -199,7 +199,7 @@ class Dispatcher:
             # outcomes are shown to everyone. The log is the operator's own.
             _log.exception("action %s (%s) failed unexpectedly", action.key, action.name)
             message = f"the driver failed: {type(error).__name__}; the monitor's log says where"
-            return _outcome(action, "temporary", message)
+            return _outcome(action, AttemptResult.TEMPORARY, message)
 
     def _stop_when_closed(self) -> None:
         # Who waited for its turn must not begin because closing has ended who was before it.
@@ -239,7 +239,9 @@ async def _do_in_time(driver: Driver, action: Action, settings: ActionSettings) 
         raise TemporaryError(message) from error
 
 
-def _outcome(action: Action, result: str, message: str, retry_after_ns: int = 0) -> Outcome:
+def _outcome(
+    action: Action, result: AttemptResult, message: str, retry_after_ns: int = 0
+) -> Outcome:
     return Outcome(action.key, action.attempt, result, _shown(message), retry_after_ns)
 
 

@@ -273,15 +273,24 @@ class NodeRecord:
         )
 
 
+class ActionState(StrEnum):
+    """Where an action stands, as the journal has it; all but the first are final."""
+
+    DECIDED = "decided"
+    DONE = "done"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"
+
+
 @dataclass(frozen=True, slots=True)
 class ActionRecord:
-    """An action as the journal knows it. `state` is `decided`, `done`, `failed` or `withdrawn`."""
+    """An action as the journal knows it."""
 
     key: str
     name: str
     kind: str
     node: str
-    state: str
+    state: ActionState
     attempt: int
     event: Mapping[str, Any] = field(default_factory=dict)
 

@@ -46,7 +46,7 @@ from beatward.core.instants import NEVER, SECOND, format_duration
 from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms, speaker
 from beatward.core.membership import Membership
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
-from beatward.core.roles import DOES, Fact, Phase, RoleSettings, Wish
+from beatward.core.roles import DOES, Fact, FenceState, Phase, RoleSettings, Wish
 from beatward.core.standings import Claim
 
 # It is looked this often whether something has changed that nobody tells, such as a node's status.
@@ -95,7 +95,7 @@ class Role:
         self.remembered: Remembered | None = None  # of a session before this one
         self.paused: Maintenance | None = None
         self.wish: Wish | None = None
-        self.fence = ""  # what became of fencing the holder: nothing yet, `decided` or `failed`
+        self.fence = FenceState.NONE  # what became of fencing the holder
         # The members of a service that nobody knew a moment ago were not all heard yet.
         self.ready_ns = now_ns + self.lease.term_left_ns(now_ns)
         self._held_ns: int | None = None  # since when the holder has been active
@@ -344,9 +344,9 @@ class Role:
         return self.free("expired", words, now_ns)
 
     def _stay_unfenced(self, now_ns: int) -> Fact | None:
-        became = "has failed" if self.fence == "failed" else "is not confirmed"
+        became = "has failed" if self.fence == FenceState.FAILED else "is not confirmed"
         reason = f"{self.lease.holder} may still act: {self.settings.fence} {became}"
-        phase = Phase.REFUSED if self.fence == "failed" else Phase.WAITING
+        phase = Phase.REFUSED if self.fence == FenceState.FAILED else Phase.WAITING
         if (self.phase, self.reason) == (phase, reason):
             return None
         words = f"nobody may have the role: {reason}, and fence_required does not trust in time"
@@ -356,7 +356,7 @@ class Role:
         """Let nobody have the role: its holder cannot act any more."""
         node = self.former = self.lease.holder
         self.lease.end()
-        self.stuck, self.fence = False, ""
+        self.stuck, self.fence = False, FenceState.NONE
         self._held_ns, self._promote_by_ns, self._better = None, NEVER, {}
         fact = self._enter(Phase.VACANT, cause, words, now_ns)
         return replace(fact, node=node)
@@ -431,7 +431,7 @@ class Role:
         self.lease.begin(token, member.node, owner, now_ns)
         self._doubles = Doubles()
         self._held_ns, self._promote_by_ns, self.round_ns = None, NEVER, NEVER
-        self.fence = ""
+        self.fence = FenceState.NONE
         words = f"{member.node} is to take the role under token {token}"
         words += f", the best of {of_count} that could" if of_count > 1 and not why else ""
         return self._enter(Phase.PROMOTING, cause, words + why, now_ns)

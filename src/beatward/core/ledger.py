@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, Silence
+from beatward.core.entry import ActionRecord, ActionState, Entry, Event, NodeRecord, Silence
 from beatward.core.explanation import (
     VIA_WORDS,
     Facts,
@@ -408,7 +408,7 @@ class Ledger:
 
     def _decided(self, cause: Entry, settings: ActionSettings, key: str) -> ActionRecord:
         node, event = cause.node or "", self._event(cause)
-        return ActionRecord(key, settings.name, settings.kind, node, "decided", 0, event)
+        return ActionRecord(key, settings.name, settings.kind, node, ActionState.DECIDED, 0, event)
 
     def _hand_over(
         self,

@@ -16,11 +16,12 @@ Not here: the deeds (`actions/`) and why they were decided (`core.policy`).
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import islice
 from typing import Any, Protocol
 
-from beatward.core.entry import ActionRecord, Failure
+from beatward.core.entry import ActionRecord, ActionState, Failure
 from beatward.core.instants import MILLISECOND, MINUTE, NEVER
 from beatward.core.policy import ActionSettings
 from beatward.core.roles import fenced_by
@@ -47,13 +48,21 @@ class Action:
     event: Mapping[str, Any] = field(default_factory=dict)
 
 
+class AttemptResult(StrEnum):
+    """How one attempt ended; the words are those of the API."""
+
+    SUCCESS = "success"
+    TEMPORARY = "temporary"  # it may be tried again
+    PERMANENT = "permanent"  # it would fail again
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one attempt. `result` is `success`, `temporary` or `permanent`."""
+    """What became of one attempt."""
 
     key: str
     attempt: int
-    result: str
+    result: AttemptResult
     message: str
     retry_after_ns: int = 0
 
@@ -323,7 +332,10 @@ class Outbox:
         return self.is_needed is None or not self.is_needed(node, self._busy)
 
     def settle(self, outcome: Outcome, now_ns: int) -> Settled | None:
-        """Take the outcome of an attempt; None for one that is not waited for."""
+        """Take the outcome of an attempt; None for one that is not waited for.
+
+        Raises ValueError for a result of no known kind.
+        """
         waiting = self._waiting.get(outcome.key)
         if waiting is None or not waiting.running:
             return None
@@ -331,15 +343,16 @@ class Outbox:
             return None  # said twice: the attempt under way is a later one
         settings = self._settings[waiting.record.name]
         self._note(waiting.record.name, outcome, now_ns)
-        if outcome.result == "success":
-            return self._end(outcome.key, "done", "success", outcome.message)
-        if outcome.result == "permanent":
-            return self._end(outcome.key, "failed", "failed", outcome.message)
+        result = AttemptResult(outcome.result)
+        if result == AttemptResult.SUCCESS:
+            return self._end(outcome.key, ActionState.DONE, "success", outcome.message)
+        if result == AttemptResult.PERMANENT:
+            return self._end(outcome.key, ActionState.FAILED, "failed", outcome.message)
         if outcome.attempt >= settings.attempts_max:
             message = f"{outcome.message} (attempt {outcome.attempt}, the last)"
-            return self._end(outcome.key, "failed", "failed", message)
+            return self._end(outcome.key, ActionState.FAILED, "failed", message)
         wait_ns = max(outcome.retry_after_ns, _backoff_ns(settings, outcome.attempt))
-        record = _with(waiting.record, "decided", outcome.attempt)
+        record = _with(waiting.record, ActionState.DECIDED, outcome.attempt)
         waiting.record = record
         self._unbusy(waiting)
         waiting.running = False
@@ -352,7 +365,7 @@ class Outbox:
         self.failures = {one.name: one for one in failures if one.name in self._settings}
 
     def _note(self, name: str, outcome: Outcome, now_ns: int) -> None:
-        if outcome.result != "success":
+        if outcome.result != AttemptResult.SUCCESS:
             self.failures = {**self.failures, name: Failure(name, now_ns, outcome.message)}
         elif name in self.failures:
             self.failures = {key: one for key, one in self.failures.items() if key != name}
@@ -362,7 +375,7 @@ class Outbox:
         mine = self._revivals.get(node, ())
         # Sorted, because the order of a set differs from run to run.
         keys = sorted(key for key in mine if not self._waiting[key].running)
-        return [self._end(key, "withdrawn", "withdrawn", message) for key in keys]
+        return [self._end(key, ActionState.WITHDRAWN, "withdrawn", message) for key in keys]
 
     def drop_held(self, node: str, message: str, *, repairs: bool = True) -> list[Settled]:
         """Take back what silences hold of a node: it is not wanted any more.
@@ -371,18 +384,18 @@ class Outbox:
         """
         kept = () if repairs else self._revivals.get(node, ())
         keys = [record.key for record in self.held(node) if record.key not in kept]
-        return [self._end(key, "withdrawn", "withdrawn", message) for key in keys]
+        return [self._end(key, ActionState.WITHDRAWN, "withdrawn", message) for key in keys]
 
     def cancel(self, key: str, message: str) -> Settled | None:
         """Take back an action that has not begun; None where it has, or there is none."""
         waiting = self._waiting.get(key)
         if waiting is None or waiting.running:
             return None
-        return self._end(key, "withdrawn", "withdrawn", message)
+        return self._end(key, ActionState.WITHDRAWN, "withdrawn", message)
 
     def drop(self, key: str, message: str) -> Settled:
         """End an action that can no longer run, such as one the settings no longer name."""
-        return self._end(key, "failed", "failed", message)
+        return self._end(key, ActionState.FAILED, "failed", message)
 
     def next_ns(self, journaled: int) -> int:
         """Return when the next waiting action may run, or NEVER; may be early, never late."""
@@ -425,7 +438,7 @@ class Outbox:
         self._waiting[key].order = self._order
         heappush(self._timed, (not_before_ns, self._order, key))
 
-    def _end(self, key: str, state: str, outcome: str, message: str) -> Settled:
+    def _end(self, key: str, state: ActionState, outcome: str, message: str) -> Settled:
         waiting = self._waiting.pop(key)
         self._running_count -= waiting.running
         self._unbusy(waiting)
@@ -453,7 +466,7 @@ def _backoff_ns(settings: ActionSettings, attempt: int) -> int:
     return min(settings.retry_ns << min(attempt - 1, 40), settings.retry_max_ns)
 
 
-def _with(record: ActionRecord, state: str, attempt: int) -> ActionRecord:
+def _with(record: ActionRecord, state: ActionState, attempt: int) -> ActionRecord:
     return ActionRecord(
         record.key, record.name, record.kind, record.node, state, attempt, record.event
     )

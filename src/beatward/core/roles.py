@@ -26,6 +26,14 @@ class Phase(StrEnum):
     REFUSED = "refused"  # nobody may have it until somebody decides; the reason says why
 
 
+class FenceState(StrEnum):
+    """What became of isolating a role's holder; of one that succeeded the role is free."""
+
+    NONE = ""
+    DECIDED = "decided"
+    FAILED = "failed"
+
+
 # What the holder does, in the phases in which it is heard.
 DOES = {
     Phase.PROMOTING: "takes the role",

@@ -20,6 +20,7 @@ from beatward.core.board import Board
 from beatward.core.candidates import Member, is_healthy, zone_of
 from beatward.core.entry import (
     ActionRecord,
+    ActionState,
     Declaration,
     Entry,
     Event,
@@ -35,7 +36,7 @@ from beatward.core.outbox import Outbox, Settled
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.roles import LAST_WORD, TOKEN_AHEAD_MAX, Grant, service_id
 from beatward.core.role_rows import row_of
-from beatward.core.roles import Fact, RoleSettings, fence_key, fenced_by
+from beatward.core.roles import Fact, FenceState, RoleSettings, fence_key, fenced_by
 from beatward.core.standings import Claim, Standings
 from beatward.core.state import State
 from beatward.core.voice import Voice
@@ -321,7 +322,7 @@ class Services:
         del self._fences[role.name]
         self._ledger.record_settled(settled, now_ns)
         if role.lease.token == token:
-            role.fence = ""
+            role.fence = FenceState.NONE
 
     def take_up(self, record: ActionRecord, now_ns: int) -> None:
         """Note an action that was decided before a restart, if it is to isolate a holder."""
@@ -329,17 +330,17 @@ class Services:
         if role is not None:
             self._fences[role.name] = _Fence(record.node, token, now_ns)
             if role.lease.token == token:
-                role.fence = "decided"
+                role.fence = FenceState.DECIDED
 
     def follow(self, settled: Settled, now_ns: int) -> None:
         """Take what became of an action, if it was to isolate a holder."""
         role, token = self._fenced_by(settled.record)
-        if role is None or settled.record.state not in ("done", "failed"):
+        if role is None or settled.record.state not in (ActionState.DONE, ActionState.FAILED):
             return
         fence = self._fences.get(role.name)
         if fence is not None and fence.token == token:
             del self._fences[role.name]
-        is_done = settled.record.state == "done"
+        is_done = settled.record.state == ActionState.DONE
         fact = end_fence(role, token, settled.message, now_ns, done=is_done)
         if fact is not None:
             self.record(role, fact, now_ns)

@@ -8,11 +8,9 @@ traces any more).
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
-from beatward.core.entry import Entry, Event
+from beatward.core.entry import ActionState, Entry, Event
 from beatward.ports import Journal
 from beatward.server.logs import ChangeLog
-
-_FINAL = ("done", "failed", "withdrawn")
 
 
 class Receipts:
@@ -35,7 +33,9 @@ class Receipts:
         """Note which actions these entries end; called by the wheel before they are written."""
         for entry in entries:
             record = entry.action_record
-            if entry.event == Event.OUTCOME and record is not None and record.state in _FINAL:
+            if entry.event != Event.OUTCOME or record is None:
+                continue
+            if record.state != ActionState.DECIDED:
                 self._final.append((entry.sequence, record.key))
 
     def written(self, sequence: int) -> None:

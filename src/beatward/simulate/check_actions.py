@@ -5,7 +5,7 @@ Not here: whether an action was the right answer (`core.policy` is tested by tab
 
 from collections.abc import Sequence
 
-from beatward.core.entry import Entry
+from beatward.core.entry import ActionState, Entry
 from beatward.core.outbox import Action
 
 from .checker import REST_NS, Checker, Findings, WorldFacts
@@ -16,7 +16,7 @@ class ActionChecker(Checker):
 
     def __init__(self, facts: WorldFacts, findings: Findings) -> None:
         super().__init__(facts, findings)
-        self._states: dict[str, str] = {}
+        self._states: dict[str, ActionState] = {}
         self._nodes: dict[str, str] = {}
         self._decided_ns: dict[str, int] = {}
         self._done: set[str] = set()
@@ -26,7 +26,7 @@ class ActionChecker(Checker):
         record = entry.action_record
         if record is None:
             return
-        if record.state == "done" and record.key not in self._done:
+        if record.state == ActionState.DONE and record.key not in self._done:
             message = f"{record.key} has succeeded on disk and was never done"
             self._findings.violate("action", record.node, message)
         self._states[record.key] = record.state
@@ -61,14 +61,14 @@ class ActionChecker(Checker):
         """Check that every action that was not decided just now has its end on disk."""
         before_ns = self._facts.now_ns - REST_NS
         for key, state in self._states.items():
-            if state == "decided" and self._decided_ns[key] < before_ns:
+            if state == ActionState.DECIDED and self._decided_ns[key] < before_ns:
                 message = f"{key} was decided and has no final outcome"
                 self._findings.violate("liveness", self._nodes[key], message)
-            elif state == "done":
+            elif state == ActionState.DONE:
                 self._findings.counts["actions done"] += 1
 
     def _check_not_ended(self, action: Action, verb: str) -> None:
-        state = self._states.get(action.key, "decided")
-        if state != "decided":
+        state = self._states.get(action.key, ActionState.DECIDED)
+        if state != ActionState.DECIDED:
             message = f"{action.key} {verb} although the disk says {state}"
             self._findings.violate("action", action.node, message)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from beatward.core.instants import MILLISECOND
-from beatward.core.outbox import Action, Outcome
+from beatward.core.outbox import Action, AttemptResult, Outcome
 
 from .agenda import Agenda
 from .chance import exponential_ns, happens
@@ -74,17 +74,17 @@ class Hands:
     def _act(self, action: Action) -> None:
         if self._is_dead:
             return
-        result = "success"
+        result = AttemptResult.SUCCESS
         if happens(self._rng, self.skill.temporary_probability):
-            result = "temporary"
+            result = AttemptResult.TEMPORARY
         elif happens(self._rng, self.skill.permanent_probability):
-            result = "permanent"
-        if result == "success":
+            result = AttemptResult.PERMANENT
+        if result == AttemptResult.SUCCESS:
             self._done(action)
         # Between here and the inbox the outcome exists in this process only.
         self._agenda.after(exponential_ns(self._rng, MILLISECOND), self._tell, action, result)
 
-    def _tell(self, action: Action, result: str) -> None:
+    def _tell(self, action: Action, result: AttemptResult) -> None:
         if not self._is_dead:
             del self._running[action.key]
             self._outcome(Outcome(action.key, action.attempt, result, f"simulated {result}"))

@@ -10,6 +10,7 @@ from beatward.core.entry import (
     FAILED,
     SUCCEEDED,
     ActionRecord,
+    ActionState,
     Entry,
     Event,
     NodeRecord,
@@ -47,7 +48,9 @@ class MemoryStore:
         return Recovered(
             sequence=self._last(),
             nodes=tuple(record.moved(-wall_offset_ns) for record in nodes),
-            actions=tuple(record for record in self._actions.values() if record.state == "decided"),
+            actions=tuple(
+                record for record in self._actions.values() if record.state == ActionState.DECIDED
+            ),
             silences=tuple(
                 self._silences[name].moved(-wall_offset_ns) for name in sorted(self._silences)
             ),

@@ -17,6 +17,7 @@ from beatward.core.columns import NodeColumns, Words
 from beatward.core.entry import (
     Acknowledgement,
     ActionRecord,
+    ActionState,
     Conflict,
     Declaration,
     Entry,
@@ -186,7 +187,7 @@ def action_record(row: Stored) -> ActionRecord:
         name=row["name"],
         kind=row["kind"],
         node=row["node"],
-        state=row["state"],
+        state=ActionState(row["state"]),
         attempt=row["attempt"],
         event=msgspec.json.decode(row["event"]),
     )

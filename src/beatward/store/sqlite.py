@@ -29,7 +29,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from beatward.core.entry import FAILED, SUCCEEDED, Entry, Recovered
+from beatward.core.entry import FAILED, SUCCEEDED, ActionState, Entry, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.errors import BeatwardError, PermanentError
 from beatward.store import schema, tables
@@ -64,7 +64,7 @@ _SILENCES = select(tables.silences.c.said).order_by(tables.silences.c.id)
 _SERVICES = select(tables.services.c.said).order_by(tables.services.c.name)
 _DECIDED = (
     select(tables.actions)
-    .where(tables.actions.c.state == "decided")
+    .where(tables.actions.c.state == ActionState.DECIDED)
     .order_by(tables.actions.c.sequence)
 )
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from beatward.actions.agent import KEY_LENGTH_MAX, MESSAGE_LENGTH_MAX
 from beatward.core.entry import Declaration
 from beatward.core.orders import Order
-from beatward.core.outbox import Outcome
+from beatward.core.outbox import AttemptResult, Outcome
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.roles import service_id
 from beatward.core.snapshot import Snapshot
@@ -305,7 +305,8 @@ def fetch_actions(body: InboxBody, request: Request, backend: Served) -> Respons
 def report_outcome(body: OutcomeBody, request: Request, backend: Served) -> OutcomeAnswer:
     """Say what became of an action; say it again when no answer came, it counts once."""
     admit_node(request, body.name)
-    outcome = Outcome(body.key, body.attempt, body.result, body.message[:MESSAGE_LENGTH_MAX])
+    result = AttemptResult(body.result)
+    outcome = Outcome(body.key, body.attempt, result, body.message[:MESSAGE_LENGTH_MAX])
     return OutcomeAnswer(taken=backend.mail.outcome(body.name, outcome))
 
 
