@@ -10,12 +10,14 @@ import struct
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.core import foreign_client as foreign
 from tests.core.by_hand import ByHand, changes
 
+from beatward.core import intake
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.intake import RECORD
+from beatward.core.intake import RECORD, ROLE_REPORT
 from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import Farewell, Flag, Kind, Record, exit_code_field, seal, tag
 from beatward.core.protocol.roles import (
@@ -168,12 +170,28 @@ def test_the_grant_of_the_page_is_one():
     assert found == Grant(service_id("db"), 3, Word.HOLD, 5, 2000, 1000)
 
 
+def test_the_views_of_what_is_said_of_roles_read_what_the_codec_wrote():
+    standing = seal_standing(STANDING, **HOLDER, key=KEY)
+    row = np.frombuffer(standing, ROLE_REPORT)[0]
+    assert {name: row[name] for name in ROLE_REPORT.names} == {
+        **{name: HOLDER[name] for name in ("node", "incarnation")},
+        **{name: getattr(STANDING, name) for name in ("counter", "service", "freshness")},
+        "claim": STANDING.token << 8 | STANDING.state,
+    }
+    row = np.frombuffer(GRANT, intake.GRANT)[0]
+    grant = open_grant(GRANT, node=LIFE["node"], incarnation=LIFE["incarnation"], key=KEY)
+    assert {name: row[name] for name in intake.GRANT.names} == {
+        **{name: LIFE[name] for name in ("node", "incarnation")},
+        **{name: getattr(grant, name) for name in ("counter", "service", "lease_ms", "demote_ms")},
+        "claim": grant.token << 8 | grant.word,
+    }
+
+
 def test_the_page_shows_every_field_where_it_lies():
     rows = re.findall(r"^\| (\d+) \| (\d+) \| (\w+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
     found = [(name, int(offset), int(size)) for offset, size, name in rows]
-    # `head`, `condition` and `gauges` are several fields at once, for speed; `freshness` is a
-    # standing's, and its section says where that has which.
-    words = ("head", "condition", "gauges", "freshness")
+    # These are several fields at once, for speed.
+    words = ("head", "condition", "gauges")
     fields = [(name, *RECORD.fields[name][1::-1]) for name in RECORD.names if name not in words]
     assert found == [(name, offset, dtype.itemsize) for name, offset, dtype in fields]
 

@@ -24,8 +24,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 # Name, format and offset. Some words are there twice: `head`, `condition` and `gauges` are several
 # fields at once, because a field costs as much to fetch and to keep as four of them together.
-# What is said of roles has the same shape, see `core.protocol.roles`: counter in `interval_ms`,
-# service in `condition`, claim in `sequence`; and the ranges that are checked here fit it too.
 _FIELDS = (
     ("head", "<u4", 0),
     ("magic", "S2", 0),
@@ -44,18 +42,28 @@ _FIELDS = (
     ("memory", "<u2", 40),
     ("load", "<u2", 42),
     ("echo", "<u4", 44),
-    ("freshness", "<u8", 40),
     ("tag", "V16", 48),
 )
-_NAMES, _FORMATS, _OFFSETS = zip(*_FIELDS, strict=True)
-RECORD = np.dtype(
-    {
-        "names": list(_NAMES),
-        "formats": list(_FORMATS),
-        "offsets": list(_OFFSETS),
-        "itemsize": record.RECORD_SIZE,
-    }
+# What is said of roles, see `core.protocol.roles`, over the same 64 bytes: head, node, incarnation
+# and tag are where `RECORD` has them, and the ranges that are checked here fit the rest too.
+_ROLE_FIELDS = (
+    ("counter", "<u4", 8),
+    ("service", "<u4", 12),
+    ("node", "<u8", 16),
+    ("incarnation", "<u8", 24),
+    ("claim", "<u8", 32),
 )
+
+
+def _layout(*fields: tuple[str, str, int]) -> "np.dtype[np.void]":
+    names, formats, offsets = map(list, zip(*fields, strict=True))
+    size = record.RECORD_SIZE
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
+
+RECORD = _layout(*_FIELDS)
+ROLE_REPORT = _layout(*_ROLE_FIELDS, ("freshness", "<u8", 40))
+GRANT = _layout(*_ROLE_FIELDS, ("lease_ms", "<u4", 40), ("demote_ms", "<u4", 44))
 
 
 class Via(IntEnum):

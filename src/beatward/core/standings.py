@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via
+from beatward.core.intake import (
+    ROLE_REPORT,
+    BoolArray,
+    Heartbeats,
+    Intake,
+    IntArray,
+    Reject,
+    Via,
+)
 from beatward.core.protocol.roles import LAST_WORD, NO_FRESHNESS, Standing, State
 from beatward.core.registry import Registry
 
@@ -43,14 +51,14 @@ class Standings:
         beats = self._believed(beats)
         self.accepted_count += len(beats.slots)
         beats = beats.take(_newest_of_each(beats))
-        said = beats.records
+        reports = beats.records.view(ROLE_REPORT)
         columns = (
             beats.slots,
-            said["incarnation"],
-            said["condition"],
-            said["interval_ms"],
-            said["sequence"],
-            said["freshness"],
+            reports["incarnation"],
+            reports["service"],
+            reports["counter"],
+            reports["claim"],
+            reports["freshness"],
             beats.arrived_ns,
         )
         return [
@@ -73,21 +81,21 @@ class Standings:
         ]
 
     def _believed(self, beats: Heartbeats) -> Heartbeats:
-        said, registry = beats.records, self._registry
-        incarnation = said["incarnation"].astype(np.int64)
+        reports, registry = beats.records.view(ROLE_REPORT), self._registry
+        incarnation = reports["incarnation"].astype(np.int64)
         known = registry.incarnation[beats.slots]
         is_current = registry.proven[beats.slots] & (incarnation == known)
-        state = said["sequence"] & 0xFF
-        is_last = said["interval_ms"] == LAST_WORD
+        state = reports["claim"] & 0xFF
+        is_last = reports["counter"] == LAST_WORD
         checks = (
             # A grant has to find the way back, and only a datagram has one.
-            (Reject.KIND, np.full(len(said), beats.via == Via.UDP)),
+            (Reject.KIND, np.full(len(reports), beats.via == Via.UDP)),
             (Reject.RANGE, (state > 0) & (state <= _STATE_MAX)),
             (Reject.OLD_LIFE, (incarnation >= known) | is_last),
             (Reject.UNPROVEN, is_current | is_last),
-            (Reject.NO_MEMBER, self._are_known(said["condition"])),
+            (Reject.NO_MEMBER, self._are_known(reports["service"])),
         )
-        kept = np.ones(len(said), np.bool_)
+        kept = np.ones(len(reports), np.bool_)
         for reason, passed in checks:
             self._intake.refuse(reason, int((kept & ~passed).sum()))
             kept &= passed
@@ -108,14 +116,14 @@ def _newest_of_each(beats: Heartbeats) -> BoolArray:
 
     Last words are left as they are.
     """
-    said, count = beats.records, len(beats.slots)
+    reports, count = beats.records.view(ROLE_REPORT), len(beats.slots)
     if count < 2:
         return np.ones(count, np.bool_)
-    order = np.lexsort((-np.arange(count), said["interval_ms"], said["condition"], beats.slots))
-    slots, services = beats.slots[order], said["condition"][order]
+    order = np.lexsort((-np.arange(count), reports["counter"], reports["service"], beats.slots))
+    slots, services = beats.slots[order], reports["service"][order]
     is_last = np.ones(count, np.bool_)
     is_last[:-1] = (slots[1:] != slots[:-1]) | (services[1:] != services[:-1])
     newest = np.zeros(count, np.bool_)
     newest[order[is_last]] = True
-    newest |= said["interval_ms"] == LAST_WORD
+    newest |= reports["counter"] == LAST_WORD
     return newest

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from beatward.core.intake import RECORD, BoolArray, ByteArray, Heartbeats, IntArray, Replies
+from beatward.core.intake import GRANT, RECORD, BoolArray, ByteArray, Heartbeats, IntArray, Replies
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import record
 from beatward.core.protocol.record import Flag, Kind
@@ -87,12 +87,13 @@ class Voice:
                       not take an answer to another one's words for its own
         """
         said = self._said(slots, Kind.GRANT)
-        said["incarnation"] = incarnation
-        said["interval_ms"] = [grant.counter for grant in grants]
-        said["condition"] = [grant.service for grant in grants]
-        said["sequence"] = [grant.token << 8 | grant.word for grant in grants]
-        said["gauges"] = [grant.lease_ms for grant in grants]
-        said["echo"] = [grant.demote_ms for grant in grants]
+        fields = said.view(GRANT)
+        fields["incarnation"] = incarnation
+        fields["counter"] = [grant.counter for grant in grants]
+        fields["service"] = [grant.service for grant in grants]
+        fields["claim"] = [grant.token << 8 | grant.word for grant in grants]
+        fields["lease_ms"] = [grant.lease_ms for grant in grants]
+        fields["demote_ms"] = [grant.demote_ms for grant in grants]
         self._say(slots, said, peers, np.ones(len(said), np.bool_))
 
     def take(self) -> Replies:
