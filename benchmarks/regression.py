@@ -21,7 +21,8 @@ import numpy as np
 from beatward.core.entry import Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import RECORD, Datagrams, Via
-from beatward.core.monitor import Inputs, Monitor, Order, Settings
+from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.order_kinds import Join
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import BODY_SIZE, MAGIC, VERSION, Kind
 
@@ -70,7 +71,7 @@ class Fleet:
         for begin in range(0, self.nodes, 1000):
             self.now_ns += TICK_NS
             names = range(begin, min(begin + 1000, self.nodes))
-            self._turn(orders=tuple(Order("join", f"node-{name}") for name in names))
+            self._turn(orders=tuple(Join(f"node-{name}") for name in names))
 
     def _round(self, number):
         """Let every node beat once, and a second pass; return nanoseconds a heartbeat."""

@@ -10,7 +10,7 @@ from beatward.core.instants import MICROSECOND, SECOND
 from beatward.core.intake import Datagrams, Via
 from beatward.core.membership import Status
 from beatward.core.monitor import Inputs, Monitor, Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, open_record, seal
@@ -68,7 +68,7 @@ class ByHand:
         self.entries = []
         self.rejects_before = {}
         self.now = 0
-        joins = tuple(Order("join", name) for name in nodes)
+        joins = tuple(Join(name) for name in nodes)
         self.first = self.step(0, orders=joins)
 
     def step(self, at_ns, *rows, via=Via.UDP, arrived_ns=None, drained_ns=None, **inputs):

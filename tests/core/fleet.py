@@ -5,7 +5,7 @@ from tests.core.by_hand import ByHand, key_of, said
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind, open_record
@@ -47,8 +47,7 @@ class Fleet:
         self.released = []
         self.answers = []
         joins = [
-            Order("join", name, {} if zone == "no" else {"zone": zone})
-            for name, zone in self.zone.items()
+            Join(name, {} if zone == "no" else {"zone": zone}) for name, zone in self.zone.items()
         ]
         self.turn(orders=tuple(joins))
         return self

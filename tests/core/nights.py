@@ -12,7 +12,7 @@ from beatward.core.instants import DAY, HOUR, MINUTE, SECOND
 from beatward.core.intake import Via
 from beatward.core.jobs import Dues
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind, exit_code_field
 
 WALL_NS = 1_795_395_600 * SECOND
@@ -32,7 +32,7 @@ class Nights:
         self.hand = ByHand(settings, nodes=(), recovered=recovered)
         self.plans = dict(self.hand.first.plans)
         if recovered is None:
-            output = self.step(0, orders=(Order("join", JOB, job=plan),))
+            output = self.step(0, orders=(Join(JOB, job=plan),))
             self.plans = dict(output.plans)
         if plan.schedule:
             self.step(0, dues=(self.dues(),))

@@ -7,7 +7,7 @@ said by the test, and the journal answers in the next turn unless it is told to 
 from beatward.core.entry import Declaration, Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Declare
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.roles import (
     Standing,
@@ -53,7 +53,7 @@ class Roles(ByHand):
 
     def declare(self, offers):
         orders = tuple(
-            Order("declare", name, services=(Declaration(SERVICE, "failover", **offer),))
+            Declare(name, services=(Declaration(SERVICE, "failover", **offer),))
             for name, offer in offers.items()
         )
         self.turn(self.now, orders=orders)
@@ -120,7 +120,7 @@ class Roles(ByHand):
         return [(name, one) for name, one in self.saying.items() if name not in self.silent]
 
     def order(self, kind, **fields):
-        return self.turn(self.now + MILLISECOND, orders=(Order(kind, SERVICE, **fields),))
+        return self.turn(self.now + MILLISECOND, orders=(kind(SERVICE, **fields),))
 
     def restarted(self, roles=None, *, up_to=None, make=None, **settings):
         """Return a monitor that begins again from the journal, as of an entry or its end.

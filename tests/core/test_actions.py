@@ -6,7 +6,7 @@ from tests.core.by_hand import LIFE, START, ByHand
 from beatward.core.entry import Event, public
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 
@@ -42,7 +42,7 @@ def journal_all(hand):
 
 def test_a_repair_of_a_node_that_is_removed_is_withdrawn_and_the_message_about_it_goes_out():
     hand = with_dead_node()
-    hand.step(hand.now, orders=(Order("forget", "web-1"),))
+    hand.step(hand.now, orders=(Forget("web-1"),))
     assert told(hand)[3:] == [("outcome", "restart", "withdrawn"), ("forgotten", None, None)]
     assert [action.name for action in journal_all(hand)] == ["page"]
 

@@ -9,7 +9,7 @@ from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.record import Kind, open_record
 
@@ -188,7 +188,7 @@ def test_a_rule_tells_people_of_a_conflict_once():
 def test_who_is_forgotten_is_not_asked_after_any_more():
     two = Two()
     two.run(6 * SECOND)
-    two.hand.step(two.now, orders=(Order("forget", "web-1"),))
+    two.hand.step(two.now, orders=(Forget("web-1"),))
     asked = two.questions
     assert not told(two.run(2 * KNOWN_ASK_NS))
     assert two.questions == asked

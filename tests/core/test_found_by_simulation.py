@@ -9,7 +9,7 @@ from beatward.core.detect import DetectorSettings
 from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Inputs, Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget
 from beatward.core.protocol.record import Health, Kind
 
 WINDOW = Settings().membership.window_ns
@@ -226,7 +226,7 @@ def test_more_nodes_may_end_than_there_was_room_for_in_the_table_of_quality(last
                 world.step(i * MILLISECOND, said(name, kind=Kind.GOODBYE, sequence=1))
                 assert world.status(name) == "left"
             case "forget":
-                world.step(i * MILLISECOND, orders=(Order("forget", name),))
+                world.step(i * MILLISECOND, orders=(Forget(name),))
             case "life":
                 world.step(i * MILLISECOND, said(name, sequence=0, incarnation=LIFE + 1))
     known = 0 if last_word == "forget" else len(names)

@@ -5,7 +5,7 @@ from tests.core.by_hand import LIFE, SESSION, ByHand, changes, heard, said
 
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Pause
 from beatward.core.protocol.record import Farewell, Flag, Kind, exit_code_field
 
 
@@ -157,7 +157,7 @@ def test_a_farewell_by_the_status_it_finds(before, farewell, expected):
     if before != "new":
         hand.beat(*range(10))
     if before == "paused":
-        hand.step(hand.now, orders=(Order("pause", "web-1"),))
+        hand.step(hand.now, orders=(Pause(("web-1",)),))
     seconds = {"suspect": 10.5, "dead": 12}.get(before, 0)
     hand.walk(int(seconds * SECOND))
     assert hand.status() == before

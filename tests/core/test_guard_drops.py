@@ -10,7 +10,7 @@ from beatward.core.guard import DOUBTS_MAX, Drops, Guard, GuardSettings
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Pause, Resume
 from beatward.core.protocol.record import Kind
 
 TICK = 5 * MILLISECOND
@@ -145,9 +145,9 @@ def test_a_grace_is_not_prolonged():
 
 def test_nor_is_the_grace_of_a_node_that_was_resumed():
     hand = beaten()
-    hand.step(9 * SECOND, orders=(Order("pause", "web-1"),))
+    hand.step(9 * SECOND, orders=(Pause(("web-1",)),))
     hand.walk(60 * SECOND, dropped=1)
-    hand.step(60 * SECOND, orders=(Order("resume", "web-1"),), dropped=1)
+    hand.step(60 * SECOND, orders=(Resume(("web-1",)),), dropped=1)
     assert hand.walk(70 * SECOND - 1, dropped=1) == []
     assert hand.walk(70 * SECOND, dropped=1) == [("web-1", "suspect", "overdue")]
     assert told(hand) == []

@@ -8,7 +8,7 @@ from beatward.core.entry import Event, JobPlan
 from beatward.core.instants import DAY, HOUR, MINUTE, SECOND
 from beatward.core.intake import Via
 from beatward.core.monitor import Inputs
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget, Join, Pause, Resume
 from beatward.core.protocol.record import NO_GAUGE, Kind
 
 # --- runs by the bare URL ---
@@ -246,9 +246,9 @@ def test_a_run_that_beats_and_takes_too_long_is_failing_and_not_dead():
 
 def test_a_node_that_beats_and_is_declared_has_begun_a_run():
     under = Under(HOURLY)
-    under.hand.step(0, orders=(Order("join", "web-2"),))
+    under.hand.step(0, orders=(Join("web-2"),))
     under.step(SECOND, said("web-2", sequence=1))
-    output = under.step(2 * SECOND, orders=(Order("join", "web-2", job=NIGHTLY),))
+    output = under.step(2 * SECOND, orders=(Join("web-2", job=NIGHTLY),))
     assert output.plans == {"web-2": NIGHTLY}
     snapshot = under.hand.snapshot()
     assert snapshot.rooms.jobs.records[snapshot.find("web-2")].started_ns == START + 2 * SECOND
@@ -260,7 +260,7 @@ def test_a_node_that_had_left_and_is_declared_is_expected_again():
     assert changes(hand.step(2 * SECOND, said(kind=Kind.GOODBYE, sequence=2))) == [
         ("web-1", "left", "goodbye")
     ]
-    hand.step(3 * SECOND, orders=(Order("join", JOB, job=HOURLY),))
+    hand.step(3 * SECOND, orders=(Join(JOB, job=HOURLY),))
     assert hand.status() == "new"
     assert hand.walk(70 * MINUTE, tick_ns=MINUTE)[-1] == (JOB, "dead", "silent")
 
@@ -272,10 +272,10 @@ def test_declaring_the_same_again_changes_nothing_and_another_plan_does():
     nights = Nights()
     nights.succeed(DUE)
     count = len(nights.hand.entries)
-    output = nights.step(DUE + SECOND, orders=(Order("join", JOB, job=NIGHTLY),))
+    output = nights.step(DUE + SECOND, orders=(Join(JOB, job=NIGHTLY),))
     assert (len(nights.hand.entries), output.plans) == (count, {})
     noon = JobPlan("0 12 * * *", "UTC")
-    output = nights.step(DUE + SECOND, orders=(Order("join", JOB, job=noon),))
+    output = nights.step(DUE + SECOND, orders=(Join(JOB, job=noon),))
     assert output.plans == {JOB: noon}
     assert nights.hand.entries[-1].event == Event.JOB
     # What it was due at before does not count, and what it is due at now is not known yet.
@@ -286,19 +286,19 @@ def test_declaring_the_same_again_changes_nothing_and_another_plan_does():
 
 def test_a_paused_job_is_not_missed_and_is_awaited_again_when_it_is_resumed():
     nights = Nights()
-    nights.step(MINUTE, orders=(Order("pause", JOB),))
+    nights.step(MINUTE, orders=(Pause((JOB,)),))
     nights.walk(DUE + HOUR)
     nights.succeed(DUE + 2 * HOUR)
-    nights.step(DUE + 3 * HOUR, orders=(Order("resume", JOB),))
+    nights.step(DUE + 3 * HOUR, orders=(Resume((JOB,)),))
     assert nights.hand.status() == "new"
     assert nights.walk(DUE + DAY + 10 * MINUTE)[-1] == (JOB, "dead", "silent")
 
 
 def test_a_forgotten_job_is_no_job_any_more():
     nights = Nights()
-    output = nights.step(MINUTE, orders=(Order("forget", JOB),))
+    output = nights.step(MINUTE, orders=(Forget(JOB),))
     assert output.plans == {JOB: None}
-    nights.step(MINUTE, dues=(nights.dues(),), orders=(Order("join", JOB),))
+    nights.step(MINUTE, dues=(nights.dues(),), orders=(Join(JOB),))
     nights.step(MINUTE, said(interval_ms=60_000), via=Via.PING)
     assert nights.hand.snapshot().rooms.jobs.records == {}
     assert nights.hand.status() == "alive"
@@ -310,10 +310,10 @@ def test_a_forgotten_job_is_no_job_any_more():
 def test_jobs_among_nodes_are_judged_alone_and_many_of_them_grow_the_table():
     hand = ByHand(UNHURRIED, nodes=())
     names = [f"job-{number}" for number in range(200)]
-    hand.step(0, orders=tuple(Order("join", name, job=HOURLY) for name in names))
-    hand.step(0, orders=(Order("join", "web-1"),))
+    hand.step(0, orders=tuple(Join(name, job=HOURLY) for name in names))
+    hand.step(0, orders=(Join("web-1"),))
     hand.step(1, said(sequence=0, interval_ms=4_000_000))
-    hand.step(2, orders=tuple(Order("forget", name) for name in names[::2]))
+    hand.step(2, orders=tuple(Forget(name) for name in names[::2]))
     found = hand.walk(66 * MINUTE, tick_ns=MINUTE)
     assert [name for name, status, _ in found if status == "dead"] == names[1::2]
     assert hand.status("web-1") == "alive"

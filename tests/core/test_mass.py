@@ -11,7 +11,7 @@ from beatward.core.entry import Recovered
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.mass import CALM_NS, MassGuard, MassSettings
 from beatward.core.membership import Cause, Membership, MembershipSettings, Status
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Lift
 from beatward.core.protocol.record import Farewell, Kind
 from beatward.core.registry import Registry
 
@@ -203,7 +203,7 @@ def test_the_rate_holds_when_it_is_over():
     some.cut("a")
     some.run(6)
     assert some.hand.monitor.snapshot(0).outbox["guarded"] == 40
-    some.turn(orders=(Order("lift", "a"),))
+    some.turn(orders=(Lift("a"),))
     some.run(60)
     assert 12 <= len(some.deeds()) <= 13
     assert [cause for cause, *_ in some.guards()] == ["mass_failure", "mass_failure_over"]
@@ -213,9 +213,9 @@ def test_an_operator_has_the_last_word_until_the_next_time():
     some = fleet({"a": 10, "b": 90})
     some.cut("a")
     some.run(6)
-    some.turn(orders=(Order("lift", "b"),))
+    some.turn(orders=(Lift("b"),))
     assert len(some.guards()) == 1
-    some.turn(orders=(Order("lift", "a"),))
+    some.turn(orders=(Lift("a"),))
     some.run(20)
     assert [cause for cause, *_ in some.guards()] == ["mass_failure", "mass_failure_over"]
     assert len(some.deeds()) == 10
@@ -309,14 +309,14 @@ def test_an_operator_may_have_the_silent_judged():
     some = fleet({"a": 10})
     some.silent = set(some.names)
     some.run(20)
-    some.turn(orders=(Order("lift", ""),))
+    some.turn(orders=(Lift(""),))
     some.run(5)
     assert some.count("dead") == 10
     causes = [cause for cause, *_ in some.guards()]
     # Whether to act on all these verdicts is another question, with an answer of its own.
     assert causes == ["cut_off", "cut_off_over", "mass_failure"]
     assert some.deeds() == []
-    some.turn(orders=(Order("lift", ""),))
+    some.turn(orders=(Lift(""),))
     some.run(5)
     assert len(some.deeds()) == 10
 

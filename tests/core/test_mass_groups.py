@@ -6,7 +6,7 @@ from tests.core.fleet import fleet
 
 from beatward.core.entry import Event
 from beatward.core.instants import SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import AddSilence, Forget, Join, Lift
 from beatward.core.protocol.record import Farewell, Kind
 
 
@@ -114,7 +114,7 @@ def test_a_process_that_exits_in_a_mass_is_none_of_it():
 
 def test_what_a_silence_holds_of_a_mass_is_told_when_it_ends():
     some = fleet({"": 8})
-    until = Order("silence", "no-2", id="s1", for_ns=60 * SECOND)
+    until = AddSilence("s1", 60 * SECOND, "no-2")
     some.turn(orders=(until,))
     some.silent = {"no-1", "no-2", "no-3"}
     some.run(8)
@@ -131,13 +131,13 @@ def test_those_that_nobody_was_told_of_are_told_of_before_it_is_over():
     some.silent.add("no-7")
     while some.hand.status("no-7") != "dead":
         some.turn()
-    some.turn(orders=(Order("lift", ""),))
+    some.turn(orders=(Lift(""),))
     causes = [cause for cause, *_ in some.guards()]
     assert causes == ["mass_failure", "mass_failure_grown", "mass_failure_over"]
     assert told(some)[1] == (None, ("no-7",))
 
 
-@pytest.mark.parametrize("heir", [(), (Order("join", "no-99"),)])
+@pytest.mark.parametrize("heir", [(), (Join("no-99"),)])
 def test_a_node_that_is_removed_before_it_was_told_of_is_told_of_by_its_own_name(heir):
     """Seed 101575: the message named nobody; or the node that has its slot by then."""
     some = fleet({"": 20})
@@ -147,7 +147,7 @@ def test_a_node_that_is_removed_before_it_was_told_of_is_told_of_by_its_own_name
     some.silent |= {"no-7", "no-8"}
     while not some.hand.status("no-7") == some.hand.status("no-8") == "dead":
         some.turn()
-    some.turn(orders=(Order("forget", "no-7"), *heir))
+    some.turn(orders=(Forget("no-7"), *heir))
     some.run(8)
     assert told(some)[1:] == [(None, ("no-7", "no-8"))]
 
@@ -160,6 +160,6 @@ def test_a_node_that_is_removed_after_it_came_back_is_told_of_by_its_own_name():
     while some.hand.status("no-1") == "dead":
         some.turn()
     some.silent.add("no-1")
-    some.turn(orders=(Order("forget", "no-1"), Order("join", "no-99")))
+    some.turn(orders=(Forget("no-1"), Join("no-99")))
     some.run(40)
     assert told(some, "greet") == [(None, ("no-1",))]

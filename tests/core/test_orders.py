@@ -3,15 +3,27 @@
 import pytest
 from tests.core.by_hand import LIFE, SESSION, ByHand, changes, heard, said
 
+from beatward.core import order_kinds
 from beatward.core.entry import Event
 from beatward.core.instants import SECOND
 from beatward.core.intake import Via
-from beatward.core.orders import Order
+from beatward.core.order_kinds import (
+    Forget,
+    Join,
+    NodeOrder,
+    NotifyAgent,
+    Pause,
+    Readmit,
+    Resume,
+    ServiceOrder,
+)
 from beatward.core.protocol.record import Flag, Kind
 
 
 def ordered(hand, kind, name="web-1", **labels):
-    return hand.step(hand.now, orders=(Order(kind, name, labels),))
+    about = (name,) if kind in (Pause, Resume) else name
+    order = kind(about, labels) if labels else kind(about)
+    return hand.step(hand.now, orders=(order,))
 
 
 def events(output):
@@ -29,7 +41,7 @@ def test_a_hundred_thousand_may_join_while_others_live_and_one_dies():
         if turn % 16 == 0:
             hand.step(turn * 60_000_000, said(sequence=turn // 16, interval_ms=960))
         names = range(1000 * turn, 1000 * turn + 1000)
-        storm = tuple(Order("join", f"new-{number}") for number in names)
+        storm = tuple(Join(f"new-{number}") for number in names)
         found += changes(hand.step(turn * 60_000_000 + 1, orders=storm))
     assert [change for change in found if change[0] == "web-2"] == [
         ("web-2", "suspect", "overdue"),
@@ -43,7 +55,7 @@ def test_a_hundred_thousand_may_join_while_others_live_and_one_dies():
 
 def test_a_joined_node_is_new_and_written_down():
     hand = ByHand(nodes=())
-    (entry,) = ordered(hand, "join", zone="a").entries
+    (entry,) = ordered(hand, Join, zone="a").entries
     assert (entry.event, entry.node, entry.status, entry.cause) == (
         Event.JOINED,
         "web-1",
@@ -73,7 +85,7 @@ def test_a_node_that_joins_and_never_speaks_is_suspected_after_its_grace():
 def test_joining_again_changes_nothing_but_labels_and_those_are_written_down():
     hand = ByHand()
     hand.beat(0, 1, 2)
-    (entry,) = ordered(hand, "join", zone="b").entries
+    (entry,) = ordered(hand, Join, zone="b").entries
     assert (entry.event, entry.node, entry.status) == (Event.LABELLED, "web-1", "alive")
     assert entry.explanation == "web-1 was enrolled again, with other labels"
     assert entry.node_record.labels == {"zone": "b"}
@@ -83,15 +95,15 @@ def test_joining_again_changes_nothing_but_labels_and_those_are_written_down():
 
 def test_joining_again_with_the_same_labels_or_none_is_no_news():
     hand = ByHand()
-    ordered(hand, "join", zone="b")
-    assert events(ordered(hand, "join", zone="b")) == []
-    assert events(ordered(hand, "join")) == []
+    ordered(hand, Join, zone="b")
+    assert events(ordered(hand, Join, zone="b")) == []
+    assert events(ordered(hand, Join)) == []
     assert hand.snapshot().labels == {0: {"zone": "b"}}
 
 
 def test_of_two_joins_in_one_turn_the_last_labels_count_and_are_in_the_row():
     hand = ByHand(nodes=())
-    orders = tuple(Order("join", "web-1", {"zone": zone}) for zone in "ab")
+    orders = tuple(Join("web-1", {"zone": zone}) for zone in "ab")
     rows = [entry.node_record for entry in hand.step(0, orders=orders).entries]
     assert [row.labels for row in rows] == [{"zone": "b"}]
 
@@ -99,7 +111,7 @@ def test_of_two_joins_in_one_turn_the_last_labels_count_and_are_in_the_row():
 def test_two_names_of_one_identity_do_not_end_the_monitor():
     hand = ByHand()
     hand.monitor._registry._text[:] = b"its-t"  # a name of as many letters
-    assert events(ordered(hand, "join")) == []
+    assert events(ordered(hand, Join)) == []
     assert hand.snapshot().counters["joins_refused"] == 1
 
 
@@ -122,7 +134,7 @@ def test_in_maintenance_silence_does_not_count(status):
         hand.beat(*range(10))
         hand.walk({"alive": 9, "suspect": 10.5, "dead": 12}[status] * SECOND)
     assert hand.status() == status
-    assert changes(ordered(hand, "pause")) == [("web-1", "paused", "pause")]
+    assert changes(ordered(hand, Pause)) == [("web-1", "paused", "pause")]
     assert hand.walk(100 * SECOND) == []
     assert hand.snapshot().explain(0)[0] == (
         "web-1 is paused: maintenance was announced, silence does not count"
@@ -132,7 +144,7 @@ def test_in_maintenance_silence_does_not_count(status):
 def test_a_paused_node_may_beat_and_leave_and_stays_paused():
     hand = ByHand()
     hand.beat(*range(10))
-    ordered(hand, "pause")
+    ordered(hand, Pause)
     assert hand.beat(10, 11, 12) == []
     assert changes(hand.step(hand.now, said(kind=Kind.GOODBYE, sequence=13))) == []
     assert hand.status() == "paused"
@@ -141,9 +153,9 @@ def test_a_paused_node_may_beat_and_leave_and_stays_paused():
 def test_after_maintenance_a_node_has_a_whole_grace():
     hand = ByHand()
     hand.beat(*range(10))
-    ordered(hand, "pause")
+    ordered(hand, Pause)
     hand.walk(100 * SECOND)
-    assert changes(ordered(hand, "resume")) == [("web-1", "new", "resume")]
+    assert changes(ordered(hand, Resume)) == [("web-1", "new", "resume")]
     assert hand.walk(110 * SECOND - 1) == []
     assert hand.walk(112 * SECOND) == [
         ("web-1", "suspect", "overdue"),
@@ -154,9 +166,9 @@ def test_after_maintenance_a_node_has_a_whole_grace():
 def test_a_node_that_beat_through_its_maintenance_is_alive_with_the_next_heartbeat():
     hand = ByHand()
     hand.beat(*range(10))
-    ordered(hand, "pause")
+    ordered(hand, Pause)
     hand.beat(*range(10, 20))
-    ordered(hand, "resume")
+    ordered(hand, Resume)
     assert hand.beat(20) == [("web-1", "alive", "heard")]
 
 
@@ -164,7 +176,7 @@ def test_who_is_not_paused_cannot_be_resumed():
     hand = ByHand()
     hand.beat(*range(10))
     before = hand.deadline()
-    assert changes(ordered(hand, "resume")) == []
+    assert changes(ordered(hand, Resume)) == []
     assert hand.deadline() == before
     assert hand.status() == "alive"
 
@@ -175,7 +187,7 @@ def test_who_is_not_paused_cannot_be_resumed():
 def test_a_forgotten_node_is_gone_and_unknown():
     hand = ByHand(nodes=("web-1", "web-2"))
     hand.beat(*range(3))
-    (entry,) = ordered(hand, "forget").entries
+    (entry,) = ordered(hand, Forget).entries
     assert (entry.event, entry.node) == (Event.FORGOTTEN, "web-1")
     assert entry.explanation == "web-1 was removed on request"
     assert entry.node_record is None
@@ -188,8 +200,8 @@ def test_a_forgotten_node_is_gone_and_unknown():
 def test_a_node_that_comes_back_after_being_forgotten_is_new():
     hand = ByHand()
     hand.beat(*range(10))
-    ordered(hand, "forget")
-    assert events(ordered(hand, "join")) == [("joined", "web-1")]
+    ordered(hand, Forget)
+    assert events(ordered(hand, Join)) == [("joined", "web-1")]
     assert hand.status() == "new"
     assert hand.beat(10) == [("web-1", "alive", "heard")]
     assert hand.deadline() == 12 * SECOND
@@ -198,23 +210,39 @@ def test_a_node_that_comes_back_after_being_forgotten_is_new():
 def test_what_was_recorded_before_a_node_was_forgotten_is_not_believed_after_it():
     hand = ByHand()
     hand.beat(*range(10))
-    ordered(hand, "forget")
-    ordered(hand, "join")
+    ordered(hand, Forget)
+    ordered(hand, Join)
     for second in range(10):
         hand.step(hand.now, said(sequence=second))
     assert hand.rejected() == {"replay": 10}
     assert hand.status() == "new"
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [(kind, "web-9") for kind in ("pause", "resume", "forget", "mail")] + [("dance", "web-1")],
-)
-def test_an_order_for_who_is_not_there_or_of_no_known_kind_does_nothing(kind, name):
+@pytest.mark.parametrize("kind", [Pause, Resume, Forget, NotifyAgent])
+def test_an_order_for_a_node_that_is_not_there_does_nothing(kind):
     hand = ByHand()
-    output = ordered(hand, kind, name)
+    output = ordered(hand, kind, "web-9")
     assert output.entries == ()
     assert len(output.replies.rows) == 0
+
+
+class Dance(NodeOrder):
+    """An order that nothing handles."""
+
+
+@pytest.mark.parametrize("order", [Dance("web-1"), Dance("web-9"), ServiceOrder("db"), "dance"])
+def test_an_order_of_no_known_kind_is_an_error(order):
+    hand = ByHand()
+    with pytest.raises(KeyError):
+        hand.step(hand.now, orders=(order,))
+
+
+def test_every_kind_of_order_is_obeyed():
+    orders = ByHand().monitor._orders
+    handled = {*orders._for_node, *orders._for_service, *orders._for_many, Join, Readmit}
+    kinds = {one for one in vars(order_kinds).values() if isinstance(one, type)}
+    ours = {one for one in kinds if one.__module__ == order_kinds.__name__}
+    assert handled == ours - {NodeOrder, ServiceOrder}
 
 
 # --- mail ---
@@ -223,7 +251,7 @@ def test_an_order_for_who_is_not_there_or_of_no_known_kind_does_nothing(kind, na
 def test_mail_is_announced_to_where_the_node_was_heard_from():
     hand = ByHand()
     hand.beat(0)
-    (probe,) = heard(ordered(hand, "mail"))
+    (probe,) = heard(ordered(hand, NotifyAgent))
     assert (probe.kind, probe.flags, probe.incarnation, probe.echo) == (
         Kind.PROBE,
         Flag.MAIL,
@@ -237,4 +265,4 @@ def test_mail_for_who_has_no_address_waits_until_it_asks(via):
     hand = ByHand()
     if via is not None:
         hand.step(0, said(), via=via)
-    assert len(ordered(hand, "mail").replies.rows) == 0
+    assert len(ordered(hand, NotifyAgent).replies.rows) == 0

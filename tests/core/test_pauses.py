@@ -10,7 +10,7 @@ from beatward.core.guard import GuardSettings
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.membership import Status
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget, Pause, Resume
 from beatward.core.protocol.record import Kind
 
 NAMES = tuple(f"n{number}" for number in range(50))
@@ -145,19 +145,19 @@ def test_a_node_never_heard_keeps_at_least_a_whole_grace():
 def test_a_pause_does_not_shorten_the_grace_of_a_node_just_resumed():
     hand = ByHand()
     hand.beat(*range(10))
-    hand.step(9 * SECOND, orders=(Order("pause", "web-1"),))
+    hand.step(9 * SECOND, orders=(Pause(("web-1",)),))
     hand.walk(60 * SECOND)
-    hand.step(60 * SECOND, orders=(Order("resume", "web-1"),))
+    hand.step(60 * SECOND, orders=(Resume(("web-1",)),))
     hand.step(61 * SECOND)
     assert hand.walk(70 * SECOND - 1) == []
     assert hand.walk(70 * SECOND) == [("web-1", "suspect", "overdue")]
 
 
-@pytest.mark.parametrize("order", ["pause", "forget"])
+@pytest.mark.parametrize("order", [Pause(("web-1",)), Forget("web-1")])
 def test_whose_silence_does_not_count_is_not_begun_anew(order):
     hand = ByHand(nodes=("web-1", "web-2"))
     hand.beat(*range(10))
-    hand.step(9 * SECOND, orders=(Order(order, "web-1"),))
+    hand.step(9 * SECOND, orders=(order,))
     hand.step(20 * SECOND)
     assert guard_entries(hand)[0].detail["nodes"] == 1
     assert hand.walk(29 * SECOND) == []

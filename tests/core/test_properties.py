@@ -11,6 +11,7 @@ from tests.core.world import World
 from beatward.core.detect import DetectorSettings
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Settings
+from beatward.core.order_kinds import Join
 from beatward.core.protocol.record import Kind
 
 PROBING = Settings().membership
@@ -91,7 +92,7 @@ def test_who_cannot_hear_is_alive_and_who_cannot_be_heard_is_not():
     """Loss in one direction: `cut` takes what nodes say, and nothing is sent to `deaf`."""
     world = World()
     for name in ("mute", "deaf"):
-        world.order("join", name)
+        world.order(Join, name)
         world.start(name, SECOND)
     world.run(5 * SECOND)
     world.node("mute").is_cut = True

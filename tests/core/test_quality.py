@@ -10,7 +10,7 @@ from beatward.core.entry import Recovered
 from beatward.core.figures import BOUNDS_NS
 from beatward.core.instants import DAY, HOUR, MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Order
+from beatward.core.order_kinds import Forget, Join, Pause, Resume
 from beatward.core.protocol.record import Farewell, Kind
 from beatward.core.quality import _PER_NODE
 
@@ -185,9 +185,9 @@ def test_maintenance_is_neither_alive_nor_out():
     monitor = by_hand()
     monitor.beat(*range(20))
     monitor.walk(20_100_000_000)
-    monitor.step(20_200_000_000, orders=(Order("pause", "web-1"),))
+    monitor.step(20_200_000_000, orders=(Pause(("web-1",)),))
     monitor.walk(40 * SECOND)
-    monitor.step(40 * SECOND, orders=(Order("resume", "web-1"),))
+    monitor.step(40 * SECOND, orders=(Resume(("web-1",)),))
     monitor.beat(41)
     monitor.walk(41_500_000_000)
     found = of(monitor)
@@ -239,9 +239,9 @@ def test_a_forgotten_node_leaves_its_mistakes_to_the_fleet():
     monitor.beat(21)
     before = fleet(monitor)
     assert before["suspicions_refuted"] == 1
-    monitor.step(21 * SECOND, orders=(Order("forget", "web-1"),))
+    monitor.step(21 * SECOND, orders=(Forget("web-1"),))
     assert fleet(monitor) == {**before, "nodes": 1, "jitter_ns": None}
-    monitor.step(21 * SECOND, orders=(Order("join", "web-1"),))
+    monitor.step(21 * SECOND, orders=(Join("web-1"),))
     blank = of(monitor)
     assert (blank["suspicions_refuted"], blank["alive_ns"], blank["slots"]) == (0, 0, 0)
     monitor.step(22 * SECOND, said(sequence=22))
@@ -251,7 +251,7 @@ def test_a_forgotten_node_leaves_its_mistakes_to_the_fleet():
 def test_a_forgotten_node_that_was_alive_leaves_its_time():
     monitor = by_hand()
     monitor.beat(*range(20))
-    monitor.step(19_500_000_000, orders=(Order("forget", "web-1"),))
+    monitor.step(19_500_000_000, orders=(Forget("web-1"),))
     assert fleet(monitor)["alive_ns"] == 19_500_000_000
 
 
@@ -286,7 +286,7 @@ def test_a_snapshot_does_not_change_any_more():
     before = snapshot.rooms.quality.fleet(snapshot.taken_ns).public(0)
     answer(monitor, 20_200_000_000, sequence=20)
     monitor.beat(25)
-    monitor.step(26 * SECOND, orders=(Order("forget", "web-1"),))
+    monitor.step(26 * SECOND, orders=(Forget("web-1"),))
     assert snapshot.rooms.quality.fleet(snapshot.taken_ns).public(0) == before
 
 
@@ -316,5 +316,5 @@ def test_a_job_is_neither_alive_nor_found_dead_by_its_silence():
     found = fleet(nights.hand)
     assert found["alive_ns"] == found["outages"]["count"] == found["outages"]["open"] == 0
     assert found["query_accuracy"] is None
-    nights.step(nights.hand.now + SECOND, orders=(Order("forget", JOB),))
+    nights.step(nights.hand.now + SECOND, orders=(Forget(JOB),))
     assert fleet(nights.hand)["alive_ns"] == 0

@@ -10,7 +10,7 @@ from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.membership import WATCHED, Status
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.keys import node_id
@@ -193,7 +193,7 @@ def test_an_outcome_after_the_restart_ends_the_action():
 
 def test_a_second_restart_knows_what_the_first_one_knew():
     hand = started(row())
-    hand.step(0, said(sequence=1), orders=(Order("join", "web-2", {"zone": "a"}),))
+    hand.step(0, said(sequence=1), orders=(Join("web-2", {"zone": "a"}),))
     rows = {entry.node: entry.node_record for entry in hand.entries if entry.node_record}
     again = started(row(), *[rows["web-2"]])
     assert list(again.snapshot().names) == ["web-1", "web-2"]

@@ -9,7 +9,7 @@ from tests.core.roles_by_hand import ROLES, TICK, Roles, with_holder
 from beatward.core.entry import Declaration, Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import AddSilence, Declare, FailOver, PauseService
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.record import Farewell, Kind
@@ -104,7 +104,7 @@ def test_a_fence_that_failed_leaves_it_to_people():
     again = hand.restarted(actions=OFF)
     again.run(10 * SECOND)
     assert again.view.holder == "db-1"
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     assert hand.role == "promoting db-2 2"
 
 
@@ -235,7 +235,7 @@ def test_a_fence_that_comes_late_does_not_take_the_role_from_the_next():
 
 def test_a_silence_does_not_hold_a_fence_over_a_restart():
     hand = held(STRICT)
-    hand.turn(hand.now, orders=(Order("silence", "*", id="s", for_ns=3600 * SECOND, actions=True),))
+    hand.turn(hand.now, orders=(AddSilence("s", 3600 * SECOND, actions=True),))
     hand.lag = True
     die(hand, "db-1")
     again = hand.restarted(actions=OFF, make=Fences)
@@ -253,11 +253,11 @@ def test_a_mass_failure_holds_a_fence_back():
 
 def test_no_fence_is_decided_while_automatic_failover_is_paused():
     hand = held()
-    hand.order("pause_service")
+    hand.order(PauseService)
     die(hand, "db-1")
     hand.run(10 * SECOND)
     assert hand.deeds == []
-    hand.order("failover")
+    hand.order(FailOver)
     hand.run(SECOND)
     assert hand.role == "promoting db-2 2"
 
@@ -299,9 +299,9 @@ def test_who_could_not_be_demoted_is_not_waited_out():
     again = hand.restarted()
     again.run(60 * SECOND)
     assert again.role == "refused db-1 1"
-    hand.order("failover")
+    hand.order(FailOver)
     assert hand.facts()[-1] == "declined"
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     assert hand.role == "promoting db-2 2"
     assert "db-1 could not be demoted and may still act" in hand.words()
 
@@ -353,7 +353,7 @@ class Fleet(ByHand):
             nodes=WEB,
         )
         offer = (Declaration("web", mode),)
-        orders = tuple(Order("declare", name, services=offer) for name in WEB)
+        orders = tuple(Declare(name, services=offer) for name in WEB)
         self.step(MILLISECOND, orders=orders)
         self.deeds = []
 

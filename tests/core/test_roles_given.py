@@ -6,7 +6,7 @@ import pytest
 from tests.core.roles_by_hand import ROLES, TICK, Roles, standing_by, with_holder
 
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Declare, Forget, Join, Pause
 from beatward.core.protocol.roles import Word
 
 THREE = ("db-1", "db-2", "db-3")
@@ -28,7 +28,7 @@ def test_among_equals_the_first_zone_is_first():
 
 def test_the_zone_may_be_the_nodes_own_label():
     hand = Roles(replace(ROLES, zones=("b",)))
-    hand.turn(hand.now, orders=(Order("join", "db-2", {"zone": "b"}),))
+    hand.turn(hand.now, orders=(Join("db-2", {"zone": "b"}),))
     for name in hand.nodes:
         hand.say(name, "standby")
     hand.run(4 * SECOND)
@@ -75,7 +75,7 @@ def test_who_cannot_be_promoted_is_not(state):
 def test_a_node_that_is_not_alive_is_not_promoted():
     hand = with_holder(nodes=THREE)
     hand.silent.add("db-1")
-    hand.turn(hand.now, orders=(Order("pause", "db-2"),))
+    hand.turn(hand.now, orders=(Pause(("db-2",)),))
     hand.run(5 * SECOND)
     assert hand.role == "promoting db-3 2"
 
@@ -239,7 +239,7 @@ def test_a_holder_that_forgot_its_token_is_not_told_it():
 
 def test_a_holder_is_held_whatever_its_node_is():
     hand = with_holder()
-    hand.turn(hand.now, orders=(Order("pause", "db-1"),))
+    hand.turn(hand.now, orders=(Pause(("db-1",)),))
     hand.run(20 * SECOND)
     assert hand.role == "held db-1 1"
 
@@ -295,7 +295,7 @@ def test_a_holder_that_is_heard_again_before_its_term_keeps_the_role():
 
 def test_a_forgotten_holder_has_its_term():
     hand = with_holder()
-    hand.turn(hand.now, orders=(Order("forget", "db-1"),))
+    hand.turn(hand.now, orders=(Forget("db-1"),))
     hand.nodes.remove("db-1")
     hand.hush("db-1")
     hand.run(2 * SECOND)
@@ -306,7 +306,7 @@ def test_a_forgotten_holder_has_its_term():
 
 def test_a_holder_that_offers_the_service_no_more_has_its_term():
     hand = with_holder()
-    hand.turn(hand.now, orders=(Order("declare", "db-1"),))
+    hand.turn(hand.now, orders=(Declare("db-1"),))
     hand.run(2 * SECOND)
     assert hand.view.holder == "db-1"
     hand.run(2 * SECOND)

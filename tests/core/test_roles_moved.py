@@ -6,6 +6,7 @@ import pytest
 from tests.core.roles_by_hand import ROLES, Roles, standing_by, with_holder
 
 from beatward.core.instants import SECOND
+from beatward.core.order_kinds import FailOver, PauseService, ResumeService, SwitchOver
 from beatward.core.protocol.roles import TOKEN_AHEAD_MAX, Word
 
 UNABLE = "db-2 could not be promoted, as it says"
@@ -17,7 +18,7 @@ THREE = ("db-1", "db-2", "db-3")
 
 def test_a_switchover_asks_the_holder_and_then_promotes_the_other():
     hand = with_holder()
-    hand.order("switchover", to="db-2", by="ann", words="kernel")
+    hand.order(SwitchOver, to="db-2", by="ann", reason="kernel")
     assert hand.words() == "db: db-1 is to give token 1 up for db-2 as asked by ann (kernel)"
     hand.grants.clear()
     hand.run(SECOND)
@@ -38,7 +39,7 @@ def test_a_switchover_asks_the_holder_and_then_promotes_the_other():
 
 def test_after_its_time_the_lease_of_the_old_holder_does_not_go_on():
     hand = with_holder()
-    hand.order("switchover")
+    hand.order(SwitchOver)
     hand.say("db-1", "demoting", 1)
     hand.run(59 * SECOND)
     hand.grants.clear()
@@ -56,7 +57,7 @@ def test_after_its_time_the_lease_of_the_old_holder_does_not_go_on():
 
 def test_an_old_holder_that_dies_while_it_is_asked_is_waited_for():
     hand = with_holder()
-    hand.order("switchover")
+    hand.order(SwitchOver)
     hand.run(SECOND)
     last = max(at for at, to, grant in hand.grants if to == "db-1" and grant.lease_ms)
     hand.hush("db-1")
@@ -68,7 +69,7 @@ def test_an_old_holder_that_dies_while_it_is_asked_is_waited_for():
 
 def test_a_target_that_is_gone_meanwhile_is_replaced_and_the_old_holder_comes_last():
     hand = with_holder(nodes=THREE)
-    hand.order("switchover", to="db-3")
+    hand.order(SwitchOver, to="db-3")
     hand.hush("db-3")
     hand.run(3 * SECOND)
     hand.say("db-1", "standby", 1)
@@ -78,7 +79,7 @@ def test_a_target_that_is_gone_meanwhile_is_replaced_and_the_old_holder_comes_la
 
 def test_where_nobody_else_can_the_old_holder_gets_it_back():
     hand = with_holder()
-    hand.order("switchover", to="db-2")
+    hand.order(SwitchOver, to="db-2")
     hand.hush("db-2")
     hand.run(3 * SECOND)
     hand.say("db-1", "standby", 1)
@@ -88,8 +89,8 @@ def test_where_nobody_else_can_the_old_holder_gets_it_back():
 
 def test_a_switchover_goes_on_while_automatic_failover_is_paused():
     hand = with_holder()
-    hand.order("pause_service")
-    hand.order("switchover")
+    hand.order(PauseService)
+    hand.order(SwitchOver)
     hand.say("db-1", "standby", 1)
     hand.run(SECOND)
     assert hand.role == "promoting db-2 2"
@@ -97,7 +98,7 @@ def test_a_switchover_goes_on_while_automatic_failover_is_paused():
 
 def test_a_switchover_goes_on_over_a_restart():
     hand = with_holder(nodes=THREE)
-    hand.order("switchover", to="db-3")
+    hand.order(SwitchOver, to="db-3")
     again = hand.restarted()
     assert (again.role, again.view.target) == ("demoting db-1 1", "db-3")
     again.run(SECOND)
@@ -120,7 +121,7 @@ def test_a_switchover_to_nobody_is_declined(to, why):
     hand = with_holder()
     hand.say("db-2", "unable")
     hand.run(SECOND)
-    hand.order("switchover", to=to, by="ann")
+    hand.order(SwitchOver, to=to, by="ann")
     goal = f" to {to}" if to else ""
     assert hand.words() == f"db: a switchover{goal} was declined by ann: {why}"
     assert hand.role == "held db-1 1"
@@ -130,7 +131,7 @@ def test_a_switchover_from_nobody_is_declined():
     hand = with_holder()
     hand.hush("db-1")
     hand.run(5 * SECOND)
-    hand.order("switchover")
+    hand.order(SwitchOver)
     assert hand.facts()[-1] == "declined"
 
 
@@ -141,7 +142,7 @@ def test_a_failover_without_force_waits_for_the_holders_term():
     hand = standing_by(replace(ROLES, automatic=False))
     assert hand.role == "vacant - 0"
     assert hand.view.reason == "automatic failover is off"
-    hand.order("failover", to="db-1")
+    hand.order(FailOver, to="db-1")
     hand.run(SECOND)
     assert hand.role == "promoting db-1 1"
     hand.say("db-1", "active", 1)
@@ -149,14 +150,14 @@ def test_a_failover_without_force_waits_for_the_holders_term():
     hand.hush("db-1")
     hand.run(10 * SECOND)
     assert hand.role == "vacant - 1"
-    hand.order("failover")
+    hand.order(FailOver)
     hand.run(SECOND)
     assert hand.role == "promoting db-2 2"
 
 
 def test_a_failover_is_declined_while_the_holder_answers():
     hand = with_holder()
-    hand.order("failover")
+    hand.order(FailOver)
     assert hand.words() == (
         "db: a failover was declined: db-1 has the role and answers; a switchover moves it in order"
     )
@@ -166,7 +167,7 @@ def test_a_failover_that_was_asked_for_is_forgotten_when_the_holder_is_back():
     hand = with_holder()
     hand.hush("db-1")
     hand.run(2 * SECOND + SECOND // 2)
-    hand.order("failover", to="db-2")
+    hand.order(FailOver, to="db-2")
     assert hand.view.target == "db-2"
     hand.say("db-1", "active", 1)
     hand.run(10 * SECOND)
@@ -176,7 +177,7 @@ def test_a_failover_that_was_asked_for_is_forgotten_when_the_holder_is_back():
 def test_by_force_the_role_goes_at_once_and_the_risk_is_written_down():
     hand = with_holder()
     hand.run(SECOND)
-    hand.order("failover", force=True, by="ann")
+    hand.order(FailOver, force=True, by="ann")
     assert hand.role == "promoting db-2 2"
     assert hand.facts()[-1] == "forced"
     left = hand.words().rpartition(" for ")[2]
@@ -195,7 +196,7 @@ def test_force_ends_a_doubt_above_everything_that_was_claimed():
     hand.say("db-2", "standby", 7)
     hand.run(SECOND)
     assert hand.role == "refused db-1 1"
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     assert hand.role == "promoting db-2 8"
     assert "db-2 knows of token 7 and the journal only of 1" in hand.words()
     hand.run(SECOND)
@@ -212,7 +213,7 @@ def test_what_was_claimed_before_is_no_new_doubt_while_the_journal_lags():
     hand.say("db-2", "standby", 7)
     hand.run(SECOND)
     hand.lag = True
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     hand.run(2 * SECOND)
     assert hand.role == "promoting db-2 8"
 
@@ -220,7 +221,7 @@ def test_what_was_claimed_before_is_no_new_doubt_while_the_journal_lags():
 def test_who_is_robbed_of_the_role_is_no_doubt_while_the_journal_lags():
     hand = with_holder()
     hand.lag = True
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     hand.grants.clear()
     hand.run(SECOND)
     assert hand.role == "promoting db-2 2"
@@ -237,7 +238,7 @@ def test_a_token_that_took_the_place_of_an_unwritten_one_waits_for_its_own_entry
     hand.run(4 * SECOND)
     assert hand.role == "promoting db-1 1"
     first = hand.entries[-1].sequence
-    hand.order("failover", force=True, to="db-2")
+    hand.order(FailOver, force=True, to="db-2")
     hand.inputs = {"journaled": first}
     hand.run(SECOND)
     assert hand.role == "promoting db-2 2"
@@ -248,7 +249,7 @@ def test_a_doubt_is_new_when_a_higher_token_still_is_claimed():
     hand = with_holder()
     hand.say("db-2", "standby", 7)
     hand.run(SECOND)
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     hand.say("db-2", "standby", 9)
     hand.run(SECOND)
     assert hand.role == "refused db-2 8"
@@ -281,7 +282,7 @@ def test_the_largest_claim_that_is_believed_leaves_tokens_for_the_next():
         assert hand.view.phase == "refused"
         hand.say("db-1", "standby", 1)
         hand.run(SECOND)
-        hand.order("failover", force=True, to="db-1")
+        hand.order(FailOver, force=True, to="db-1")
         assert hand.role == f"promoting db-1 {1 + n * (TOKEN_AHEAD_MAX + 1)}"
         hand.run(SECOND)
         hand.say("db-1", "active", hand.view.token)
@@ -294,7 +295,7 @@ def test_force_needs_somebody_to_take_it():
     hand = with_holder()
     hand.hush("db-2")
     hand.run(3 * SECOND)
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     assert hand.facts()[-1] == "declined"
     assert hand.role == "held db-1 1"
 
@@ -306,7 +307,7 @@ def test_force_is_not_stopped_by_a_lag():
     hand.run(4 * SECOND)
     hand.say("db-1", "active", 1, freshness=1000)
     hand.run(SECOND)
-    hand.order("failover", force=True)
+    hand.order(FailOver, force=True)
     assert hand.view.holder == "db-2"
 
 
@@ -374,7 +375,7 @@ def test_without_failback_the_holder_stays():
 
 def test_while_it_is_paused_nothing_fails_over_by_itself():
     hand = with_holder()
-    hand.order("pause_service", for_ns=60 * SECOND, by="ann", words="drill")
+    hand.order(PauseService, for_ns=60 * SECOND, by="ann", reason="drill")
     assert hand.words() == "db: automatic failover is paused for 60 s by ann (drill)"
     assert hand.view.paused.by == "ann"
     hand.hush("db-1")
@@ -388,7 +389,7 @@ def test_while_it_is_paused_nothing_fails_over_by_itself():
 
 def test_a_pause_lets_the_holder_go_on_and_outlives_a_restart():
     hand = with_holder()
-    hand.order("pause_service", by="ann")
+    hand.order(PauseService, by="ann")
     hand.run(10 * SECOND)
     assert hand.role == "held db-1 1"
     again = hand.restarted()
@@ -396,6 +397,6 @@ def test_a_pause_lets_the_holder_go_on_and_outlives_a_restart():
     again.hush("db-1")
     again.run(20 * SECOND)
     assert again.role == "vacant - 1"
-    again.order("resume_service", by="bob")
+    again.order(ResumeService, by="bob")
     again.run(SECOND)
     assert again.role == "promoting db-2 2"

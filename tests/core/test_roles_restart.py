@@ -7,7 +7,7 @@ from tests.core.by_hand import START, datagrams, said
 from tests.core.roles_by_hand import ROLES, TERM, Roles, with_holder
 
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import FailOver, Forget
 from beatward.core.protocol.roles import Word
 
 
@@ -291,7 +291,7 @@ def with_unheard_holder():
 
 def test_force_takes_the_risk_of_a_lag_that_nobody_knows():
     again = with_unheard_holder()
-    again.order("failover", force=True)
+    again.order(FailOver, force=True)
     assert again.role == "promoting db-2 2"
     assert again.words().endswith("at this risk: how far the others are behind db-1 is not known")
     again.say("db-2", "unable", 2, freshness=50)
@@ -301,7 +301,7 @@ def test_force_takes_the_risk_of_a_lag_that_nobody_knows():
 
 def test_who_had_the_role_and_was_forgotten_keeps_nobody_from_it():
     again = with_unheard_holder()
-    again.turn(again.now, orders=(Order("forget", "db-1"),))
+    again.turn(again.now, orders=(Forget("db-1"),))
     again.run(2 * SECOND)
     assert again.role == "promoting db-2 2"
 

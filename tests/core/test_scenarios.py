@@ -16,6 +16,19 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND, parse_duration
 from beatward.core.mass import MassSettings
 from beatward.core.membership import Status
 from beatward.core.monitor import Settings
+from beatward.core.order_kinds import (
+    Acknowledge,
+    AddSilence,
+    EndSilence,
+    FailOver,
+    Forget,
+    Join,
+    Lift,
+    Pause,
+    Resume,
+    SwitchOver,
+    Unacknowledge,
+)
 from beatward.core.policy import ActionSettings, Rule
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
@@ -63,12 +76,12 @@ class Stage:
         self.world = World(GUARDED)
 
     def do_lift(self, zone=""):
-        self.world.order_for_all("lift", name=zone)
+        self.world.order_for_all(Lift, zone=zone)
 
     def do_fleet(self, zone, count):
         """Enrol so many nodes of a zone and start them, ten a second."""
         for number in range(1, int(count) + 1):
-            self.world.order("join", f"{zone}-{number}", labels={"zone": zone})
+            self.world.order(Join, f"{zone}-{number}", labels={"zone": zone})
         self.world.run(10 * MILLISECOND)
         for number in range(1, int(count) + 1):
             self.world.start(f"{zone}-{number}", SECOND)
@@ -76,11 +89,11 @@ class Stage:
 
     def do_join(self, *names):
         for name in names:
-            self.world.order("join", name)
+            self.world.order(Join, name)
 
     def do_job(self, name, _every, period, _grace, grace, _run, run):
         plan = JobPlan(period_ns=parse_duration(period), grace_ns=parse_duration(grace))
-        self.world.order("join", name, job=replace(plan, run_ns=parse_duration(run)))
+        self.world.order(Join, name, job=replace(plan, run_ns=parse_duration(run)))
 
     def do_start(self, name, _every, interval):
         self.world.start(name, parse_duration(interval))
@@ -127,27 +140,27 @@ class Stage:
 
     def do_pause(self, name, duration="", *words):
         for_ns = parse_duration(duration) if duration else NEVER
-        self.world.order("pause", name, for_ns=for_ns, words=" ".join(words))
+        self.world.order(Pause, name, for_ns=for_ns, reason=" ".join(words))
 
     def do_acknowledge(self, name, by, *words):
-        self.world.order("acknowledge", name, by=by, words=" ".join(words))
+        self.world.order(Acknowledge, name, by=by, note=" ".join(words))
 
     def do_unacknowledge(self, name, by):
-        self.world.order("unacknowledge", name, by=by)
+        self.world.order(Unacknowledge, name, by=by)
 
     def do_silence(self, called, pattern, duration, *words):
         actions = words[:1] == ("actions",)
         self.world.order_for_all(
-            "silence",
+            AddSilence,
             id=called,
-            name=pattern,
+            nodes=pattern,
             for_ns=parse_duration(duration),
-            words=" ".join(words[actions:]),
+            reason=" ".join(words[actions:]),
             actions=actions,
         )
 
     def do_unsilence(self, called, by):
-        self.world.order_for_all("unsilence", id=called, by=by)
+        self.world.order_for_all(EndSilence, id=called, by=by)
 
     def do_explain(self, name):
         snapshot = self.world.monitor.snapshot(self.world.now_ns)
@@ -158,10 +171,10 @@ class Stage:
             self.world.offer(service, name)
 
     def do_switchover(self, service, to=""):
-        self.world.order_for_all("switchover", name=service, to=to)
+        self.world.order_for_all(SwitchOver, service=service, to=to)
 
     def do_failover(self, service, *words):
-        self.world.order_for_all("failover", name=service, force="--force" in words)
+        self.world.order_for_all(FailOver, service=service, force="--force" in words)
 
     def do_role(self, service):
         view = self.world.monitor.snapshot(self.world.now_ns).services[service]
@@ -170,10 +183,10 @@ class Stage:
         self.world.lines.append(f"{'':9}  {'=':<10}  {words}")
 
     def do_resume(self, name):
-        self.world.order("resume", name)
+        self.world.order(Resume, name)
 
     def do_forget(self, name):
-        self.world.order("forget", name)
+        self.world.order(Forget, name)
 
     def do_outcome(self, name, result, *words):
         self.world.report_outcome(name, result, " ".join(words))

@@ -8,7 +8,7 @@ from beatward.core.entry import Declaration, Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Declare, Forget, Join, PauseService
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.roles import Standing, State, seal_standing, service_id
 from beatward.core.services import LED_MAX
@@ -22,15 +22,13 @@ NODES = ("web-1", "web-2")
 
 def offering(*offers, nodes=NODES):
     hand = ByHand(nodes=nodes)
-    hand.step(MILLISECOND, orders=tuple(Order("declare", name, services=offers) for name in nodes))
+    hand.step(MILLISECOND, orders=tuple(Declare(name, services=offers) for name in nodes))
     return hand
 
 
 def declare(hand, name, *offers):
     """Declare services of a node; return the entries of the turn."""
-    return hand.step(
-        hand.now + MILLISECOND, orders=(Order("declare", name, services=offers),)
-    ).entries
+    return hand.step(hand.now + MILLISECOND, orders=(Declare(name, services=offers),)).entries
 
 
 def services(hand):
@@ -78,10 +76,10 @@ def test_who_is_not_enrolled_declares_nothing():
 
 def test_a_forgotten_node_offers_nothing():
     hand = offering(WEB, DB)
-    hand.step(hand.now + MILLISECOND, orders=(Order("forget", "web-1"),))
+    hand.step(hand.now + MILLISECOND, orders=(Forget("web-1"),))
     assert [member.node for member in services(hand)["web"].members] == ["web-2"]
     assert [member.node for member in services(hand)["db"].members] == ["web-2"]
-    hand.step(hand.now + MILLISECOND, orders=(Order("join", "web-1"),))
+    hand.step(hand.now + MILLISECOND, orders=(Join("web-1"),))
     assert len(services(hand)["db"].members) == 1
 
 
@@ -131,7 +129,7 @@ def test_a_service_in_balance_mode_has_members_and_no_role():
 def test_a_service_nobody_offers_any_more_keeps_its_token():
     hand = with_holder()
     for name in hand.nodes:
-        hand.turn(hand.now + MILLISECOND, orders=(Order("declare", name),))
+        hand.turn(hand.now + MILLISECOND, orders=(Declare(name),))
     hand.run(10 * SECOND)
     again = hand.restarted()
     assert again.role == "vacant - 1"
@@ -229,7 +227,7 @@ def test_many_roles_are_led_by_and_by():
     names = [f"db-{number}" for number in range(LED_MAX + 200)]
     hand = ByHand()
     offers = tuple(Declaration(name, "failover") for name in names)
-    hand.step(MILLISECOND, said(), orders=(Order("declare", "web-1", services=offers),))
+    hand.step(MILLISECOND, said(), orders=(Declare("web-1", services=offers),))
     hand.beat(1, 2, 3)
     hand.walk(4 * SECOND - MILLISECOND)
     rows = [standing(service=service_id(name)) for name in names]
@@ -250,7 +248,7 @@ def test_a_role_that_is_held_wakes_the_wheel_only_now_and_then():
 def test_the_explanation_says_who_why_and_what_is_waited_for():
     hand = with_holder()
     assert hand.view.explanation.startswith("db-1 holds the role of db under token 1, since ")
-    hand.order("pause_service", by="ann", words="drill", for_ns=3600 * SECOND)
+    hand.order(PauseService, by="ann", reason="drill", for_ns=3600 * SECOND)
     hand.run(SECOND)
     assert "; automatic failover is paused for another 60 min by ann (drill)" in (
         hand.view.explanation

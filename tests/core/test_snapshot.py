@@ -5,12 +5,12 @@ from tests.core.by_hand import LIFE, MASTER, SESSION, START, ByHand, key_of, sai
 
 from beatward.core.instants import SECOND
 from beatward.core.membership import Status
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget, Join
 
 
 def test_a_snapshot_shows_what_was_held_to_be_true():
     hand = ByHand(nodes=("web-1", "web-2"))
-    hand.step(0, said(cpu=1250), orders=(Order("join", "web-2", {"zone": "a"}),))
+    hand.step(0, said(cpu=1250), orders=(Join("web-2", {"zone": "a"}),))
     snapshot = hand.snapshot()
     assert list(snapshot.names) == ["web-1", "web-2"]
     assert [Status(status).word for status in snapshot.status] == ["alive", "new"]
@@ -47,7 +47,7 @@ def test_a_snapshot_stays_as_it_was():
     hand = ByHand(nodes=("web-1", "web-2"))
     hand.step(0, said())
     before = hand.snapshot()
-    hand.step(SECOND, orders=(Order("forget", "web-1"), Order("join", "web-3", {"zone": "b"})))
+    hand.step(SECOND, orders=(Forget("web-1"), Join("web-3", {"zone": "b"})))
     assert [before.find(name) for name in ("web-1", "web-2", "web-3")] == [0, 1, -1]
     assert list(before.names) == ["web-1", "web-2"]
     assert before.rows().tolist() == [0, 1]
@@ -60,7 +60,7 @@ def test_a_snapshot_stays_as_it_was():
 def test_a_name_enrolled_since_is_not_there_yet():
     hand = ByHand(nodes=())
     before = hand.snapshot()
-    hand.step(0, orders=(Order("join", "web-1"),))
+    hand.step(0, orders=(Join("web-1"),))
     assert before.find("web-1") == -1
     assert hand.snapshot().find("web-1") == 0
 
@@ -78,7 +78,7 @@ def test_a_snapshot_holds_no_secrets():
 
 def test_a_free_row_is_no_node():
     hand = ByHand(nodes=("web-1", "web-2"))
-    hand.step(0, orders=(Order("forget", "web-1"),))
+    hand.step(0, orders=(Forget("web-1"),))
     snapshot = hand.snapshot()
     assert snapshot.rows().tolist() == [1]
     assert snapshot.names[0] == ""

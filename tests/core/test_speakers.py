@@ -4,7 +4,7 @@ import numpy as np
 from tests.core.by_hand import LIFE, PEER, START, ByHand, datagrams, said
 
 from beatward.core.instants import MINUTE, SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget, Join, Readmit
 from beatward.core.peers import shown_address
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind, Record, seal
@@ -26,7 +26,7 @@ def speakers(hand):
 def test_a_forgotten_node_that_speaks_is_listed_with_its_address_and_changes_nothing():
     hand = ByHand()
     hand.beat(0, 1)
-    hand.step(2 * SECOND, orders=(Order("forget", "web-1"),))
+    hand.step(2 * SECOND, orders=(Forget("web-1"),))
     hand.walk(3 * SECOND)
     output = hand.step(3 * SECOND, said(sequence=3))
     assert output.entries == ()
@@ -39,19 +39,19 @@ def test_a_node_that_is_enrolled_again_is_not_listed_any_more():
     hand = ByHand(nodes=())
     hand.step(1 * SECOND, said("web-1"))
     assert len(speakers(hand)) == 1
-    hand.step(2 * SECOND, orders=(Order("join", "web-1"),))
+    hand.step(2 * SECOND, orders=(Join("web-1"),))
     assert speakers(hand) == []
 
 
 def test_its_own_key_does_not_bring_back_what_was_forgotten_but_a_token_does():
     hand = ByHand()
-    hand.step(1 * SECOND, orders=(Order("forget", "web-1"), Order("readmit", "web-1")))
+    hand.step(1 * SECOND, orders=(Forget("web-1"), Readmit("web-1")))
     assert hand.snapshot().find("web-1") < 0
-    hand.step(2 * SECOND, orders=(Order("readmit", "web-1"), Order("readmit", "web-2")))
+    hand.step(2 * SECOND, orders=(Readmit("web-1"), Readmit("web-2")))
     assert hand.snapshot().find("web-1") < 0
     assert hand.snapshot().find("web-2") >= 0
     assert hand.snapshot().counters["joins_refused"] == 2
-    hand.step(3 * SECOND, orders=(Order("join", "web-1"), Order("readmit", "web-1")))
+    hand.step(3 * SECOND, orders=(Join("web-1"), Readmit("web-1")))
     assert hand.snapshot().find("web-1") >= 0
 
 

@@ -1,4 +1,5 @@
 """What people say of nodes: maintenance with an end, many nodes at once, alarms, silences."""
+# waiver: maintenance, acknowledgements and silences act on one another
 
 from dataclasses import replace
 
@@ -19,7 +20,17 @@ from beatward.core.entry import (
 from beatward.core.instants import MINUTE, NEVER, SECOND
 from beatward.core.membership import OVER_MAX
 from beatward.core.monitor import Settings
-from beatward.core.orders import BULK_MAX, Order
+from beatward.core.order_kinds import (
+    Acknowledge,
+    AddSilence,
+    EndSilence,
+    Forget,
+    Join,
+    Pause,
+    Resume,
+    Unacknowledge,
+)
+from beatward.core.orders import BULK_MAX
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.keys import node_id
@@ -35,12 +46,12 @@ RULES = Settings(
 )
 
 
-def ordered(hand, kind, name="", **terms):
-    return hand.step(hand.now, orders=(Order(kind, name, **terms),))
+def ordered(hand, kind, *what, **terms):
+    return hand.step(hand.now, orders=(kind(*what, **terms),))
 
 
 def silenced(hand, called="s1", pattern="*", for_ns=MINUTE, **terms):
-    return ordered(hand, "silence", pattern, id=called, for_ns=for_ns, **terms)
+    return ordered(hand, AddSilence, called, for_ns, pattern, **terms)
 
 
 def dead(settings=RULES, nodes=("web-1",)):
@@ -62,7 +73,7 @@ def events(output):
 def test_a_planned_end_is_kept_to_the_turn_and_gives_a_whole_grace():
     hand = ByHand()
     hand.beat(*range(10))
-    ordered(hand, "pause", "web-1", for_ns=MINUTE, by="ann", words="kernel")
+    ordered(hand, Pause, ("web-1",), for_ns=MINUTE, by="ann", reason="kernel")
     (entry,) = (one for one in hand.entries if one.cause == "pause")
     assert entry.explanation == (
         "web-1 is paused for another 60 s: maintenance was announced by ann (kernel), silence does "
@@ -85,22 +96,22 @@ def test_a_planned_end_is_kept_to_the_turn_and_gives_a_whole_grace():
 def test_a_machine_that_sleeps_until_it_is_wanted_wakes_for_the_end():
     hand = ByHand()
     hand.beat(0)
-    output = ordered(hand, "pause", "web-1", for_ns=MINUTE)
+    output = ordered(hand, Pause, ("web-1",), for_ns=MINUTE)
     assert output.wake_ns == START + MINUTE
 
 
 def test_the_end_falls_into_a_pause_of_our_own_and_the_grace_begins_behind_it():
     hand = ByHand()
     hand.beat(*range(3))
-    ordered(hand, "pause", "web-1", for_ns=MINUTE)
+    ordered(hand, Pause, ("web-1",), for_ns=MINUTE)
     assert changes(hand.step(5 * MINUTE)) == [("web-1", "new", "resume")]
     assert hand.walk(5 * MINUTE + 10 * SECOND - 1) == []
 
 
 def test_who_ends_it_before_its_time_is_told():
     hand = ByHand()
-    ordered(hand, "pause", "web-1", for_ns=MINUTE, by="ann")
-    output = ordered(hand, "resume", "web-1", by="bob")
+    ordered(hand, Pause, ("web-1",), for_ns=MINUTE, by="ann")
+    output = ordered(hand, Resume, ("web-1",), by="bob")
     (entry,) = output.entries
     assert entry.explanation == "web-1 is watched again: bob has ended its maintenance"
     assert entry.node_record.maintenance is None
@@ -109,12 +120,12 @@ def test_who_ends_it_before_its_time_is_told():
 
 def test_paused_again_the_new_end_counts_and_is_written_down():
     hand = ByHand()
-    ordered(hand, "pause", "web-1", for_ns=MINUTE)
-    (entry,) = ordered(hand, "pause", "web-1", for_ns=2 * MINUTE, by="ann").entries
+    ordered(hand, Pause, ("web-1",), for_ns=MINUTE)
+    (entry,) = ordered(hand, Pause, ("web-1",), for_ns=2 * MINUTE, by="ann").entries
     assert (entry.event, entry.status) == (Event.MAINTENANCE, "paused")
     assert entry.explanation == "web-1 stays paused for another 2 min by ann"
     assert entry.node_record.maintenance.until_ns == START + 2 * MINUTE
-    (entry,) = ordered(hand, "pause", "web-1").entries
+    (entry,) = ordered(hand, Pause, ("web-1",)).entries
     assert entry.explanation == "web-1 stays paused until somebody ends it"
     assert hand.walk(3 * MINUTE) == []
 
@@ -122,7 +133,7 @@ def test_paused_again_the_new_end_counts_and_is_written_down():
 def test_a_paused_node_is_heard_all_the_while():
     hand = ByHand()
     hand.beat(*range(10))
-    ordered(hand, "pause", "web-1", for_ns=MINUTE)
+    ordered(hand, Pause, ("web-1",), for_ns=MINUTE)
     learnt = int(hand.snapshot().rooms.detector.learnt_count[0])
     hand.beat(*range(10, 20))
     assert int(hand.snapshot().rooms.detector.learnt_count[0]) == learnt + 10
@@ -132,7 +143,7 @@ def test_a_paused_node_is_not_repaired_even_where_the_repair_was_under_way():
     hand = dead()
     running = {action.name: action for action in hand.step(hand.now, journaled=99).actions}
     assert running.keys() == {"page", "restart"}
-    ordered(hand, "pause", "web-1", for_ns=MINUTE)
+    ordered(hand, Pause, ("web-1",), for_ns=MINUTE)
     failed = Outcome(running["restart"].key, 1, "temporary", "no route")
     output = hand.step(hand.now, outcomes=(failed,), journaled=999)
     assert [entry.outcome for entry in output.entries] == ["retry", "withdrawn"]
@@ -146,7 +157,7 @@ def test_a_paused_node_is_not_repaired_even_where_the_repair_was_under_way():
 def test_a_rule_about_maintenance_is_followed():
     hand = ByHand(RULES)
     hand.beat(*range(3))
-    ordered(hand, "pause", "web-1")
+    ordered(hand, Pause, ("web-1",))
     assert [entry.action for entry in hand.entries if entry.event == Event.ACTION] == [
         "page",
         "restart",
@@ -163,7 +174,7 @@ def many(count):
 
 def test_many_are_paused_by_and_by_in_the_order_they_were_named():
     names, hand = many(2 * BULK_MAX + 1)
-    found = changes(ordered(hand, "pause", names=names, for_ns=MINUTE))
+    found = changes(ordered(hand, Pause, names=names, for_ns=MINUTE))
     assert [name for name, _, _ in found] == list(names[:BULK_MAX])
     assert hand.step(0).wake_ns == 0  # there is more
     found = changes(hand.step(0))
@@ -175,7 +186,7 @@ def test_many_are_paused_by_and_by_in_the_order_they_were_named():
 def test_their_ends_come_by_and_by_too_and_hold_up_nobody_whose_silence_counts():
     names, hand = many(OVER_MAX + 50)
     hand.step(0, said("n0"), said("n1"))
-    ordered(hand, "pause", names=names[2:], for_ns=SECOND)
+    ordered(hand, Pause, names=names[2:], for_ns=SECOND)
     hand.step(0)
     hand.step(1)
     assert len(changes(hand.step(SECOND))) == OVER_MAX
@@ -185,7 +196,7 @@ def test_their_ends_come_by_and_by_too_and_hold_up_nobody_whose_silence_counts()
 
 def test_a_resumption_waits_for_the_pause_that_was_ordered_before_it():
     names, hand = many(BULK_MAX + 10)
-    pause, resume = Order("pause", names=names), Order("resume", names[-1])
+    pause, resume = Pause(names=names), Resume((names[-1],))
     hand.step(0, orders=(pause, resume))
     for _ in range(3):
         hand.step(0)
@@ -195,9 +206,9 @@ def test_a_resumption_waits_for_the_pause_that_was_ordered_before_it():
 
 def test_names_said_twice_or_unknown_do_no_harm():
     hand = ByHand(nodes=("web-1", "web-2"))
-    found = changes(ordered(hand, "pause", names=("web-2", "web-9", "web-2", "web-1", "")))
+    found = changes(ordered(hand, Pause, names=("web-2", "web-9", "web-2", "web-1", "")))
     assert sorted(found) == [("web-1", "paused", "pause"), ("web-2", "paused", "pause")]
-    assert len(changes(ordered(hand, "resume", names=("web-2", "web-2", "web-9")))) == 1
+    assert len(changes(ordered(hand, Resume, names=("web-2", "web-2", "web-9")))) == 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -221,10 +232,10 @@ def test_whatever_is_ordered_a_node_is_paused_as_a_plain_model_says(story):
         hand.walk(hand.now + SECOND // 10)
         if word == "pause":
             for_ns = seconds * SECOND // 4 or NEVER
-            ordered(hand, "pause", names=meant, for_ns=for_ns)
+            ordered(hand, Pause, names=meant, for_ns=for_ns)
             until.update(dict.fromkeys(meant, NEVER if for_ns == NEVER else hand.now + for_ns))
         elif word == "resume":
-            ordered(hand, "resume", names=meant)
+            ordered(hand, Resume, names=meant)
             until.update(dict.fromkeys(meant, -1))
         elif word == "beat":
             hand.step(hand.now, *(said(name, sequence=hand.now // SECOND) for name in set(meant)))
@@ -248,7 +259,7 @@ def test_whatever_is_ordered_a_node_is_paused_as_a_plain_model_says(story):
 
 def test_an_acknowledged_alarm_is_kept_with_who_and_why_until_the_node_is_well():
     hand = dead()
-    (entry,) = ordered(hand, "acknowledge", "web-1", by="ann", words="disk").entries
+    (entry,) = ordered(hand, Acknowledge, "web-1", by="ann", note="disk").entries
     assert (entry.event, entry.status) == (Event.ACKNOWLEDGED, "dead")
     known = Acknowledgement(START + hand.now, "dead", "ann", "disk")
     assert entry.node_record.acknowledgement == known
@@ -270,25 +281,25 @@ def test_what_is_no_alarm_cannot_be_acknowledged(status):
     if status != "new":
         hand.beat(*range(3))
     if status == "paused":
-        ordered(hand, "pause", "web-1")
+        ordered(hand, Pause, ("web-1",))
     if status == "left":
         hand.step(hand.now, said(kind=Kind.GOODBYE, sequence=3))
     assert hand.status() == status
-    assert ordered(hand, "acknowledge", "web-1").entries == ()
+    assert ordered(hand, Acknowledge, "web-1").entries == ()
 
 
-@pytest.mark.parametrize("order", ["pause", "forget"])
+@pytest.mark.parametrize("order", [Pause(("web-1",)), Forget("web-1")])
 def test_an_acknowledgement_ends_with_what_ends_the_alarm(order):
     hand = dead()
-    ordered(hand, "acknowledge", "web-1")
-    ordered(hand, order, "web-1")
+    ordered(hand, Acknowledge, "web-1")
+    hand.step(hand.now, orders=(order,))
     assert hand.snapshot().rooms.upkeep.acknowledged == {}
 
 
 def test_of_an_alarm_that_is_known_nobody_is_told_again_but_it_is_repaired():
     hand = dead()
     hand.step(hand.now, journaled=99)
-    ordered(hand, "acknowledge", "web-1", by="ann")
+    ordered(hand, Acknowledge, "web-1", by="ann")
     hand.come_back(13 * SECOND, sequence=13)
     before = len(hand.entries)
     hand.walk(20 * SECOND)
@@ -307,11 +318,11 @@ def test_of_an_alarm_that_is_known_nobody_is_told_again_but_it_is_repaired():
 
 def test_taken_back_people_are_told_again():
     hand = dead()
-    ordered(hand, "acknowledge", "web-1")
-    (entry,) = ordered(hand, "unacknowledge", "web-1", by="ann").entries
+    ordered(hand, Acknowledge, "web-1")
+    (entry,) = ordered(hand, Unacknowledge, "web-1", by="ann").entries
     assert entry.event == Event.UNACKNOWLEDGED
     assert entry.node_record.acknowledgement is None
-    assert ordered(hand, "unacknowledge", "web-1").entries == ()
+    assert ordered(hand, Unacknowledge, "web-1").entries == ()
 
 
 # --- silences ---
@@ -339,8 +350,8 @@ def test_a_silence_is_about_who_fits_all_of_it(pattern, wanted, labels, expected
 def test_a_silence_by_label_is_about_those_too_who_join_later():
     hand = ByHand(RULES, nodes=())
     silenced(hand, labels={"zone": "a"}, for_ns=NEVER - START)
-    ordered(hand, "join", "web-1", labels={"zone": "a"})
-    ordered(hand, "join", "web-2", labels={"zone": "b"})
+    ordered(hand, Join, "web-1", labels={"zone": "a"})
+    ordered(hand, Join, "web-2", labels={"zone": "b"})
     hand.walk(12 * SECOND)
     decided = [one for one in hand.entries if one.event == Event.ACTION]
     pages = {(one.node, one.outcome) for one in decided if one.action == "page"}
@@ -396,7 +407,7 @@ def test_acknowledging_takes_back_what_a_silence_holds_but_no_repair():
     hand.beat(*range(10))
     silenced(hand, actions=True)
     hand.walk(12 * SECOND)
-    output = ordered(hand, "acknowledge", "web-1")
+    output = ordered(hand, Acknowledge, "web-1")
     assert [(one.action, one.outcome) for one in output.entries[1:]] == [("page", "withdrawn")]
     assert hand.snapshot().outbox["held"] == 1
 
@@ -406,23 +417,23 @@ def test_forgetting_a_node_takes_back_what_is_held_of_it():
     hand.beat(*range(10))
     silenced(hand, actions=True)
     hand.walk(12 * SECOND)
-    ordered(hand, "forget", "web-1")
+    ordered(hand, Forget, "web-1")
     assert not any(hand.snapshot().outbox.values())
 
 
 def test_a_silence_has_one_beginning_and_one_end():
     hand = ByHand()
-    (entry,) = silenced(hand, by="ann", words="switch").entries
+    (entry,) = silenced(hand, by="ann", reason="switch").entries
     assert entry.event == Event.SILENCED
     assert entry.silence == Silence("s1", START, START + MINUTE, "*", {}, False, "ann", "switch")
     assert entry.explanation == (
         "silence s1: notifications about everything are held for 60 s by ann (switch)"
     )
     assert silenced(hand).entries == ()
-    (entry,) = ordered(hand, "unsilence", id="s1", by="bob").entries
+    (entry,) = ordered(hand, EndSilence, id="s1", by="bob").entries
     assert (entry.event, entry.silence.id) == (Event.UNSILENCED, "s1")
     assert entry.explanation == "silence s1 about everything was ended by bob"
-    assert ordered(hand, "unsilence", id="s1").entries == ()
+    assert ordered(hand, EndSilence, id="s1").entries == ()
 
 
 def test_there_is_a_limit_to_silences():
@@ -454,7 +465,7 @@ def test_a_restart_knows_until_when_and_ends_at_once_what_is_over():
 def test_a_node_paused_by_a_program_that_knew_no_end_stays_paused():
     hand = ByHand(nodes=(), recovered=Recovered(7, (row("paused"),)))
     assert hand.walk(MINUTE) == []
-    assert changes(ordered(hand, "resume", "web-1", by="ann")) == [("web-1", "new", "resume")]
+    assert changes(ordered(hand, Resume, ("web-1",), by="ann")) == [("web-1", "new", "resume")]
 
 
 def test_a_restart_knows_who_knows_and_what_is_silent():

@@ -13,6 +13,16 @@ from beatward.core.entry import JobPlan
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
+from beatward.core.order_kinds import (
+    Acknowledge,
+    AddSilence,
+    Join,
+    Lift,
+    Pause,
+    PauseService,
+    Resume,
+    SwitchOver,
+)
 from beatward.core.pace import PaceSettings
 from beatward.core.policy import ActionSettings, Rule
 
@@ -64,8 +74,8 @@ class PatientWorld(World):
 
 def beginning(world):
     for name in NAMES:
-        world.order("join", name, labels={"zone": "a"})
-    world.order("join", "backup", job=JobPlan(period_ns=8 * SECOND, grace_ns=SECOND))
+        world.order(Join, name, labels={"zone": "a"})
+    world.order(Join, "backup", job=JobPlan(period_ns=8 * SECOND, grace_ns=SECOND))
     world.run(TICK_NS)
     for name in NAMES:
         world.start(name, SECOND)
@@ -96,7 +106,9 @@ def cut(world, names, *, is_cut):
 
 
 def silence(world, name, seconds):
-    world.order_for_all("silence", name=name, id=f"s{len(world.entries)}", for_ns=seconds * SECOND)
+    world.order_for_all(
+        AddSilence, nodes=name, id=f"s{len(world.entries)}", for_ns=seconds * SECOND
+    )
 
 
 names = st.sampled_from(NAMES)
@@ -113,14 +125,14 @@ COMMANDS = st.one_of(
     ),
     st.tuples(st.just(lambda w, n: cut(w, n, is_cut=True)), st.sets(names, min_size=1)),
     st.tuples(st.just(lambda w: cut(w, NAMES, is_cut=False))),
-    st.tuples(st.just(lambda w, n, s: w.order("pause", n, for_ns=s * SECOND)), names, seconds),
-    st.tuples(st.just(lambda w, n: w.order("resume", n)), names),
-    st.tuples(st.just(lambda w, n: w.order("acknowledge", n)), names),
-    st.tuples(st.just(lambda w: w.order_for_all("lift"))),
+    st.tuples(st.just(lambda w, n, s: w.order(Pause, n, for_ns=s * SECOND)), names, seconds),
+    st.tuples(st.just(lambda w, n: w.order(Resume, n)), names),
+    st.tuples(st.just(lambda w, n: w.order(Acknowledge, n)), names),
+    st.tuples(st.just(lambda w: w.order_for_all(Lift))),
     st.tuples(st.just(silence), st.sampled_from(("*", "web-1")), seconds),
-    st.tuples(st.just(lambda w: w.order_for_all("switchover", name="db"))),
+    st.tuples(st.just(lambda w: w.order_for_all(SwitchOver, service="db"))),
     st.tuples(
-        st.just(lambda w, s: w.order_for_all("pause_service", name="db", for_ns=s * SECOND)),
+        st.just(lambda w, s: w.order_for_all(PauseService, service="db", for_ns=s * SECOND)),
         seconds,
     ),
     st.tuples(st.just(lambda w: w.restart(away_ns=SECOND))),

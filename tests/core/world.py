@@ -14,7 +14,7 @@ from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Declaration, Event, Recovered
 from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
 from beatward.core.monitor import Inputs, Monitor, Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Declare, Pause, Resume
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Farewell, Health
@@ -153,15 +153,15 @@ class World:
 
     def order(self, kind, name, **terms):
         self.node(name)
-        self._orders.append(Order(kind, name, **terms))
+        self._orders.append(kind((name,) if kind in (Pause, Resume) else name, **terms))
 
     def order_for_all(self, kind, **terms):
         """Order what is about no single node."""
-        self._orders.append(Order(kind, **terms))
+        self._orders.append(kind(**terms))
 
     def offer(self, service, name):
         """Let a node be a member of a service in failover mode."""
-        self.order("declare", name, services=(Declaration(service, "failover"),))
+        self.order(Declare, name, services=(Declaration(service, "failover"),))
         self.node(name).tenures[service] = LeaseHolder(service, now_ns=self.now_ns)
 
     def holders(self, service):

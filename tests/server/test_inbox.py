@@ -8,7 +8,7 @@ import pytest
 from beatward.core.instants import SECOND
 from beatward.core.intake import Via
 from beatward.core.jobs import Dues
-from beatward.core.monitor import Order
+from beatward.core.order_kinds import Join
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, seal
 from beatward.server.bell import Bell
@@ -127,7 +127,7 @@ def test_many_threads_may_put_while_one_drains(inbox):
 def test_a_join_storm_is_taken_in_order_and_some_a_turn(inbox):
     names = [f"web-{number}" for number in range(2 * ORDERS_TURN + 1)]
     for name in names:
-        assert inbox.put_order(Order("join", name))
+        assert inbox.put_order(Join(name))
     turns = [[order.name for order in inbox.drain().orders] for _ in range(4)]
     assert [len(turn) for turn in turns] == [ORDERS_TURN, ORDERS_TURN, 1, 0]
     assert [name for turn in turns for name in turn] == names
@@ -136,7 +136,7 @@ def test_a_join_storm_is_taken_in_order_and_some_a_turn(inbox):
 @pytest.mark.parametrize(
     "put",
     [
-        lambda inbox: inbox.put_order(Order("join", "web-1")),
+        lambda inbox: inbox.put_order(Join("web-1")),
         lambda inbox: inbox.put_outcome(Outcome("key", 1, "success", "")),
         lambda inbox: inbox.put_dues([Dues("backup", (1,), anew=False)]),
         lambda inbox: inbox.put_receipt(7),

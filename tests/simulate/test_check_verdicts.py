@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind, Record, seal
 from beatward.simulate import draw
@@ -29,7 +29,7 @@ def judged(*, asked_count, loss_probability):
     links = (None,) * len(scenario.links)
     world = World(replace(scenario, weather=weather, links=links))
     world.monitor.start()
-    world.monitor.order(Order("join", NAME))
+    world.monitor.order(Join(NAME))
     world.agenda.run_until(SECOND)
     for second in range(2, 7):
         world.network.to_monitor[NAME].fates.append(

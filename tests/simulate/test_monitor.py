@@ -7,7 +7,7 @@ import pytest
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Monitor, Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
@@ -99,7 +99,7 @@ def test_what_comes_in_is_taken_at_the_next_tick(stage):
 
 def test_a_kill_loses_what_was_not_yet_written(stage):
     process, agenda, observer = stage
-    process.order(Order("join", "a"))
+    process.order(Join("a"))
     agenda.run_until(SECOND + 5 * MILLISECOND)
     assert [entry.event for entry in observer.entries] == [Event.STARTED, Event.JOINED]
     process.crash()
@@ -114,7 +114,7 @@ def test_a_monitor_that_is_down_takes_nothing(stage):
     process, _, _ = stage
     process.crash()
     assert not process._deliver(Datagram(b"x", b"p" * 28, b"", "", 0))
-    assert not process.order(Order("join", "a"))
+    assert not process.order(Join("a"))
 
 
 @pytest.mark.parametrize(

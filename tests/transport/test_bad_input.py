@@ -11,7 +11,7 @@ from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Inputs, Monitor, Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Kind, Record, seal
 from beatward.transport.wire import BATCH_SIZE
@@ -36,7 +36,7 @@ class Machine:
         settings = Settings(membership=MembershipSettings(100 * MILLISECOND, 20 * MILLISECOND))
         self.monitor = Monitor(settings, master=MASTER, session=SESSION)
         self.changes = []
-        self.turn(orders=tuple(Order("join", name) for name in names))
+        self.turn(orders=tuple(Join(name) for name in names))
 
     def turn(self, batches_max=8, **inputs):
         drain = self.line.door.drain(batches_max)

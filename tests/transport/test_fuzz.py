@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from beatward.core.intake import Datagrams, Intake, Reject
 from beatward.core.monitor import Inputs, Monitor, Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
 from beatward.core.protocol.record import (
@@ -176,7 +176,7 @@ class World:
         self.line = line
         self.clock = clock
         self.monitor = Monitor(Settings(), master=MASTER, session=SESSION)
-        orders = tuple(Order("join", name) for name in NAMES)
+        orders = tuple(Join(name) for name in NAMES)
         now_ns = clock.now_ns()
         self.monitor.step(Inputs(watermark_ns=now_ns, drained_ns=now_ns, orders=orders))
         self.believed(SEQUENCE)

@@ -17,6 +17,7 @@ from beatward.core.entry import Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Datagrams, Via
 from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.order_kinds import Join
 from beatward.core.outbox import Outcome
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
@@ -223,7 +224,7 @@ def test_a_heartbeat_becomes_a_record_that_the_machine_believes(house):
     answer = house.beat("real-1")
     said = {"echo": SESSION, "interval_ms": 60_000, "mail": False}
     assert answer.json() == {**said, "known": False, "incarnation": 0, "newer": None}
-    assert [(order.kind, order.name) for order in house.machine.orders] == [("join", "real-1")]
+    assert house.machine.orders == [Join("real-1")]
     house.machine.turn()
     node = house.http.get("/v1/nodes/real-1").json()
     assert (node["status"], node["via"]) == ("alive", "http")

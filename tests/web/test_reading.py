@@ -80,16 +80,16 @@ def test_maintenance_is_announced_and_ended(monitor):
 
 
 def test_a_forgotten_node_is_gone_and_may_come_back(monitor, problem, wait_until):
-    monitor.ping("gone-1")
-    monitor.wait_status("gone-1", "alive")
-    answer = monitor.http.delete("/v1/nodes/gone-1", headers=monitor.api)
+    monitor.ping("erased-1")
+    monitor.wait_status("erased-1", "alive")
+    answer = monitor.http.delete("/v1/nodes/erased-1", headers=monitor.api)
     assert answer.status_code == 202
-    wait_until(lambda: monitor.node("gone-1") is None, "gone-1 is forgotten")
-    assert "gone-1" not in [node["name"] for node in monitor.get("/v1/nodes")["nodes"]]
-    events = monitor.get("/v1/events", node="gone-1")["events"]
+    wait_until(lambda: monitor.node("erased-1") is None, "erased-1 is forgotten")
+    assert "erased-1" not in [node["name"] for node in monitor.get("/v1/nodes")["nodes"]]
+    events = monitor.get("/v1/events", node="erased-1")["events"]
     assert [event["event"] for event in events] == ["joined", "transition", "forgotten"]
-    monitor.ping("gone-1")
-    monitor.wait_status("gone-1", "alive")
+    monitor.ping("erased-1")
+    monitor.wait_status("erased-1", "alive")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ from beatward.core.membership import (
     MembershipSettings,
     Status,
 )
-from beatward.core.orders import Order, Orders
+from beatward.core.order_kinds import Order
+from beatward.core.orders import Orders
 from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule

@@ -9,20 +9,14 @@ order is kept. Not here: who may order (`web.access`).
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
-from beatward.core.entry import (
-    Acknowledgement,
-    Declaration,
-    Event,
-    JobPlan,
-    Maintenance,
-    Silence,
-)
+from beatward.core.entry import Acknowledgement, Event, JobPlan, Maintenance, Silence
 from beatward.core.explanation import credit
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
@@ -33,8 +27,29 @@ from beatward.core.ledger import Ledger
 from beatward.core.mass import MassGuard
 from beatward.core.mass_entries import MassEntries
 from beatward.core.membership import Cause, Status
+from beatward.core.order_kinds import (
+    Acknowledge,
+    AddSilence,
+    Declare,
+    EndSilence,
+    FailOver,
+    Forget,
+    Join,
+    Lift,
+    NodeOrder,
+    NoteReport,
+    NotifyAgent,
+    Order,
+    Pause,
+    PauseService,
+    Readmit,
+    Resume,
+    ResumeService,
+    ServiceOrder,
+    SwitchOver,
+    Unacknowledge,
+)
 from beatward.core.outbox import Outbox
-from beatward.core.protocol.report import SelfReport
 from beatward.core.roles import Fact
 from beatward.core.services import Services
 from beatward.core.state import State
@@ -45,49 +60,6 @@ from beatward.core.voice import Voice
 # A pause takes about 50 us with its words and its entry.
 BULK_MAX = 200
 _NO_LABELS: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What an operator, the API or a driver asks of the machine.
-
-    kind     `join` (enrol or enrol again), `readmit` (the same by the node's own key, which does
-             not bring back what was forgotten), `forget`, `mail` (tell an agent that an action
-             waits for it), `pause`, `resume`, `acknowledge`, `unacknowledge`, `silence`,
-             `unsilence`, `lift` (end what a mass failure holds back), `declare` (the services of a
-             node), `report` (what a node says of itself), `switchover`, `failover`,
-             `pause_service`, `resume_service`
-    name     of the node; silence: a pattern of names; lift: of a zone, empty for all; of the
-             service, where one is meant
-    names    pause and resume: of many nodes, in place of `name`
-    labels   join: of the node; silence: those that a node must have
-    relabels join: no labels means none, and not those of before
-    for_ns   pause, pause_service and silence: how long from now on
-    id       silence and unsilence: what it is called
-    by, words   who asks, and why
-    actions  silence: repairs are held too
-    job      join: what it promises, if it is a job; a node that is known becomes one
-    services   declare: all that the node offers, in place of what it offered before
-    to       switchover and failover: the node that is to have the role; empty: the best
-    force    failover: whatever the machine is unsure of
-    report   report: a reason and metrics, in place of those of before
-    """
-
-    kind: str
-    name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    relabels: bool = False
-    names: tuple[str, ...] = ()
-    for_ns: int = NEVER
-    id: str = ""
-    by: str = ""
-    words: str = ""
-    actions: bool = False
-    job: JobPlan | None = None
-    services: tuple[Declaration, ...] = ()
-    to: str = ""
-    force: bool = False
-    report: SelfReport | None = None
 
 
 @dataclass(slots=True)
@@ -132,15 +104,36 @@ class Orders:
         self._bulks: deque[_Bulk] = deque()
         self._reviewed: deque[str] = deque()  # nodes of which something may be let go
         self.refused_count = 0
+        self._for_node: dict[type[NodeOrder], Callable[[Any, int, int], None]] = {
+            Forget: self._forget,
+            Declare: self._declare_services,
+            NoteReport: self._note_report,
+            NotifyAgent: self._notify_agent,
+            Acknowledge: self._acknowledge,
+            Unacknowledge: self._unacknowledge,
+        }
+        self._for_service: dict[type[ServiceOrder], Callable[[Any, Role, int], Fact | None]] = {
+            SwitchOver: _switch_over,
+            FailOver: _fail_over,
+            PauseService: _pause_service,
+            ResumeService: _resume_service,
+        }
+        self._for_many: dict[type, Callable[[Any, int], None]] = {
+            Pause: self._begin_pause,
+            Resume: self._begin_resumption,
+            AddSilence: self._silence,
+            EndSilence: self._end_silence,
+            Lift: self._lift,
+        }
 
     def obey(self, orders: Sequence[Order], now_ns: int) -> None:
         """Do what is asked, and a turn's share of what is under way; call it every turn.
 
-        An order of no known kind does nothing.
+        Raises KeyError for an order of no known kind.
         """
-        for is_join, together in groupby(orders, key=_is_join):
+        for is_join, together in groupby(orders, key=lambda order: isinstance(order, Join)):
             if is_join:
-                joins = [one for one in together if self._may_join(one)]
+                joins = [one for one in together if isinstance(one, Join) and self._may_join(one)]
                 if joins:
                     self._join(joins, now_ns)
                 continue
@@ -167,60 +160,41 @@ class Orders:
         self._ledger.record_changes(changes)
 
     def _obey(self, order: Order, now_ns: int) -> None:
-        match order.kind:
-            case "pause" | "resume":
-                until_ns = NEVER if order.for_ns == NEVER else now_ns + order.for_ns
-                maintenance = Maintenance(until_ns, order.by, order.words)
-                names = order.names or (order.name,)
-                self._bulks.append(_Bulk(names, maintenance, order.kind == "pause"))
-            case "switchover" | "failover" | "pause_service" | "resume_service":
-                role = self._services.roles.get(order.name)
-                if role is not None:
-                    self._obey_for_role(order, role, now_ns)
-            case "lift":
-                self._mass.lift(order.name)
-            case "silence":
-                self._silence(order, now_ns)
-            case "unsilence":
-                words = f"was ended{credit(order.by, order.words)}"
-                self._unsilence(order.id, words, now_ns)
-            case _:
-                slot = self._registry.slot_of(order.name)
-                if slot >= 0:  # else it was forgotten since it was asked
-                    self._obey_for_one(order, slot, now_ns)
+        if isinstance(order, NodeOrder):
+            handle = self._for_node[type(order)]
+            slot = self._registry.slot_of(order.name)
+            if slot >= 0:  # else it was forgotten since it was asked
+                handle(order, slot, now_ns)
+        elif isinstance(order, ServiceOrder):
+            decide = self._for_service[type(order)]
+            role = self._services.roles.get(order.service)
+            fact = None if role is None else decide(order, role, now_ns)
+            if role is not None and fact is not None:
+                self._services.record(role, fact, now_ns)
+        else:
+            self._for_many[type(order)](order, now_ns)
 
-    def _obey_for_one(self, order: Order, slot: int, now_ns: int) -> None:
-        match order.kind:
-            case "forget":
-                self._forget(slot, now_ns)
-            case "declare":
-                self._services.declare(slot, order.services, now_ns)
-            case "report" if order.report is not None:
-                self._state.note_report(slot, order.report)
-            case "mail":
-                self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
-            case "acknowledge":
-                self._acknowledge(order, slot, now_ns)
-            case "unacknowledge":
-                self._unacknowledge(order, slot, now_ns)
+    def _begin_pause(self, order: Pause, now_ns: int) -> None:
+        maintenance = Maintenance(_end_ns(order.for_ns, now_ns), order.by, order.reason)
+        self._bulks.append(_Bulk(order.names, maintenance, is_pause=True))
 
-    def _obey_for_role(self, order: Order, role: Role, now_ns: int) -> None:
-        who = credit(order.by, order.words)
-        fact: Fact | None
-        match order.kind:
-            case "switchover":
-                fact = switch_over(role, order.to, who, now_ns)
-            case "failover" if order.force:
-                fact = force(role, order.to, who, now_ns)
-            case "failover":
-                fact = fail_over(role, order.to, who)
-            case "pause_service":
-                until_ns = NEVER if order.for_ns == NEVER else now_ns + order.for_ns
-                fact = pause(role, Maintenance(until_ns, order.by, order.words), now_ns)
-            case _:
-                fact = role.resume(order.by, now_ns)
-        if fact is not None:
-            self._services.record(role, fact, now_ns)
+    def _begin_resumption(self, order: Resume, _now_ns: int) -> None:
+        self._bulks.append(_Bulk(order.names, Maintenance(by=order.by), is_pause=False))
+
+    def _lift(self, order: Lift, _now_ns: int) -> None:
+        self._mass.lift(order.zone)
+
+    def _end_silence(self, order: EndSilence, now_ns: int) -> None:
+        self._unsilence(order.id, f"was ended{credit(order.by, '')}", now_ns)
+
+    def _declare_services(self, order: Declare, slot: int, now_ns: int) -> None:
+        self._services.declare(slot, order.services, now_ns)
+
+    def _note_report(self, order: NoteReport, slot: int, _now_ns: int) -> None:
+        self._state.note_report(slot, order.report)
+
+    def _notify_agent(self, _order: NotifyAgent, slot: int, _now_ns: int) -> None:
+        self._voice.probe(np.array([slot]), np.array([self._voice.session]), mail=True)
 
     def _go_on(self, now_ns: int) -> None:
         rest = BULK_MAX
@@ -248,13 +222,13 @@ class Orders:
         """Return how long slots (k,) have until their silence counts."""
         return self._registry.grace_ns(slots, self._start_grace_ns)
 
-    def _may_join(self, order: Order) -> bool:
+    def _may_join(self, order: Join) -> bool:
         # Asked between the forgetting and its being on disk, where `web.declaring` looks.
-        is_refused = order.kind == "readmit" and self._registry.was_forgotten(order.name)
+        is_refused = isinstance(order, Readmit) and self._registry.was_forgotten(order.name)
         self.refused_count += is_refused
         return not is_refused
 
-    def _join(self, orders: Sequence[Order], now_ns: int) -> None:
+    def _join(self, orders: Sequence[Join], now_ns: int) -> None:
         slots, is_new = self._registry.enrol_all([order.name for order in orders])
         # Two names of one identity: by chance never, by somebody's effort perhaps. It must not end
         # the monitor; the second name stays unknown.
@@ -312,24 +286,24 @@ class Orders:
             maintenance[slot] = replace(maintenance.get(slot, Maintenance()), ended_by=by)
         self.end_maintenance(paused, now_ns)
 
-    def _acknowledge(self, order: Order, slot: int, now_ns: int) -> None:
+    def _acknowledge(self, order: Acknowledge, slot: int, now_ns: int) -> None:
         status = Status(self._membership.status[slot])
         if status not in ALARMED:
             return  # it is over by now
-        known = Acknowledgement(now_ns, status.word, order.by, order.words)
+        known = Acknowledgement(now_ns, status.word, order.by, order.note)
         self._upkeep.acknowledged[slot] = known
         who = credit(known.by, known.note)
         words = f"the alarm of {order.name}, which is {status.word}, was acknowledged{who}"
         self._ledger.record_node(Event.ACKNOWLEDGED, slot, now_ns, words)
         self._ledger.drop_known(slot, now_ns)
 
-    def _unacknowledge(self, order: Order, slot: int, now_ns: int) -> None:
+    def _unacknowledge(self, order: Unacknowledge, slot: int, now_ns: int) -> None:
         if self._upkeep.acknowledged.pop(slot, None) is not None:
-            who = credit(order.by, order.words)
+            who = credit(order.by, "")
             words = f"the alarm of {order.name} is not acknowledged any more{who}"
             self._ledger.record_node(Event.UNACKNOWLEDGED, slot, now_ns, words)
 
-    def _silence(self, order: Order, now_ns: int) -> None:
+    def _silence(self, order: AddSilence, now_ns: int) -> None:
         silences = self._upkeep.silences
         if order.id in silences or len(silences) >= SILENCES_MAX:
             self.refused_count += 1
@@ -339,11 +313,11 @@ class Orders:
             order.id,
             now_ns,
             until_ns,
-            order.name,
+            order.nodes,
             dict(order.labels),
             order.actions,
             order.by,
-            order.words,
+            order.reason,
         )
         silences[order.id] = silence
         what = "notifications and repairs" if order.actions else "notifications"
@@ -351,7 +325,7 @@ class Orders:
             Event.SILENCED,
             now_ns,
             explanation=f"silence {order.id}: {what} about {described(silence)} are held for "
-            f"{format_duration(order.for_ns)}{credit(order.by, order.words)}",
+            f"{format_duration(order.for_ns)}{credit(order.by, order.reason)}",
             detail={"silence": order.id, "for_ns": order.for_ns, "actions": order.actions},
             silence=silence,
         )
@@ -369,7 +343,7 @@ class Orders:
         )
         self._reviewed.extend(self._outbox.held_nodes())
 
-    def _forget(self, slot: int, now_ns: int) -> None:
+    def _forget(self, _order: Forget, slot: int, now_ns: int) -> None:
         self._mass_entries.leave(slot, now_ns)
         name = self._registry.names[slot]
         self._state.quality.forget(slot, now_ns)
@@ -388,8 +362,26 @@ class Orders:
         self._ledger.record(Event.FORGOTTEN, now_ns, node=name, explanation=words)
 
 
-def _is_join(order: Order) -> bool:
-    return order.kind in ("join", "readmit")
+def _switch_over(order: SwitchOver, role: Role, now_ns: int) -> Fact | None:
+    return switch_over(role, order.to, credit(order.by, order.reason), now_ns)
+
+
+def _fail_over(order: FailOver, role: Role, now_ns: int) -> Fact | None:
+    who = credit(order.by, order.reason)
+    return force(role, order.to, who, now_ns) if order.force else fail_over(role, order.to, who)
+
+
+def _pause_service(order: PauseService, role: Role, now_ns: int) -> Fact | None:
+    until_ns = _end_ns(order.for_ns, now_ns)
+    return pause(role, Maintenance(until_ns, order.by, order.reason), now_ns)
+
+
+def _resume_service(order: ResumeService, role: Role, now_ns: int) -> Fact | None:
+    return role.resume(order.by, now_ns)
+
+
+def _end_ns(for_ns: int, now_ns: int) -> int:
+    return NEVER if for_ns == NEVER else now_ns + for_ns
 
 
 def described(silence: Silence) -> str:

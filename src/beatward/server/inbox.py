@@ -16,7 +16,7 @@ import numpy as np
 from beatward.core.intake import Datagrams, Via
 from beatward.core.jobs import Dues
 from beatward.core.monitor import Inputs
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Order
 from beatward.core.outbox import Outcome
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import RECORD_SIZE

@@ -24,7 +24,7 @@ from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
 from beatward.config import Settings
 from beatward.core.entry import Entry, Event
 from beatward.core.monitor import Monitor
-from beatward.core.orders import Order
+from beatward.core.order_kinds import NotifyAgent
 from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle
@@ -342,7 +342,7 @@ def _mailbox(drivers: dict[str, Driver]) -> Mailbox:
 
 
 def _order_mail(inbox: Inbox, node: str) -> None:
-    inbox.put_order(Order("mail", node))
+    inbox.put_order(NotifyAgent(node))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, bulletin: Bulletin, sequence: int) -> None:

@@ -9,7 +9,7 @@ from beatward.core.guard import GuardSettings
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.monitor import Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join, Order
 from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.roles import RoleSettings
@@ -94,7 +94,7 @@ def _service(usual: FailoverSettings, said: ServiceSettings) -> RoleSettings:
 
 def job_orders(settings: config.Settings) -> list[Order]:
     """Return the orders that declare the jobs of a settings file."""
-    return [Order("join", job.name, job=job.plan()) for job in settings.job]
+    return [Join(job.name, job=job.plan()) for job in settings.job]
 
 
 def _pace(pace: config.PaceSettings) -> PaceSettings:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from beatward.core.entry import Failure
 from beatward.core.intake import Via
 from beatward.core.mass import Hold
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Order
 from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker
 from beatward.server.almanac import Almanac

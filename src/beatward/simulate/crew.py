@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Declare, FailOver, PauseService, ResumeService, SwitchOver
 from beatward.core.outbox import Action
 from beatward.core.protocol.roles import Standing
 
@@ -100,7 +100,7 @@ class Crew:
         offers = tuple(
             self._services[site.service].declaration(node.settings.number) for site in node.sites
         )
-        if cut or not self._monitor.order(Order("declare", name, services=offers)):
+        if cut or not self._monitor.order(Declare(name, services=offers)):
             self._agenda.after(_AGAIN_NS, self.declare, node)
 
     # -- what goes wrong, and what people want -----------------------------------------------------
@@ -135,13 +135,13 @@ class Crew:
         monitor, name = self._monitor, service.name
         if fault.kind == Kind.HOLD:
             for_ns = fault.duration_ns if digits % 2 else NEVER
-            if not monitor.order(Order("pause_service", name, by="anna", for_ns=for_ns)):
+            if not monitor.order(PauseService(name, by="anna", for_ns=for_ns)):
                 return None
             return lambda: self._resume(name)
         is_force = fault.kind == Kind.FORCE
         to = self._name_of(service, digits // 3) if digits % 3 else ""
-        kind = "failover" if is_force else "switchover"
-        if not monitor.order(Order(kind, name, to=to, force=is_force, by="anna")):
+        asked = FailOver(name, "anna", to, force=True) if is_force else SwitchOver(name, "anna", to)
+        if not monitor.order(asked):
             return None
         if is_force:
             self._forced(name)
@@ -190,9 +190,8 @@ class Crew:
         for name, view in monitor.snapshot(0).services.items():
             if view.paused is not None:
                 self._resume(name)
-            if view.phase == "refused" and self._monitor.order(
-                Order("failover", name, force=True, by="anna")
-            ):
+            forced = FailOver(name, force=True, by="anna")
+            if view.phase == "refused" and self._monitor.order(forced):
                 self._forced(name)
 
     def _forced(self, name: str) -> None:
@@ -200,7 +199,7 @@ class Crew:
             one.forced(name)
 
     def _resume(self, name: str) -> None:
-        self._monitor.order(Order("resume_service", name, by="anna"))
+        self._monitor.order(ResumeService(name, by="anna"))
 
     def _mend_guardian(self, node: Node) -> None:
         for site in node.sites:

@@ -17,7 +17,7 @@ from beatward.core.entry import Entry, JobPlan, Recovered
 from beatward.core.instants import MILLISECOND, NEVER
 from beatward.core.intake import Datagrams, Replies
 from beatward.core.monitor import Inputs, Monitor, Settings
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Order
 from beatward.core.outbox import Action, Outcome
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import RECORD_SIZE

@@ -16,7 +16,7 @@ from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND, format_duration
 from beatward.core.monitor import Monitor
-from beatward.core.orders import Order
+from beatward.core.order_kinds import AddSilence, EndSilence, Forget, Join, Lift, Pause, Resume
 from beatward.core.outbox import Action
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Farewell
@@ -223,7 +223,7 @@ class World:
         truth = node.truth.history
         name = node.settings.name
         cut = truth.has(Trouble.CUT_UP) or truth.has(Trouble.CUT_DOWN)
-        if cut or not self.monitor.order(Order("join", name, {"zone": self.scenario.zone(name)})):
+        if cut or not self.monitor.order(Join(name, {"zone": self.scenario.zone(name)})):
             self.agenda.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
             return
         wait_ns = exponential_ns(self.network.to_monitor[node.label].rng, _HTTP_DELAY_NS)
@@ -285,7 +285,7 @@ class World:
             case Kind.PAUSE:
                 return self._pause(node, fault)
             case Kind.FORGET:
-                self.monitor.order(Order("forget", node.settings.name))
+                self.monitor.order(Forget(node.settings.name))
                 return _nothing
             case _:
                 raise AssertionError(fault.kind)
@@ -333,7 +333,7 @@ class World:
         """Announce maintenance, half of it with a planned end that must come by itself."""
         name, is_planned = node.settings.name, fault.draw < 0.5
         for_ns = fault.duration_ns if is_planned else NEVER
-        if not self.monitor.order(Order("pause", name, for_ns=for_ns)):
+        if not self.monitor.order(Pause((name,), for_ns=for_ns)):
             return None
         return _nothing if is_planned else lambda: self._resume(name)
 
@@ -345,7 +345,7 @@ class World:
         if self.facts.reported.statuses.get(name) == "paused":
             for one in self.checkers:
                 one.resumption_ordered(name)
-            self.monitor.order(Order("resume", name))
+            self.monitor.order(Resume((name,)))
             self.agenda.after(2 * SECOND, self._resume, name)
 
     def _strike_monitor(self, fault: Fault) -> Callable[[], None] | None:
@@ -382,11 +382,10 @@ class World:
     def _silence(self, fault: Fault) -> Callable[[], None] | None:
         """Silence some or all nodes, a third of the time their repairs too."""
         digits = int(fault.draw * 1000)
-        order = Order(
-            "silence",
+        order = AddSilence(
+            f"{fault.at_ns:x}",
+            fault.duration_ns,
             ("*", "node-*[02468]", "node-?")[digits % 3],
-            id=f"{fault.at_ns:x}",
-            for_ns=fault.duration_ns,
             actions=digits % 7 < 2,
         )
         return _nothing if self.monitor.order(order) else None
@@ -453,10 +452,10 @@ class World:
 
     def _lift(self) -> None:
         """Say as an operator does that what is held back may go on: all is known to be well."""
-        self.monitor.order(Order("lift"))
+        self.monitor.order(Lift())
         # One that began before somebody set the clock back could last for hours.
         for name in self.facts.reported.silences:
-            self.monitor.order(Order("unsilence", id=name))
+            self.monitor.order(EndSilence(name))
         self.agenda.after(_LIFT_SPACING_NS, self._lift)
 
     def _heal_node(self, node: Node, now_ns: int) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from beatward.actions.agent import KEY_LENGTH_MAX, MESSAGE_LENGTH_MAX
 from beatward.core.entry import Declaration
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Declare, Join, Order
 from beatward.core.outbox import AttemptResult, Outcome
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.roles import service_id
@@ -244,10 +244,10 @@ def declare_services(body: ServicesBody, request: Request, backend: Served) -> S
     snapshot = backend.machine.snapshot()
     _check(snapshot, body.name, body.services)
     declared = tuple(Declaration(**one.model_dump()) for one in body.services)
-    orders = [Order("declare", body.name, services=declared)]
+    orders: list[Order] = [Declare(body.name, services=declared)]
     if snapshot.find(body.name) < 0:
         # Enrolled a moment ago, or forgotten since; who holds the node's token may enrol it.
-        orders.insert(0, Order("join", body.name))
+        orders.insert(0, Join(body.name))
     if not all(backend.machine.order(order) for order in orders):
         raise inbox_full()
     known = [KnownService(name=one.name, id=service_id(one.name)) for one in declared]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from beatward.actions.agent import Letter
 from beatward.core.entry import Failure
 from beatward.core.intake import Via
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Order
 from beatward.core.outbox import Outcome
 from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker

@@ -12,7 +12,7 @@ for as long as there is this journal; a lost one knows nothing of it.
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Readmit
 from beatward.core.protocol import join
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.web.access import NODE_BEARER, Served, admit_node
@@ -72,8 +72,7 @@ def declare_node(body: NodeBody, request: Request, backend: Served) -> Declared:
             "end what still runs as it"
         )
         raise Problem(403, "forgotten", detail)
-    order = Order(
-        "readmit",
+    order = Readmit(
         body.name,
         body.labels or {},
         relabels=body.labels is not None,

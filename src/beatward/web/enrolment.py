@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from beatward.core.instants import SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.protocol import join
 from beatward.errors import JoinRefused
 from beatward.web.access import Served
@@ -31,7 +31,7 @@ def enrol_if_unknown(machine: Machine, name: str) -> bool:
 
     Between an order and the next snapshot a second order may follow; it changes nothing.
     """
-    return machine.snapshot().find(name) >= 0 or machine.order(Order("join", name))
+    return machine.snapshot().find(name) >= 0 or machine.order(Join(name))
 
 
 Encoded = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_-]*$")]
@@ -101,7 +101,7 @@ def ask_to_join(body: JoinBody, backend: Served) -> Joined:
         raise Problem(403, "join-refused", str(error), more={"reason": str(error)}) from error
     job = None if body.job is None else plan_of(body.name, body.job)
     relabels = "labels" in body.model_fields_set
-    order = Order("join", body.name, body.labels, relabels=relabels, job=job)
+    order = Join(body.name, body.labels, relabels=relabels, job=job)
     if not machine.order(order):
         raise inbox_full()
     return Joined(

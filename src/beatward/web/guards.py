@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from beatward.core.instants import format_duration
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Lift
 from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
 from beatward.web import guard_shapes, shapes
@@ -69,6 +69,6 @@ def lift_guard(body: guard_shapes.LiftBody, backend: Served) -> shapes.OrderedLi
     A monitor that seems cut off judges the silent then; whether to act on so many verdicts is a
     question of its own, so that the mass failure it finds has to be lifted as well.
     """
-    if not backend.machine.order(Order("lift", body.zone or "")):
+    if not backend.machine.order(Lift(body.zone or "")):
         raise inbox_full()
     return shapes.OrderedLift(ordered="lift", zone=body.zone)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from beatward.core.instants import MILLISECOND, parse_duration
 from beatward.core.intake import Via
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.join import encoded
 from beatward.core.protocol.record import (
@@ -222,7 +222,7 @@ class HeartbeatDoor:
         heartbeat = self._decode(await read_body(receive))
         registry = self._machine.snapshot().rooms.registry
         slot = registry.slot_of(name)
-        if slot < 0 and not self._machine.order(Order("join", name)):
+        if slot < 0 and not self._machine.order(Join(name)):
             raise inbox_full()
         self._note_report(name, heartbeat)
         data = seal(_record(heartbeat, keys), keys.key)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from beatward.config import JobSettings
 from beatward.core.entry import JobPlan
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Join
 from beatward.store.rows import timestamp
 from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
@@ -87,6 +87,6 @@ def declare_job(name: Name, body: JobBody, backend: Served) -> shapes.Ordered:
 
     `DELETE /v1/nodes/{name}` removes it.
     """
-    if not backend.machine.order(Order("join", name, job=plan_of(name, body))):
+    if not backend.machine.order(Join(name, job=plan_of(name, body))):
         raise inbox_full()
     return shapes.Ordered(ordered="job", node=name)

@@ -17,7 +17,7 @@ from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.job_words import plan_numbers
 from beatward.core.membership import WATCHED, Cause, Status
-from beatward.core.orders import Order
+from beatward.core.order_kinds import Forget
 from beatward.core.peers import shown_address
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.record import NO_GAUGE, Health
@@ -266,14 +266,10 @@ def forget_node(name: Name, backend: Served) -> shapes.Ordered:
     Stop it first: a node that still runs enrols again if it has a join token or reports over HTTP.
     One that has only its key and sends datagrams is turned away, and listed in `GET /v1/status`.
     """
-    return _order(backend, "forget", name)
-
-
-def _order(backend: Backend, kind: str, name: str) -> shapes.Ordered:
     find(backend, name)
-    if not backend.machine.order(Order(kind, name)):
+    if not backend.machine.order(Forget(name)):
         raise inbox_full()
-    return shapes.Ordered(ordered=kind, node=name)
+    return shapes.Ordered(ordered="forget", node=name)
 
 
 def find(backend: Backend, name: str) -> tuple[Snapshot, int]:

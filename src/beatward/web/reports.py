@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from beatward.core.instants import SECOND
-from beatward.core.orders import Order
+from beatward.core.order_kinds import NoteReport
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.report import (
     METRIC_COUNT_MAX,
@@ -128,7 +128,7 @@ def take_report(body: ReportBody, request: Request, backend: Served) -> ReportAn
         )
         raise Problem(429, "too-often", detail, headers={"Retry-After": "1"})
     report = SelfReport(body.incarnation, body.reason, body.metrics)
-    if not backend.machine.order(Order("report", body.name, report=report)):
+    if not backend.machine.order(NoteReport(body.name, report=report)):
         raise inbox_full()
     return ReportAnswer(taken=True)
 
@@ -156,4 +156,4 @@ def note_of_heartbeat(
         known.reason if reason is None else reason,
         known.metrics if metrics is None else metrics,
     )
-    return said == known or machine.order(Order("report", name, report=said))
+    return said == known or machine.order(NoteReport(name, report=said))

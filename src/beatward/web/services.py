@@ -14,7 +14,13 @@ from starlette.responses import Response
 
 from beatward.core.candidates import why_nobody
 from beatward.core.instants import NEVER, parse_duration
-from beatward.core.orders import Order
+from beatward.core.order_kinds import (
+    FailOver,
+    PauseService,
+    ResumeService,
+    ServiceOrder,
+    SwitchOver,
+)
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.roles import DOES, MemberView, Phase, ServiceView
 from beatward.core.snapshot import Snapshot
@@ -226,8 +232,8 @@ def switch_over(name: ServiceName, body: SwitchoverBody, backend: Served) -> Ord
             view,
         )
     _check_target(view, body.to)
-    order = Order("switchover", name, to=body.to or "", by=body.by, words=body.reason)
-    return _put(backend, snapshot, order)
+    order = SwitchOver(name, to=body.to or "", by=body.by, reason=body.reason)
+    return _put(backend, snapshot, "switchover", order)
 
 
 @router.post("/{name}/failover", summary="Move a role without its holder", **_COMMAND)
@@ -251,8 +257,8 @@ def fail_over(name: ServiceName, body: FailoverBody, backend: Served) -> Ordered
         )
     _check_target(view, body.to, force=body.force)
     to = body.to or ""
-    order = Order("failover", name, to=to, force=body.force, by=body.by, words=body.reason)
-    return _put(backend, snapshot, order)
+    order = FailOver(name, to=to, force=body.force, by=body.by, reason=body.reason)
+    return _put(backend, snapshot, "failover", order)
 
 
 @router.post("/{name}/pause", summary="Pause automatic failover", **_COMMAND)
@@ -263,8 +269,8 @@ def pause_service(name: ServiceName, body: PauseServiceBody, backend: Served) ->
     """
     snapshot, _ = _find_role(backend, name)
     for_ns = NEVER if body.duration is None else parse_duration(body.duration)
-    order = Order("pause_service", name, for_ns=for_ns, by=body.by, words=body.reason)
-    return _put(backend, snapshot, order)
+    order = PauseService(name, for_ns=for_ns, by=body.by, reason=body.reason)
+    return _put(backend, snapshot, "pause_service", order)
 
 
 @router.post("/{name}/resume", summary="Resume automatic failover", **_COMMAND)
@@ -273,7 +279,7 @@ def resume_service(name: ServiceName, body: ResumeServiceBody, backend: Served) 
     snapshot, view = _find_role(backend, name)
     if view.paused is None:
         raise _impossible("not-paused", f"automatic failover of {name} is not paused", view)
-    return _put(backend, snapshot, Order("resume_service", name, by=body.by))
+    return _put(backend, snapshot, "resume_service", ResumeService(name, body.by))
 
 
 def _find_role(backend: Backend, name: str) -> tuple[Snapshot, ServiceView]:
@@ -327,20 +333,20 @@ def _impossible(kind: str, detail: str, view: ServiceView) -> Problem:
     return Problem(409, kind, detail, more=more)
 
 
-def _put(backend: Backend, snapshot: Snapshot, order: Order) -> OrderedService:
+def _put(backend: Backend, snapshot: Snapshot, ordered: str, order: ServiceOrder) -> OrderedService:
     # Asked of the disk and before: what a snapshot knows may be older than another's last word.
     last_event = backend.events.last_sequence()
     if not backend.machine.order(order):
         raise inbox_full()
     until = None
-    if order.kind == "pause_service" and order.for_ns != NEVER:
+    if isinstance(order, PauseService) and order.for_ns != NEVER:
         now_ns = backend.machine.now_ns() + backend.machine.wall_offset_ns()
         until = timestamp(now_ns + order.for_ns)
     return OrderedService(
-        ordered=order.kind,
-        service=order.name,
-        to=order.to or None,
-        token=snapshot.services[order.name].token,
+        ordered=ordered,
+        service=order.service,
+        to=order.to or None if isinstance(order, SwitchOver | FailOver) else None,
+        token=snapshot.services[order.service].token,
         until=until,
         last_event=last_event,
     )

@@ -17,7 +17,15 @@ from starlette.responses import Response
 from beatward.core.entry import Silence
 from beatward.core.instants import DAY, NEVER, parse_duration
 from beatward.core.membership import Status
-from beatward.core.orders import Order
+from beatward.core.order_kinds import (
+    Acknowledge,
+    AddSilence,
+    EndSilence,
+    Order,
+    Pause,
+    Resume,
+    Unacknowledge,
+)
 from beatward.core.protocol.keys import NAME_LENGTH_MAX, is_pattern
 from beatward.core.snapshot import Snapshot
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
@@ -160,8 +168,8 @@ def pause_nodes(body: PauseBody, backend: Served) -> shapes.OrderedMany:
     """
     for_ns = _for_ns(body.duration)
     names = _selected(backend, body.nodes, body.labels)
-    order = Order("pause", names=names, for_ns=for_ns, by=body.by, words=body.reason)
-    return _order_many(backend, order)
+    order = Pause(names, for_ns, body.by, body.reason)
+    return _order_many(backend, "pause", order)
 
 
 @router.post("/resume", summary="End maintenance of many", **_command())
@@ -171,7 +179,7 @@ def resume_nodes(body: ResumeBody, backend: Served) -> shapes.OrderedMany:
     Those that are not paused stay as they are.
     """
     names = _selected(backend, body.nodes, body.labels)
-    return _order_many(backend, Order("resume", names=names, by=body.by))
+    return _order_many(backend, "resume", Resume(names, body.by))
 
 
 @router.post(
@@ -187,16 +195,17 @@ def pause_node(
     """Let a node be silent without a verdict, for a time or until `resume`; a body is optional."""
     find(backend, name)
     body = body or PauseOneBody()
-    order = Order("pause", name, for_ns=_for_ns(body.duration), by=body.by, words=body.reason)
+    order = Pause((name,), _for_ns(body.duration), body.by, body.reason)
     _put(backend, order)
-    return shapes.OrderedPause(ordered="pause", node=name, until=_until(backend, order))
+    return shapes.OrderedPause(ordered="pause", node=name, until=_until(backend, order.for_ns))
 
 
 @router.post("/nodes/{name}/resume", summary="End maintenance", tags=["nodes"], **_command())
 def resume_node(name: Name, backend: Served, body: ResumeOneBody | None = None) -> shapes.Ordered:
     """Watch a node again; it has the start grace before its silence counts. A body is optional."""
     find(backend, name)
-    return _order(backend, Order("resume", name, by="" if body is None else body.by))
+    order = Resume((name,), "" if body is None else body.by)
+    return _order(backend, "resume", name, order)
 
 
 # -- acknowledging ----------------------------------------------------------------------------
@@ -218,7 +227,7 @@ def acknowledge_alarm(name: Name, body: AcknowledgeBody, backend: Served) -> sha
     status = Status(snapshot.status[row])
     if status not in ALARMED:
         raise Problem(409, "no-alarm", f"{name} is {status.word}; there is no alarm of it")
-    return _order(backend, Order("acknowledge", name, by=body.by, words=body.note))
+    return _order(backend, "acknowledge", name, Acknowledge(name, body.by, body.note))
 
 
 @router.delete(
@@ -232,7 +241,7 @@ def take_acknowledgement_back(name: Name, backend: Served, by: _ByQuery = "") ->
     snapshot, row = find(backend, name)
     if row not in snapshot.rooms.upkeep.acknowledged:
         raise Problem(409, "no-alarm", f"no alarm of {name} is acknowledged")
-    return _order(backend, Order("unacknowledge", name, by=by))
+    return _order(backend, "unacknowledge", name, Unacknowledge(name, by))
 
 
 # -- silences ---------------------------------------------------------------------------------
@@ -269,18 +278,19 @@ def begin_silence(body: SilenceBody, backend: Served) -> shapes.OrderedSilence:
     node = body.node or "*"
     if not is_pattern(node):
         select(snapshot, [node], body.labels)
-    order = Order(
-        "silence",
+    order = AddSilence(
+        secrets.token_hex(4),
+        parse_duration(body.duration),
         node,
         labels=body.labels,
-        for_ns=parse_duration(body.duration),
-        id=secrets.token_hex(4),
-        by=body.by,
-        words=body.reason,
         actions=body.actions,
+        by=body.by,
+        reason=body.reason,
     )
     _put(backend, order)
-    return shapes.OrderedSilence(ordered="silence", id=order.id, until=_until(backend, order))
+    return shapes.OrderedSilence(
+        ordered="silence", id=order.id, until=_until(backend, order.for_ns)
+    )
 
 
 @router.delete("/silences/{id}", summary="End a silence", **_command())
@@ -296,7 +306,7 @@ def end_silence(
     if name not in silences:
         there = f"there are {', '.join(sorted(silences)[:10])}" if silences else "there is none"
         raise Problem(404, "unknown-silence", f"no silence is called {shown(name)}; {there}")
-    _put(backend, Order("unsilence", id=name, by=by))
+    _put(backend, EndSilence(name, by))
     return shapes.OrderedSilence(ordered="unsilence", id=name, until=None)
 
 
@@ -354,15 +364,15 @@ def _nobody(where: str, expected: str) -> Problem:
     return Problem(422, "not-as-expected", detail, more={"errors": [wrong]})
 
 
-def _order_many(backend: Backend, order: Order) -> shapes.OrderedMany:
+def _order_many(backend: Backend, ordered: str, order: Pause | Resume) -> shapes.OrderedMany:
     _put(backend, order)
-    until = _until(backend, order)
-    return shapes.OrderedMany(ordered=order.kind, count=len(order.names), until=until)
+    until = _until(backend, order.for_ns) if isinstance(order, Pause) else None
+    return shapes.OrderedMany(ordered=ordered, count=len(order.names), until=until)
 
 
-def _order(backend: Backend, order: Order) -> shapes.Ordered:
+def _order(backend: Backend, ordered: str, name: str, order: Order) -> shapes.Ordered:
     _put(backend, order)
-    return shapes.Ordered(ordered=order.kind, node=order.name)
+    return shapes.Ordered(ordered=ordered, node=name)
 
 
 def _put(backend: Backend, order: Order) -> None:
@@ -374,8 +384,8 @@ def _for_ns(duration: str | None) -> int:
     return NEVER if duration is None else parse_duration(duration)
 
 
-def _until(backend: Backend, order: Order) -> str | None:
-    if order.for_ns == NEVER:
+def _until(backend: Backend, for_ns: int) -> str | None:
+    if for_ns == NEVER:
         return None
     now_ns = backend.machine.now_ns() + backend.machine.wall_offset_ns()
-    return timestamp(now_ns + order.for_ns)
+    return timestamp(now_ns + for_ns)
