@@ -14,7 +14,7 @@ from beatward.simulate.services import count_services
 
 # The first world that has no services.
 WITHOUT_ROLES = next(one for one in range(1, 100) if not count_services(one))
-SHORT = ("--minutes", "3", "--jobs", "1")
+SHORT = ("--minutes", "1.5", "--jobs", "1")
 
 
 def simulate(*arguments):
@@ -65,8 +65,8 @@ def test_the_log_tells_all_that_happened():
 
 
 def test_two_processes_say_what_one_says():
-    alone = simulate("--seeds", "2..3", "--minutes", "3", "--jobs", "1")
-    together = simulate("--seeds", "2..3", "--minutes", "3", "--jobs", "2")
+    alone = simulate("--seeds", "2..3", *SHORT)
+    together = simulate("--seeds", "2..3", *SHORT, "--jobs", "2")
     assert together.stdout == alone.stdout
 
 
