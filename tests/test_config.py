@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from beatward.config import DETECTOR_READS, DetectorSettings, Settings, load, parse
+from beatward.config import DetectorSettings, Settings, load, parse
 from beatward.core.detect import DETECTORS
 from beatward.core.instants import SECOND
+from beatward.core.monitor import Settings as CoreSettings
 from beatward.core.roles import RoleSettings
 from beatward.errors import ConfigError
 from beatward.server.settings import core_settings
@@ -25,27 +26,47 @@ WRONG = [
     ("[detector]\nkind = 'fixed'\ntimeout = '0s'", "detector.timeout", "'0s'", "greater than 0"),
     ("[detector]\ntimeout = '5s'", "detector", "timeout", "no timeout with kind = chen"),
     ("[detector]\nmargin = 'soon'", "detector.margin", "'soon'", '"auto", or a duration'),
-    ("[detector]\nlate = nan", "detector.late", "nan", "a finite number"),
+    ("[detector]\nlate_probability = nan", "detector.late_probability", "nan", "a finite number"),
     ("[detector]\nlate = 0.7", "detector.late", "0.7", "less than 0.5"),
-    ("[detector]\nwindow = 1", "detector.window", "1", "greater than or equal to 2"),
+    ("[detector]\nsamples = 1", "detector.samples", "1", "greater than or equal to 2"),
     ("[detector]\nkind = 'psi'", "detector.kind", "'psi'", "'phi_exponential' or 'two_window'"),
-    ("[detector]\nkind = 'fixed'\nwindow = 9", "detector", "window", "no window with kind = fixed"),
-    ("[detector]\nkind = 'phi'\nlate = 0.1", "detector", "late", "no late with kind = phi"),
-    ("[detector]\nfactor = 2.0", "detector", "factor", "no factor with kind = chen"),
-    ("[detector]\nmargin = '1s'\nlate = 0.1", "detector", "late", "no late with a margin of your"),
-    ("[detector]\nmargin = '-1s'", "detector.margin", "'-1s'", '"auto", or a duration'),
-    ("[detector]\nlate = 0", "detector.late", "0", "equal to 0.000000000001"),
-    ("[detector]\nwindow = 65536", "detector.window", "65536", "less than or equal to 65535"),
     (
-        "[detector]\nkind = 'two_window'\nwindow_short = 128",
+        "[detector]\nkind = 'fixed'\nsamples = 9",
         "detector",
-        "window_short",
-        "window_short smaller than window",
+        "samples",
+        "no samples with kind = fixed",
+    ),
+    (
+        "[detector]\nkind = 'phi'\nlate_probability = 0.1",
+        "detector",
+        "late_probability",
+        "no late_probability with kind = phi",
+    ),
+    ("[detector]\nfactor = 2.0", "detector", "factor", "no factor with kind = chen"),
+    (
+        "[detector]\nmargin = '1s'\nlate_probability = 0.1",
+        "detector",
+        "late_probability",
+        "no late_probability with a margin of your",
+    ),
+    ("[detector]\nmargin = '-1s'", "detector.margin", "'-1s'", '"auto", or a duration'),
+    (
+        "[detector]\nlate_probability = 0",
+        "detector.late_probability",
+        "0",
+        "equal to 0.000000000001",
+    ),
+    ("[detector]\nsamples = 65536", "detector.samples", "65536", "less than or equal to 65535"),
+    (
+        "[detector]\nkind = 'two_window'\nsamples_short = 128",
+        "detector",
+        "samples_short",
+        "samples_short smaller than samples",
     ),
     *(
         (f"[detector]\nkind = '{kind}'\n{key} = {value}", f"detector.{key}", found, expected)
         for kind, key, value, found, expected in (
-            ("two_window", "window_short", "0", "0", "greater than or equal to 1"),
+            ("two_window", "samples_short", "0", "0", "greater than or equal to 1"),
             ("phi", "threshold", "0.1", "0.1", "greater than or equal to 0.5"),
             ("phi", "threshold", "inf", "inf", "a finite number"),
             ("phi_exponential", "threshold", "nan", "nan", "a finite number"),
@@ -191,9 +212,12 @@ def test_the_core_gets_what_the_file_says(tmp_path: Path) -> None:
             {"kind": "phi", "deviation_min": "100ms", "pause": "3s", "tail": "akka"},
             {"deviation_min_ns": SECOND // 10, "pause_ns": 3 * SECOND, "tail": "akka"},
         ),
-        ({"kind": "phi_exponential", "threshold": 12}, {"threshold": 12.0, "window": 128}),
-        ({"kind": "histogram", "late": 0.01}, {"late_probability": 0.01, "factor": 1.5}),
-        ({"kind": "adaptive", "window": 1000, "window_short": 4}, {"window_short": 4}),
+        ({"kind": "phi_exponential", "threshold": 12}, {"threshold": 12.0, "samples": 128}),
+        (
+            {"kind": "histogram", "late_probability": 0.01},
+            {"late_probability": 0.01, "factor": 1.5},
+        ),
+        ({"kind": "adaptive", "samples": 1000, "samples_short": 4}, {"samples_short": 4}),
         (
             {"kind": "bertier", "gain": 0.2, "delay_weight": 2, "deviation_weight": 3},
             {"gain": 0.2, "delay_weight": 2.0, "deviation_weight": 3.0},
@@ -208,8 +232,7 @@ def test_each_detector_gets_its_own_settings(given, fields) -> None:
 
 
 def test_every_detector_reads_settings_that_there_are() -> None:
-    assert DETECTOR_READS.keys() == DETECTORS.keys()
-    read = {name for names in DETECTOR_READS.values() for name in names}
+    read = {name for detector in DETECTORS.values() for name in detector.READS}
     assert read | {"kind"} == DetectorSettings.model_fields.keys()
 
 
@@ -280,3 +303,11 @@ def test_a_service_that_makes_no_sense_is_refused_with_its_key(tables, key, expe
         parse(tables, "here")
     assert told.value.key == key
     assert expected in told.value.expected
+
+
+def test_without_a_file_the_machine_has_its_own_defaults() -> None:
+    wanted, found = CoreSettings(), core_settings(Settings())
+    for name in ("detector", "membership", "guard", "mass", "pace", "goal", "roles"):
+        assert getattr(found, name) == getattr(wanted, name), name
+    assert found.actions_per_minute == wanted.actions_per_minute
+    assert found.start_grace_ns == wanted.start_grace_ns

@@ -5,6 +5,8 @@ read and compared, so the page cannot fall behind the code.
 """
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import get_args, get_origin
@@ -16,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from beatward import config
 from beatward.agent import settings as agent_settings
 from beatward.agent.services import HookedService
+from beatward.core.detect import DETECTORS
 from beatward.core.instants import parse_duration
 from beatward.errors import ConfigError
 
@@ -78,6 +81,12 @@ def test_the_page_has_every_key_of_the_monitor_with_its_default(table):
     assert rows(section(TABLES.get(table, f"[{table}]"))) == wanted
 
 
+def test_the_page_has_the_words_of_the_settings() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "settings_page.py"), "--check"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
 def known(data: dict[str, object]) -> set[str]:
     """Return the keys the agent's settings know, by what they say of one that they do not."""
     with pytest.raises(ConfigError) as told:
@@ -132,7 +141,7 @@ def test_the_example_for_the_monitor_has_every_key_with_its_default(table):
     found = {key: value for each in tables for key, value in each.items()}
     # The detectors' settings exclude each other: the other one's key stands in words.
     fields = models()[table].model_fields.keys()
-    read = {"kind", *config.DETECTOR_READS["chen"]}
+    read = {"kind", *DETECTORS["chen"].READS}
     left_out = fields - read if table == "detector" else set()
     assert found.keys() == models()[table].model_fields.keys() - left_out
     if table in TABLES:

@@ -28,49 +28,70 @@ _TELLERS = frozenset(
 
 
 class ActionSettings(Table):
-    """[action.NAME] a deed that rules can ask for.
-
-    kind      `webhook` POSTs the event as JSON; `notify` runs a command on the monitor's machine
-              that tells people; `exec` runs one that does something to a node; `agent` asks the
-              agent on a node to run what its own settings name; `fence` cuts a node's power and
-              succeeds only when the cut is confirmed
-    url       webhook: where to; http:// or https://
-    headers   webhook: sent along, such as Authorization
-    command   exec, notify: program and arguments, no shell; {node}, {nodes}, {count}, {status},
-              {explanation} and {key} are replaced
-    agent     agent: the node whose agent is asked
-    run       agent: what that agent's own settings call it
-    program   fence: a fence agent, such as fence_ipmilan
-    options   fence: what it is told of every node; {node} is replaced
-    node_options   fence: what it is told besides of a node, by the node's name; it goes before
-    power     fence: `off`, or `reboot`: given back once the cut is confirmed. Off leaves the node
-              to people; reboot brings it back as a standby, and takes longer
-    attempts  how often it is tried in all, before it counts as failed
-    retry, retry_max   how long between two attempts: from the first to the second value, doubling
-    timeout   one attempt may take this long; then it is ended and counts as failed for now. A
-              switch takes its time: a fence should have 30s or more
-    revives   it repairs the node, so it is withdrawn when the node is back before it ran;
-              default: false for webhook and notify, else true
-    destructive   it interferes with the node: [guard] may hold it back and limits its rate;
-              default: false for webhook and notify, else true
-    """
+    """[action.NAME] a deed that rules can ask for."""
 
     kind: Literal["webhook", "notify", "exec", "agent", "fence"]
+    """`webhook` POSTs the event as JSON. `notify` runs a command on the monitor's machine that
+    tells people. `exec` runs a command there that does something to a node. `agent` asks the agent
+    on a node to run an action of *its own* settings. `fence` cuts a node's power, and succeeds only
+    when the cut is confirmed.
+    """
     url: str | None = None
+    """`webhook`, required: where to; http:// or https://."""
     headers: dict[str, str] = Field(default_factory=dict)
+    """`webhook`: headers of the request, such as `Authorization`. They never appear in the journal;
+    of the url only scheme, host and port do.
+    """
     command: tuple[str, ...] = Field(default=(), strict=False)
+    """`exec` and `notify`, required: program and arguments, no shell. `{node}`, `{nodes}`,
+    `{count}`, `{status}`, `{explanation}` and `{key}` are replaced in the arguments.
+    """
     agent: str | None = None
+    """`agent`, required: the node whose agent is asked."""
     run: str | None = None
+    """`agent`, required: the action's name in that agent's settings."""
     program: str | None = None
+    """`fence`, required: the fence agent, such as `"fence_ipmilan"`, from the package fence-agents
+    on the monitor's machine.
+    """
     options: FenceOptions = Field(default_factory=dict)
+    """`fence`: the fence agent's options for every node, as in `{ username = "ops", lanplus = true
+    }`; `{node}` is replaced.
+    """
     node_options: dict[str, FenceOptions] = Field(default_factory=dict)
+    """`fence`: further options for one node, by the node's name; they go before `options`. A node
+    that is not listed here, where `options` have no `{node}` either, is never fenced: cutting the
+    wrong switch is worse than cutting none.
+    """
     power: Literal["off", "reboot"] = "off"
+    """`fence`: `off` leaves the node without power, for people to look at. `reboot` gives the power
+    back once the cut is confirmed: the node comes back as a standby, and the role waits for it.
+    """
     attempts: int = Field(default=20, ge=1, le=1000)
+    """The number of attempts before the action counts as failed. With the defaults of `retry` and
+    `retry_max` twenty attempts take about an hour.
+    """
     retry: Duration = "1s"  # type: ignore[assignment]
+    """The pause before the second attempt; it doubles from there."""
     retry_max: Duration = "5m"  # type: ignore[assignment]
+    """The longest pause. A shorter one asks a receiver that is down more often; a longer one
+    reaches it later once it is back.
+    """
     timeout: Duration = "10s"  # type: ignore[assignment]
+    """One attempt may take this long; then it is ended and counts as failed for now. Too short a
+    timeout repeats actions that would have succeeded: a power switch takes its time, and a fence
+    should have `"30s"` or more.
+    """
     revives: bool | None = None
+    """The action repairs the node, so it is withdrawn when the node is back before it ran. Default:
+    false for `webhook` and `notify`, else true. False also runs repairs that are no longer needed;
+    true on an alarm may swallow the alarm.
+    """
     destructive: bool | None = None
+    """The action interferes with the node, so `[guard]` may hold it back and limits its rate.
+    Default: false for a `notify`, and for a `webhook` that is no service's `fence`; else true. For
+    a command that only tells people take `kind = "notify"`.
+    """
 
     @property
     def is_revival(self) -> bool:
@@ -146,23 +167,27 @@ StatusWord = Literal["new", "alive", "suspect", "dead", "left", "paused", "faili
 
 
 class RuleSettings(Table):
-    """[[rule]] which change of a node's status, or of a service's role, leads to which actions.
-
-    on        the statuses: a node that enters one of them is meant; and `conflict`: two
-              processes speak under one node's name
-    nodes     a pattern for its name, as in "web-*"
-    role      in place of `on`: what has become of a role: somebody else holds it (`held`), nobody
-              can take it (`vacant`), nobody may have it until somebody decides (`refused`)
-    services  a pattern for the service's name
-    actions   names of [action.NAME] tables, taken in this order; those of a role only tell, and
-              are nobody's fence
-    """
+    """[[rule]] which change of a node's status, or of a service's role, leads to which actions."""
 
     on: tuple[Literal[StatusWord, "conflict"], ...] = Field(default=(), strict=False)
+    """Either this or `role` is required: a node that *enters* one of these statuses, `new`,
+    `alive`, `suspect`, `dead`, `left`, `paused`, `failing`, `recovering`. `conflict` means that two
+    processes speak under one node's name (docs/statuses.md).
+    """
     actions: tuple[str, ...] = Field(min_length=1, strict=False)
+    """Names of `[action.NAME]` tables, taken in this order; an action that two rules ask for is
+    decided once.
+    """
     nodes: Pattern = "*"
+    """A pattern of the node's name, as in `"web-*"`; `?` and `[ab]` work too."""
     role: tuple[Literal["held", "vacant", "refused"], ...] = Field(default=(), strict=False)
+    """In place of `on`, a change of a service's role: `held` (a member holds it under a new token),
+    `vacant` (no member holds it and none can take it), `refused` (no member may have it until an
+    operator decides). Only actions that tell people are allowed: `webhook`, `notify`, and others
+    with `revives = false` and `destructive = false`; none that is the `fence` of a service.
+    """
     services: Pattern = "*"
+    """With `role`: a pattern of the service's name."""
 
     @model_validator(mode="after")
     def _is_about_nodes_or_roles(self) -> "RuleSettings":

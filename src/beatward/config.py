@@ -9,62 +9,102 @@ it costs to turn it either way.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from beatward.action_settings import ActionSettings, RuleSettings
 from beatward.config_mistakes import explained, unfit_actions, unknown_actions
+from beatward.core.detect import DETECTORS
 from beatward.core.entry import JobPlan
 from beatward.core.instants import PROMISE_MAX_NS, format_duration
 from beatward.errors import ConfigError
 from beatward.role_settings import FailoverSettings, ServiceSettings
 from beatward.timetable import Schedule
 from beatward.toml_file import located, together
-from beatward.values import Address, Duration, Margin, NodeName, Rate, Share, Table, check_pattern
+from beatward.values import (
+    Address,
+    Duration,
+    Margin,
+    NodeName,
+    Rate,
+    Share,
+    Table,
+    check_pattern,
+    renamed,
+)
 
 PORT = 7227
 
 
 class MonitorSettings(Table):
-    """[monitor] the program itself.
-
-    name          what it calls itself in messages and metrics
-    udp, http     where it listens; the defaults can be reached from this machine only
-    advertise     host:port that remote agents should send datagrams to; default: `udp`
-    data          folder for keys and journal; default: /var/lib/beatward for root, else
-                  ~/.local/state/beatward
-    tick          the shortest time between two turns of the wheel, which follow each other by it
-                  under load: the sweep adds up to one tick to detection time
-    start_grace   how long nodes have after the monitor's start, or their own enrolment, before
-                  silence counts; shorter finds the dead sooner after a restart, longer forgives
-                  slow networks
-    pause_limit   a longer time in which the monitor was not awake is its own pause: deadlines
-                  begin anew; below 100ms an ordinary hiccup of a busy host delays detection
-    receive_buffer   bytes the kernel may keep for us; 4 MB hold 30 ms of 300,000 heartbeats/s.
-                  Larger needs privileges or net.core.rmem_max, and costs only memory
-    kernel_timestamps   heartbeats count from when the kernel received them, not from when they
-                  were read; verdicts go on under a flood. About a tenth of a heartbeat's cost
-    prefilter     the kernel keeps junk away: "auto" during floods of it, so that a little junk is
-                  still counted by reason; "on" always; "off" never
-    doors         sockets that share `udp`; each brings its own receive_buffer
-    metrics_per_node   /metrics also has every node's own series; 100,000 series take a second to
-                  render
-    """
+    """[monitor] the program itself."""
 
     name: str = Field(default="monitor", min_length=1)
+    """What the monitor calls itself in `status`, the API and the metrics."""
     udp: Address = f"127.0.0.1:{PORT}"
+    """Where heartbeats arrive. The default can be reached from this machine only, so it is safe,
+    and no other machine can send to it.
+    """
     http: Address = f"127.0.0.1:{PORT}"
+    """Where the API, enrolment, JSON heartbeats and bare URLs are served. On a loopback address
+    reading needs no token; on any other address every route but `/healthz` needs one. The monitor
+    has no TLS of its own: put a proxy in front of it where the network is not yours.
+    """
     advertise: Address | None = None
+    """The address that agents are given for their datagrams. Default: `udp`; if that is a wildcard
+    such as `0.0.0.0`, the host under which the agent reached `http`. It is needed only behind
+    address translation or with several addresses.
+    """
     data: Annotated[Path, Field(strict=False)] | None = None
+    """The folder for keys and journal. Default: `/var/lib/beatward` for root, else
+    `$XDG_STATE_HOME/beatward` or `~/.local/state/beatward`. One monitor uses a folder: a second one
+    refuses to start.
+    """
     tick: Duration = "5ms"  # type: ignore[assignment]
+    """The shortest time between two turns. The monitor takes a turn when something arrives or is
+    due, and under load one a tick, so that a suspicion and a verdict each come up to one tick late.
+    A smaller tick costs more turns under load, each 0.2 to 0.4 ms of processor time. It is at most
+    half of `pause_limit`.
+    """
     start_grace: Duration = "10s"  # type: ignore[assignment]
+    """The time that nodes have after the monitor's start, or after their own enrolment, before
+    silence counts; at least two of a node's own intervals. A shorter one finds dead nodes sooner
+    after a restart; a longer one forgives slow networks and slow starters.
+    """
     pause_limit: Duration = "250ms"  # type: ignore[assignment]
+    """A longer time in which the monitor was not awake counts as its own pause: it first hears what
+    is queued, learns nothing from it, and begins all deadlines of living nodes anew. Below 100 ms
+    the ordinary hiccups of a busy host each delay detection by a timeout. With a larger one a short
+    pause of the monitor may look like silence of nodes, and only the probes then save them.
+    """
     receive_buffer: int = Field(default=4 * 1024 * 1024, ge=4096)
+    """The bytes that the kernel may keep between two turns; 4 MB hold 30 ms of 300,000 heartbeats a
+    second. A smaller buffer loses bursts (`kernel_drops` counts them). A larger one costs memory
+    only, but needs root or a larger `net.core.rmem_max`; `beatward doctor` checks it.
+    """
     kernel_timestamps: bool = True
+    """A heartbeat has arrived when the kernel received it, not when the monitor read it: what
+    waited during a hiccup keeps its true time, and verdicts go on during a flood. False saves about
+    a tenth of a heartbeat's cost. The time of reading counts where the kernel has no timestamps
+    (Linux before 5.1, other systems), and while the wall clock is being set.
+    """
     prefilter: Literal["auto", "on", "off"] = "auto"
+    """The kernel drops datagrams that cannot be heartbeats (length, magic, version) before they
+    take room in the buffer; they are counted as `filtered`. `auto` does this from 10,000 of them a
+    second until they were fewer than 1,000 a second for 10 s, so that a little junk is still
+    counted by its reason. `on` does it always, and counts no reasons. With `off` junk costs as much
+    as a heartbeat.
+    """
     doors: int = Field(default=1, ge=1, le=64)
+    """The number of sockets that share `udp`, each with a `receive_buffer` of its own; a node
+    always reaches the same socket. More sockets take bursts beyond what the kernel grants to one,
+    or use many receiving processors. One thread drains them all, so they are no faster.
+    """
     metrics_per_node: bool = False
+    """With true, `/metrics` also has nine series for each node. That is handy for hundreds of
+    nodes; 100,000 nodes take a second to render.
+    """
 
     @model_validator(mode="after")
     def _a_turn_is_no_pause(self) -> "MonitorSettings":
@@ -74,20 +114,11 @@ class MonitorSettings(Table):
         return self
 
 
-_MARGIN_AUTO = ("margin_from", "margin_min", "late")
-_CHEN_READS = ("window", "margin", *_MARGIN_AUTO)
-# Which settings mean something to which detector.
-DETECTOR_READS: dict[str, tuple[str, ...]] = {
-    "adaptive": ("window_short", *_CHEN_READS),
-    "bertier": ("window", "margin_min", "gain", "delay_weight", "deviation_weight"),
-    "calendar": ("grace",),
-    "chen": _CHEN_READS,
-    "fixed": ("timeout",),
-    "histogram": ("late", "factor"),
-    "phi": ("window", "threshold", "deviation_min", "pause", "tail"),
-    "phi_exponential": ("window", "threshold"),
-    "two_window": ("window_short", *_CHEN_READS),
-}
+_MARGIN_AUTO = ("margin_from", "margin_min", "late_probability")
+if TYPE_CHECKING:
+    DetectorKind = str
+else:
+    DetectorKind = Literal[tuple(DETECTORS)]
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -95,99 +126,126 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 class DetectorSettings(Table):
-    """[detector] when silence becomes suspicion.
+    """[detector] when silence becomes suspicion."""
 
-    kind      which detector; docs/detectors.md says when to choose which. `chen`: due time
-              estimated from the sender's schedule, plus a margin; the others are for networks
-              that change often, for comparison, and for those who come from other systems
-    timeout   fixed: since the last arrival; default three promised intervals
-    window    how many heartbeats a mean remembers (fixed and histogram have none); 128 follows a
-              clock that drifts by 200 ppm to 13 ms at 1 s, 1000 is steadier and lags by 100 ms
-    window_short   two_window, adaptive: heartbeats in the short mean, by default 1 and 8; fewer
-              follow a sudden delay sooner, and give a single late heartbeat more trust
-    margin    chen, two_window, adaptive: a duration, or "auto": from `late`, between margin_min
-              and half an interval (adaptive: two)
-    margin_from   auto: `quantile` of the heartbeats counted, which keeps to `late` and finds the
-              dead soonest; `cantelli` for the one-sided bound, which holds for any distribution
-              and is several times wider. Before 1/late were counted both are the bound
-    margin_min   auto, bertier: never less than this; a smaller one finds the dead sooner and
-              suspects more nodes when a host or network hiccups
-    late      auto, histogram: at most this share of heartbeats may come after the deadline; ten
-              times less is fewer suspicions and a longer wait for the dead
-    threshold   phi, phi_exponential: suspect from this phi on; higher is surer and later. Each
-              kind has a scale of its own: 8 is 5.6 deviations in one, 18 intervals in the other
-    deviation_min   phi: no deviation below this, by default a tenth of the interval; less finds
-              the dead of calm networks sooner, and calls their first hiccup a death
-    pause     phi: so much longer than usual is still well, by default three intervals; detection
-              is later by as much, and pauses of nodes up to it are forgiven
-    tail      phi: `exact`, or `akka` for the approximation of Akka and Pekko, whose 8 is 7.06
-    factor    histogram: times the longest usual time between two heartbeats; nearer to 1 is
-              sooner, and leaves less for what was not seen yet
-    gain      bertier: weight of the newest heartbeat; more follows sooner and forgets sooner
-    delay_weight, deviation_weight   bertier: how often the mean delay and the mean deviation are
-              taken in the margin; more is fewer suspicions and a longer wait for the dead
-    grace     calendar: so much later than promised is still well, by default one interval; for a
-              fleet of nodes that report now and then. Jobs with a schedule have [[job]]
+    kind: DetectorKind = "chen"
+    """`chen` learns from the sender's own schedule when the next heartbeat is due, and adds a
+    margin. `fixed` is a timeout since the last arrival: it is easy to explain and right from the
+    first heartbeat, and a late heartbeat buys as much extra trust as it was late. docs/detectors.md
+    says when to choose another kind.
     """
-
-    kind: Literal[
-        "adaptive",
-        "bertier",
-        "calendar",
-        "chen",
-        "fixed",
-        "histogram",
-        "phi",
-        "phi_exponential",
-        "two_window",
-    ] = "chen"
     timeout: Duration | None = None
-    window: int = Field(default=128, ge=2, le=65_535)
-    window_short: int | None = Field(default=None, ge=1, le=65_534)
+    """`fixed` only. Default: three of the node's own intervals. A shorter timeout finds dead nodes
+    sooner and suspects more living ones.
+    """
+    samples: int = renamed("samples", "window", default=128, ge=2, le=65_535)
+    """The number of heartbeats that a mean remembers; `fixed` and `histogram` have no mean. 128
+    follows a clock that drifts by 200 ppm to 13 ms at an interval of 1 s; 1000 is steadier and lags
+    by 100 ms.
+    """
+    samples_short: int | None = renamed(
+        "samples_short", "window_short", default=None, ge=1, le=65_534
+    )
+    """`two_window` and `adaptive`: the number of heartbeats in the short mean. Default: 1 and 8.
+    Fewer heartbeats follow a sudden delay sooner, and give a single late heartbeat more trust.
+    """
     margin: Margin = "auto"
+    """`chen`, `two_window`, `adaptive`: the time from the due instant to the deadline. `auto`
+    counts how late heartbeats are and takes the margin that all but `late_probability` of them
+    keep, between `margin_min` and half an interval (two intervals for `adaptive`); before 8
+    heartbeats it is a whole interval. A duration is used as it stands.
+    """
     margin_from: Literal["quantile", "cantelli"] = "quantile"
+    """With `margin = "auto"`: `quantile` keeps `late_probability` within a factor of two and finds
+    dead nodes soonest. `cantelli` is the one-sided bound by the variance: it holds for any
+    distribution and is several times wider. Both are that bound until 1/`late_probability`
+    heartbeats were counted.
+    """
     margin_min: Duration = "50ms"  # type: ignore[assignment]
-    late: float = Field(default=1e-3, ge=1e-12, lt=0.5, allow_inf_nan=False)
+    """With `margin = "auto"`, and for `bertier`: the margin is never smaller. A smaller minimum
+    finds dead nodes sooner and suspects more nodes when a host or the network hiccups.
+    """
+    late_probability: float = renamed(
+        "late_probability", "late", default=1e-3, ge=1e-12, lt=0.5, allow_inf_nan=False
+    )
+    """With `margin = "auto"`, and for `histogram`: at most this share of heartbeats may come after
+    the deadline. Lost heartbeats are not counted, because no margin waits for them. A smaller share
+    means fewer suspicions, a longer detection time, and a longer time to learn:
+    1/`late_probability` heartbeats of a node. By Cantelli's bound a tenth of the share needs a
+    margin about three times as large.
+    """
     threshold: float = Field(default=8.0, ge=0.5, le=100, allow_inf_nan=False)
+    """`phi` and `phi_exponential`: a node is suspect from this phi on. A higher one is surer and
+    later. The two kinds have different scales: 8 is 5.6 deviations in one and 18 intervals in the
+    other.
+    """
     deviation_min: Duration | None = None
+    """`phi`: the smallest deviation. Default: a tenth of the interval. A smaller one finds the dead
+    nodes of a calm network sooner, and takes its first hiccup for a death.
+    """
     pause: Duration | None = None
+    """`phi`: the time beyond the usual that is not suspicious yet. Default: three intervals.
+    Detection is later by this time, and pauses of nodes up to it are forgiven.
+    """
     tail: Literal["exact", "akka"] = "exact"
+    """`phi`: the normal distribution, or the approximation of Akka and Pekko, under which a
+    threshold of 8 is 5.23 deviations instead of 5.61.
+    """
     factor: float = Field(default=1.5, ge=1, le=100, allow_inf_nan=False)
+    """`histogram`: the deadline is this factor times the longest usual time between two heartbeats.
+    Nearer to 1 is sooner, and leaves less room for what was not seen yet.
+    """
     gain: float = Field(default=0.1, gt=0, le=1, allow_inf_nan=False)
+    """`bertier`: the weight of the newest heartbeat. A larger one follows changes sooner and
+    forgets sooner.
+    """
     delay_weight: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
+    """`bertier`: the factor of the mean delay in the margin. A larger one means fewer suspicions
+    and a longer detection time.
+    """
     deviation_weight: float = Field(default=4.0, gt=0, le=100, allow_inf_nan=False)
+    """`bertier`: the same for the mean deviation."""
     grace: Duration | None = None
+    """`calendar`: a heartbeat may come this much later than promised. Default: one of the node's
+    own intervals. It is for a whole fleet that reports now and then; single jobs with schedules
+    have `[[job]]`.
+    """
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "DetectorSettings":
-        read = DETECTOR_READS[self.kind]
+        read = DETECTORS[self.kind].READS
         for name in sorted(self.model_fields_set - {"kind"}):
-            # What is said and not read would look like a setting that works.
+            # A key that is set and not read would look like a setting that works.
             if name not in read and getattr(self, name) is not None:
                 message = f"no {name} with kind = {self.kind} (it has {_listed(read)})"
                 raise ValueError(message)
             if self.margin != "auto" and name in _MARGIN_AUTO:
                 message = f"no {name} with a margin of your own; or margin = auto"
                 raise ValueError(message)
-        if self.window_short is not None and self.window_short >= self.window:
-            message = "window_short smaller than window"
+        if self.samples_short is not None and self.samples_short >= self.samples:
+            message = "samples_short smaller than samples"
             raise ValueError(message)
         return self
 
 
 class ProbeSettings(Table):
-    """[probe] what happens between suspicion and verdict.
-
-    window    silence of this length after suspicion makes the verdict; longer outlives longer
-              outages of the network, and delays every detection by as much
-    spacing   time between two probes of a suspect
-    rate      so many probes in all, as "100000/s": where more fall silent at once, the others wait
-              for their first probe, and for their verdict; more is sooner, and a larger flood
-    """
+    """[probe] what happens between suspicion and verdict."""
 
     window: Duration = "1s"  # type: ignore[assignment]
+    """Silence of this length after the suspicion makes the verdict. A longer window outlives longer
+    outages of the network, and delays every detection by as much. Nodes that report over HTTP
+    cannot be probed; for them it is a plain wait.
+    """
     spacing: Duration = "200ms"  # type: ignore[assignment]
+    """The time between two probes of a suspect; no longer than `window`. A shorter one gives more
+    chances against loss, and sends more datagrams when many nodes are suspect at once.
+    """
     rate: Rate = "100000/s"  # type: ignore[assignment]
+    """At most this many probes a second; further suspects wait in order for their first probe, and
+    so for their verdict. With the defaults 10,000 nodes that fall silent at once are judged in
+    time, and another 10,000 each second after that. A lower rate protects the network in a mass
+    failure; a higher one judges a large failure sooner.
+    """
 
     @model_validator(mode="after")
     def _at_least_one_probe(self) -> "ProbeSettings":
@@ -207,22 +265,27 @@ _Weight = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 
 
 class PaceSettings(Table):
-    """[pace] how often nodes beat, if the monitor may ask them; docs/pace.md.
-
-    budget    so many heartbeats a second in all, such as "20000/s", divided so that deaths are
-              found as soon as possible; without it every node keeps its own interval. More is
-              quicker and costs the network and the monitor
-    min       nobody is asked to beat more often; shorter watches troublesome nodes more closely
-    max       nobody is asked to beat more seldom; longer saves more, and finds a death later. After
-              the monitor's own start, silence counts after two of these
-    weights   how much sooner a death should be found: a pattern of names, or "label=pattern", and
-              a number; the first that fits counts, all others have 1. Four is twice as often
-    """
+    """[pace] how often nodes beat, if the monitor may ask them; docs/pace.md."""
 
     budget: Rate | None = None
+    """The heartbeats a second of all nodes together, divided so that deaths are found as soon as
+    possible: `"20000/s"` for 100,000 nodes is one heartbeat each 5 s. Without a budget every node
+    keeps its own interval. A larger budget finds deaths sooner and costs the network and the
+    monitor more; all of it is spent, down to `min`.
+    """
     min: Duration = "1s"  # type: ignore[assignment]
+    """The shortest interval that the monitor asks for. A shorter one watches troublesome nodes more
+    closely, where their own settings allow it.
+    """
     max: Duration = "10s"  # type: ignore[assignment]
+    """The longest interval that the monitor asks for. A longer one saves more and finds a death
+    later by as much. After the monitor's own start silence counts after two of these, if that is
+    more than `start_grace`. With a `fixed` detector it is shorter than its `timeout`.
+    """
     weights: Annotated[dict[_WeightText, _Weight], Field(max_length=250)] | None = None
+    """How much sooner a death should be found: a pattern of names, or `"label=pattern"`, and a
+    number. The first that fits counts; all other nodes have 1. A node with 4 beats twice as often.
+    """
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "PaceSettings":
@@ -233,51 +296,60 @@ class PaceSettings(Table):
 
 
 class GuardSettings(Table):
-    """[guard] when silence is doubted because it is that of many, and how fast deeds may be done.
-
-    fleet     share of the fleet that has to go dark at once for a mass failure: destructive
-              actions are held back everywhere. Less holds back more; 1 is only all of them
-    zone      the same for the nodes of one label `zone`, and the actions of that zone
-    count     fewer nodes are never a mass. A monitor that hears fewer than so many at all cannot
-              tell a dead fleet from its own cut cable
-    window    what goes dark within this time is together. Longer catches a slower collapse, and
-              takes unrelated deaths for one; nodes that beat more slowly are not waited for
-    lift      it is over when no more than this part of `fleet` or `zone` is dark; nearer to 1 is
-              sooner, and may begin again
-    actions_per_minute   destructive actions in the whole fleet, as many at once as a minute has;
-              the others wait in order. More mends a large loss sooner, and a wrong one too
-    late      a turn of our own that comes later than this after it was wanted: margins and windows
-              are multiplied by one more, and by one less after a second without any. Less doubts
-              a busy host sooner, and finds deaths later there
-    health    they are multiplied by so much at most; 1 is never
-    """
+    """[guard] when the silence of many nodes is doubted, and how fast actions may be done."""
 
     fleet: Share = 0.15
+    """When this share of the fleet goes dark at once, destructive actions on these nodes are held
+    back and their alarms become one. A smaller share holds back more often; 1 waits for all nodes.
+    """
     zone: Share = 0.55
+    """The same for the nodes with the same label `zone`. Nodes without that label count for the
+    fleet only.
+    """
     count: int = Field(default=3, ge=1)
-    window: Duration = "30s"  # type: ignore[assignment]
+    """Fewer nodes are never a mass failure: one of three is a dead node. A fleet smaller than this
+    has no guard against a monitor that is cut off. A larger count gives small fleets no protection.
+    """
+    mass_within: Duration = renamed("mass_within", "window", default="30s")
+    """Nodes that go dark within this time belong to one mass failure. A node that is found dead
+    later than this after the last one of a mass failure is a case of its own, with its own alarm
+    and its own repair at once. A longer time catches a slower collapse, and joins unrelated deaths.
+    Nodes that beat more slowly than this are not waited for.
+    """
     lift: Share = 0.5
+    """A mass failure is over when no more than this part of `fleet` or `zone` is dark. Nearer to 1
+    releases the actions sooner, and may hold them back again the next moment.
+    """
     actions_per_minute: int = Field(default=10, ge=1, le=60_000)
-    late: Duration = "100ms"  # type: ignore[assignment]
+    """At most this many destructive actions a minute in the whole fleet, and as many at once; the
+    others wait in order. More repair a large loss sooner, and do more harm where the verdicts were
+    wrong.
+    """
+    late_turn: Duration = renamed("late_turn", "late", default="100ms")
+    """A turn of the monitor that comes later than this after it was wanted multiplies all margins
+    and probe windows by one more; a second without a late turn takes one away. A smaller limit
+    doubts a busy host sooner, and finds deaths later there.
+    """
     health: int = Field(default=8, ge=1, le=100)
+    """The largest factor of `late_turn`; 1 switches it off."""
 
 
 class RecoverySettings(Table):
-    """[recovery] the way back.
-
-    heartbeats   so many good ones make a returned node alive; more keeps a flapping node out for
-                 longer, and a healthy one as well
-    hold         a node that died twice is not alive again for so long after its return, however
-                 good its heartbeats; doubles with each death. Longer calms what flaps, and keeps
-                 out what was mended
-    hold_max     it grows no longer
-    calm         after so long without a death, one is forgotten
-    """
+    """[recovery] the way back."""
 
     heartbeats: int = Field(default=3, ge=1, le=200)
+    """This many good heartbeats turn `recovering` into `alive`. More keep a flapping node out for
+    longer, and a healthy node as well.
+    """
     hold: Duration = "10s"  # type: ignore[assignment]
+    """A node that died a second time stays `recovering` for this long after its return, however
+    good its heartbeats are; each further death doubles the time. A longer hold calms flapping
+    nodes, and keeps repaired nodes out for longer. The first death holds no node.
+    """
     hold_max: Duration = "5m"  # type: ignore[assignment]
+    """The longest hold."""
     calm: Duration = "10m"  # type: ignore[assignment]
+    """After this long without a death one death is forgotten. A shorter time forgives sooner."""
 
     @model_validator(mode="after")
     def _holds_no_longer_than_the_most(self) -> "RecoverySettings":
@@ -288,36 +360,40 @@ class RecoverySettings(Table):
 
 
 class GoalSettings(Table):
-    """[goal] what is wanted; `beatward quality` compares it with what is measured.
-
-    detect_within    a death is found within this time of the node's last word; nothing is set by
-                     it: interval, margin and probe.window are what a detection time is made of
-    mistakes_every   a node is suspected wrongly no more often than once in this time, on average
-    """
+    """[goal] what is wanted; `beatward quality` compares it with what is measured."""
 
     detect_within: Duration | None = None
+    """A death is found within this time of the node's last heartbeat. Detections that take longer
+    are counted. The goal sets nothing by itself: interval, margin and `probe.window` make up a
+    detection time.
+    """
     mistakes_every: Duration | None = None
+    """A node is suspected wrongly no more often than once in this time, on average."""
 
 
 class JobSettings(Table):
-    """[[job]] a node that runs now and then: when it is due, and how long it may take.
-
-    name      of the node; `beatward token ping NAME` prints its bare URL
-    schedule  when a run is due: five fields of cron, as in "0 3 * * *"
-    timezone  of the schedule, as in "Europe/Berlin"; clocks that change are cron's way
-    every     instead of a schedule: the next run is due so long after the last one ended
-    grace     so late a run may begin (or end, where nobody says when it begins); shorter tells of
-              a missed run sooner, longer forgives a busy host
-    max_run   so long a run may take; default: as grace, for a job that says when it begins and
-              then dies must not be waited for for ever
-    """
+    """[[job]] a node that runs now and then: when it is due, and how long it may take."""
 
     name: NodeName
+    """The node; `beatward token ping NAME` prints its URL."""
     schedule: str | None = None
+    """When a run is due: minute, hour, day of month, month, day of week, as in `"0 3 * * *"`.
+    Either this or `every`.
+    """
     timezone: str = "UTC"
+    """The time zone of the schedule, as in `"Europe/Berlin"`: the one of the cron on the job's
+    machine. A clock that changes in spring and autumn is treated as Debian's cron does.
+    """
     every: Duration | None = None
+    """In place of a schedule: the next run is due this long after the end of the last one."""
     grace: Duration = "10m"  # type: ignore[assignment]
+    """A run may begin this much late; a job that does not report its begin may end this much late.
+    A shorter grace reports a missed run sooner, a longer one forgives a busy host.
+    """
     max_run: Duration | None = None
+    """The longest time that a run may take. Default: as `grace`, because a job that reports its
+    begin and then dies must not be waited for without end.
+    """
 
     @model_validator(mode="after")
     def _has_due_instants(self) -> "JobSettings":

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from beatward.action_settings import ActionSettings, RuleSettings
 from beatward.errors import ConfigError, did_you_mean
 from beatward.role_settings import ServiceSettings
+from beatward.values import old_names
 
 # How pydantic calls a wrong type, and what to write instead.
 _EXPECTED = {
@@ -34,7 +35,10 @@ def explained(problem: Any, file: str, model: type[BaseModel]) -> ConfigError:
     key = ".".join(str(part) for part in places) or "the file"
     kind = problem["type"]
     if kind == "extra_forbidden":
-        alike = did_you_mean(places[-1], _known(places, model))
+        table = _table_of(places, model)
+        if (name := old_names(table).get(places[-1])) is not None:
+            return ConfigError(file, key, places[-1], f"{name} alone, which is its name of today")
+        alike = did_you_mean(places[-1], table.model_fields)
         return ConfigError(
             file, key, places[-1], f"no such key{alike}; see: beatward config explain"
         )
@@ -49,13 +53,13 @@ def explained(problem: Any, file: str, model: type[BaseModel]) -> ConfigError:
     return ConfigError(file, key, problem["input"], expected)
 
 
-def _known(places: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
-    """Return the keys that there are in the table of a key."""
+def _table_of(places: tuple[str | int, ...], model: type[BaseModel]) -> type[BaseModel]:
+    """Return the table that a key stands in."""
     for place in places[:-1]:
         # A name of a table of tables, or a number in a list of them, is no field.
         field = model.model_fields.get(str(place))
         model = model if field is None else (model_of(field.annotation) or model)
-    return list(model.model_fields)
+    return model
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:

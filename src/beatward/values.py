@@ -6,9 +6,10 @@ expected when it cannot. Not here: which setting has which (`beatward.config`).
 
 import contextlib
 import re
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from beatward.core.instants import parse_duration
 from beatward.core.protocol.keys import is_name
@@ -21,7 +22,35 @@ class Table(BaseModel):
     tuples and paths, so fields of these say `strict=False`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        strict=True,
+        # The text below a field explains it to users: `config explain`, docs/configuration.md.
+        use_attribute_docstrings=True,
+    )
+
+
+def renamed(name: str, old: str, **field: Any) -> Any:
+    """Return a field that is also read under the name it had before; see `old_names`."""
+    return Field(validation_alias=AliasChoices(name, old), **field)
+
+
+def old_names(table: type[BaseModel]) -> dict[str, str]:
+    """Return the old names of a table's keys that go on working -> their names of today."""
+    found: dict[str, str] = {}
+    for name, field in table.model_fields.items():
+        if isinstance(field.validation_alias, AliasChoices):
+            found |= {str(old): name for old in field.validation_alias.choices if old != name}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a type's values look like in a file, for people; a mark within `Annotated`."""
+
+    text: str
 
 
 def _read_duration(value: object) -> object:
@@ -52,7 +81,9 @@ def _read_failback(value: object) -> object:
     raise ValueError(message)
 
 
-Duration = Annotated[int, BeforeValidator(_read_duration), Field(gt=0)]
+Duration = Annotated[
+    int, BeforeValidator(_read_duration), Field(gt=0), Unit("duration, as 250ms or 2s")
+]
 
 
 def _check_address(text: str) -> str:
@@ -63,7 +94,7 @@ def _check_address(text: str) -> str:
     return text
 
 
-Address = Annotated[str, AfterValidator(_check_address)]
+Address = Annotated[str, AfterValidator(_check_address), Unit("host:port")]
 
 
 def _check_name(text: str) -> str:
@@ -103,12 +134,19 @@ def _read_rate(value: object) -> object:
     raise ValueError(message)
 
 
-Rate = Annotated[float, BeforeValidator(_read_rate), Field(gt=0, le=1e9, allow_inf_nan=False)]
+Rate = Annotated[
+    float,
+    BeforeValidator(_read_rate),
+    Field(gt=0, le=1e9, allow_inf_nan=False),
+    Unit("rate, as 20000/s"),
+]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Margin = Annotated[int | Literal["auto"], BeforeValidator(_read_margin)]
-Failback = Annotated[int | Literal["never"], BeforeValidator(_read_failback)]
-NodeName = Annotated[str, AfterValidator(_check_name)]
-Pattern = Annotated[str, AfterValidator(check_pattern)]
+Margin = Annotated[int | Literal["auto"], BeforeValidator(_read_margin), Unit('duration or "auto"')]
+Failback = Annotated[
+    int | Literal["never"], BeforeValidator(_read_failback), Unit('duration or "never"')
+]
+NodeName = Annotated[str, AfterValidator(_check_name), Unit("node's name")]
+Pattern = Annotated[str, AfterValidator(check_pattern), Unit("pattern, as web-*")]
 
 
 def _read_fence_options(value: object) -> object:

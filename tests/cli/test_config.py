@@ -99,9 +99,11 @@ def test_defaults_are_shown_as_they_could_be_written():
     found = {one.key: one for one in settings() if one.key.startswith(("monitor.", "detector."))}
     assert found["monitor.tick"].default == "5ms"
     assert found["monitor.tick"].unit == "duration, as 250ms or 2s"
-    assert found["detector.margin"].unit == 'duration, as 250ms or 2s or "auto"'
-    assert found["detector.window"].unit == "whole number, at least 2, at most 65535"
+    assert found["detector.margin"].unit == 'duration or "auto"'
+    assert found["detector.samples"].unit == "whole number, 2 to 65535"
+    assert found["detector.gain"].unit == "number, above 0, at most 1"
     assert found["monitor.advertise"].unit == "host:port"
+    assert found["monitor.data"].unit == "path"
     parse({"monitor": {"tick": found["monitor.tick"].default}}, "test")
 
 
@@ -305,3 +307,44 @@ def test_what_does_not_fit_together_in_an_agents_file_is_told(beatward, tmp_path
     done = beatward("exec", "x", "--interval-min", "2s", "--", "true")
     assert done.code == 2
     assert "expected expected" not in done.err
+
+
+OLD_NAMES = {
+    "detector": {"window": 64, "window_short": 2, "late": 0.01, "kind": "two_window"},
+    "guard": {"window": "20s", "late": "50ms"},
+}
+NEW_NAMES = {
+    "detector": {
+        "samples": 64,
+        "samples_short": 2,
+        "late_probability": 0.01,
+        "kind": "two_window",
+    },
+    "guard": {"mass_within": "20s", "late_turn": "50ms"},
+}
+
+
+def test_the_old_name_of_a_key_goes_on_working_and_is_remarked(beatward, tmp_path):
+    assert parse(OLD_NAMES, "old") == parse(NEW_NAMES, "new")
+    file = tmp_path / "old.toml"
+    file.write_text('[detector]\nwindow = 64\n\n[guard]\nlate = "50ms"\n', "utf-8")
+    done = beatward("config", "check", file)
+    assert done.code == 0
+    assert [line for line in done.out.splitlines() if line.startswith("hint: ")] == [
+        "hint: detector.window is called samples now; the old name goes on working",
+        "hint: guard.late is called late_turn now; the old name goes on working",
+    ]
+
+
+def test_an_old_name_beside_the_new_one_is_refused(beatward, tmp_path):
+    file = tmp_path / "both.toml"
+    file.write_text("[detector]\nwindow = 64\nsamples = 32\n", "utf-8")
+    done = beatward("config", "check", file)
+    assert done.code == 2
+    assert "both.toml:2: detector.window" in done.err
+    assert "samples alone, which is its name of today" in done.err
+
+
+def test_an_old_name_is_explained_under_the_new_one(beatward):
+    done = beatward("config", "explain", "detector.late")
+    assert "late_probability  (number" in done.out

@@ -86,7 +86,7 @@ def test_lost_heartbeats_leave_the_expectation_where_it_is():
 @given(st.lists(st.integers(0, 40_000_000), min_size=1, max_size=64))
 def test_up_to_half_the_window_the_mean_and_variance_are_exact(offsets):
     # With a window of 128 the weight 1/count meets its floor 2/129 at the 65th heartbeat.
-    one = One(window=128, margin_ns=SECOND)
+    one = One(samples=128, margin_ns=SECOND)
     for sequence, offset in enumerate(offsets):
         one.hear(sequence, sequence * SECOND + offset)
     expected = int(one.chen.expected_ns[0]) - T - (len(offsets) - 1) * SECOND
@@ -97,7 +97,7 @@ def test_up_to_half_the_window_the_mean_and_variance_are_exact(offsets):
 
 def test_a_window_follows_a_clock_that_drifts():
     # 200 ppm at 1 s: the exponential mean lags by (window - 1) / 2 steps of 0.2 ms.
-    one = One(window=128)
+    one = One(samples=128)
     for sequence in range(2_000):
         one.hear(sequence, sequence * 1_000_200_000)
     lag = (1_999 * 1_000_200_000) - (int(one.chen.expected_ns[0]) - T)
@@ -313,7 +313,7 @@ def test_no_hostile_schedule_breaks_the_arithmetic_or_buys_more_than_its_promise
     window=st.integers(2, 200),
 )
 def test_a_heartbeat_before_its_deadline_never_leads_to_a_deadline_in_the_past(offsets, window):
-    one = One(window=window)
+    one = One(samples=window)
     deadline = 0
     for sequence, offset in enumerate(offsets):
         arrived = sequence * SECOND + offset
@@ -338,7 +338,7 @@ def test_a_promise_longer_than_a_year_is_a_year():
         ),
         ({}, 8, "at most 1 in 1,000 comes later: the last 8 spread by 0 s"),
         (
-            {"late_probability": 1e-6, "window": 16},
+            {"late_probability": 1e-6, "samples": 16},
             40,
             "at most 1 in 1,000,000 comes later: the last 16 spread by 0 s",
         ),

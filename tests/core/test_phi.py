@@ -11,7 +11,7 @@ from tests.core.one_slot import OneSlot
 
 from beatward.core.instants import MILLISECOND, SECOND
 
-AKKA = {"window": 1000, "deviation_min_ns": 100 * MILLISECOND, "tail": "akka"}
+AKKA = {"samples": 1000, "deviation_min_ns": 100 * MILLISECOND, "tail": "akka"}
 
 
 def plain(**settings):
@@ -26,7 +26,7 @@ def plain(**settings):
     ("settings", "first_s", "steady_s"),
     [
         ({**AKKA, "pause_ns": 3 * SECOND, "threshold": 8.0}, 5.3065, 4.5226),
-        ({**AKKA, "pause_ns": 10 * SECOND, "threshold": 10.0, "window": 200}, 12.4497, 11.5799),
+        ({**AKKA, "pause_ns": 10 * SECOND, "threshold": 10.0, "samples": 200}, 12.4497, 11.5799),
     ],
 )
 def test_the_timeouts_are_those_of_akkas_cluster_and_of_its_remote_watch(
@@ -51,7 +51,7 @@ def test_by_itself_the_pause_is_three_intervals_and_the_least_deviation_a_tenth(
 @given(st.lists(st.integers(0, SECOND), min_size=3, max_size=60))
 def test_up_to_half_the_window_mean_and_deviation_are_exact(lateness):
     # The first heartbeat stands for two samples, a quarter of an interval to either side.
-    one = plain(window=128, threshold=8.0)
+    one = plain(samples=128, threshold=8.0)
     one.hear_all(lateness)
     times = np.concatenate(([0.75 * SECOND, 1.25 * SECOND], SECOND + np.diff(lateness)))
     mean = max(np.mean(times), SECOND)
@@ -78,7 +78,7 @@ def test_1_the_deviation_is_no_promise_that_the_tail_is_normal():
 
 
 def test_2_one_long_pause_widens_the_deviation_by_four_intervals_at_most():
-    one = plain(window=1000)
+    one = plain(samples=1000)
     one.hear_all([0] * 1000)
     one.hear(1000, 113 * SECOND)
     # sqrt(2/1001) * 4 intervals, where the whole pause would make 5.05 s of it.
@@ -105,7 +105,7 @@ def test_6_the_first_heartbeat_has_a_deadline():
 
 
 def test_7_a_lasting_change_is_learnt_though_every_time_is_beyond_the_threshold():
-    one = plain(window=16)
+    one = plain(samples=16)
     one.hear_all([0] * 100)
     for place in range(100):  # each time takes 6 s instead of 1 s, as promised is 1 s
         one.hear(100 + place, (place + 1) * 5 * SECOND)

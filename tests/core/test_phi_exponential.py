@@ -20,14 +20,14 @@ def test_the_mean_is_that_of_the_times_between_arrivals():
 
 
 def test_a_time_beyond_two_intervals_counts_as_two():
-    one = OneSlot("phi_exponential", threshold=1.0, window=4)
+    one = OneSlot("phi_exponential", threshold=1.0, samples=4)
     one.hear_all([0] * 50)
     one.hear(50, 113 * SECOND)
     assert one.timeout_ns / SECOND == pytest.approx(2.302585 * 1.4, rel=1e-6)  # weight 2/5
 
 
 def test_a_lasting_change_is_learnt():
-    one = OneSlot("phi_exponential", threshold=1.0, window=4)
+    one = OneSlot("phi_exponential", threshold=1.0, samples=4)
     one.hear_all([place * SECOND // 2 for place in range(100)])
     assert one.timeout_ns / SECOND == pytest.approx(2.302585 * 1.5, rel=1e-6)
 

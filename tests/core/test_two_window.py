@@ -21,7 +21,7 @@ def one_of(**settings):
 )
 def test_the_deadline_hangs_on_the_later_of_two_means(lateness, window_short):
     # Until a mean is older than half its window it is exact; beyond, its weight stays.
-    one = one_of(window=128, window_short=window_short)
+    one = one_of(samples=128, samples_short=window_short)
     short = long = lateness[0]
     for place, late in enumerate(lateness):
         one.hear(place, late)

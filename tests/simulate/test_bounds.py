@@ -39,7 +39,7 @@ def waits_ns(settings, interval_ns, beats):
     margin_ns=st.sampled_from((None, None, 300 * MILLISECOND)),
 )
 def test_no_arrivals_make_it_wait_longer_than_its_bound(kind, beats, window, threshold, margin_ns):
-    settings = DetectorSettings(kind, window=window, threshold=threshold, margin_ns=margin_ns)
+    settings = DetectorSettings(kind, samples=window, threshold=threshold, margin_ns=margin_ns)
     most_ns = suspected_within_ns(settings, SECOND)
     assert max(waits_ns(settings, SECOND, beats)) <= most_ns
 

@@ -54,7 +54,7 @@ class Arrivals:
 
 def warm_up(settings: DetectorSettings) -> int:
     """Return how many heartbeats a detector gets before its deadlines count."""
-    heartbeats = max(_WARM_UP_MIN, _WARM_UP_WINDOWS * settings.window)
+    heartbeats = max(_WARM_UP_MIN, _WARM_UP_WINDOWS * settings.samples)
     if settings.kind == "histogram" or (settings.margin_ns is None and settings.kind in _QUANTILES):
         heartbeats = max(heartbeats, round(_WARM_UP_LATE / settings.late_probability))
     return min(heartbeats, _WARM_UP_MAX)

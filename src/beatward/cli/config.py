@@ -1,10 +1,9 @@
 """`beatward config`: check a settings file, and say what every setting is for.
 
-What is explained comes from `beatward.config` itself: types, defaults and bounds from its models,
-reasons from their docstrings. So nothing here can fall behind.
+What is explained comes from `beatward.config` itself: types, defaults and bounds from its fields,
+reasons from the texts below them. So nothing here can fall behind.
 """
 
-import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -24,24 +22,26 @@ from beatward.config_mistakes import model_of
 from beatward.errors import ConfigError
 from beatward.role_settings import ServiceSettings
 from beatward.toml_file import located
-from beatward.values import Address, Duration
+from beatward.values import Unit, old_names
 
-_DURATION = get_args(Duration)[1]
-_ADDRESS = get_args(Address)[1]
-_DURATION_WORDS = "duration, as 250ms or 2s"
-_COUNT_WORDS = "whole number"
-# One or several names, then at least two spaces or more of deeper lines, as in our docstrings.
-_ENTRY = re.compile(r"(?P<names>[a-z_]+(?:, [a-z_]+)*) {2,}(?P<text>\S.*)")
+# Units whose values stand in quotes.
+_TEXTS = ("duration", "host:port", "pattern", "rate", "text")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting, explained."""
+    """One setting, explained. `default` is None where a value is required."""
 
     key: str
     unit: str
     default: str | None
     reason: str
+
+    @property
+    def toml(self) -> str:
+        """The default as it is written in a file."""
+        is_text = '"' in self.unit or self.unit.startswith(_TEXTS)
+        return f'"{self.default}"' if is_text else str(self.default)
 
 
 @click.group("config")
@@ -64,7 +64,7 @@ def check_command(file: Path, is_agents: bool, as_json: bool) -> None:
         else:
             settings = load(file)
             counts = {"actions": len(settings.action), "rules": len(settings.rule)}
-            hints = list(_hints(settings))
+            hints = [*_renamed(located(file)[0]), *_hints(settings)]
     except ConfigError as error:
         if as_json:
             problems = [_problem(one) for one in error.problems]
@@ -120,6 +120,16 @@ def _problem(error: ConfigError) -> dict[str, Any]:
     }
 
 
+def _renamed(tables: Mapping[str, Any]) -> Iterator[str]:
+    for table, info in Settings.model_fields.items():
+        model, given = model_of(info.annotation), tables.get(table)
+        if model is None or not isinstance(given, dict):
+            continue
+        for old, name in old_names(model).items():
+            if old in given:
+                yield f"{table}.{old} is called {name} now; the old name goes on working"
+
+
 def _hints(settings: Settings) -> Iterator[str]:
     for name, action in settings.action.items():
         if action.seems_to_tell:
@@ -134,7 +144,7 @@ def _hints(settings: Settings) -> Iterator[str]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain_command(key: str | None, as_json: bool) -> None:
     """Explain the settings: all of them, a table such as `detector`, or one as `probe.window`."""
-    found = [one for one in settings() if key is None or _is_asked(one.key, key)]
+    found = [one for one in settings() if key is None or _is_asked(one.key, _today(key))]
     if not found:
         known = ", ".join(sorted({one.key.rpartition(".")[0] for one in settings()}))
         raise ConfigError("config explain", "KEY", key, f"a setting, or a table of: {known}")
@@ -144,7 +154,7 @@ def explain_command(key: str | None, as_json: bool) -> None:
     screen = console()
     table = ""
     for one in found:
-        head = _head(one.key)
+        head = head_of(one.key)
         if head != table:
             screen.print(f"\n{head}", style="bold", markup=False)
             table = head
@@ -161,62 +171,65 @@ def settings() -> Iterator[Setting]:
         assert model is not None
         # [action.NAME] is a table of tables; [[rule]] a list of them.
         path = f"{table}.NAME" if get_origin(info.annotation) is dict else table
-        reasons = _reasons(model)
         for name, field in model.model_fields.items():
-            yield Setting(f"{path}.{name}", _unit(field), _default(field), reasons.get(name, ""))
+            reason = " ".join((field.description or "").split())
+            yield Setting(f"{path}.{name}", _unit(field), _default(field), reason)
 
 
-def _head(key: str) -> str:
+def head_of(key: str) -> str:
+    """Return the line of a file that begins the table of a key."""
     table = key.rpartition(".")[0]
-    return f"[[{table}]]" if table == "rule" else f"[{table}]"
+    return f"[[{table}]]" if table in ("rule", "job") else f"[{table}]"
+
+
+def _today(key: str) -> str:
+    """Return the name of today of a key that may have had another before."""
+    table, _, name = key.rpartition(".")
+    field = Settings.model_fields.get(table)
+    model = None if field is None else model_of(field.annotation)
+    return key if model is None else f"{table}.{old_names(model).get(name, name)}"
 
 
 def _is_asked(key: str, asked: str) -> bool:
     return asked in (key, key.rpartition(".")[0], key.partition(".")[0])
 
 
-def _reasons(model: type[BaseModel]) -> dict[str, str]:
-    reasons: dict[str, str] = {}
-    names: tuple[str, ...] = ()
-    for line in (model.__doc__ or "").splitlines()[1:]:
-        entry = _ENTRY.fullmatch(line.removeprefix("    "))
-        if entry is not None:
-            names = tuple(entry["names"].split(", "))
-            reasons.update(dict.fromkeys(names, entry["text"]))
-            continue
-        for name in names:
-            reasons[name] = f"{reasons[name]} {line.strip()}".strip()
-    return reasons
-
-
 def _unit(field: FieldInfo) -> str:
-    words = ["host:port"] if _ADDRESS in field.metadata else _kinds(field.annotation)
-    # A whole number that is read from text is a duration; bounds would be in nanoseconds.
-    if any(isinstance(mark, BeforeValidator) for mark in field.metadata):
-        return " or ".join(_DURATION_WORDS if word == _COUNT_WORDS else word for word in words)
+    for mark in field.metadata:
+        if isinstance(mark, Unit):
+            return mark.text
+    least, most = (
+        next((getattr(mark, name) for mark in field.metadata if hasattr(mark, name)), None)
+        for name in ("ge", "le")
+    )
     bounds = [
-        f"{sign} {getattr(mark, name)}"
+        f"{word} {getattr(mark, name)}"
         for mark in field.metadata
-        for name, sign in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
-        if getattr(mark, name, None) is not None
+        for name, word in (("gt", "above"), ("lt", "below"))
+        if hasattr(mark, name)
     ]
-    return ", ".join([" or ".join(dict.fromkeys(words)), *bounds])
+    if least is not None and most is not None:
+        bounds.append(f"{least} to {most}")
+    elif least is not None or most is not None:
+        bounds.append(f"at most {most}" if least is None else f"at least {least}")
+    return ", ".join([" or ".join(dict.fromkeys(_kinds(field.annotation))), *bounds])
 
 
 def _kinds(annotation: Any) -> list[str]:
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        return [word for part in get_args(annotation) for word in _kinds(part) if word]
-    if origin is Literal:
-        return [f'"{word}"' for word in get_args(annotation)]
     if hasattr(annotation, "__metadata__"):
-        marks = annotation.__metadata__
-        return [_DURATION_WORDS if _DURATION in marks else "host:port"]
+        units = [mark.text for mark in annotation.__metadata__ if isinstance(mark, Unit)]
+        return units or _kinds(annotation.__origin__)
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return [word for part in parts for word in _kinds(part) if word]
+    if origin is Literal:
+        return [f'"{word}"' for word in parts]
     if origin is tuple:
-        return [f"list of {' or '.join(_kinds(get_args(annotation)[0]))}"]
+        return [f"list of {' or '.join(_kinds(parts[0]))}"]
     if origin is dict:
-        return ["table of text"]
-    plain = {bool: "true or false", int: _COUNT_WORDS, float: "number", str: "text", Path: "path"}
+        # Values in a dict are a table's; a table of tables is one for each node.
+        return [f"table of {' or '.join(_kinds(parts[1]))}"]
+    plain = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
     return [plain.get(annotation, "")]
 
 

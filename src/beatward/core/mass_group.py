@@ -3,8 +3,9 @@
     gone dark while it grows ─► in it ─► told together, in one message
     gone dark later, alone   ─► not in it: its alarm and its repair are its own
 
-A mass grows until no node of it was found dead for `guard.window`, the time within which silences
-count as one. A node that dies after that is a case of its own, however long the others stay dead.
+A mass grows until no node of it was found dead for `guard.mass_within`, the time within which
+silences count as one. A node that dies after that is a case of its own, however long the others
+stay dead.
 No change is swallowed: each one that is not told alone is in the message that the mass begins
 with, in a message about what was added, or in the one that it is over.
 Not here: when many are a mass (`core.mass`), and the messages (`core.ledger`).

@@ -1,6 +1,6 @@
 """The file's settings -> the core's settings: the one place where both shapes are known."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from beatward import action_settings, config
 from beatward.core.detect import DetectorSettings
@@ -18,27 +18,8 @@ from beatward.role_settings import FailoverSettings, ServiceSettings
 
 def core_settings(settings: config.Settings) -> Settings:
     """Return what the pure machine needs to know of a settings file."""
-    detector = settings.detector
     return Settings(
-        detector=DetectorSettings(
-            kind=detector.kind,
-            timeout_ns=detector.timeout,
-            window=detector.window,
-            margin_ns=None if detector.margin == "auto" else detector.margin,
-            margin_from=detector.margin_from,
-            margin_min_ns=detector.margin_min,
-            late_probability=detector.late,
-            window_short=detector.window_short,
-            threshold=detector.threshold,
-            deviation_min_ns=detector.deviation_min,
-            pause_ns=detector.pause,
-            tail=detector.tail,
-            factor=detector.factor,
-            gain=detector.gain,
-            delay_weight=detector.delay_weight,
-            deviation_weight=detector.deviation_weight,
-            grace_ns=detector.grace,
-        ),
+        detector=_detector(settings.detector),
         membership=MembershipSettings(
             window_ns=settings.probe.window,
             spacing_ns=settings.probe.spacing,
@@ -50,7 +31,7 @@ def core_settings(settings: config.Settings) -> Settings:
         ),
         pace=_pace(settings.pace),
         guard=GuardSettings(
-            settings.monitor.pause_limit, settings.guard.late, settings.guard.health
+            settings.monitor.pause_limit, settings.guard.late_turn, settings.guard.health
         ),
         mass=_mass(settings.guard),
         actions_per_minute=settings.guard.actions_per_minute,
@@ -66,6 +47,17 @@ def core_settings(settings: config.Settings) -> Settings:
             name: _service(settings.failover, service) for name, service in settings.service.items()
         },
     )
+
+
+def _detector(detector: config.DetectorSettings) -> DetectorSettings:
+    # Each parameter has the name of its key, and `_ns` where it is a duration.
+    parameters = {
+        one.name: getattr(detector, one.name.removesuffix("_ns"))
+        for one in fields(DetectorSettings)
+    }
+    if detector.margin == "auto":
+        parameters["margin_ns"] = None
+    return DetectorSettings(**parameters)
 
 
 def _role(said: FailoverSettings) -> RoleSettings:
@@ -111,7 +103,7 @@ def _mass(guard: config.GuardSettings) -> MassSettings:
         fleet_share=guard.fleet,
         zone_share=guard.zone,
         count_min=guard.count,
-        window_ns=guard.window,
+        window_ns=guard.mass_within,
         lift_share=guard.lift,
     )
 

@@ -281,8 +281,8 @@ def _draw_detector(seed: int, weather: Weather) -> DetectorSettings:
     return DetectorSettings(
         kind=kind,
         timeout_ns=None if happens(rng, 0.7) else chosen_ns(rng, 6, 10),
-        window=rng.choice((16, 128, 1000)),
-        window_short=rng.choice((None, None, 4)),
+        samples=rng.choice((16, 128, 1000)),
+        samples_short=rng.choice((None, None, 4)),
         margin_ns=None if happens(rng, 0.8) else chosen_ns(rng, 0.2, 0.5),
         margin_from="cantelli" if happens(rng, 0.2) else "quantile",
         margin_min_ns=max(50 * MILLISECOND, 2 * weather.jitter_ns),

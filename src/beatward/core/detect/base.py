@@ -11,6 +11,7 @@ silence alone.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,8 @@ class DetectorSettings:
     """Parameters of all detectors; each reads its own. Units and reasons: config.DetectorSettings.
 
     timeout_ns         fixed: since the last arrival; None: three promised intervals
-    window             how many heartbeats a mean remembers; fixed and histogram have none
-    window_short       two_window, adaptive: the same of the short mean; None: 1 and 8
+    samples            how many heartbeats a mean remembers; fixed and histogram have none
+    samples_short      two_window, adaptive: the same of the short mean; None: 1 and 8
     margin_ns          chen, two_window, adaptive: None means from `late_probability`
     margin_from        the same: "quantile" of what was counted, or "cantelli" for the bound
     threshold          phi, phi_exponential: the suspicion at which a node is suspect
@@ -52,8 +53,8 @@ class DetectorSettings:
 
     kind: str = "chen"
     timeout_ns: int | None = None
-    window: int = 128
-    window_short: int | None = None
+    samples: int = 128
+    samples_short: int | None = None
     margin_ns: int | None = None
     margin_from: str = "quantile"
     margin_min_ns: int = 50 * MILLISECOND
@@ -80,7 +81,11 @@ class Detector(ABC):
     until they are written, so that room for a very large fleet may be kept from the start.
 
     `threshold` is the suspicion at the deadline.
+
+    READS   the keys of [detector] that mean something to this detector
     """
+
+    READS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         self.settings = settings

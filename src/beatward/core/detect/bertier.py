@@ -34,6 +34,8 @@ from beatward.core.instants import format_duration
 class Bertier(Chen):
     """Chen's expectation with Jacobson's margin."""
 
+    READS = ("samples", "margin_min", "gain", "delay_weight", "deviation_weight")
+
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self._counts = False

@@ -46,6 +46,8 @@ class Calendar(Detector):
     started_ns   when the run under way began, NEVER where there is none
     """
 
+    READS = ("grace",)
+
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self.awaited_ns: IntArray = np.zeros(capacity, np.int64)

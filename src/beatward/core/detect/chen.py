@@ -44,7 +44,7 @@ Transactions on Computers 51(5), May 2002, sections 6 and 7 (NFD-U and NFD-E).
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,14 @@ class Chen(Detector):
     places, and `_early` if they expect an arrival at more than one instant.
     """
 
+    READS: ClassVar[tuple[str, ...]] = (
+        "samples",
+        "margin",
+        "margin_from",
+        "margin_min",
+        "late_probability",
+    )
+
     MARGIN_MAX = 0.5  # intervals; also where the histogram ends
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
@@ -89,7 +97,7 @@ class Chen(Detector):
         self.variance = np.zeros(capacity, np.float32)  # ns^2 of the offset
         self.learnt_count = np.zeros(capacity, np.uint16)
         self.strikes = np.zeros(capacity, np.uint8)
-        self._weight_min = 2.0 / (settings.window + 1.0)
+        self._weight_min = 2.0 / (settings.samples + 1.0)
         self._counts = settings.margin_ns is None and settings.margin_from == "quantile"
         self.counts = np.zeros((capacity, BINS if self._counts else 0), np.uint16)
         self.counted = np.zeros(capacity, np.uint16)
@@ -216,7 +224,7 @@ class Chen(Detector):
         """
         count += 1
         weight = np.maximum(1.0 / count, self._weight_min)
-        np.minimum(count, self.settings.window, out=count)
+        np.minimum(count, self.settings.samples, out=count)
         bound = (DEVIATION_MAX * interval).astype(np.float64)
         deviation = np.clip(lateness.astype(np.float64), -bound, bound)
         # The first sample has weight 1 and deviation 0: no branch is needed for it.

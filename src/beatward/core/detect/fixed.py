@@ -23,6 +23,8 @@ INTERVALS = 3
 class Fixed(Detector):
     """One number for every node, or three of its own promised intervals."""
 
+    READS = ("timeout",)
+
     def observe(  # noqa: D102
         self,
         slots: IntArray,

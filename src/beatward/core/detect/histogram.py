@@ -36,6 +36,8 @@ SCALE = 2  # intervals beyond the promised one, at which the counts end
 class Histogram(ByArrival):
     """A quantile of the time between arrivals, times a factor."""
 
+    READS = ("late_probability", "factor")
+
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self.counts = np.zeros((capacity, BINS), np.uint16)

@@ -51,13 +51,15 @@ _DEVIATION_BEGUN = 0.25
 class Phi(ByArrival):
     """Mean and deviation of the time between arrivals, and the tail of a normal distribution."""
 
+    READS = ("samples", "threshold", "deviation_min", "pause", "tail")
+
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self.excess = np.zeros(capacity, np.float32)  # ns, mean beyond the promised interval
         self.variance = np.zeros(capacity, np.float32)  # ns^2
         self.threshold = settings.threshold
         self._deviations = deviations_at(settings.threshold, TAILS[settings.tail])
-        self._weight_min = 2.0 / (settings.window + 1.0)
+        self._weight_min = 2.0 / (settings.samples + 1.0)
 
     def _begin(self, slots: IntArray) -> None:
         self.learnt_count[slots] = 0
@@ -72,7 +74,7 @@ class Phi(ByArrival):
         deviation = excess - mean
         self.excess[slots] = mean + weight * deviation
         self.variance[slots] = (1.0 - weight) * (variance + weight * deviation**2)
-        self.learnt_count[slots] = np.minimum(count, max(self.settings.window, _COUNT_BEGUN))
+        self.learnt_count[slots] = np.minimum(count, max(self.settings.samples, _COUNT_BEGUN))
 
     def _variance(self, slots: IntArray, interval: IntArray) -> FloatArray:
         begun = (_DEVIATION_BEGUN * interval) ** 2

@@ -35,12 +35,14 @@ _LN10 = math.log(10.0)
 class PhiExponential(ByArrival):
     """A multiple of the mean time between arrivals."""
 
+    READS = ("samples", "threshold")
+
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self.excess = np.zeros(capacity, np.float32)  # ns, mean beyond the promised interval
         self.threshold = settings.threshold
         self._factor = settings.threshold * _LN10
-        self._weight_min = 2.0 / (settings.window + 1.0)
+        self._weight_min = 2.0 / (settings.samples + 1.0)
 
     def _begin(self, slots: IntArray) -> None:
         self.learnt_count[slots] = 0
@@ -52,7 +54,7 @@ class PhiExponential(ByArrival):
         mean = self.excess[slots].astype(np.float64)
         mean += weight * (np.minimum(excess, _EXCESS_MAX * interval) - mean)
         self.excess[slots] = mean
-        self.learnt_count[slots] = np.minimum(count, self.settings.window)
+        self.learnt_count[slots] = np.minimum(count, self.settings.samples)
 
     def _mean(self, slots: IntArray) -> FloatArray:
         excess = np.maximum(self.excess[slots].astype(np.float64), 0.0)

@@ -27,12 +27,14 @@ from beatward.core.detect.chen import Chen
 class TwoWindow(Chen):
     """The later of two expected arrivals; `expected_ns` is that one."""
 
+    READS = ("samples_short", *Chen.READS)
+
     WINDOW_SHORT = 1
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self.gap_ns = np.zeros(capacity, np.int64)  # long estimate - short estimate
-        self._weight_short_min = 2.0 / ((settings.window_short or self.WINDOW_SHORT) + 1.0)
+        self._weight_short_min = 2.0 / ((settings.samples_short or self.WINDOW_SHORT) + 1.0)
 
     def _unlearn(self, slots: IntArray) -> None:
         super()._unlearn(slots)
