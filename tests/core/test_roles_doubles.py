@@ -296,3 +296,23 @@ def test_where_time_is_not_trusted_a_node_that_answers_in_another_life_is_isolat
     assert (deed.name, deed.node) == ("off", "db-1")
     hand.report("success")
     assert hand.role == "promoting db-2 2"
+
+
+def test_a_node_that_was_cut_off_is_no_candidate_before_it_speaks_again():
+    """Seeds 1142 and 1262 of the clones: it was lent the role again and isolated, without end."""
+    best = {"db-1": {"priority": 200}}
+    hand = with_holder(STRICT, make=Fences, nodes=(*THREE, "db-4"), actions=OFF, offers=best)
+    begin_again(hand)
+    hand.say("db-1", "standby", 1)
+    hand.run(5 * SECOND)
+    (deed,) = hand.deeds
+    assert (deed.name, deed.node) == ("off", "db-1")
+    # The power is cut: what it said last, that it stands by, is half a second old.
+    hand.hush("db-1")
+    hand.report("success")
+    assert hand.role == "promoting db-2 2"
+    hand.say("db-2", "unable", 2)
+    hand.say("db-1", "standby", 1, life=LIFE + 2)
+    hand.lives["db-1"] = LIFE + 2
+    hand.run(2 * SECOND)
+    assert hand.role == "promoting db-1 3"

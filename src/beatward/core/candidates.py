@@ -9,7 +9,7 @@ allowed is theirs to say. Not here: whether the role may move at all (`core.fail
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from beatward.core.entry import Declaration, ServiceRecord
 from beatward.core.membership import Membership, Status
@@ -68,6 +68,14 @@ class Member:
             heard_ns=heard_ns,
             able_ns=able_ns,
         )
+
+    def cut_off(self) -> "Member":
+        """Return the member after its node was isolated: no candidate until it is heard again.
+
+        The power is gone, and what it said last may be half a second old: that it stands by, as
+        well as that its node is alive.
+        """
+        return replace(self, heard_ns=None, able_ns=None)
 
 
 @dataclass(frozen=True, slots=True)

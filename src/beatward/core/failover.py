@@ -156,6 +156,11 @@ class Role:
                 self._doubles.hear(said, who)
         return True
 
+    def cut_off(self, slot: int) -> None:
+        """Take note that a node was isolated; it may be a member, or not."""
+        if slot in self.members:
+            self.members[slot] = self.members[slot].cut_off()
+
     def hear_last(self, claim: Claim, now_ns: int) -> bool:
         """Take a life's last word, which may come after that life; return whether it is news."""
         return hear_last(self.lease, self.members.get(claim.slot), claim, now_ns)

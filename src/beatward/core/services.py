@@ -341,6 +341,11 @@ class Services:
         if fence is not None and fence.token == token:
             del self._fences[role.name]
         is_done = settled.record.state == ActionState.DONE
+        if is_done:
+            # The same power feeds the roles of all its services.
+            slot = self._registry.slot_of(settled.record.node)
+            for other in self.roles.values():
+                other.cut_off(slot)
         fact = end_fence(role, token, settled.message, now_ns, done=is_done)
         if fact is not None:
             self.record(role, fact, now_ns)

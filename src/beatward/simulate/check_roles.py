@@ -247,8 +247,10 @@ class RoleChecker(Checker):
         if word in (Word.PROMOTE, Word.HOLD):
             self._check_grant(book, name, token, Word(word), said)
         book.heard = max(book.heard, said.token)
-        # What it had when it was switched off cannot act any more, whatever it says of it.
-        if said.state == State.STUCK and said.token > book.fenced.get(name, -1):
+        # What it had when it was switched off cannot act any more, whatever it says of it; nor can
+        # what has ended since it said so: a last word is not answered (seed 1388 of the clones).
+        ended = max(book.fenced.get(name, -1), book.given.get(name, -1))
+        if said.state == State.STUCK and said.token > ended:
             book.stuck[name] = said.token
         else:
             book.stuck.pop(name, None)
