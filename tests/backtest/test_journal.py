@@ -39,7 +39,7 @@ def read(world, begin_ns=0):
 @pytest.mark.parametrize("seed", range(41, 47))
 def test_the_journal_says_what_was_counted_live(seed):
     without = frozenset(SESSIONS | {Kind.MONITOR_CLOCK, Kind.MONITOR_FREEZE})
-    scenario = draw(seed, minutes=5, without=without)
+    scenario = draw(seed, minutes=3, without=without)
     world = World(replace(scenario, settings=replace(scenario.settings, goal=GOAL)))
     world.play()
     past, snapshot, offset_ns = read(world)

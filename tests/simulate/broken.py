@@ -395,41 +395,41 @@ class _Proud(Monitor):
         return super().step(replace(inputs, dropped=0), **rest)
 
 
-# The seeds that stand here are where it showed last; others are tried after them.
+# The seeds that stand here show it soonest; others are tried after them.
 BROKEN = {
     "believes a life without proof of this session": _broken(
-        _with("_hearing", _Trusting), "replay verdict", 1, world=attacked
+        _with("_hearing", _Trusting), "replay verdict", 6, world=attacked
     ),
     "filters no replays": _broken(
         _with("_hearing", _Forgetful), "replay completeness", 5, world=attacked
     ),
     "lets a heartbeat revive the dead": _broken(
-        _with("_hearing", _Credulous), "replay", 2, world=held_back
+        _with("_hearing", _Credulous), "replay", 9, world=held_back
     ),
     "does not wait for what was announced": _broken(
-        _with("_hearing", _Inattentive), "promise", 1, world=restless
+        _with("_hearing", _Inattentive), "promise", 3, world=restless
     ),
-    "slows down unheard": _broken(Monitor, "promise", 1, world=restless, pulse=_impatient),
-    "does not hear answers": _broken(_with("_hearing", _Deaf), "verdict liveness", 2),
-    "verifies no tags": _broken(_Unchecked, "replay", 1),
+    "slows down unheard": _broken(Monitor, "promise", 3, world=restless, pulse=_impatient),
+    "does not hear answers": _broken(_with("_hearing", _Deaf), "verdict liveness", 1),
+    "verifies no tags": _broken(_Unchecked, "replay", 11),
     "does not notice its own pause": _broken(
-        _with_settings(_blind_to_itself), "verdict", 4, world=often_paused
+        _with_settings(_blind_to_itself), "verdict", 25, world=often_paused
     ),
-    "does not notice its own drops": _broken(_Proud, "verdict", 1, world=flooded),
+    "does not notice its own drops": _broken(_Proud, "verdict", 8, world=flooded),
     "gives no grace after its start": _broken(_with("_orders", _Graceless), "verdict", 2),
-    "convicts without a probing window": _broken(_with_settings(_no_window), "verdict", 1),
-    "convicts at the first stage": _broken(_with("_membership", _Hasty), "table", 1),
-    "never finds silence": _broken(_with("_membership", _Blind), "completeness", 3),
-    "acts before its decision is on disk": _broken(_with("_outbox", _Eager), "action", 1),
-    "acts again after a success": _broken(_with("_outbox", _Tireless), "action", 1),
-    "journals no outcomes": _broken(_with("_ledger", _Secretive), "liveness", 1),
-    "forgets decided actions in a restart": _broken(_Careless, "liveness", 1, world=attacked),
+    "convicts without a probing window": _broken(_with_settings(_no_window), "verdict", 4),
+    "convicts at the first stage": _broken(_with("_membership", _Hasty), "table", 2),
+    "never finds silence": _broken(_with("_membership", _Blind), "completeness", 8),
+    "acts before its decision is on disk": _broken(_with("_outbox", _Eager), "action", 2),
+    "acts again after a success": _broken(_with("_outbox", _Tireless), "action", 2),
+    "journals no outcomes": _broken(_with("_ledger", _Secretive), "liveness", 2),
+    "forgets decided actions in a restart": _broken(_Careless, "liveness", 3, world=attacked),
     "begins a session with other statuses": _broken(_Amnesiac, "projection", 2),
-    "acts while a mass failure holds it back": _broken(_with("_mass", _Restless), "mass", 2, 4),
+    "acts while a mass failure holds it back": _broken(_with("_mass", _Restless), "mass", 3),
     "tells nobody of what a mass failure takes later": _broken(
-        _with("_mass", _Silent), "alarm", 1, world=collapsing
+        _with("_mass", _Silent), "alarm", 2, world=collapsing
     ),
-    "judges though it hears nobody": _broken(_with("_mass", _Certain), "mass", 1, world=isolated),
-    "acts as fast as it likes": _broken(_frantic, "rate", 2, world=often_crashed),
-    "skips a number in the journal": _broken(_with("_ledger", _Skipping), "journal", 1),
+    "judges though it hears nobody": _broken(_with("_mass", _Certain), "mass", 3, world=isolated),
+    "acts as fast as it likes": _broken(_frantic, "rate", 5, world=often_crashed),
+    "skips a number in the journal": _broken(_with("_ledger", _Skipping), "journal", 2),
 }

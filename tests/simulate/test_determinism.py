@@ -16,7 +16,7 @@ SEED = 14
 def digest_in_a_process(hash_seed):
     command = [sys.executable, "-m", "beatward", "simulate", "--seed", str(SEED)]
     done = subprocess.run(
-        [*command, "--minutes", "3", "--json"],
+        [*command, "--minutes", "2", "--json"],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
         check=True,
@@ -28,11 +28,11 @@ def digest_in_a_process(hash_seed):
 
 @pytest.fixture(scope="module")
 def report():
-    return run(SEED, minutes=3)
+    return run(SEED, minutes=2)
 
 
 def test_twice_in_one_process_a_seed_writes_the_same(report):
-    again = run(SEED, minutes=3)
+    again = run(SEED, minutes=2)
     assert [canonical(entry) for entry in again.journal] == [
         canonical(entry) for entry in report.journal
     ]
@@ -45,7 +45,7 @@ def test_the_digest_does_not_hang_on_the_hash_seed(report, hash_seed):
 
 
 def test_another_seed_writes_something_else(report):
-    assert run(SEED + 1, minutes=3).digest != report.digest
+    assert run(SEED + 1, minutes=2).digest != report.digest
     assert draw(SEED) != draw(SEED + 1)
 
 
