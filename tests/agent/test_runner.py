@@ -1,5 +1,7 @@
 """The one loop of a role, over a workload that the test plays: what is asked of it, and when."""
 
+import asyncio
+import contextlib
 import threading
 import time
 
@@ -7,13 +9,17 @@ import pytest
 
 from beatward.agent import clock
 from beatward.agent.pulse import Pulse
+from beatward.agent.roles.async_role import AsyncRole, TaskWorkload
+from beatward.agent.roles.guardian_workload import GuardianWorkload
 from beatward.agent.roles.lease_holder import HolderState, RoleCommand
 from beatward.agent.roles.program_workload import ProgramWorkload
 from beatward.agent.roles.role import CallbackWorkload
 from beatward.agent.roles.runner import RoleRunner
+from beatward.agent.services import HookedService
 from beatward.agent.state import StateFile
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, State, Word
+from beatward.errors import RoleLost
 
 PATIENCE_S = 20.0
 LEASE_MS = 60_000
@@ -50,10 +56,10 @@ class Played:
 class Conversation:
     """Speaks for a runner as the heart's thread does, and plays the monitor that answers."""
 
-    def __init__(self, folder, held=0) -> None:
+    def __init__(self, folder, held=0, demote_ms=LEASE_MS) -> None:
         self.file = StateFile(folder, "web-1")
         if held:
-            self.file.note_role("db", HolderState(held, held, 1000))
+            self.file.note_role("db", HolderState(held, held, demote_ms))
         self.said = None
         self.runner = RoleRunner({"name": "db"}, self.file, wake=lambda: None)
         self.pulse = Pulse("web-1", bytes(32), incarnation=7, interval_ns=SECOND, start_ns=0)
@@ -241,7 +247,7 @@ class Slow(ProgramWorkload):
 
 @pytest.mark.parametrize("ok", [True, False])
 def test_a_demotion_that_ends_too_late_counts_as_the_stop_that_was_asked_for(tmp_path, ok):
-    one = Conversation(tmp_path, held=5)
+    one = Conversation(tmp_path, held=5, demote_ms=1000)
     workload = Slow(one.runner, exit_when_stuck=False)
     one.runner.start(workload)
     holder = one.runner.shared.holder
@@ -254,15 +260,145 @@ def test_a_demotion_that_ends_too_late_counts_as_the_stop_that_was_asked_for(tmp
     one.runner.stop()
 
 
-def test_two_programs_of_one_name_take_turns(tmp_path, caplog):
-    first, second = Conversation(tmp_path), Conversation(tmp_path)
-    workloads = []
-    for one in (first, second):
-        workloads.append(CallbackWorkload(one.runner, None, None, exit_when_stuck=False))
-        one.runner.start(workloads[-1])
-    assert first.state is not None
-    assert second.state is None
-    wait_for(lambda: "another process stands by" in caplog.text)
-    first.runner.close()
-    wait_for(lambda: second.state is not None)
-    second.runner.close()
+# --- the three workloads, each by the same suite ---
+
+
+class Taken:
+    """One workload in a scene of its own; `said` is what became of the role, in order."""
+
+    def __init__(self, folder, kind, held=0) -> None:
+        self.scene = Conversation(folder, held)
+        self.said = folder / "said"
+        self.said.touch()
+        self._end = lambda: None
+        self.workload = getattr(self, f"_{kind}")(self.scene.runner)
+        self.scene.runner.start(self.workload)
+
+    def lines(self):
+        return self.said.read_text().splitlines()
+
+    def note(self, line):
+        with self.said.open("a") as file:
+            file.write(f"{line}\n")
+
+    def close(self):
+        """Close the runner, and what the test has started for it; may be called again."""
+        self.scene.runner.close()
+        self._end()
+        self._end = lambda: None
+
+    def _callbacks(self, runner):
+        workload = CallbackWorkload(
+            runner,
+            lambda token: self.note(f"promote {token}"),
+            lambda: self.note("demote"),
+            exit_when_stuck=False,
+        )
+        workload.is_able = True
+        return workload
+
+    def _task(self, runner):
+        loop = asyncio.new_event_loop()
+        workload = TaskWorkload(runner, loop, exit_when_stuck=False)
+        role = AsyncRole(runner, workload)
+
+        async def body():
+            while True:
+                with contextlib.suppress(RoleLost):
+                    async with role as token:
+                        self.note(f"promote {token}")
+                        try:
+                            await asyncio.Event().wait()
+                        finally:
+                            self.note("demote")
+
+        def run():
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+            loop.close()
+
+        def end():
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+        task = loop.create_task(body())
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self._end = end
+        return workload
+
+    def _guardian(self, runner):
+        note = f'echo "$BEATWARD_ROLE{{}}" >> {self.said}'
+        hooks = {
+            "promote": ("sh", "-c", note.format(" $BEATWARD_TOKEN")),
+            "demote": ("sh", "-c", note.format("")),
+        }
+        service = HookedService("db", mode="failover", hooks=hooks)
+        return GuardianWorkload(runner, service, node="web-1", access=lambda: (None, ""))
+
+
+@pytest.fixture
+def take(tmp_path):
+    """Make a `Taken` of a kind; all use the same folder, as processes of one name do."""
+    with contextlib.ExitStack() as made:
+
+        def one(kind, held=0):
+            taken = Taken(tmp_path, kind, held)
+            made.callback(taken.close)
+            return taken
+
+        yield one
+
+
+KINDS = pytest.mark.parametrize(
+    "kind", ["callbacks", "task", pytest.param("guardian", marks=pytest.mark.real)]
+)
+
+
+@KINDS
+def test_a_workload_takes_a_role_and_gives_it_back_each_time(take, kind):
+    taken = take(kind)
+    scene = taken.scene
+    for token in (5, 6):
+        scene.wait_state(State.STANDBY)
+        scene.answer(Word.PROMOTE, token)
+        scene.wait_state(State.ACTIVE)
+        assert scene.runner.token == token
+        wait_for(lambda token=token: taken.lines()[-1:] == [f"promote {token}"])
+        scene.answer(Word.DEMOTE, token)
+        wait_for(lambda: not scene.runner.shared.holder.memory.held)
+        assert taken.lines()[-1] == "demote"
+    assert taken.lines() == ["promote 5", "demote", "promote 6", "demote"]
+
+
+@KINDS
+def test_a_workload_gives_up_what_it_holds_when_its_runner_closes(take, kind):
+    taken = take(kind)
+    taken.scene.wait_state(State.STANDBY)
+    taken.scene.answer(Word.PROMOTE, 5)
+    wait_for(lambda: taken.lines() == ["promote 5"] and taken.scene.state == State.ACTIVE)
+    taken.close()
+    assert taken.lines() == ["promote 5", "demote"]
+    assert taken.scene.file.read_role("db") == HolderState(5, 0, 1000)
+
+
+@KINDS
+def test_a_workload_ends_first_what_a_former_life_held(take, kind):
+    taken = take(kind, held=5)
+    wait_for(lambda: taken.scene.state == State.STANDBY)
+    # A task has nothing that could be acting still: it ended with its process.
+    assert taken.lines() == ([] if kind == "task" else ["demote"])
+
+
+@KINDS
+def test_a_workload_waits_until_no_other_process_of_its_name_acts(take, kind):
+    first = take(kind)
+    first.scene.wait_state(State.STANDBY)
+    second = take(kind)
+    turned_ns = second.scene.runner.last_turn_ns
+    wait_for(lambda: second.scene.runner.last_turn_ns > turned_ns)
+    assert not second.workload.is_ready
+    assert second.scene.state is None
+    first.close()
+    second.scene.wait_state(State.STANDBY)
