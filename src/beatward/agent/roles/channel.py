@@ -20,7 +20,7 @@ READ_SIZE = 65536
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a guardian is for. hooks: by name; lock: the file that says that somebody is there."""
+    """What a guardian is for. hooks: by name; lock: the file that it locks while it lives."""
 
     node: str
     service: str

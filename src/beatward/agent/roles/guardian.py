@@ -10,9 +10,9 @@ own, which knows how long the lease runs, and does at its end what the agent wou
 The shadow is there for the guardian itself: if that is killed, the shadow gives the role up; if
 the shadow is, the guardian does. Both are subreapers, so every process that a hook has started,
 and that has forked away from it, is still below the shadow and can be found and killed. Both hold
-a file's lock until all is over, and whoever comes next waits for it.
+a file's lock until all is over, and the next guardian waits for it.
 
-What ends a role, whoever asks for it:
+What ends a role, at the end of the lease or when the agent asks for it:
 
     demote hook ──exit 0──► given up
         │ fails, or demote_until has come
@@ -74,7 +74,7 @@ class Shared:
         self._memory = mmap.mmap(-1, _SHARED.size + _LAST_SIZE)
 
     def note(self, lease: Lease | None, hook: Hook | None) -> None:
-        """Write it down; the shadow reads it only when nobody writes any more."""
+        """Write it down; the shadow reads it only after the guardian has ended."""
         demote_ns = 0 if lease is None else lease.over_ns - lease.end_ns
         over_ns = 0 if lease is None else lease.over_ns
         pid = 0 if hook is None else hook.pid
@@ -139,7 +139,7 @@ class Guardian:
         self._primary: Mapping[str, str] = {}
 
     def take_over(self, lease: Lease) -> None:
-        """Take up a lease that somebody else has left; it ends at once."""
+        """Take up the lease that a killed guardian has left; it ends at once."""
         self._lease = lease
 
     def run(self) -> None:
@@ -312,7 +312,7 @@ class Guardian:
                 speaker.sendto(bytes.fromhex(last.data), socket.MSG_DONTWAIT, address)
 
     def _retry(self) -> None:
-        """Try to stop once more what could not be stopped, unless somebody new does."""
+        """Try to stop once more what could not be stopped, unless the next guardian does."""
         lease, self._stuck, self._retry_ns = self._stuck, None, NEVER
         if self._lock.take() and lease is not None:
             self._wants_stop = True

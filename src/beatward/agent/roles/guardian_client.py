@@ -3,7 +3,7 @@
     start ──► waiting for the lock of a former guardian ──► ready ──► killed, or no answer: lost
 
 A guardian that does not answer is killed: its shadow gives the role up then, as it would if
-somebody else had killed it. Whatever was asked of a lost guardian is not answered any more; the
+another process had killed it. What was asked of a lost guardian is not answered any more; the
 member gives its role up and asks the next one. Not here: what a guardian does (`guardian`).
 """
 
@@ -76,7 +76,7 @@ class GuardianClient:
     def turn(self, now_ns: int, patience_ns: int) -> bool:
         """Start a guardian if there is none, and ask whether it is there; False: it is lost.
 
-        patience_ns   one that has not answered for so long is taken for frozen
+        patience_ns   one that has not answered for this time is taken for frozen
         """
         self._former = [process for process in self._former if process.poll() is None]
         if self._channel is None and now_ns >= self._start_ns:

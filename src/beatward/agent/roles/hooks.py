@@ -24,7 +24,7 @@ from beatward.core.instants import MILLISECOND, NEVER, format_duration
 OUTPUT_SIZE_MAX = 4096
 OUTPUT_SHOWN_MAX = 400
 READ_SIZE = 65536
-# Pipes that processes in the background hold open; whoever is older has to live without.
+# Pipes that processes in the background hold open; those of the oldest are closed.
 DRAIN_COUNT_MAX = 64
 # Between two looks at whether those are gone that were killed.
 KILL_PAUSE_NS = 5 * MILLISECOND

@@ -15,7 +15,7 @@ suspended time; and it is cut short by what two quartzes may differ.
 
     lease_end            - reserve          lease_end + demote
         │ demote hook          │ stop, kill         │
-        ├──────────────────────┼────────────────────┤ over: whoever is next may act
+        ├──────────────────────┼────────────────────┤ over: the next holder may act
 
 A token is used once. What must not be forgotten is `memory`, and the order of the caller's steps is
 part of the proof:
@@ -43,21 +43,21 @@ from beatward.core.protocol.roles import (
     service_id,
 )
 
-# Before a lease is known; and so often is repeated what nobody has answered, so that one lost
+# Before a lease is known; and what is not answered is repeated at this spacing, so that one lost
 # datagram does not delay a change of state by a quarter of a long lease.
 SPACING_NS = 500 * MILLISECOND
 # Four words a lease: three may be lost before the holder has to give up.
 WORDS_PER_LEASE = 4
 # Answers that may still be on their way; at four a lease, older ones could extend nothing.
 SENT_COUNT_MAX = 32
-# Of the time to give the role up, so much is for `stop` and for killing: a SIGKILL needs a few
+# Of the time to give the role up, this part is for `stop` and for killing: a SIGKILL needs a few
 # milliseconds, a machine that is short of memory a few hundred.
 KILL_RESERVE_NS = 300 * MILLISECOND
 # What a member allows a demotion that a former life left behind, if it never heard a number.
 DEMOTE_MS = 1000
-# A workload that cannot be stopped is stopped again after so long.
+# A workload that cannot be stopped is stopped again after this pause.
 STUCK_PAUSE_NS = 5 * SECOND
-# While a role is held, whoever acts for it looks at the clock this often: the kernel's timers stand
+# While a role is held, its runner looks at the clock at this spacing: the kernel's timers stand
 # still while a machine is suspended.
 LOOK_NS = 100 * MILLISECOND
 
@@ -93,7 +93,7 @@ class LeaseHolder:
     state         what the next standing says
     freshness     what the next standing says of the data; None: not known
     lease_end_ns  until then it may act, if the state is PROMOTING or ACTIVE; never moves back
-    over_ns       by then it has given the role up for certain; whoever is next may act from then on
+    over_ns       by then it has given the role up for certain; the next holder may act from then on
     able          it could be promoted; False until `report` says so
     """
 
@@ -117,7 +117,7 @@ class LeaseHolder:
         self._speaks_at_once = True
         self._now_ns = now_ns
         if self.memory.held:
-            # Its lease is over as far as anybody can tell.
+            # When its lease ends is not known any more, so it counts as ended.
             self._extend(now_ns)
             self.state = State.DEMOTING
 

@@ -8,7 +8,7 @@ free when these are gone. What stands in it is one of
     held BOOT DEVICE:INODE TOKEN LIFE   the program that has the lock holds that token
 
 A guardian that comes after need not stop what its predecessor, or that one's shadow, has stopped
-already. After a start of the machine anything may run, whoever started it, so that is not taken
+already. After a start of the machine any process may have been started, so that is not taken
 from before. Both lines prove a life's end (`ended`): the first is written only then; the second is
 true for who has the lock, of that very file and in that boot. In a copy the inode is another.
 """

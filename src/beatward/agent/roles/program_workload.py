@@ -131,7 +131,7 @@ class ProgramWorkload:
         """End what has not let go: there is nothing to kill but ourselves."""
         assert self._shared.holder is not None, "what has not begun has no command"
         left = format_duration(self._shared.holder.over_ns - clock.now_ns())
-        then = "this process ends itself" if self._exit_when_stuck else "nobody else is promoted"
+        then = "this process ends itself" if self._exit_when_stuck else "no other node is promoted"
         text = "%s: token %d is not given up %s before its time is over: %s"
         log.critical(text, self._runner.name, command.token, left, then)
         if self._exit_when_stuck:

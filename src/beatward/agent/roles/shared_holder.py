@@ -1,10 +1,10 @@
-"""One member's holder between two threads: the conversation speaks for it, its owner acts for it.
+"""One lease holder between two threads: the conversation reports for it, its runner acts for it.
 
-    conversation: standing, hear ──► holder ◄── turn, done, report: the owner
+    conversation: standing, hear ──► holder ◄── turn, done, report: the runner
                                        │
                                     state file: written before a promotion begins
 
-What a member is that has not begun says nothing: whoever says that it holds nothing must know it.
+A member that has not begun reports nothing: a report that it holds nothing has to be true.
 """
 
 import logging
@@ -25,9 +25,9 @@ log = logging.getLogger("beatward.agent")
 
 IDLE_NS = SECOND
 HOLDING = frozenset((State.PROMOTING, State.ACTIVE, State.DEMOTING))
-# What is given up is said to the monitor; whether it heard is waited for so long.
+# How long a member that leaves waits until the monitor has heard what it gave up.
 HEARD_PATIENCE_NS = SECOND
-# The last word of a holder before us is said so often: nobody answers to it.
+# How often the last word of a former holder is repeated: it is not answered.
 ENDED_COUNT_MAX = 8
 
 

@@ -4,8 +4,8 @@
         ──► the holder is another than the one stood by for ──► start hook ──► ready
 
 It is not ready from the question on only if it was not before, or if the holder is another: a
-switchover that fell back to the same holder disturbs nobody. Without a `start` hook a member is
-always ready, and nobody is asked. Not here: whether it is able for other reasons
+switchover that fell back to the same holder disturbs no standby. Without a `start` hook a member is
+always ready, and asks nothing. Not here: whether it is able for other reasons
 (`guardian_workload`).
 """
 
@@ -23,12 +23,12 @@ log = logging.getLogger("beatward.agent")
 
 Primary = Mapping[str, str]
 
-# While somebody takes the role, and after a question that nobody answered.
+# While a node takes the role, and after a question that was not answered.
 ASK_AGAIN_NS = SECOND
 # A start hook that has failed, mostly because its primary is not there yet.
 RETRY_NS = SECOND
 RETRY_MAX_NS = 30 * SECOND
-# So often nobody answers before it is started for the primary that was known last, or for none: a
+# Unanswered questions before it is started for the primary that was known last, or for none: a
 # machine that starts up while the monitor is away shall not wait for it with its standby.
 ASK_COUNT_MAX = 5
 
@@ -38,7 +38,7 @@ class Standby:
 
     run      runs the start hook for a primary; its end comes back by `started`
     wake     called from another thread when `turn` is wanted
-    primary  `node`, `address` and `port` of the holder as known last; empty: nobody
+    primary  `node`, `address` and `port` of the holder as known last; empty: none
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class Standby:
         except MonitorUnreachable as error:
             self._failures += 1
             if self._failures < ASK_COUNT_MAX or self.is_ready:
-                log.debug("%s: nobody says who is primary: %s", self._service, error)
+                log.debug("%s: the primary is not known: %s", self._service, error)
                 return
-            log.warning("%s: nobody says who is primary (%s)", self._service, error)
+            log.warning("%s: the primary is not known (%s)", self._service, error)
             self._start()
             return
         self._failures = 0
