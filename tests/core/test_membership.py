@@ -205,6 +205,16 @@ def test_opening_a_window_anew_counts_and_asks_anew():
     assert membership.answer_by_ns[1] == NOW + 2500
 
 
+def test_a_suspect_that_may_not_be_judged_yet_may_answer_each_later_round():
+    """The monitor hears no node at all, so it goes on asking, once a window."""
+    membership = placed(Status.SUSPECT)
+    membership.suspect(SLOT, np.array([77], np.uint32), NOW)
+    for windows in (1, 2, 3):
+        membership.probe(SLOT, NOW + windows * 1000, sent=np.array([True]))
+        assert membership.answer_by_ns[1] == NOW + (windows + 2) * 1000
+    assert membership.challenge[1] == 77
+
+
 # --- the way back ---
 
 

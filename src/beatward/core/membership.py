@@ -342,9 +342,11 @@ class Membership:
         """Note a round of probes (`sent`: those that have an address) and set the next alarm."""
         self.probes_sent[slots] += sent
         next_probe = np.minimum(now_ns + self.settings.spacing_ns, self.window_ends_ns[slots])
-        # Whose window is over and who may not be judged yet is asked once a window.
+        # A suspect whose window is over and that may not be judged yet is asked once a window, and
+        # may answer each time (seed 1542 of the clones: only answers to the first rounds counted).
         over = self.window_ends_ns[slots] <= now_ns
         self.due_ns[slots] = np.where(over, now_ns + self.settings.window_ns, next_probe)
+        self.answer_by_ns[slots[over]] = now_ns + 2 * self.settings.window_ns
 
     def earliest_ns(self, count: int) -> int:
         """Return when the next alarm clock rings, or NEVER."""
