@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from tests.simulate.role_worlds import contested
 
 from beatward.simulate import draw, play, run
+from beatward.simulate.faults import Kind
 from beatward.simulate.run import canonical, digest
+from beatward.simulate.services import FENCE
 
 SEED = 14
 
@@ -56,7 +59,21 @@ def test_the_digest_sees_every_entry_and_their_order(report):
     assert digest((journal[1], journal[0], *journal[2:])) != report.digest
 
 
+def alone(scenario):
+    """Play a world that nothing looks at."""
+    return play(scenario, checkers=lambda _facts, _findings: ())
+
+
 def test_a_world_without_checkers_writes_the_same(report):
-    """They change nothing; and a fence switches its machine off without them."""
-    scenario = draw(SEED, minutes=3)
-    assert play(scenario, checkers=lambda _facts, _findings: ()).digest == report.digest
+    assert alone(draw(SEED, minutes=3)).digest == report.digest
+
+
+def test_a_fence_switches_its_machine_off_although_no_checker_looks():
+    """A holder sleeps for longer than its lease, which is longer than its fence takes."""
+    asleep = ((Kind.SUSPEND, 9, 30),)
+    world = contested(1, faults=asleep, lease_ms=20_000, demote_ms=10_000, fence=FENCE)
+    looked_at, found = play(world), alone(world)
+    assert looked_at.counts["role fenced"] == 1
+    off = [line for line in found.log if line.text == "fenced: its machine is off"]
+    assert len(off) == 1
+    assert found.digest == looked_at.digest
