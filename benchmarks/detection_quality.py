@@ -3,7 +3,7 @@
 import json
 import sys
 
-from beatward.bench.detectors import _aims_table, _channels_table
+from beatward.bench.detectors import aims_table, channels_table
 from beatward.bench.frontier import table
 
 
@@ -17,8 +17,8 @@ def markdown(found):
 
 def main():
     figures = json.load(sys.stdin)["figures"]
-    print(markdown(_channels_table(figures["two_stage"])), end="\n\n")
-    print(markdown(_aims_table(figures["aims"])), end="\n\n")
+    print(markdown(channels_table(figures["two_stage"])), end="\n\n")
+    print(markdown(aims_table(figures["aims"])), end="\n\n")
     for name, trace in figures["traces"].items():
         print(f"### {name}: {trace['shows']}\n")
         print(

@@ -59,8 +59,8 @@ def measure(wish: Wish, tell: Tell) -> Report:
     }
     tables = (
         *(frontier.table(name, found) for name, found in traces.items()),
-        _channels_table(channels),
-        _aims_table(aims),
+        channels_table(channels),
+        aims_table(aims),
     )
     unknown = sorted(DETECTORS.keys() - set(kinds) - frontier.SAME.keys())
     remarks = [f"no knob is known of: {', '.join(unknown)}"] if unknown else []
@@ -179,7 +179,8 @@ def _ratio(trace: Mapping[str, Any], rival: str, rate: float, key: str) -> float
     return ours[key] / theirs[key] if ours and theirs else None
 
 
-def _aims_table(aims: Iterable[Mapping[str, Any]]) -> Table:
+def aims_table(aims: Iterable[Mapping[str, Any]]) -> Table:
+    """Return what was aimed for and what was found."""
     rows = []
     for aim in aims:
         found = "not measured" if aim["found"] is None else f"{aim['found']:.3f}"
@@ -190,7 +191,8 @@ def _aims_table(aims: Iterable[Mapping[str, Any]]) -> Table:
     return Table(("aim", "wanted", "found", ""), tuple(rows))
 
 
-def _channels_table(channels: Iterable[Mapping[str, Any]]) -> Table:
+def channels_table(channels: Iterable[Mapping[str, Any]]) -> Table:
+    """Return the two stages against listening, one channel, margin and window a row."""
     columns = (
         *("two stages", "T s", "W s", "margin s", "mistakes/h", "messages"),
         *("mean s", "max s", "listening", "max", "mean by", "max by"),
