@@ -102,7 +102,9 @@ class Conflicts:
         self.known: Mapping[int, Conflict] = {}
         self.overflow_count = 0
 
-    def __bool__(self) -> bool:
+    @property
+    def is_watching(self) -> bool:
+        """Whether any name is watched; if none is, there is nothing to ask or to take."""
         return bool(self._watches)
 
     def restore(self, slot: int, conflict: Conflict, now_ns: int) -> None:

@@ -26,7 +26,6 @@ from beatward.core.jobs import Run
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind
 from beatward.core.runs import Runs, exit_code_in
-from beatward.core.standings import Claim, Standings
 from beatward.core.state import State
 from beatward.core.voice import Voice
 
@@ -52,15 +51,15 @@ _ASKED[Status.SUSPECT] = True
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What a batch led to. `lives` are slots whose node has begun a new life; `exit_codes` holds
-    the exit code of a goodbye by slot. `runs` are words about runs of jobs,
-    `claims` those of members about their roles.
+    the exit code of a goodbye by slot. `runs` are words about runs of jobs; `standings` is what
+    members say of their roles, as it came in.
     """
 
     changes: tuple[Change, ...]
     lives: tuple[int, ...]
     exit_codes: dict[int, int]
     runs: tuple[Run, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    standings: Heartbeats | None = None
 
 
 class Hearing:
@@ -71,7 +70,6 @@ class Hearing:
         state: State,
         *,
         runs: Runs,
-        standings: Standings,
         intake: Intake,
         voice: Voice,
         conflicts: Conflicts,
@@ -81,7 +79,6 @@ class Hearing:
         self._membership = state.membership
         self._quality = state.quality
         self._runs, self._jobs = runs, runs.jobs
-        self._standings = standings
         self._intake = intake
         self._voice = voice
         self._conflicts = conflicts
@@ -99,21 +96,20 @@ class Hearing:
         """
         self._changes, self._lives, self._exit_codes, self._begun = [], [], {}, []
         is_standing = beats.records["kind"] == _STANDING
-        said = None
+        standings = None
         if is_standing.any():
             # Taken out first: they prove no life, and have other fields in the place of the echo.
-            beats, said = beats.take(~is_standing), beats.take(is_standing)
+            beats, standings = beats.take(~is_standing), beats.take(is_standing)
         if len(beats.slots):
             if beats.via == Via.PING:
                 self._take_pings(beats, now_ns)
             else:
-                if self._conflicts:
+                if self._conflicts.is_watching:
                     beats, answers, asked_ns = self._conflicts.take_answers(beats, now_ns)
                     self._take_other_answers(answers, asked_ns, now_ns)
                 self._take_records(beats, now_ns, stale=stale)
-        claims = () if said is None else tuple(self._standings.take(said))
         lives, runs = tuple(self._lives), self._runs.take()
-        return Heard(tuple(self._changes), lives, self._exit_codes, runs, claims)
+        return Heard(tuple(self._changes), lives, self._exit_codes, runs, standings)
 
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
         beats = beats.take(self._believed(beats, now_ns))
@@ -314,7 +310,7 @@ class Hearing:
         else:
             # An HTTP heartbeat has no address for datagrams, so nothing is sent to it.
             registry.peers.clear(slots)
-            if self._conflicts:
+            if self._conflicts.is_watching:
                 self._conflicts.place(slots, beats.peers)
 
     def _acknowledge(self, beats: Heartbeats) -> None:

@@ -7,7 +7,7 @@ never at a later "now": nobody is accused of a heartbeat that lies unread in the
 Same state, same inputs: same output, bit for bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -139,7 +139,8 @@ class Monitor:
         self._detector = state.detector
         self._guard = Guard(settings.guard)
         self._intake = Intake(state.registry)
-        self._voice = Voice(state.registry, session)
+        is_pacing = settings.pace.budget is not None
+        self._voice = Voice(state.registry, session, is_pacing=is_pacing)
         self._jobs = Jobs(state)
         self._standings = Standings(state.registry, self._intake)
         self._conflicts = Conflicts(state.registry, self._voice)
@@ -147,7 +148,6 @@ class Monitor:
         self._hearing = Hearing(
             state,
             runs=Runs(state, self._jobs),
-            standings=self._standings,
             intake=self._intake,
             voice=self._voice,
             conflicts=self._conflicts,
@@ -156,7 +156,10 @@ class Monitor:
             settings.mass, state.registry, state.membership, jobs=state.jobs.records
         )
         self._outbox = Outbox(
-            settings.actions, gate=self._mass, per_minute=settings.actions_per_minute
+            settings.actions,
+            gate=self._mass,
+            per_minute=settings.actions_per_minute,
+            is_needed=self._is_needed,
         )
         self._ledger = Ledger(state, self._outbox, settings.rules, mass=self._mass)
         self._mass_entries = MassEntries(state, self._ledger, self._mass)
@@ -207,8 +210,11 @@ class Monitor:
     def _new_pace(self) -> Pace | None:
         if self.settings.pace.budget is None:
             return None
-        self._voice.is_pacing = True
         return Pace(self.settings.pace, self._registry, self._membership)
+
+    def _is_needed(self, node: str, busy: Container[str]) -> bool:
+        # Services cancel what waits in the outbox, so they are made after it.
+        return self._services.is_needed(node, busy)
 
     # -- beginning ---------------------------------------------------------------------------
 
@@ -335,7 +341,7 @@ class Monitor:
         self._state.note_wall_offset(wall_offset_ns)
         for outcome in inputs.outcomes:
             settled = self._ledger.record_outcome(outcome, now_ns)
-            if settled is not None and self._services:
+            if settled is not None and self._services.has_roles:
                 self._services.follow(settled, now_ns)
         self._obey(inputs.orders, now_ns)
         for dues in inputs.dues:
@@ -355,9 +361,9 @@ class Monitor:
         if pause_ns:
             self._judging.begin_anew(pause_ns, now_ns)
         self._orders.end_maintenance(self._judging.judge(now_ns), now_ns)
-        if self._conflicts:
+        if self._conflicts.is_watching:
             self._tell_conflicts(now_ns)
-        if self._services:
+        if self._services.has_roles:
             self._services.turn(now_ns, base_ns=inputs.drained_ns, journaled=self._journaled)
         if self._pace is not None:
             self._pace.turn(now_ns)
@@ -395,7 +401,9 @@ class Monitor:
         the room for those that wait is too small.
         """
         drops = self._guard.drops
-        if self._services or (drops.count and now_ns - drops.last_ns < DROPS_REMEMBERED_NS):
+        if drops.count and now_ns - drops.last_ns < DROPS_REMEMBERED_NS:
+            return True
+        if self._services.has_roles:
             return True
         status = self._membership.status[: self._registry.count]
         return bool((status == Status.SUSPECT).any())
@@ -446,8 +454,8 @@ class Monitor:
         for run in heard.runs:
             self._ledger.record_run(run, changed.get(run.slot))
         self._ledger.record_changes(heard.changes, exit_codes=heard.exit_codes)
-        if heard.claims:
-            self._services.hear(heard.claims, now_ns, is_stale=stale)
+        if heard.standings is not None:
+            self._services.hear(heard.standings, now_ns, is_stale=stale)
 
     def _tell_conflicts(self, now_ns: int) -> None:
         """Ask those who may be two processes under one name, and tell what was found."""

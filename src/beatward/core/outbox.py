@@ -137,10 +137,21 @@ class Outbox:
     """
 
     def __init__(
-        self, settings: Mapping[str, ActionSettings], *, gate: Gate, per_minute: int
+        self,
+        settings: Mapping[str, ActionSettings],
+        *,
+        gate: Gate,
+        per_minute: int,
+        is_needed: Callable[[str, Container[str]], bool] = lambda _node, _busy: False,
     ) -> None:
+        """Begin with nothing.
+
+        is_needed   whether a destructive action on a node would leave too few others, given the
+                    nodes on which one is running
+        """
         self._settings = settings
         self._gate = gate
+        self._is_needed = is_needed
         self._rate = Rate(per_minute)
         self._guarded: dict[int, deque[tuple[int, str]]] = {}  # zone -> (order, key)
         self._aside: dict[int, list[tuple[int, str]]] = {}  # mass failure -> (order, key)
@@ -158,8 +169,6 @@ class Outbox:
         # By the action's name. Replaced and never changed, because other threads read it.
         self.failures: Mapping[str, Failure] = {}
         self._busy: dict[str, int] = {}  # node -> how many destructive actions on it are running
-        # Whether an action on a node would leave too few others; `core.services` says so.
-        self.is_needed: Callable[[str, Container[str]], bool] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -328,8 +337,7 @@ class Outbox:
     def _may_spare(self, item: tuple[int, str]) -> bool:
         if not self._is_meant(item):
             return False
-        node = self._waiting[item[1]].record.node
-        return self.is_needed is None or not self.is_needed(node, self._busy)
+        return not self._is_needed(self._waiting[item[1]].record.node, self._busy)
 
     def settle(self, outcome: Outcome, now_ns: int) -> Settled | None:
         """Take the outcome of an attempt; None for one that is not waited for.

@@ -46,7 +46,7 @@ class Probing:
         slots = slots[self._admit(slots, now_ns)]
         challenge = self._membership.challenge[slots].astype(np.int64)
         sent = self._voice.probe(slots, challenge)
-        if self._conflicts:
+        if self._conflicts.is_watching:
             self._conflicts.probe_elsewhere(slots, challenge)
         self._membership.probe(slots, now_ns, sent=sent)
 

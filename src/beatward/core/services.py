@@ -29,7 +29,7 @@ from beatward.core.entry import (
 from beatward.core.failover import Role
 from beatward.core.fencing import begin_fence, end_fence, is_answered, why_fence
 from beatward.core.instants import NEVER
-from beatward.core.intake import Intake, Reject
+from beatward.core.intake import Heartbeats, Intake, IntArray, Reject
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Status
 from beatward.core.outbox import Outbox, Settled
@@ -58,7 +58,7 @@ class _Fence(NamedTuple):
 
 
 class Services:
-    """All services. False while none is in failover mode, so that nobody else has to ask."""
+    """All services."""
 
     def __init__(
         self,
@@ -87,15 +87,16 @@ class Services:
         self.refused_count = 0
         self.fact_counts: dict[str, int] = {}  # how often what became of a role, by cause
         self._by_id: dict[int, Role] = {}
+        self._ids: IntArray = np.zeros(0, np.int64)  # the same identities, in order
         self._stirred: dict[str, None] = {}  # roles that something has happened to, in order
         self._unwritten: dict[str, int] = {}  # by name, the entry that the journal has to hold
         self._timers: list[tuple[int, str]] = []  # a heap; each role is there once
         self._due_ns: dict[str, int] = {}
         self._fences: dict[str, _Fence] = {}  # by service, until they are done, failed or undone
-        if any(one.min_healthy for one in (settings, *named.values())):
-            outbox.is_needed = self.is_needed
 
-    def __bool__(self) -> bool:
+    @property
+    def has_roles(self) -> bool:
+        """Whether any service is in failover mode; if none is, no turn has to be taken here."""
         return bool(self.roles)
 
     def board(self, state: State, now_ns: int) -> Board:
@@ -170,7 +171,7 @@ class Services:
     def _new_role(self, name: str, now_ns: int) -> Role:
         role = Role(name, self._settings_of(name), self._membership, now_ns=now_ns)
         self.roles[name] = self._by_id[role.id] = role
-        self._standings.services = np.array(sorted(self._by_id), np.int64)
+        self._ids = np.array(sorted(self._by_id), np.int64)
         return role
 
     def _settings_of(self, name: str) -> RoleSettings:
@@ -184,7 +185,7 @@ class Services:
             # Nothing was ever lent, so there is nothing to remember.
             del self.roles[name], self._by_id[role.id], self._stirred[name]
             self._due_ns.pop(name, None)
-            self._standings.services = np.array(sorted(self._by_id), np.int64)
+            self._ids = np.array(sorted(self._by_id), np.int64)
 
     def relabel(self, slot: int) -> None:
         """Let the zone of a node's members be that of its labels of now."""
@@ -198,9 +199,9 @@ class Services:
 
     # -- one turn ----------------------------------------------------------------------------
 
-    def hear(self, claims: Sequence[Claim], now_ns: int, *, is_stale: bool) -> None:
-        """Take what members have said; it is answered in `turn`."""
-        for claim in claims:
+    def hear(self, standings: Heartbeats, now_ns: int, *, is_stale: bool) -> None:
+        """Take what members have said, one authenticated batch; it is answered in `turn`."""
+        for claim in self._standings.take(standings, self._ids):
             role = self._by_id[claim.standing.service]
             if claim.standing.token > role.lease.token + TOKEN_AHEAD_MAX:
                 self._intake.refuse(Reject.RANGE, 1)

@@ -38,17 +38,19 @@ class Claim:
 
 
 class Standings:
-    """Opens standings; `services` (s,) are the identities of those in failover mode, in order."""
+    """Opens standings."""
 
     def __init__(self, registry: Registry, intake: Intake) -> None:
         self._registry = registry
         self._intake = intake
-        self.services: IntArray = np.zeros(0, np.int64)
         self.accepted_count = 0
 
-    def take(self, beats: Heartbeats) -> list[Claim]:
-        """Return what an authenticated batch of standings claims, in order of arrival."""
-        beats = self._believed(beats)
+    def take(self, beats: Heartbeats, services: IntArray) -> list[Claim]:
+        """Return what an authenticated batch of standings claims, in order of arrival.
+
+        services   (s,) the identities of those in failover mode, in order
+        """
+        beats = self._believed(beats, services)
         self.accepted_count += len(beats.slots)
         beats = beats.take(_newest_of_each(beats))
         reports = beats.records.view(ROLE_REPORT)
@@ -80,7 +82,7 @@ class Standings:
             )
         ]
 
-    def _believed(self, beats: Heartbeats) -> Heartbeats:
+    def _believed(self, beats: Heartbeats, services: IntArray) -> Heartbeats:
         reports, registry = beats.records.view(ROLE_REPORT), self._registry
         incarnation = reports["incarnation"].astype(np.int64)
         known = registry.incarnation[beats.slots]
@@ -93,7 +95,7 @@ class Standings:
             (Reject.RANGE, (state > 0) & (state <= _STATE_MAX)),
             (Reject.OLD_LIFE, (incarnation >= known) | is_last),
             (Reject.UNPROVEN, is_current | is_last),
-            (Reject.NO_MEMBER, self._are_known(reports["service"])),
+            (Reject.NO_MEMBER, _are_among(services, reports["service"])),
         )
         kept = np.ones(len(reports), np.bool_)
         for reason, passed in checks:
@@ -101,14 +103,14 @@ class Standings:
             kept &= passed
         return beats.take(kept)
 
-    def _are_known(self, services: IntArray) -> BoolArray:
-        # `np.isin` sorts both each time, which for the few words of one turn is most of their cost.
-        known = self.services
-        if not len(known):
-            return np.zeros(len(services), np.bool_)
-        places = np.minimum(np.searchsorted(known, services), len(known) - 1)
-        found: BoolArray = known[places] == services
-        return found
+
+def _are_among(known: IntArray, services: IntArray) -> BoolArray:
+    # `np.isin` sorts both each time, which for the few words of one turn is most of their cost.
+    if not len(known):
+        return np.zeros(len(services), np.bool_)
+    places = np.minimum(np.searchsorted(known, services), len(known) - 1)
+    found: BoolArray = known[places] == services
+    return found
 
 
 def _newest_of_each(beats: Heartbeats) -> BoolArray:

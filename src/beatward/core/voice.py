@@ -23,13 +23,16 @@ EMPTY = Replies(
 
 
 class Voice:
-    """Collects the replies of one turn; `session` is the number every life has to echo."""
+    """Collects the replies of one turn; `session` is the number every life has to echo.
 
-    def __init__(self, registry: Registry, session: int) -> None:
+    is_pacing   acknowledgements carry the wishes of `core.pace`
+    """
+
+    def __init__(self, registry: Registry, session: int, *, is_pacing: bool = False) -> None:
         assert 0 < session <= record.SESSION_MAX
         self._registry = registry
         self.session = session
-        self.is_pacing = False  # whether acknowledgements carry wishes
+        self._is_pacing = is_pacing
         self._asked_count = session
         self._rows: list[ByteArray] = []
         self._peers: list[ByteArray] = []
@@ -49,7 +52,7 @@ class Voice:
         """
         said = self._said(beats.slots, Kind.ACKNOWLEDGEMENT)
         said["sequence"], said["echo"] = sequence, self.session
-        if self.is_pacing:
+        if self._is_pacing:
             # No wish would mean that the node's own interval holds; so who was not thought about
             # yet is asked to stay as it is. It may have been slowed down in an earlier session.
             wish_ms = self._registry.wish_ms[beats.slots]
