@@ -20,7 +20,7 @@ from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.figures import Goal
 from beatward.core.intake import RECORD, Heartbeats, Via
 from beatward.core.membership import Cause, Membership, MembershipSettings, Status
-from beatward.core.quality import _PER_NODE, Quality
+from beatward.core.quality import Quality
 from beatward.core.registry import Registry
 
 SECOND = 10**9
@@ -93,7 +93,7 @@ def measure(nodes, rounds):
         "heartbeat_ns": heard,
         "change_ns": statistics.median(fleet.suspect(slots) for slots in tenth),
         "report_ms": statistics.median(fleet.report() for _ in range(9)),
-        "bytes": sum(getattr(fleet.quality, name).itemsize for name in _PER_NODE),
+        "bytes": sum(getattr(fleet.quality, name).itemsize for name in Quality.ROWS),
         "row_bytes": fleet.quality.table.itemsize,
     }
 

@@ -22,6 +22,7 @@ from typing import get_args
 import click
 import pytest
 from pydantic import BaseModel
+from tests.owners import foreign_writes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "beatward"
@@ -205,6 +206,12 @@ def real_sleep_says_why(source: Source) -> Iterator[str]:
             yield f"line {node.lineno}: wait for a condition, or say in a comment why it sleeps"
 
 
+def what_a_room_holds_it_writes(source: Source) -> Iterator[str]:
+    if source.room_path is not None and source.room_path.startswith("core/"):
+        for number, what in foreign_writes(_parsed(source.text)):
+            yield f"line {number}: {what} is another room's; call a verb of that room"
+
+
 RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
     functions_are_short,
     few_arguments_are_positional,
@@ -215,7 +222,20 @@ RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
     time_is_handed_in,
     production_does_not_know_it_is_tested,
     real_sleep_says_why,
+    what_a_room_holds_it_writes,
 )
+
+
+def _room(line: str) -> str:
+    """Return a room that has handed itself what belongs to others, with one line in it."""
+    return (
+        "class Record:\n    own: int\n\n"
+        "class Room:\n    def __init__(self, state: State, registry: Registry) -> None:\n"
+        "        self._registry = registry\n        self._offers = state.offers\n"
+        "        self.own = {}\n        self._record = Record()\n\n"
+        f"    def f(self, watch: Record) -> None:\n        {line}\n"
+    )
+
 
 LONG = "def f():\n" + "    x = 1\n" * 80
 PLANTED = [
@@ -239,6 +259,24 @@ PLANTED = [
     (production_does_not_know_it_is_tested, "src/beatward/a.py", "if settings.testing: ...\n"),
     (production_does_not_know_it_is_tested, "src/beatward/a.py", "import unittest.mock\n"),
     (real_sleep_says_why, "tests/test_a.py", "import time\n\ntime.sleep(1)\n"),
+    *(
+        (what_a_room_holds_it_writes, "src/beatward/core/a.py", text)
+        for text in (
+            "def f(registry: Registry):\n    registry.sequence[0] = 1\n",
+            "def f(role: Role):\n    role.fence = ''\n",
+            "def f(room: Room):\n    setattr(room, 'status', 1)\n",
+            _room("self._registry.sequence[0] = 1"),
+            _room("self._registry.via[0], own = 1, 2"),
+            _room("self._role.own = ''"),
+            _room("del self._upkeep.silences['a']"),
+            _room("self._upkeep.silences.pop('a')"),
+            _room("self._offers['a'] = 1"),
+            _room("silences = self._upkeep.silences\n        silences['a'] = 1"),
+            _room("due_ns = self._membership.due_ns[:5]\n        due_ns += 1"),
+            _room("np.add.at(self._quality.counts, 1, 1)"),
+            _room("np.maximum(1, 2, out=self._quality.counts)"),
+        )
+    ),
 ]
 INNOCENT = [
     (
@@ -255,6 +293,17 @@ INNOCENT = [
         real_sleep_says_why,
         "tests/test_a.py",
         "# The kernel's timer is what we test.\nt.sleep(1)",
+    ),
+    *(
+        (what_a_room_holds_it_writes, "src/beatward/core/a.py", text)
+        for text in (
+            _room("self.own['a'] = 1"),
+            _room("self._record.own += 1"),
+            _room("watch.own = 1"),
+            _room("self._registry.note_heard(1)"),
+            _room("twin = copy.copy(self)\n        twin.own = {}"),
+            _room("since_ns = self._registry.since_ns[slots]\n        since_ns[0] = 1"),
+        )
     ),
 ]
 

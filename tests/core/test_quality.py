@@ -12,7 +12,7 @@ from beatward.core.instants import DAY, HOUR, MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.order_kinds import Forget, Join, Pause, Resume
 from beatward.core.protocol.record import Farewell, Kind
-from beatward.core.quality import _PER_NODE
+from beatward.core.quality import Quality
 
 
 def outages(**counts):
@@ -292,7 +292,7 @@ def test_a_snapshot_does_not_change_any_more():
 
 def test_a_slot_costs_20_bytes():
     quality = by_hand().snapshot().rooms.quality
-    assert sum(getattr(quality, name).itemsize for name in _PER_NODE) == 20
+    assert sum(getattr(quality, name).itemsize for name in Quality.ROWS) == 20
 
 
 def test_many_nodes_have_room():

@@ -1,14 +1,39 @@
 """Arrays with a row a slot, and more room for them. Rows that nobody has written are zeros."""
 
+from copy import copy
+from typing import ClassVar, Self
+
 import numpy as np
 import numpy.typing as npt
 
 
-def grow(holder: object, capacity: int) -> None:
-    """Give every array among an object's attributes so many rows."""
-    for name, value in vars(holder).items():
-        if isinstance(value, np.ndarray):
-            setattr(holder, name, grown(value, capacity))
+class Rows:
+    """What keeps arrays with a row a slot.
+
+    ROWS     names of all such arrays
+    TABLES   names of what else changes in place: dicts, lists, anything that has `copy`
+    """
+
+    ROWS: ClassVar[tuple[str, ...]] = ()
+    TABLES: ClassVar[tuple[str, ...]] = ()
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more slots; the old arrays are left to their readers."""
+        for name in self.ROWS:
+            setattr(self, name, grown(getattr(self, name), capacity))
+
+    def cut(self, count: int, *, without: tuple[str, ...] = ()) -> Self:
+        """Return a copy with the first `count` rows, for readers in other threads.
+
+        without   arrays of which the copy has no rows
+        """
+        twin = copy(self)
+        for name in self.ROWS:
+            size = 0 if name in without else count
+            setattr(twin, name, getattr(self, name)[:size].copy())
+        for name in self.TABLES:
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
 
 
 def grown(array: npt.NDArray[np.generic], capacity: int) -> npt.NDArray[np.generic]:

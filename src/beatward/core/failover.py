@@ -133,6 +133,14 @@ class Role:
 
     # -- members -----------------------------------------------------------------------------
 
+    def join(self, member: Member) -> None:
+        """Take a node that offers the service, or what it offers by now."""
+        self.members[member.slot] = member
+
+    def leave(self, slot: int) -> None:
+        """Drop a node that offers it no more; what it may hold, it may hold until its term ends."""
+        self.members.pop(slot, None)
+
     def hear(self, claim: Claim, now_ns: int, *, is_stale: bool) -> bool:
         """Take a member's word; return whether it is one, and news."""
         before = self.members.get(claim.slot)
@@ -198,6 +206,40 @@ class Role:
         if is_promoting and self.lease.granted_ns and self._promote_by_ns == NEVER:
             self._promote_by_ns = now_ns + self.settings.promote_ns
         return grant
+
+    # -- what others decide ------------------------------------------------------------------
+
+    def tell(self, word: str) -> bool:
+        """Note what rules are asked about, a word of `roles.TOLD`; return whether that is news."""
+        # A reason that changes is no news; another holder always is.
+        is_news = word == "held" or word != self.told
+        self.told = word
+        return is_news
+
+    def note_fence(self, token: int, became: FenceState) -> None:
+        """Note what became of fencing the holder of a token; of an older one it says nothing."""
+        if self.lease.token == token:
+            self.fence = became
+
+    def forgive(self) -> None:
+        """Let all be tried again who have failed in this round."""
+        self.failed, self.round_ns = {}, NEVER
+
+    def wish_for(self, to: str) -> None:
+        """Let the role go to a node (empty: the best) as soon as nobody can hold it."""
+        self.wish = Wish(to)
+
+    def overrule(self, to: str, now_ns: int) -> None:
+        """Be sure of nothing any more, so that a node or (empty) the best can have the role."""
+        holder = self.lease.holder
+        self.former = holder or self.former
+        self.doubt, self.stuck, self.failed, self.remembered = "", False, {}, None
+        self.ready_ns = min(self.ready_ns, now_ns)
+        self.wish = Wish(to, away=holder)
+
+    def pause(self, paused: Maintenance) -> None:
+        """Let it not fail over by itself until that ends."""
+        self.paused = paused
 
     # -- what happens ------------------------------------------------------------------------
 
@@ -476,7 +518,7 @@ class Role:
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
         lease, term_ns = self.lease, record.term_ns
         lease.take_up(record.token, record.holder, owner_of(record, life), now_ns, term_ns=term_ns)
-        lease.is_stuck, lease.freshness = record.stuck, record.freshness if record.life else None
+        lease.remember(record.freshness if record.life else None, is_stuck=record.stuck)
         self.ready_ns = now_ns + max(record.term_ns, lease.term_left_ns(now_ns))
         self.remembered = remembered(record, is_silent=self.phase == Phase.WAITING)
         if record.target is not None:

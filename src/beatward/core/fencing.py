@@ -42,7 +42,7 @@ def why_fence(role: Role, membership: Membership, now_ns: int) -> str:
 
 def begin_fence(role: Role, why: str) -> Fact:
     """Note that isolating the holder was decided; `why` as from `why_fence`."""
-    role.fence = FenceState.DECIDED
+    role.note_fence(role.lease.token, FenceState.DECIDED)
     words = f"{role.lease.holder} {why} and may still act under token {role.lease.token}"
     words = f"{role.name}: {role.settings.fence} is to isolate it: {words}"
     return Fact("fence", words, role.lease.holder)
@@ -54,7 +54,7 @@ def end_fence(role: Role, token: int, message: str, now_ns: int, *, done: bool) 
     if token != role.lease.token or not holder:
         return None
     if not done:
-        role.fence = FenceState.FAILED
+        role.note_fence(token, FenceState.FAILED)
         return Fact("fence_failed", f"{role.name}: {holder} was not isolated: {message}", holder)
     words = f"{holder} is isolated and cannot act under token {token} any more"
     return role.free("fenced", words, now_ns)

@@ -297,14 +297,9 @@ class Hearing:
         detector.extend(longer, detector.deadline_ns[longer] + more_ns)
 
     def _note(self, beats: Heartbeats, sequence: IntArray) -> None:
-        registry, slots, said = self._registry, beats.slots, beats.records
+        registry, slots = self._registry, beats.slots
         self.accepted_count += len(slots)
-        registry.sequence[slots] = sequence
-        registry.interval_ms[slots] = said["interval_ms"]
-        registry.heard_ns[slots] = beats.arrived_ns
-        registry.via[slots] = beats.via
-        registry.condition[slots] = said["condition"]
-        registry.gauges[slots] = said["gauges"]
+        registry.note_heard(slots, sequence, beats.records, beats.arrived_ns, beats.via)
         if beats.via == Via.UDP:
             registry.peers.note(slots, beats.peers)
         else:
@@ -427,7 +422,7 @@ class Hearing:
         self._intake.refuse(Reject.LATE_REPLY, int(len(slots) - believed.sum()))
         replies, sequence, answered = replies.take(believed), sequence[believed], answered[believed]
         slots = replies.slots
-        self._membership.challenge[slots[answered]] = 0
+        self._membership.clear_challenge(slots[answered])
         # The heartbeat of this very slot may still come, so the reply stands one before it.
         before = registry.sequence[slots]
         heard = np.maximum(sequence - 1, before)
@@ -456,13 +451,13 @@ class Hearing:
         exited = beats.records["status"] == Farewell.EXITED
         steps, ago_ns = sequence - self._registry.sequence[slots], now_ns - beats.arrived_ns
         self._quality.leave(slots, steps, ago_ns, exited=exited)
-        self._registry.sequence[slots] = sequence
+        self._registry.note_goodbye(slots, sequence)
         if beats.via == Via.UDP:
             self._acknowledge(beats)
         # Their schedules end here, and what they say later is no place on them.
         self._detector.reanchor(slots)
         # An answer of before the goodbye may still be under way; it must not undo this.
-        self._membership.challenge[slots] = 0
+        self._membership.clear_challenge(slots)
         if self._jobs:
             is_job = self._jobs.among(slots)
             self._changes += self._runs.end(beats.take(is_job), now_ns)

@@ -23,7 +23,7 @@ from beatward.core.detect.calendar import Calendar
 from beatward.core.entry import JobPlan, JobRecord
 from beatward.core.instants import NEVER
 from beatward.core.intake import Via
-from beatward.core.membership import WATCHED, Status
+from beatward.core.membership import Status
 from beatward.core.state import State
 
 IntArray = npt.NDArray[np.int64]
@@ -108,7 +108,7 @@ class Jobs:
             self._observe(slot, now_ns)
         self._keep(slot, replace(known, plan=plan))
         if not self._is_beating(slot):
-            self._registry.interval_ms[slot] = 0
+            self._registry.clear_interval(slot)
         elif known.started_ns is None:
             self.begin(slot, now_ns, beats=True)
         self.watch(slot)
@@ -135,7 +135,7 @@ class Jobs:
             return
         self.calendar.begin(row, np.array([record.started_ns]))
         if record.overran:
-            self.calendar.deadline_ns[row] = NEVER
+            self.calendar.disarm(row)
         self._beats[row] = self._is_beating(slot)
         if not self._beats[row[0]]:
             self.calendar.extend(row, np.array([now_ns + grace_ns]))
@@ -201,7 +201,7 @@ class Jobs:
         )
         self._keep(slot, ended)
         # Its interval was that of the heartbeats; a job that waits promises none.
-        self._registry.interval_ms[slot] = 0
+        self._registry.clear_interval(slot)
         self.watch(slot)
         return Run(slot, "failed" if failed else "succeeded", at_ns)
 
@@ -212,7 +212,7 @@ class Jobs:
     def overrun(self, now_ns: int) -> list[Run]:
         """Return the runs under heartbeats that take too long, each once."""
         late = np.flatnonzero(self._beats & (self.calendar.deadline_ns <= now_ns))
-        self.calendar.deadline_ns[late] = NEVER
+        self.calendar.disarm(late)
         runs = []
         for slot in self._slots[late].tolist():
             if not self._is_beating(slot):
@@ -242,8 +242,8 @@ class Jobs:
     def watch(self, slot: int) -> None:
         """Set the alarm clock of a job that waits to what the calendar says."""
         row = self._rows[slot]
-        if not self._beats[row] and WATCHED[self._membership.status[slot]]:
-            self._membership.due_ns[slot] = self.calendar.deadline_ns[row]
+        if not self._beats[row]:
+            self._membership.watch(np.array([slot]), self.calendar.deadline_ns[[row]])
 
     # -- its parts ---------------------------------------------------------------------------
 

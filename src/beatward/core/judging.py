@@ -204,7 +204,7 @@ class Judging:
     def open_window(self, slots: IntArray, now_ns: IntArray | int) -> None:
         """Begin the probing of suspects; they are asked in the same turn."""
         self._membership.suspect(slots, self._voice.challenges(len(slots)), now_ns)
-        self._membership.due_ns[slots] = now_ns
+        self._membership.ring_now(slots, now_ns)
         extra = self._guard.pauses.health - 1
         if extra:
             self._membership.prolong(slots, now_ns + extra * self._membership.settings.window_ns)
@@ -260,11 +260,9 @@ class Judging:
         heard = watched[detector.deadline_ns[watched] != NEVER]
         detector.extend(heard, now_ns + self._timeout_ns(heard))
         # Never closer: who was just resumed has a grace that is longer than its timeout.
-        due_ns = np.maximum(membership.due_ns[heard], detector.deadline_ns[heard])
-        membership.watch(heard, due_ns)
+        membership.put_back(heard, detector.deadline_ns[heard])
         unheard = watched[detector.deadline_ns[watched] == NEVER]
-        grace_ns = now_ns + self._start_grace_ns
-        membership.due_ns[unheard] = np.maximum(membership.due_ns[unheard], grace_ns)
+        membership.put_back(unheard, now_ns + self._start_grace_ns)
         # The window of a suspect known from before a restart lies behind its grace, and stays.
         window_ns = membership.settings.window_ns
         is_open = membership.window_ends_ns[: len(status)] <= now_ns + window_ns

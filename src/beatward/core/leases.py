@@ -117,6 +117,10 @@ class Lease:
             self.until_ns = now_ns + max(term_ns, self._terms.term_ns)
             self.is_written = term_ns >= self._terms.term_ns
 
+    def remember(self, freshness: int | None, *, is_stuck: bool) -> None:
+        """Take what the owner said last, as the journal knows it."""
+        self.freshness, self.is_stuck = freshness, is_stuck
+
     def end(self) -> None:
         """Let nobody be the holder."""
         self.holder = ""

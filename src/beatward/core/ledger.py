@@ -63,6 +63,10 @@ class Ledger:
         self._rules = rules
         self._entries: list[Entry] = []
 
+    def go_on(self, sequence: int) -> None:
+        """Go on from the last number that the journal holds."""
+        self.sequence = sequence
+
     def take(self) -> tuple[Entry, ...]:
         """Hand over the entries made since the last call, in order."""
         entries, self._entries = tuple(self._entries), []

@@ -28,7 +28,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import grow
+from beatward.core.arrays import Rows
 from beatward.core.instants import NEVER, SECOND
 
 IntArray = npt.NDArray[np.int64]
@@ -179,8 +179,14 @@ class Due:
     over: IntArray
 
 
-class Membership:
+class Membership(Rows):
     """The arrays of statuses. Public arrays are read by every room, written only here."""
+
+    ROWS = (
+        *("status", "cause", "since_ns", "due_ns"),
+        *("window_ends_ns", "probes_sent", "challenge", "answer_by_ns"),
+        *("good_count", "deaths", "died_ns"),
+    )
 
     def __init__(self, settings: MembershipSettings, capacity: int) -> None:
         self.settings = settings
@@ -198,10 +204,6 @@ class Membership:
         # Deaths that are not forgotten yet, and the last one: 9 bytes, of those that ever died.
         self.deaths = np.zeros(capacity, np.uint8)
         self.died_ns: IntArray = np.zeros(capacity, np.int64)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for more slots."""
-        grow(self, capacity)
 
     def place(
         self,
@@ -256,6 +258,14 @@ class Membership:
         """Set the alarm clocks of those slots whose silence counts to their deadlines."""
         watched = WATCHED[self.status[slots]]
         self.due_ns[slots[watched]] = deadline_ns[watched]
+
+    def ring_now(self, slots: IntArray, now_ns: IntArray | int) -> None:
+        """Let alarm clocks (k,) ring in this turn."""
+        self.due_ns[slots] = now_ns
+
+    def put_back(self, slots: IntArray, until_ns: IntArray | int) -> None:
+        """Let alarm clocks (k,) that would ring before an instant ring then."""
+        self.due_ns[slots] = np.maximum(self.due_ns[slots], until_ns)
 
     def plan(self, slots: IntArray, until_ns: IntArray | int) -> None:
         """Set alarm clocks (k,) to the end of a maintenance, or of the grace after it."""
@@ -337,6 +347,10 @@ class Membership:
         """
         self.challenge[slots] = challenges
         self.answer_by_ns[slots] = now_ns + 2 * self.settings.window_ns
+
+    def clear_challenge(self, slots: IntArray) -> None:
+        """Let no number be an answer of slots (k,) any more."""
+        self.challenge[slots] = 0
 
     def probe(self, slots: IntArray, now_ns: int, *, sent: BoolArray) -> None:
         """Note a round of probes (`sent`: those that have an address) and set the next alarm."""

@@ -224,7 +224,8 @@ class Monitor:
         Every node known before is known again, in the status it had; those whose silence counts
         get a full start grace, because it was the monitor that was away.
         """
-        self._ledger.sequence = self._journaled = recovered.sequence
+        self._journaled = recovered.sequence
+        self._ledger.go_on(recovered.sequence)
         self._state.begin(now_ns)
         nodes = NodeColumns.of(recovered.nodes)
         slots = self._restore_nodes(nodes, now_ns)
@@ -234,7 +235,8 @@ class Monitor:
             explanation=f"the monitor began a session with {len(self._registry)} known nodes",
             detail={"nodes": len(self._registry), "actions": len(recovered.actions)},
         )
-        self._state.upkeep.silences.update({one.id: one for one in recovered.silences})
+        for silence in recovered.silences:
+            self._state.upkeep.begin_silence(silence)
         offers = {int(slots[row]): said for row, said in nodes.services.items()}
         self._services.restore(offers, recovered.services, now_ns)
         self._outbox.recall(recovered.failures)
@@ -251,11 +253,13 @@ class Monitor:
         self._detector.forget(slots)
         for row, said in nodes.labels.items():
             registry.label(int(slots[row]), said)
-        registry.incarnation[slots] = nodes.incarnation
-        registry.interval_ms[slots] = nodes.interval_ns // MILLISECOND
-        registry.via[slots] = nodes.via.numbered({**VIA_CODES, "": NO_VIA})
-        there = nodes.address.any(axis=1)
-        registry.peers.note(slots[there], nodes.address[there])
+        registry.take_up(
+            slots,
+            incarnation=nodes.incarnation,
+            interval_ms=nodes.interval_ns // MILLISECOND,
+            via=nodes.via.numbered({**VIA_CODES, "": NO_VIA}),
+            peers=nodes.address,
+        )
         status = nodes.status.numbered({one.word: int(one) for one in Status})
         cause = nodes.cause.numbered({one.word: int(one) for one in Cause})
         grace_ns = now_ns + self._orders.grace_ns(slots)
@@ -275,10 +279,10 @@ class Monitor:
         suspect = status == Status.SUSPECT
         self._judging.open_window(slots[suspect], grace_ns[suspect])
         upkeep = self._state.upkeep
-        upkeep.maintenance.update(
-            {int(slots[row]): said for row, said in nodes.maintenance.items()}
-        )
-        upkeep.acknowledged.update({int(slots[row]): said for row, said in nodes.known.items()})
+        for row, maintenance in nodes.maintenance.items():
+            upkeep.pause(slots[[row]], maintenance)
+        for row, known in nodes.known.items():
+            upkeep.acknowledge(int(slots[row]), known)
         paused = np.array(list(upkeep.maintenance), np.int64)
         until_ns = [said.until_ns for said in upkeep.maintenance.values()]
         membership.plan(paused, np.array(until_ns, np.int64))

@@ -10,7 +10,7 @@ order is kept. Not here: who may order (`web.access`).
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -267,7 +267,7 @@ class Orders:
 
     def _pause(self, slots: IntArray, maintenance: Maintenance, now_ns: int) -> None:
         already = slots[self._membership.status[slots] == Status.PAUSED]
-        self._upkeep.maintenance.update(dict.fromkeys(slots.tolist(), maintenance))
+        self._upkeep.pause(slots, maintenance)
         changes = self._membership.apply(slots, Cause.PAUSE, now_ns)
         self._membership.plan(slots, maintenance.until_ns)
         self._ledger.record_changes(changes)
@@ -281,9 +281,8 @@ class Orders:
 
     def _resume(self, slots: IntArray, by: str, now_ns: int) -> None:
         paused = slots[self._membership.status[slots] == Status.PAUSED]
-        maintenance = self._upkeep.maintenance
-        for slot in paused.tolist() if by else ():
-            maintenance[slot] = replace(maintenance.get(slot, Maintenance()), ended_by=by)
+        if by:
+            self._upkeep.resume(paused, by)
         self.end_maintenance(paused, now_ns)
 
     def _acknowledge(self, order: Acknowledge, slot: int, now_ns: int) -> None:
@@ -291,14 +290,14 @@ class Orders:
         if status not in ALARMED:
             return  # it is over by now
         known = Acknowledgement(now_ns, status.word, order.by, order.note)
-        self._upkeep.acknowledged[slot] = known
+        self._upkeep.acknowledge(slot, known)
         who = credit(known.by, known.note)
         words = f"the alarm of {order.name}, which is {status.word}, was acknowledged{who}"
         self._ledger.record_node(Event.ACKNOWLEDGED, slot, now_ns, words)
         self._ledger.drop_known(slot, now_ns)
 
     def _unacknowledge(self, order: Unacknowledge, slot: int, now_ns: int) -> None:
-        if self._upkeep.acknowledged.pop(slot, None) is not None:
+        if self._upkeep.unacknowledge(slot):
             who = credit(order.by, "")
             words = f"the alarm of {order.name} is not acknowledged any more{who}"
             self._ledger.record_node(Event.UNACKNOWLEDGED, slot, now_ns, words)
@@ -319,7 +318,7 @@ class Orders:
             order.by,
             order.reason,
         )
-        silences[order.id] = silence
+        self._upkeep.begin_silence(silence)
         what = "notifications and repairs" if order.actions else "notifications"
         self._ledger.record(
             Event.SILENCED,
@@ -331,7 +330,7 @@ class Orders:
         )
 
     def _unsilence(self, name: str, words: str, now_ns: int) -> None:
-        silence = self._upkeep.silences.pop(name, None)
+        silence = self._upkeep.end_silence(name)
         if silence is None:
             return
         self._ledger.record(

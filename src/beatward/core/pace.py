@@ -98,7 +98,7 @@ class PaceReport:
 
 
 class Pace:
-    """Writes `registry.wish_ms`; used only where a budget is set."""
+    """Says which intervals nodes are asked for; used only where a budget is set."""
 
     def __init__(self, settings: PaceSettings, registry: Registry, membership: Membership) -> None:
         assert settings.budget is not None
@@ -194,7 +194,7 @@ class Pace:
         self.trouble[slots] = 0
         self.hold_s[slots] = 0
         for slot in slots.tolist():
-            registry.pace_class[slot] = self._class_of(slot) if self._fits else _ORDINARY
+            registry.classify(slot, self._class_of(slot) if self._fits else _ORDINARY)
 
     def _class_of(self, slot: int) -> int:
         labels = self._registry.labels.get(slot, {})
@@ -233,7 +233,7 @@ class Pace:
         before = np.where(wish > 0, wish, promised)
         moved = np.flatnonzero(np.maximum(target / before, before / target) > BAND)
         slots, target = slots[moved], target[moved]
-        self._registry.wish_ms[slots] = target.astype(np.uint32)
+        self._registry.wish(slots, target.astype(np.uint32))
         longer_s = np.maximum(target, promised[moved]) / 1000.0
         hold = np.ceil(HOLD_INTERVALS * longer_s) + HEAR_S
         self.hold_s[slots] = np.minimum(hold, np.iinfo(np.uint16).max).astype(np.uint16)

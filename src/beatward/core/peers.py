@@ -12,7 +12,7 @@ import ipaddress
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import grow
+from beatward.core.arrays import Rows
 
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
@@ -25,8 +25,10 @@ _HEAD_SIZE = 8
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
-class Peers:
+class Peers(Rows):
     """Two addresses a slot; all zeros is none."""
+
+    ROWS = ("_head", "_tail", "_head_before", "_tail_before")
 
     def __init__(self, capacity: int) -> None:
         self._head = np.zeros(capacity, np.uint64)
@@ -34,10 +36,6 @@ class Peers:
         self._head_before = np.zeros(capacity, np.uint64)
         self._tail_before = np.zeros((capacity, PEER_SIZE - _HEAD_SIZE), np.uint8)
         self._has_tails = False
-
-    def grow(self, capacity: int) -> None:
-        """Make room for more slots."""
-        grow(self, capacity)
 
     def of(self, slots: IntArray) -> ByteArray:
         """Return the addresses (k, PEER_SIZE) that slots spoke from last."""

@@ -30,7 +30,6 @@ table of rows, for those that had anything. A slot costs 20 bytes, most of them 
 begins with the session. Not here: any status (`core.membership`), nor what follows (`figures`).
 """
 
-import copy
 from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
@@ -38,7 +37,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import grown
+from beatward.core.arrays import Rows, grown
 from beatward.core.detect import Detector
 from beatward.core.detect.base import DEVIATION_MAX
 from beatward.core.figures import BOUNDS_NS, Adds, Figures, Goal
@@ -60,9 +59,6 @@ _ONE = np.uint32(1)
 # A longer jump is another grid: at 1 Hz it is half a year.
 _STEPS_MAX = 2**24
 _MISSING_MAX = 2**31 - 1
-
-# What every slot has.
-_PER_NODE = ("first", "jitter", "missing", "row")
 
 TRUSTED = np.zeros(len(Status), np.bool_)
 TRUSTED[[Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
@@ -99,13 +95,15 @@ _ROW = np.dtype(
 )
 
 
-class Quality:
+class Quality(Rows):
     """Counts. One thread calls it; `freeze` makes what others may read.
 
     table   row 0 belongs to nobody: there is kept what forgotten nodes have left behind
     jobs    slots that a calendar judges: their silence and their return say nothing of heartbeats,
             so they are neither alive nor suspected here
     """
+
+    ROWS = ("first", "jitter", "missing", "row")
 
     def __init__(
         self,
@@ -137,18 +135,11 @@ class Quality:
         self.verdict_counts = np.zeros(len(BOUNDS_NS) + 1, np.int64)
         self.verdict_ns = 0
 
-    def grow(self, capacity: int) -> None:
-        """Make room for more slots."""
-        for name in _PER_NODE:
-            setattr(self, name, grown(getattr(self, name), capacity))
-
     def freeze(self, registry: Registry, membership: Membership) -> "Quality":
         """Return a copy for readers in other threads, with the copies of rooms that they have."""
-        twin, count = copy.copy(self), registry.count
+        twin = self.cut(registry.count)
         twin.registry, twin.membership = registry, membership
         twin.jobs = tuple(self.jobs)
-        for name in _PER_NODE:
-            setattr(twin, name, getattr(self, name)[:count].copy())
         twin.table = self.table[: self._rows_count].copy()
         twin.verdict_counts = self.verdict_counts.copy()
         return twin
@@ -167,7 +158,7 @@ class Quality:
             table[name][0] = max(table[name][0], table[name][row])
         table[row] = 0
         self._free.append(row)
-        for name in _PER_NODE:
+        for name in self.ROWS:
             getattr(self, name)[slot] = 0
 
     def _rows(self, slots: IntArray) -> IntArray:
@@ -433,6 +424,12 @@ class Quality:
         """
         if groups is None:
             groups, count = np.arange(len(slots)), len(slots)
+        return Figures(goal=self.goal, **self._added_up(slots, now_ns, groups, count))
+
+    def _added_up(
+        self, slots: IntArray, now_ns: int, groups: IntArray, count: int
+    ) -> dict[str, FloatArray]:
+        """Return what `Figures` has of each group (count,), by name."""
         adds = Adds(groups, count)
         membership = self.membership
         running_ns = now_ns - np.maximum(membership.since_ns[slots], self.started_ns)
@@ -457,29 +454,25 @@ class Quality:
         missing, jitter_ns = self.missing[slots], np.abs(self.jitter[slots])
         # A ping of the bare URL has no place of its own, so none can be missing.
         places = np.where(self.registry.via[slots] == Via.PING, 0, self._places(slots))
-        outages = np.stack([of_rows.sum(column) for column in table["outages"].T], axis=1)
-        return Figures(
-            goal=self.goal,
-            nodes=adds.sum(np.ones(len(slots))),
-            received=adds.sum(places - missing) + of_rows.sum(table["past"]),
-            missing=adds.sum(missing),
-            jitters=adds.sum(jitter_ns > 0),
-            jitter_ns=adds.sum(jitter_ns),
-            outages=outages,
-            open=of_rows.sum(table["silent_ns"] > 0),
-            **found,
-        )
+        return found | {
+            "nodes": adds.sum(np.ones(len(slots))),
+            "received": adds.sum(places - missing) + of_rows.sum(table["past"]),
+            "missing": adds.sum(missing),
+            "jitters": adds.sum(jitter_ns > 0),
+            "jitter_ns": adds.sum(jitter_ns),
+            "outages": np.stack([of_rows.sum(column) for column in table["outages"].T], axis=1),
+            "open": of_rows.sum(table["silent_ns"] > 0),
+        }
 
     def fleet(self, now_ns: int) -> Figures:
         """Add up what was counted in this session, also of nodes forgotten since; one group."""
         slots = np.flatnonzero(self.registry.in_use())
-        figures = self.figures(slots, now_ns, groups=np.zeros(len(slots), np.int64), count=1)
+        found = self._added_up(slots, now_ns, np.zeros(len(slots), np.int64), 1)
         past = self.table[:1]
-        for name in _SUMS:
-            getattr(figures, name)[:] += past[name]
+        for name in (*_SUMS, "outages"):
+            found[name] += past[name]
         for name in _LARGEST:
-            np.maximum(getattr(figures, name), past[name], out=getattr(figures, name))
-        figures.outages[:] += past["outages"]
-        figures.received[:] = self.received_count
-        figures.missing[:] = self.missing_count
-        return figures
+            found[name] = np.maximum(found[name], past[name])
+        found["received"] = np.array([float(self.received_count)])
+        found["missing"] = np.array([float(self.missing_count)])
+        return Figures(goal=self.goal, **found)

@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import grow
+from beatward.core.arrays import Rows
 from beatward.core.index import SlotIndex
 from beatward.core.instants import MILLISECOND
 from beatward.core.peers import Peers
@@ -42,8 +42,15 @@ _NO_CONDITION = int.from_bytes(bytes(2) + NO_GAUGE.to_bytes(2, "little"), "littl
 _NO_GAUGES = int.from_bytes(2 * NO_GAUGE.to_bytes(2, "little"), "little")
 
 
-class Registry:
+class Registry(Rows):
     """The arrays of identity. Public arrays are read by every room, written only here."""
+
+    ROWS = (
+        *("node", "secret", "incarnation", "proven", "sequence", "interval_ms", "heard_ns"),
+        *("via", "zone", "condition", "gauges", "wish_ms", "pace_class"),
+        *("_scratch", "_text_start", "_text_size"),
+    )
+    TABLES = ("labels", "zones", "_zone_numbers", "_index", "_free", "_past")
 
     def __init__(self, master: bytes, *, past_max: int = PAST_MAX, tags: Tags = FASTEST) -> None:
         self._master = master
@@ -79,6 +86,17 @@ class Registry:
         self._text = bytearray()
         self._text_start = np.zeros(capacity, np.uint32)
         self._text_size = np.zeros(capacity, np.uint8)
+
+    def freeze(self) -> "Registry":
+        """Return a copy for readers in other threads: without keys, and without addresses."""
+        twin = self.cut(self.count, without=("secret", "_scratch"))
+        twin.peers = Peers(0)
+        twin.drop_master()
+        return twin
+
+    def drop_master(self) -> None:
+        """Let no key be derived from here any more."""
+        self._master = b""
 
     @property
     def names(self) -> "Names":
@@ -263,6 +281,61 @@ class Registry:
         first: BoolArray = self._scratch[slots] == order
         return first
 
+    def note_heard(
+        self,
+        slots: IntArray,
+        sequence: IntArray,
+        records: npt.NDArray[np.void],
+        arrived_ns: IntArray,
+        via: int,
+    ) -> None:
+        """Take what heartbeats or answers (k,) of distinct slots say; none is older than before."""
+        self.sequence[slots] = sequence
+        self.interval_ms[slots] = records["interval_ms"]
+        self.heard_ns[slots] = arrived_ns
+        self.via[slots] = via
+        self.condition[slots] = records["condition"]
+        self.gauges[slots] = records["gauges"]
+
+    def note_goodbye(self, slots: IntArray, sequence: IntArray) -> None:
+        """Take the sequences (k,) of goodbyes; what is older than they is a replay."""
+        self.sequence[slots] = sequence
+
+    def clear_interval(self, slot: int) -> None:
+        """Let a slot promise no heartbeats."""
+        self.interval_ms[slot] = 0
+
+    def clear_cpu(self, slot: int) -> None:
+        """Let nothing be known of a slot's load."""
+        self.cpu[slot] = NO_GAUGE
+
+    def classify(self, slot: int, pace_class: int) -> None:
+        """Keep what `core.pace` takes a node for."""
+        self.pace_class[slot] = pace_class
+
+    def wish(self, slots: IntArray, wish_ms: npt.NDArray[np.uint32]) -> None:
+        """Keep the intervals (k,) that nodes are asked for."""
+        self.wish_ms[slots] = wish_ms
+
+    def take_up(
+        self,
+        slots: IntArray,
+        *,
+        incarnation: IntArray,
+        interval_ms: IntArray,
+        via: npt.NDArray[np.uint8],
+        peers: npt.NDArray[np.uint8],
+    ) -> None:
+        """Take what the journal knows of slots (k,) that have just been enrolled.
+
+        peers   (k, PEER_SIZE) all zeros where no address is known
+        """
+        self.incarnation[slots] = incarnation
+        self.interval_ms[slots] = interval_ms
+        self.via[slots] = via
+        there = peers.any(axis=1)
+        self.peers.note(slots[there], peers[there])
+
     def begin_lives(self, slots: IntArray, incarnation: IntArray) -> None:
         """Accept lives (k,) that have proved themselves; their sequences begin anew."""
         self.sequence[slots] = -1
@@ -299,7 +372,7 @@ class Registry:
 
     def _grow(self) -> None:
         large = _CAPACITY_LARGE if self.capacity == _LEAP else 2 * self.capacity
-        grow(self, large)
+        self.grow(large)
         self.peers.grow(large)
         self.capacity = large
 

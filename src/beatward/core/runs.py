@@ -10,13 +10,7 @@ import numpy as np
 from beatward.core.intake import Heartbeats, IntArray, Via
 from beatward.core.jobs import Jobs, Run
 from beatward.core.membership import Cause, Change
-from beatward.core.protocol.record import (
-    NO_GAUGE,
-    Farewell,
-    Flag,
-    Kind,
-    exit_code_of,
-)
+from beatward.core.protocol.record import Farewell, Flag, Kind, exit_code_of
 from beatward.core.state import State
 
 
@@ -67,8 +61,8 @@ class Runs:
         """Take one request of the bare URL, which the registry has noted."""
         slot = int(one.slots[0])
         # It promises nothing but what its plan says, and its load is nobody's.
-        self._registry.interval_ms[slot] = 0
-        self._registry.cpu[slot] = NO_GAUGE
+        self._registry.clear_interval(slot)
+        self._registry.clear_cpu(slot)
         if not one.records[0]["flags"] & Flag.STARTED:
             return self.end(one, now_ns)
         self._runs.append(self.jobs.begin(slot, int(one.arrived_ns[0]), beats=False))

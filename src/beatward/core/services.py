@@ -161,11 +161,8 @@ class Services:
     def _join(self, slot: int, offer: Declaration, now_ns: int) -> None:
         role = self.roles.get(offer.name) or self._new_role(offer.name, now_ns)
         zone = zone_of(offer, self._registry.labels.get(slot, {}))
-        before = role.members.get(slot)
-        if before is None:
-            role.members[slot] = Member(self._registry.name(slot), slot, offer, zone)
-        else:
-            role.members[slot] = replace(before, offer=offer, zone=zone)
+        member = role.members.get(slot) or Member(self._registry.name(slot), slot, offer)
+        role.join(replace(member, offer=offer, zone=zone))
         self._stirred[role.name] = None
 
     def _new_role(self, name: str, now_ns: int) -> Role:
@@ -179,7 +176,7 @@ class Services:
 
     def _withdraw(self, slot: int, name: str) -> None:
         role = self.roles[name]
-        role.members.pop(slot, None)
+        role.leave(slot)
         self._stirred[name] = None
         if not role.members and not role.lease.token:
             # Nothing was ever lent, so there is nothing to remember.
@@ -287,9 +284,7 @@ class Services:
         )
         self.fact_counts[fact.cause] = self.fact_counts.get(fact.cause, 0) + 1
         word = fact.told(role.phase)
-        # A reason that changes is no news; another holder always is.
-        if word and (word == "held" or word != role.told):
-            role.told = word
+        if word and role.tell(word):
             self._ledger.tell_of_role(entry, role.name, word)
         if not role.lease.is_written:
             self._unwritten[role.name] = entry.sequence
@@ -322,16 +317,14 @@ class Services:
             return  # it has begun
         del self._fences[role.name]
         self._ledger.record_settled(settled, now_ns)
-        if role.lease.token == token:
-            role.fence = FenceState.NONE
+        role.note_fence(token, FenceState.NONE)
 
     def take_up(self, record: ActionRecord, now_ns: int) -> None:
         """Note an action that was decided before a restart, if it is to isolate a holder."""
         role, token = self._fenced_by(record)
         if role is not None:
             self._fences[role.name] = _Fence(record.node, token, now_ns)
-            if role.lease.token == token:
-                role.fence = FenceState.DECIDED
+            role.note_fence(token, FenceState.DECIDED)
 
     def follow(self, settled: Settled, now_ns: int) -> None:
         """Take what became of an action, if it was to isolate a holder."""

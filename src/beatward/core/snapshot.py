@@ -5,24 +5,20 @@ The copies are the rooms themselves with their arrays cut to the slots in use, s
 made by the same code as in a verdict.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from beatward.core.explanation import gather, numbers, sentence
-from beatward.core.index import SlotIndex
 from beatward.core.pace import PaceReport
-from beatward.core.peers import Peers
 from beatward.core.roles import ServiceView
 from beatward.core.speakers import Speaker
 from beatward.core.state import State
 
 IntArray = npt.NDArray[np.int64]
-Room = TypeVar("Room")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,33 +100,16 @@ class Snapshot:
 def freeze(state: State) -> State:
     """Copy the state as it is, without secrets; costs about 200 bytes a node to copy."""
     count = state.registry.count
-    registry = _cut(state.registry, count, without=("_master", "secret", "_scratch"))
-    membership = _cut(state.membership, count)
+    registry, membership = state.registry.freeze(), state.membership.cut(count)
     return replace(
         state,
         registry=registry,
         membership=membership,
-        detector=_cut(state.detector, count),
+        detector=state.detector.cut(count),
         quality=state.quality.freeze(registry, membership),
-        upkeep=_cut(state.upkeep, count),
+        upkeep=state.upkeep.copy(),
         jobs=state.jobs.copy(),
         holds=tuple(replace(hold, group=hold.group.copy()) for hold in state.holds),
         offers=state.offers.copy(),
         reports=state.reports.copy(),
     )
-
-
-def _cut(room: Room, count: int, *, without: tuple[str, ...] = ()) -> Room:
-    twin = copy.copy(room)
-    for name, value in vars(room).items():
-        if name in without:
-            setattr(twin, name, value[:0])
-        elif isinstance(value, np.ndarray):
-            setattr(twin, name, value[:count].copy())
-        elif isinstance(value, SlotIndex):
-            setattr(twin, name, value.copy())
-        elif isinstance(value, Peers):
-            setattr(twin, name, Peers(0))
-        elif isinstance(value, dict | list):
-            setattr(twin, name, value.copy())
-    return twin

@@ -12,7 +12,7 @@ from beatward.core.entry import Maintenance
 from beatward.core.explanation import credit
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
-from beatward.core.roles import DOES, Fact, Phase, Wish
+from beatward.core.roles import DOES, Fact, Phase
 
 
 def switch_over(role: Role, to: str, who: str, now_ns: int) -> Fact:
@@ -26,7 +26,7 @@ def switch_over(role: Role, to: str, who: str, now_ns: int) -> Fact:
         why = "nobody holds the role, so nobody can give it up in order"
     if why:
         return _decline(role, "switchover", to, f"{who}: {why}")
-    role.failed = {}
+    role.forgive()
     return role.ask_back("switchover", to, f" as asked{who}", now_ns)
 
 
@@ -38,8 +38,8 @@ def fail_over(role: Role, to: str, who: str) -> Fact:
     if role.phase in DOES:
         why = f"{holder} has the role and answers; a switchover moves it in order"
         return _decline(role, "failover", to, f"{who}: {why}")
-    role.wish = Wish(to)
-    role.failed, role.round_ns = {}, NEVER
+    role.forgive()
+    role.wish_for(to)
     words = f"the role is to go to {to or 'the best'} as soon as nobody can hold it{who}"
     return Fact("failover", f"{role.name}: {words}", holder)
 
@@ -50,18 +50,14 @@ def force(role: Role, to: str, who: str, now_ns: int) -> Fact:
     why = _why_not(to, able, others)
     if why:
         return _decline(role, "failover --force", to, f"{who}: {why}")
-    risk, holder = _risk(role, now_ns), role.lease.holder
-    role.former = holder or role.former
-    role.doubt, role.stuck, role.failed, role.remembered = "", False, {}, None
-    role.ready_ns = min(role.ready_ns, now_ns)
-    role.wish = Wish(to, away=holder)
-    why = f", by force{who}{risk}"
+    why = f", by force{who}{_risk(role, now_ns)}"
+    role.overrule(to, now_ns)
     return role.promote(role.chosen(able), now_ns, of_count=len(able), cause="forced", why=why)
 
 
 def pause(role: Role, paused: Maintenance, now_ns: int) -> Fact:
     """Let nothing fail over by itself; whoever holds the role goes on."""
-    role.paused = paused
+    role.pause(paused)
     planned = paused.until_ns != NEVER
     left = f" for {format_duration(paused.until_ns - now_ns)}" if planned else ""
     words = f"automatic failover is paused{left}{credit(paused.by, paused.reason)}"

@@ -9,6 +9,7 @@ the node's alarm clock (`core.membership`). Not here: the orders (`core.orders`)
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -47,6 +48,13 @@ class Upkeep:
         self.acknowledged: dict[int, Acknowledgement] = {}
         self.silences: dict[str, Silence] = {}
 
+    def copy(self) -> "Upkeep":
+        """Return a copy for readers in other threads."""
+        twin = Upkeep()
+        twin.maintenance, twin.acknowledged = self.maintenance.copy(), self.acknowledged.copy()
+        twin.silences = self.silences.copy()
+        return twin
+
     def follow(self, slots: IntArray, status: CodeArray) -> None:
         """Drop what has ended of slots (k,) whose status has changed; `status` is all nodes'."""
         if not self.maintenance and not self.acknowledged:
@@ -56,6 +64,32 @@ class Upkeep:
                 self.maintenance.pop(slot, None)
             if code not in ALARMED:
                 self.acknowledged.pop(slot, None)
+
+    def pause(self, slots: IntArray, maintenance: Maintenance) -> None:
+        """Note that slots (k,) are paused."""
+        self.maintenance.update(dict.fromkeys(slots.tolist(), maintenance))
+
+    def resume(self, slots: IntArray, by: str) -> None:
+        """Note who ends the maintenance of slots (k,); the end of their status drops it."""
+        for slot in slots.tolist():
+            known = self.maintenance.get(slot, Maintenance())
+            self.maintenance[slot] = replace(known, ended_by=by)
+
+    def acknowledge(self, slot: int, known: Acknowledgement) -> None:
+        """Note that an alarm was acknowledged."""
+        self.acknowledged[slot] = known
+
+    def unacknowledge(self, slot: int) -> bool:
+        """Take that back; return whether there was anything to take back."""
+        return self.acknowledged.pop(slot, None) is not None
+
+    def begin_silence(self, silence: Silence) -> None:
+        """Hold the notifications that a silence is about."""
+        self.silences[silence.id] = silence
+
+    def end_silence(self, name: str) -> Silence | None:
+        """End a silence and return it; None where there is none of that id."""
+        return self.silences.pop(name, None)
 
     def forget(self, slot: int) -> None:
         """Drop all that was said of a node."""

@@ -41,6 +41,8 @@ class Adaptive(TwoWindow):
     WINDOW_SHORT = 8
     MARGIN_MAX = float(LATENESS_MAX)
 
+    ROWS = (*TwoWindow.ROWS, "largest", "place")
+
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         self.largest = np.zeros((capacity, BLOCKS), np.float32)  # ns, of each block

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import grow
+from beatward.core.arrays import Rows
 from beatward.core.instants import MILLISECOND, NEVER, PROMISE_MAX_NS
 from beatward.core.tails import SUSPICION_MAX
 
@@ -70,7 +70,7 @@ class DetectorSettings:
     grace_ns: int | None = None
 
 
-class Detector(ABC):
+class Detector(Rows, ABC):
     """Deadlines of all slots. Slots given to one call are distinct; see `registry.first_of_each`.
 
     The arrays are public to read: `deadline_ns` is the instant silence becomes suspicion, NEVER
@@ -86,6 +86,7 @@ class Detector(ABC):
     """
 
     READS: ClassVar[tuple[str, ...]] = ()
+    ROWS: ClassVar[tuple[str, ...]] = ("deadline_ns", "expected_ns", "interval_ns")
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         self.settings = settings
@@ -93,10 +94,6 @@ class Detector(ABC):
         self.deadline_ns: IntArray = np.zeros(capacity, np.int64)
         self.expected_ns: IntArray = np.zeros(capacity, np.int64)
         self.interval_ns: IntArray = np.zeros(capacity, np.int64)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for more slots; the old arrays are left to whoever still reads them."""
-        grow(self, capacity)
 
     def forget(self, slots: IntArray) -> None:
         """Begin anew: a new life, or a slot used again. Nothing learnt before counts."""
@@ -196,6 +193,8 @@ class ByArrival(Detector):
     neither raises mean nor deviation. The first after `forget`, and whatever follows an arrival
     that we stamped late ourselves, has no arrival before it to be measured from.
     """
+
+    ROWS: ClassVar[tuple[str, ...]] = (*Detector.ROWS, "learnt_count", "is_anchored")
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)

@@ -35,6 +35,7 @@ class Bertier(Chen):
     """Chen's expectation with Jacobson's margin."""
 
     READS = ("samples", "margin_min", "gain", "delay_weight", "deviation_weight")
+    ROWS = (*Chen.ROWS, "delay", "deviation")
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)

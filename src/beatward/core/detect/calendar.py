@@ -47,6 +47,10 @@ class Calendar(Detector):
     """
 
     READS = ("grace",)
+    ROWS = (
+        *Detector.ROWS,
+        *("awaited_ns", "started_ns", "grace_ns", "run_ns", "is_scheduled", "upcoming_ns"),
+    )
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
@@ -114,6 +118,10 @@ class Calendar(Detector):
         self.expected_ns[slots] = arrived_ns
         self.started_ns[slots] = NEVER
         self._await(slots, arrived_ns)
+
+    def disarm(self, slots: IntArray) -> None:
+        """Let slots (k,) have no deadline until the next word."""
+        self.deadline_ns[slots] = NEVER
 
     def reanchor(self, slots: IntArray) -> None:  # noqa: D102
         pass

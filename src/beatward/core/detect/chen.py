@@ -91,6 +91,11 @@ class Chen(Detector):
 
     MARGIN_MAX = 0.5  # intervals; also where the histogram ends
 
+    ROWS: ClassVar[tuple[str, ...]] = (
+        *Detector.ROWS,
+        *("variance", "learnt_count", "strikes", "counts", "counted", "late_ns"),
+    )
+
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
         # Single precision: nobody asks for the eighth digit of a margin.

@@ -37,6 +37,7 @@ class Histogram(ByArrival):
     """A quantile of the time between arrivals, times a factor."""
 
     READS = ("late_probability", "factor")
+    ROWS = (*ByArrival.ROWS, "counts", "beyond")
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)

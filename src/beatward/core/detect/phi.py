@@ -52,6 +52,7 @@ class Phi(ByArrival):
     """Mean and deviation of the time between arrivals, and the tail of a normal distribution."""
 
     READS = ("samples", "threshold", "deviation_min", "pause", "tail")
+    ROWS = (*ByArrival.ROWS, "excess", "variance")
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)

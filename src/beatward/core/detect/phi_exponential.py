@@ -36,6 +36,7 @@ class PhiExponential(ByArrival):
     """A multiple of the mean time between arrivals."""
 
     READS = ("samples", "threshold")
+    ROWS = (*ByArrival.ROWS, "excess")
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)

@@ -18,6 +18,8 @@ Source: A. Tomsic, P. Sens, J. Garcia, L. Arantes, J. Sopena, "2W-FD: a failure 
 with QoS", International Parallel and Distributed Processing Symposium 2015.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from beatward.core.detect.base import DEVIATION_MAX, DetectorSettings, FloatArray, IntArray
@@ -30,6 +32,8 @@ class TwoWindow(Chen):
     READS = ("samples_short", *Chen.READS)
 
     WINDOW_SHORT = 1
+
+    ROWS: ClassVar[tuple[str, ...]] = (*Chen.ROWS, "gap_ns")
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
