@@ -1,9 +1,11 @@
 """step(): one turn of the pure machine; the composition of all rooms of the core.
 
-    Inputs -> receipts, outcomes, orders -> guard -> datagrams -> silence -> policy -> Output
+    Inputs -> settle -> obey -> doubt -> hear -> judge -> lead -> release -> Output
 
-Arrivals are taken before silence is judged, and silence is judged at the watermark of the drain,
-never at a later "now": nobody is accused of a heartbeat that lies unread in the kernel.
+Outcomes and orders come first: all that follows goes by what they have changed. Arrivals are taken
+before silence is judged, and silence is judged at the watermark of the drain, never at a later
+"now": no node is accused of a heartbeat that lies unread in the kernel. Roles are led by the
+statuses of this turn, and actions are released last, by what is on disk.
 Same state, same inputs: same output, bit for bit.
 """
 
@@ -15,10 +17,11 @@ from operator import attrgetter
 import numpy as np
 
 from beatward.core.columns import NodeColumns
+from beatward.core.conflict_entries import ConflictEntries
 from beatward.core.conflicts import Conflicts
 from beatward.core.detect import DetectorSettings
 from beatward.core.entry import ActionRecord, Entry, Event, Failure, JobPlan, Recovered
-from beatward.core.explanation import VIA_CODES, conflict_numbers, conflict_words
+from beatward.core.explanation import VIA_CODES
 from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
 from beatward.core.hearing import Hearing
@@ -60,8 +63,6 @@ from beatward.core.voice import Voice
 GUARDED_SHOWN_MAX = 1000
 # For this long after the kernel dropped datagrams none is left waiting on purpose.
 DROPS_REMEMBERED_NS = 60 * SECOND
-# Of so many names under which two processes speak the monitor's health says which.
-CONFLICTS_SHOWN_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,6 @@ class Monitor:
         self._jobs = Jobs(state)
         self._standings = Standings(state.registry, self._intake)
         self._conflicts = Conflicts(state.registry, self._voice)
-        self._conflict_words: tuple[str, ...] = ()
         self._hearing = Hearing(
             state,
             runs=Runs(state, self._jobs),
@@ -163,6 +163,7 @@ class Monitor:
         )
         self._ledger = Ledger(state, self._outbox, settings.rules, mass=self._mass)
         self._mass_entries = MassEntries(state, self._ledger, self._mass)
+        self._conflict_entries = ConflictEntries(state, self._ledger, self._conflicts)
         self._services = self._new_services()
         self._orders = self._new_orders()
         self._judging = self._new_judging()
@@ -275,7 +276,7 @@ class Monitor:
             self._jobs.restore(int(slots[row]), job, now_ns, grace_ns=self.settings.start_grace_ns)
         for row, conflict in nodes.conflicts.items():
             self._conflicts.restore(int(slots[row]), conflict, now_ns)
-        self._take_conflicts()
+        self._conflict_entries.publish()
         suspect = status == Status.SUSPECT
         self._judging.open_window(slots[suspect], grace_ns[suspect])
         upkeep = self._state.upkeep
@@ -330,12 +331,12 @@ class Monitor:
     @property
     def conflicts(self) -> tuple[str, ...]:
         """Say under which names two processes speak, a few of them; frozen, for any thread."""
-        return self._conflict_words
+        return self._conflict_entries.sentences
 
     # -- one turn ----------------------------------------------------------------------------
 
     def step(self, inputs: Inputs, *, wall_offset_ns: int = 0) -> Output:
-        """Take one turn at the watermark of the drain.
+        """Take one turn at the watermark of the drain. The order of its phases is law.
 
         wall_offset_ns  added to an instant it gives nanoseconds since 1970 UTC; only shown
         """
@@ -343,41 +344,76 @@ class Monitor:
         self._turns += 1
         self._journaled = max(self._journaled, inputs.journaled)
         self._state.note_wall_offset(wall_offset_ns)
-        for outcome in inputs.outcomes:
+        self._settle(inputs.outcomes, now_ns)
+        self._obey(inputs, now_ns)
+        pause_ns, is_stale = self._doubt(inputs, now_ns)
+        self._hear(inputs.datagrams, now_ns, stale=is_stale)
+        self._judge(pause_ns, now_ns)
+        self._lead(inputs.drained_ns, now_ns)
+        actions = self._release(now_ns)
+        self._wake_ns = self._next_ns(now_ns)
+        plans = self._jobs.take_plans()
+        return Output(self._ledger.take(), self._voice.take(), actions, self._wake_ns, plans)
+
+    def _settle(self, outcomes: tuple[Outcome, ...], now_ns: int) -> None:
+        """Take what became of actions."""
+        for outcome in outcomes:
             settled = self._ledger.record_outcome(outcome, now_ns)
             if settled is not None and self._services.has_roles:
                 self._services.follow(settled, now_ns)
-        self._obey(inputs.orders, now_ns)
+
+    def _obey(self, inputs: Inputs, now_ns: int) -> None:
+        """Do what people ask, and take the due instants of jobs."""
+        self._orders.obey(inputs.orders, now_ns)
+        if inputs.orders and self.unwatched:
+            self._intake.speakers.drop_enrolled()
         for dues in inputs.dues:
             self._jobs.hand(dues)
-        self._guard.listened(inputs.listened_ns)
-        stale = self._guard.is_stale(inputs.drained_ns)
-        if stall := self._guard.note_drain(now_ns, inputs.drained_ns):
+
+    def _doubt(self, inputs: Inputs, now_ns: int) -> tuple[int, bool]:
+        """Let the guard look at this turn itself, before it is used to judge others.
+
+        Return how long a pause of our own before it was, and whether arrivals were stamped late.
+        """
+        guard = self._guard
+        guard.listened(inputs.listened_ns)
+        is_stale = guard.is_stale(inputs.drained_ns)
+        if stall := guard.note_drain(now_ns, inputs.drained_ns):
             self._judging.record_stall(stall, now_ns)
-        pause_ns = self._guard.turn(now_ns, self._wake_ns)
-        self._guard.note_drops(inputs.dropped, now_ns)
-        self._state.note_guard(self._guard.pauses, self._guard.drops)
+        pause_ns = guard.turn(now_ns, self._wake_ns)
+        guard.note_drops(inputs.dropped, now_ns)
+        self._state.note_guard(guard.pauses, guard.drops)
+        return pause_ns, is_stale or pause_ns > 0
+
+    def _hear(self, datagrams: tuple[Datagrams, ...], now_ns: int, *, stale: bool) -> None:
+        """Take what has arrived: before silence is judged, or it would be judged unread."""
         accepted_count = self._hearing.accepted_count
-        for _, batches in groupby(inputs.datagrams, key=attrgetter("via")):
-            self._hear(tuple(batches), now_ns, stale=stale or pause_ns > 0)
+        for _, batches in groupby(datagrams, key=attrgetter("via")):
+            self._hear_batches(tuple(batches), now_ns, stale=stale)
         if self._hearing.accepted_count > accepted_count:
             self._judging.hear(now_ns)
+
+    def _judge(self, pause_ns: int, now_ns: int) -> None:
+        """Judge silence, and tell of names under which two processes speak."""
         if pause_ns:
             self._judging.begin_anew(pause_ns, now_ns)
         self._orders.end_maintenance(self._judging.judge(now_ns), now_ns)
         if self._conflicts.is_watching:
-            self._tell_conflicts(now_ns)
+            self._conflict_entries.turn(now_ns)
+
+    def _lead(self, drained_ns: int, now_ns: int) -> None:
+        """Lead roles by the statuses of now, and say which intervals nodes are asked for."""
         if self._services.has_roles:
-            self._services.turn(now_ns, base_ns=inputs.drained_ns, journaled=self._journaled)
+            self._services.turn(now_ns, base_ns=drained_ns, journaled=self._journaled)
         if self._pace is not None:
             self._pace.turn(now_ns)
+
+    def _release(self, now_ns: int) -> tuple[Action, ...]:
+        """Return the actions that may be done: decided, on disk, and held back by nothing."""
         self._outbox.take_ready(self._journaled, now_ns)
         if self._looks:
             self._judging.look(now_ns)
-        actions = self._outbox.release(self._journaled, now_ns)
-        self._wake_ns = self._next_ns(now_ns)
-        plans = self._jobs.take_plans()
-        return Output(self._ledger.take(), self._voice.take(), actions, self._wake_ns, plans)
+        return self._outbox.release(self._journaled, now_ns)
 
     def _next_ns(self, now_ns: int) -> int:
         """Return when there is something to do though nothing comes, or NEVER; may be past."""
@@ -444,12 +480,7 @@ class Monitor:
 
     # -- its parts ---------------------------------------------------------------------------
 
-    def _obey(self, orders: tuple[Order, ...], now_ns: int) -> None:
-        self._orders.obey(orders, now_ns)
-        if orders and self.unwatched:
-            self._intake.speakers.drop_enrolled()
-
-    def _hear(self, batches: tuple[Datagrams, ...], now_ns: int, *, stale: bool) -> None:
+    def _hear_batches(self, batches: tuple[Datagrams, ...], now_ns: int, *, stale: bool) -> None:
         heard = self._hearing.take(self._intake.open(batches), now_ns, stale=stale)
         changed = {change.slot: change for change in reversed(heard.changes)}
         # A job's life is a run, and that is what is said of it.
@@ -460,36 +491,3 @@ class Monitor:
         self._ledger.record_changes(heard.changes, exit_codes=heard.exit_codes)
         if heard.standings is not None:
             self._services.hear(heard.standings, now_ns, is_stale=stale)
-
-    def _tell_conflicts(self, now_ns: int) -> None:
-        """Ask those who may be two processes under one name, and tell what was found."""
-        for found in self._conflicts.turn(now_ns):
-            self._take_conflicts()
-            (row,) = self._ledger.node_records(np.array([found.slot]))
-            words = conflict_words(row.name, found.conflict)
-            if found.is_over:
-                words = f"only one process speaks as {row.name} again"
-            entry = self._ledger.record(
-                Event.CONFLICT,
-                now_ns,
-                node=row.name,
-                status=row.status,
-                cause="one_process" if found.is_over else "two_processes",
-                explanation=words,
-                detail=conflict_numbers(found.conflict, now_ns),
-                node_record=row,
-            )
-            if not found.is_over:
-                self._ledger.tell_of_conflict(entry, found.slot)
-        self._take_conflicts()
-
-    def _take_conflicts(self) -> None:
-        known = self._conflicts.known
-        if self._state.conflicts is known:
-            return
-        self._state.note_conflicts(known)
-        names = self._registry.names
-        words = [conflict_words(names[slot], known[slot]) for slot in sorted(known)]
-        rest = len(words) - CONFLICTS_SHOWN_MAX
-        more = [f"and two processes speak under {rest} more names"] if rest > 0 else []
-        self._conflict_words = (*words[:CONFLICTS_SHOWN_MAX], *more)
