@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_for
 
 from beatward.core.protocol.record import Farewell, Health, Kind, exit_code_from_field
 
@@ -43,13 +44,6 @@ def running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)  # Another process has to move; there is nothing to wait on.
 
 
 # --- exit codes ---
@@ -232,7 +226,7 @@ open({str(counter)!r}, "w").write(" ".join(seen))
     read_until(handle, "runs")
     os.write(handle, b"\x03")
     assert monitor.wait_goodbye("job").status == Farewell.LEFT
-    wait_until(lambda: not running(pid))
+    wait_for(lambda: not running(pid))
     assert counter.read_text() == "INT"
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
@@ -353,7 +347,7 @@ def test_what_becomes_of_the_command_when_the_wrapper_is_killed(beatward, orphan
     process.wait(30)
     try:
         if dies:
-            wait_until(lambda: not running(pid))
+            wait_for(lambda: not running(pid))
         else:
             # A tenth of a second in which the kernel would have sent what it sends at once.
             time.sleep(0.1)
@@ -370,7 +364,7 @@ def test_orphans_are_reaped_as_by_an_init(beatward):
     text = "( sleep 0.05 & echo $! ); exec sleep 60"
     process = beatward("exec", "job", *shell(text), preexec_fn=become_subreaper)
     pid = int(process.stdout.readline())
-    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
     assert process.poll() is None
 
 

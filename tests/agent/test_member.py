@@ -3,11 +3,11 @@
 import os
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_for
 
 from beatward.agent.roles.guardian_workload import read_state
 from beatward.agent.roles.lease_holder import HolderState
@@ -83,14 +83,6 @@ def child_of(pid):
             continue
         found += [int(path.parent.name)] if parent == pid else []
     return min(found, default=None)
-
-
-def wait_for(condition, patience_s=PATIENCE_S):
-    deadline = time.monotonic() + patience_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        threading.Event().wait(0.01)
-    return found
 
 
 @pytest.fixture

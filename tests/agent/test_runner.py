@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import threading
-import time
 
 import pytest
+from tests.waiting import wait_for
 
 from beatward.agent import clock
 from beatward.agent.pulse import Pulse
@@ -88,14 +88,6 @@ class Conversation:
 
     def wait_state(self, state):
         wait_for(lambda: self.state == state)
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        threading.Event().wait(0.005)
-    return found
 
 
 @pytest.fixture

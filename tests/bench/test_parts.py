@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from tests.waiting import wait_for
 
 from beatward.bench import bare, chart, ingest, relays, sender, subject
 from beatward.bench.fleet import Fleet, name_of
@@ -44,13 +45,6 @@ def door():
 
 
 PROVING = {"proving": True}
-
-
-def until(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)  # another process or the clock decides when
 
 
 def probe_node(door, peer, heard, echo):
@@ -186,10 +180,10 @@ def test_the_living_answer_probes_and_the_silent_do_not(battery, fleet, door, li
     stops = np.full(50, np.inf)
     stops[0] = np.inf if lives else 0.05
     battery.begin(sender.Pace(10, 5000, stops=stops))
-    until(lambda: battery.pulse() or battery.sent.records)
+    wait_for(lambda: battery.pulse() or battery.sent.records)
     data, peer = door.recvfrom(2048)
     (heard,) = opened(data, fleet)
-    until(lambda: time.monotonic_ns() > battery.flight.begun_ns + 60_000_000)
+    wait_for(lambda: time.monotonic_ns() > battery.flight.begun_ns + 60_000_000)
     probe_node(door, peer, heard, echo=99)
     end = time.monotonic() + 0.3
     while not battery.sent.answered and time.monotonic() < end:
@@ -206,8 +200,8 @@ def test_the_bare_receiver_counts_what_it_was_sent(battery, tmp_path):
     with bare.running(tmp_path, tick_ns=1_000_000, receive_buffer=1 << 20) as receiver:
         battery.aim(receiver.address, proving=False)
         battery.begin(sender.Pace(1e6, 250, 20, rounds=4))
-        until(lambda: battery.pulse() or battery.flight.is_over)
-        until(lambda: receiver.look().records == 200)
+        wait_for(lambda: battery.pulse() or battery.flight.is_over)
+        wait_for(lambda: receiver.look().records == 200)
         look = receiver.look()
     assert (look.records, look.drops) == (200, 0)
     assert look.datagrams == battery.sent.datagrams
@@ -219,8 +213,8 @@ def test_the_receiver_in_python_speaks_the_same_protocol(battery, tmp_path, monk
         assert receiver.language == "python"
         battery.aim(receiver.address, proving=False)
         battery.begin(sender.Pace(1e6, 250, rounds=1))
-        until(lambda: battery.pulse() or battery.flight.is_over)
-        until(lambda: receiver.look().records == 50)
+        wait_for(lambda: battery.pulse() or battery.flight.is_over)
+        wait_for(lambda: receiver.look().records == 50)
 
 
 def test_nodes_behind_a_relay_take_turns_and_never_repeat_themselves(fleet):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.waiting import wait_for
 from tests.web.members import Member
 
 from beatward.cli import main
@@ -26,18 +27,6 @@ LENDING = """
 lease = "1s"
 demote_within = "500ms"
 """
-
-
-def until(condition, what):
-    """Wait for a condition and return what it returned; fail by name when it does not come."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        # Another process decides when; there is nothing here to wait on.
-        time.sleep(0.02)
-    pytest.fail(f"not within {PATIENCE_SECONDS} s: {what}")
 
 
 def clean_environment(home, **more):
@@ -92,7 +81,7 @@ class Monitor:
             preexec_fn=restrict,  # noqa: PLW1509  no thread of ours holds a lock here
         )
         log.close()
-        until(self._answers, f"the monitor answers: {(self.folder / 'log').read_text('utf-8')}")
+        wait_for(self._answers, f"the monitor answers: {(self.folder / 'log').read_text('utf-8')}")
         return self
 
     def _answers(self):
@@ -146,7 +135,7 @@ class Monitor:
             answer = httpx2.get(f"{self.url}/v1/nodes/{name}", headers=self.api, trust_env=False)
             return answer.status_code == 200 and answer.json()["status"] == status
 
-        until(has_it, f"{name} is {status}")
+        wait_for(has_it, f"{name} is {status}")
 
     def order(self, name, word):
         url = f"{self.url}/v1/nodes/{name}/{word}"
@@ -243,7 +232,7 @@ def make_monitor(tmp_path):
 
 @pytest.fixture(scope="session")
 def wait_until():
-    return until
+    return wait_for
 
 
 @pytest.fixture(scope="session")

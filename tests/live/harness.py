@@ -6,19 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-Found = TypeVar("Found")
+from tests.waiting import wait_for
 
 # Many hearts of one process, so that fifty nodes do not take a gigabyte.
 _NODES = """
 import signal, sys
 from beatward import Heart
+
 data, interval, *names = sys.argv[1:]
 hearts = [Heart(name, interval=interval, data=data).start() for name in names]
 print("started", flush=True)
@@ -26,20 +26,6 @@ signal.sigwait({signal.SIGTERM, signal.SIGINT})
 for heart in hearts:
     heart.stop()
 """
-
-
-def wait_for(
-    question: Callable[[], Found | None], *, timeout: float = 20.0, what: str = "it"
-) -> Found:
-    """Ask until the answer is true; fail naming what was waited for."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answer = question()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not happen within {timeout} s; last: {answer!r}")
-        time.sleep(0.02)  # the pace of asking another process
 
 
 def free_address(kind: socket.SocketKind) -> str:

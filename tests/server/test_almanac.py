@@ -1,10 +1,10 @@
 """The thread behind due instants: what it cannot work out is a fault, and keeps no other back."""
 
-import time
 import zoneinfo
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_for
 
 from beatward.core.entry import JobPlan
 from beatward.core.instants import HOUR, MILLISECOND
@@ -15,14 +15,6 @@ from beatward.timetable import Schedule, Timetable
 OWN = JobPlan("0 3 * * *", "Our/Zone")
 USUAL = JobPlan("0 3 * * *", "UTC")
 LATER_NS = 1_800_000_000 * 10**9
-
-
-def wait_for(question):
-    end = time.monotonic() + 10
-    while not (found := question()):
-        assert time.monotonic() < end
-        time.sleep(0.005)  # the pace of asking another thread
-    return found
 
 
 @pytest.fixture

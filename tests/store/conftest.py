@@ -4,10 +4,10 @@ import json
 import runpy
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_for
 
 from beatward.simulate.disk import FlakyStore
 from beatward.store.journal import JournalWriter
@@ -20,19 +20,9 @@ HERE = Path(__file__).parent
 OFFSET = 1_700_000_000_000_000_000
 
 
-def wait_until(condition, seconds=20):
-    """Return what the condition gives as soon as it is true; fail when it takes too long."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not true within {seconds} s"
-        # Threads and processes of their own: there is nothing that could wake us.
-        time.sleep(0.005)
-    return found
-
-
 @pytest.fixture
 def until():
-    return wait_until
+    return wait_for
 
 
 @pytest.fixture

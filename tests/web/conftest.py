@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import json
 import threading
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx2
 import pytest
+from tests.waiting import wait_for
 from tests.web.members import Member, service
 
 from beatward.config import Settings
@@ -17,18 +17,6 @@ from beatward.core.protocol import join, keys
 from beatward.server.program import serve
 
 PATIENCE_SECONDS = 15
-
-
-def until(condition, what):
-    """Wait for a condition and return what it returned; fail by name when it does not come."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        # Snapshots appear every 200 ms and nothing tells us of them.
-        time.sleep(0.01)
-    pytest.fail(f"not within {PATIENCE_SECONDS} s: {what}")
 
 
 @dataclass
@@ -90,7 +78,7 @@ class Running:
             node = self.node(name)
             return node if node and node["status"] == status else None
 
-        return until(has_it, f"{name} is {status}")
+        return wait_for(has_it, f"{name} is {status}")
 
     def order(self, name, word):
         answer = self.http.post(f"/v1/nodes/{name}/{word}", headers=self.api)
@@ -194,7 +182,7 @@ def slow_monitor(tmp_path):
 
 @pytest.fixture(scope="session")
 def wait_until():
-    return until
+    return wait_for
 
 
 @pytest.fixture
