@@ -176,12 +176,16 @@ def test_agents_of_the_older_version_go_on(upgraded):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=upgraded.environment, **pipes) as program:
         assert program.stdout.readline().startswith(f"{upgraded.agent}/beatward/")
-        assert int(program.stdout.readline()) == 2
+        # Under token 1 it held the role before the upgrade; a stall that is longer than the lease
+        # takes the role away, and gives it back under a higher token.
+        token = int(program.stdout.readline())
+        assert token >= 2
         monitor.wait_status("alive", ["web-1", "new-1", "db-1"])
         monitor.wait_status("failing", ["web-2"])
         # The program has the role before the monitor has heard that it took it.
         db = wait_for(lambda: _held(monitor), what="the role as held")
-        assert (db["holder"], db["token"]) == ("db-1", 2)
+        assert db["holder"] == "db-1"
+        assert db["token"] >= token
         program.communicate("", timeout=30)
         assert program.returncode == 0
     monitor.wait_status("left", ["web-1", "web-2", "new-1", "db-1"])
