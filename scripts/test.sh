@@ -16,10 +16,10 @@ else
     # On every core, for they wait more than they work; a file stays in one process, since its tests
     # share what they have started. Those that look at a clock, or measure, have the machine to
     # themselves: beside others a healthy node is late now and then, and is suspected as it should be.
-    run -n logical --dist loadfile -m "not alone"
+    run -n logical --dist loadfile --durations=20 -m "not alone"
     # Named, because pytest takes as long as some of them to collect all others first.
     mapfile -t files < <(grep -rl --include='*.py' "mark\.alone" tests)
-    run -m alone "${files[@]}"
+    run -m alone --durations=20 "${files[@]}"
 fi
 if [ -n "$BEATWARD_MISSING" ]; then
     echo "Skipped for want of system programs: $BEATWARD_MISSING" >&2
