@@ -8,16 +8,22 @@ from beatward.core.entry import Event
 from beatward.core.instants import SECOND
 from beatward.core.intake import Via
 from beatward.core.order_kinds import (
+    FailOver,
     Forget,
     Join,
     NodeOrder,
+    NoteReport,
     NotifyAgent,
     Pause,
+    PauseService,
     Readmit,
     Resume,
+    ResumeService,
     ServiceOrder,
+    SwitchOver,
 )
 from beatward.core.protocol.record import Flag, Kind
+from beatward.core.protocol.report import SelfReport
 
 
 def ordered(hand, kind, name="web-1", **labels):
@@ -224,6 +230,20 @@ def test_an_order_for_a_node_that_is_not_there_does_nothing(kind):
     output = ordered(hand, kind, "web-9")
     assert output.entries == ()
     assert len(output.replies.rows) == 0
+
+
+@pytest.mark.parametrize("kind", [SwitchOver, FailOver, PauseService, ResumeService])
+def test_an_order_for_a_service_that_is_not_there_does_nothing(kind):
+    hand = ByHand()
+    assert hand.step(hand.now, orders=(kind("db"),)).entries == ()
+
+
+def test_a_report_of_a_node_is_kept_and_the_next_one_takes_its_place():
+    hand = ByHand()
+    for reason in ("the disk is full", ""):
+        report = SelfReport(1, reason)
+        assert hand.step(hand.now, orders=(NoteReport("web-1", report),)).entries == ()
+        assert hand.snapshot().rooms.reports == {0: report}
 
 
 class Dance(NodeOrder):

@@ -2,10 +2,10 @@
 
     Order -> registry, membership, detector, upkeep -> entries of the ledger
 
-An order for somebody who is not there does nothing: whoever asked was told so by the API, or it
-was forgotten in the moment between. What concerns many nodes is done by and by, BULK_MAX of them a
-turn, because words and entries take time and heartbeats do not wait; of pauses and resumptions the
-order is kept. Not here: who may order (`web.access`).
+An order about a node or a service that is not known does nothing: the API has refused it, or the
+node was forgotten in the moment between. What concerns many nodes is done by and by, BULK_MAX of
+them a turn, because sentences and entries take time and heartbeats do not wait; of pauses and
+resumptions the order is kept. Not here: who may order (`web.access`).
 """
 
 from collections import deque
