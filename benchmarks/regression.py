@@ -45,7 +45,7 @@ class Fleet:
         self.monitor.restore(Recovered(), START)
         self.join_ns = self._spent(self._join) / nodes
         self.peers = np.tile(np.frombuffer(PEER, np.uint8), (BATCH, 1))
-        registry = self.monitor.snapshot(START).rooms.registry
+        registry = self.monitor.snapshot(START).state.registry
         self.rows = np.zeros((nodes, 64), np.uint8)
         self.records = self.rows.view(RECORD).reshape(-1)
         self.records["head"] = int.from_bytes(MAGIC + bytes((VERSION, Kind.HEARTBEAT)), "little")
@@ -90,7 +90,7 @@ class Fleet:
 
     def _beat(self, number, slots):
         """Let nodes beat once; return the nanoseconds that it took."""
-        registry = self.monitor.rooms.registry
+        registry = self.monitor.state.registry
         rows = self.rows[slots]
         rows.view(RECORD)["sequence"] = number
         rows[:, BODY_SIZE:] = registry.tags.seal(rows[:, :BODY_SIZE], slots, registry.secret)
@@ -141,13 +141,13 @@ def state_bytes(monitor):
 
     Rows that nobody writes take no memory: IPv6, addresses that moved, windows, probes, deaths.
     """
-    rooms = monitor.rooms
-    holders = (rooms.registry, rooms.registry.peers, rooms.membership, rooms.detector)
+    state = monitor.state
+    holders = (state.registry, state.registry.peers, state.membership, state.detector)
     unused = (
         *("_tail", "_tail_before", "_head_before", "wish_ms"),
         *("window_ends_ns", "probes_sent", "challenge", "answer_by_ns", "deaths", "died_ns"),
     )
-    quality = rooms.quality.first.itemsize + rooms.quality.jitter.itemsize
+    quality = state.quality.first.itemsize + state.quality.jitter.itemsize
     return quality + sum(
         value.nbytes / len(value)
         for holder in holders

@@ -44,7 +44,7 @@ def test_the_journal_says_what_was_counted_live(seed):
     world.play()
     past, snapshot, offset_ns = read(world)
     end_ns = snapshot.taken_ns + offset_ns
-    live = snapshot.rooms.quality.fleet(snapshot.taken_ns)
+    live = snapshot.state.quality.fleet(snapshot.taken_ns)
     told = past.figures(end_ns, dict.fromkeys(past.names, 0), 1)
     counts = ("nodes", "suspicions_refuted", "verdicts_refuted", "detections", "exits", "open")
     for name in counts:

@@ -121,7 +121,7 @@ class ByHand:
     def deadline(self, name="web-1"):
         """Return when silence becomes suspicion, after START."""
         snapshot = self.snapshot()
-        return int(snapshot.rooms.detector.deadline_ns[snapshot.find(name)]) - START
+        return int(snapshot.state.detector.deadline_ns[snapshot.find(name)]) - START
 
     def rejected(self):
         """Return what was refused since the last call, by reason."""

@@ -21,7 +21,7 @@ def by_hand(**settings):
 def figures(monitor, *names):
     snapshot = monitor.snapshot()
     rows = np.array([snapshot.find(name) for name in names or ("web-1",)])
-    return snapshot.rooms.quality.figures(rows, snapshot.taken_ns)
+    return snapshot.state.quality.figures(rows, snapshot.taken_ns)
 
 
 def of(monitor, name="web-1"):
@@ -30,10 +30,10 @@ def of(monitor, name="web-1"):
 
 def fleet(monitor):
     snapshot = monitor.snapshot()
-    return snapshot.rooms.quality.fleet(snapshot.taken_ns).public(0)
+    return snapshot.state.quality.fleet(snapshot.taken_ns).public(0)
 
 
 def answer(monitor, at_ns, sequence):
     """Let the node answer the newest probe at an instant."""
-    echo = int(monitor.snapshot().rooms.membership.challenge[0])
+    echo = int(monitor.snapshot().state.membership.challenge[0])
     return monitor.step(at_ns, said(kind=Kind.PROBE_REPLY, sequence=sequence, echo=echo))

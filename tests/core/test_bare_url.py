@@ -84,4 +84,4 @@ def test_a_life_proves_itself_also_after_requests_of_the_bare_url():
         pinged(hand, second)
     hand.step(5 * SECOND, said(sequence=0))
     assert hand.rejected() == {}
-    assert hand.snapshot().rooms.registry.incarnation[0] == LIFE
+    assert hand.snapshot().state.registry.incarnation[0] == LIFE

@@ -77,8 +77,7 @@ class Two:
 
     @property
     def known(self):
-        rooms = self.hand.snapshot().rooms
-        return rooms.conflicts.get(0)
+        return self.hand.snapshot().state.conflicts.get(0)
 
 
 @pytest.mark.parametrize("incarnation", [OLD, LIFE])

@@ -109,5 +109,5 @@ def test_ten_years_are_counted():
     monitor = by_hand()
     monitor.beat(0)
     snapshot = monitor.snapshot()
-    found = snapshot.rooms.quality.fleet(START + 3650 * DAY).public(0)
+    found = snapshot.state.quality.fleet(START + 3650 * DAY).public(0)
     assert found["alive_ns"] == 3650 * DAY

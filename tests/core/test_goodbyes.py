@@ -116,7 +116,7 @@ def test_in_one_batch_a_goodbye_has_the_last_word():
 def test_an_answer_that_was_under_way_does_not_bring_an_exited_node_back():
     hand = beating()
     hand.walk(10 * SECOND + 200 * MILLISECOND)
-    challenge = int(hand.snapshot().rooms.membership.challenge[0])
+    challenge = int(hand.snapshot().state.membership.challenge[0])
     assert changes(hand.step(hand.now, exited(sequence=10))) == [("web-1", "dead", "exited")]
     answer = said(kind=Kind.PROBE_REPLY, sequence=10, echo=challenge)
     assert changes(hand.step(hand.now, answer)) == []

@@ -55,7 +55,7 @@ def test_a_heartbeat_within_that_time_is_as_good_as_ever_and_teaches():
     hand = beaten()
     hand.walk(DEADLINE + TICK, dropped=1)
     assert hand.beat(11, 12) == []
-    assert hand.snapshot().rooms.detector.learnt_count[0] == 12
+    assert hand.snapshot().state.detector.learnt_count[0] == 12
     assert hand.deadline() == 13 * SECOND + 50 * MILLISECOND
 
 
@@ -102,7 +102,7 @@ def test_a_suspect_is_asked_for_one_more_window_with_the_same_number():
     assert hand.walk(DEADLINE + 2 * SECOND - TICK, tick_ns=TICK) == []
     answer = said(kind=Kind.PROBE_REPLY, sequence=11, echo=probe.echo)
     assert changes(hand.step(hand.now + 1, answer)) == [("web-1", "alive", "refuted")]
-    assert hand.snapshot().rooms.drops == Drops(1, START + DEADLINE + 200 * MILLISECOND)
+    assert hand.snapshot().state.drops == Drops(1, START + DEADLINE + 200 * MILLISECOND)
 
 
 def test_a_suspect_goes_on_being_probed_in_the_window_that_was_added():

@@ -26,15 +26,15 @@ from beatward.core.protocol.record import NO_GAUGE, Flag, Health, Kind, open_rec
 
 
 def registry(hand):
-    return hand.snapshot().rooms.registry
+    return hand.snapshot().state.registry
 
 
 def state(hand):
     """Everything that is held to be true, as bytes."""
-    rooms = hand.snapshot().rooms
+    held = hand.snapshot().state
     return [
         (name, value.tobytes())
-        for room in (rooms.registry, rooms.membership, rooms.detector)
+        for room in (held.registry, held.membership, held.detector)
         for name, value in sorted(vars(room).items())
         if isinstance(value, np.ndarray)
     ]
@@ -244,7 +244,7 @@ def test_an_ill_node_that_falls_silent_is_suspected_and_ill_again_when_it_answer
     hand = ByHand()
     hand.beat(*range(10), status=Health.ILL)
     assert hand.walk(10 * SECOND + 200 * MILLISECOND) == [("web-1", "suspect", "overdue")]
-    challenge = int(hand.snapshot().rooms.membership.challenge[0])
+    challenge = int(hand.snapshot().state.membership.challenge[0])
     row = said(kind=Kind.PROBE_REPLY, sequence=10, echo=challenge, status=Health.ILL)
     assert changes(hand.step(hand.now, row)) == [
         ("web-1", "alive", "refuted"),

@@ -115,7 +115,7 @@ def test_a_reported_failure_is_failing_until_a_run_succeeds(code, how):
         f"web-1 is failing: its run failed at 03:02:00 CET after 2 min{how}; last success "
         "yesterday 03:00:00"
     )
-    assert nights.hand.snapshot().rooms.registry.cpu[0] == NO_GAUGE
+    assert nights.hand.snapshot().state.registry.cpu[0] == NO_GAUGE
     assert nights.start(DUE + 2 * DAY) == []
     assert nights.succeed(DUE + 2 * DAY + MINUTE) == [(JOB, "alive", "well")]
 
@@ -251,7 +251,7 @@ def test_a_node_that_beats_and_is_declared_has_begun_a_run():
     output = under.step(2 * SECOND, orders=(Join("web-2", job=NIGHTLY),))
     assert output.plans == {"web-2": NIGHTLY}
     snapshot = under.hand.snapshot()
-    assert snapshot.rooms.jobs.records[snapshot.find("web-2")].started_ns == START + 2 * SECOND
+    assert snapshot.state.jobs.records[snapshot.find("web-2")].started_ns == START + 2 * SECOND
 
 
 def test_a_node_that_had_left_and_is_declared_is_expected_again():
@@ -300,7 +300,7 @@ def test_a_forgotten_job_is_no_job_any_more():
     assert output.plans == {JOB: None}
     nights.step(MINUTE, dues=(nights.dues(),), orders=(Join(JOB),))
     nights.step(MINUTE, said(interval_ms=60_000), via=Via.PING)
-    assert nights.hand.snapshot().rooms.jobs.records == {}
+    assert nights.hand.snapshot().state.jobs.records == {}
     assert nights.hand.status() == "alive"
 
 

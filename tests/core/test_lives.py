@@ -40,10 +40,10 @@ def state(hand):
     Left out: counters of what was refused, and which number a node that is gone was asked last.
     """
     asked = ("challenge", "answer_by_ns")
-    rooms = hand.snapshot().rooms
+    held = hand.snapshot().state
     return [
         (name, value.tobytes())
-        for room in (rooms.registry, rooms.membership, rooms.detector)
+        for room in (held.registry, held.membership, held.detector)
         for name, value in sorted(vars(room).items())
         if isinstance(value, np.ndarray) and name not in asked
     ]
@@ -75,7 +75,7 @@ def test_any_record_with_the_sessions_number_proves_its_life(kind):
     hand = ByHand()
     hand.step(1, said(kind=kind, sequence=3))
     assert lives(hand) == [("web-1", LIFE)]
-    assert hand.snapshot().rooms.registry.proven[0]
+    assert hand.snapshot().state.registry.proven[0]
 
 
 def test_a_proof_is_asked_of_the_new_life_while_the_old_one_goes_on():
@@ -83,7 +83,7 @@ def test_a_proof_is_asked_of_the_new_life_while_the_old_one_goes_on():
     hand.beat(*range(3))
     (probe,) = heard(hand.step(hand.now, said(incarnation=LIFE + 1, echo=0)))
     assert probe.incarnation == LIFE + 1
-    assert hand.snapshot().rooms.registry.incarnation[0] == LIFE
+    assert hand.snapshot().state.registry.incarnation[0] == LIFE
     hand.step(3 * SECOND, said(sequence=3))
     assert hand.rejected() == {"unproven": 1}
 
@@ -99,7 +99,7 @@ def test_over_http_nobody_is_asked_the_answer_carries_the_number():
 def test_a_proof_in_a_batch_proves_no_other_row_of_it():
     hand = ByHand()
     hand.step(1, said(sequence=500, echo=WRONG), said(sequence=7), said(sequence=400, echo=WRONG))
-    assert hand.snapshot().rooms.registry.sequence[0] == 7
+    assert hand.snapshot().state.registry.sequence[0] == 7
     assert hand.rejected() == {"unproven": 2}
 
 
@@ -122,8 +122,8 @@ def test_two_lives_of_one_node_in_one_batch_leave_the_newer_one():
     hand.beat(0)
     hand.step(SECOND, said(sequence=1), said(incarnation=LIFE + 1), said(sequence=2))
     assert hand.rejected() == {"old_life": 2}
-    assert hand.snapshot().rooms.registry.incarnation[0] == LIFE + 1
-    assert hand.snapshot().rooms.registry.sequence[0] == 0
+    assert hand.snapshot().state.registry.incarnation[0] == LIFE + 1
+    assert hand.snapshot().state.registry.sequence[0] == 0
 
 
 @pytest.mark.parametrize("sequence", [0, 10**6])
@@ -219,7 +219,7 @@ def recorded_life():
         hand.walk(second * SECOND)
         hand.step(second * SECOND, rows[-1])
     hand.walk(10 * SECOND + 100 * MILLISECOND)
-    challenge = int(hand.snapshot().rooms.membership.challenge[0])
+    challenge = int(hand.snapshot().state.membership.challenge[0])
     rows.append(said(kind=Kind.PROBE_REPLY, sequence=10, echo=challenge))
     hand.step(hand.now, rows[-1])
     assert hand.status() == "alive"
@@ -335,7 +335,7 @@ def test_a_lower_incarnation_never_takes_the_place_of_a_higher_one(rows):
     highest = 0
     for row in rows:
         hand.step(hand.now + MILLISECOND, row)
-        current = int(hand.snapshot().rooms.registry.incarnation[0])
+        current = int(hand.snapshot().state.registry.incarnation[0])
         assert current >= highest
         highest = current
 

@@ -70,7 +70,7 @@ def test_the_reason_is_in_the_decision_in_the_verdict_and_in_the_explanation():
     assert numbers["held_back"] is None
     assert numbers["actions_guarded"] == []
     assert some.hand.snapshot().outbox["guarded"] == 6
-    (hold,) = some.hand.snapshot().rooms.holds
+    (hold,) = some.hand.snapshot().state.holds
     assert (hold.zone, hold.dark, hold.total) == ("a", 6, 10)
 
 

@@ -76,7 +76,7 @@ def test_a_freeze_within_the_drain_teaches_nothing_and_condemns_nobody():
         drained_ns=frozen_ns + 15 * SECOND,
     )
     assert changes(output) == []
-    learnt = hand.snapshot().rooms.detector.learnt_count[:50]
+    learnt = hand.snapshot().state.detector.learnt_count[:50]
     assert learnt.tolist() == [10] * 50
     assert hand.deadline("n1") >= frozen_ns + 15 * SECOND
     found = changes(hand.step(frozen_ns + 15 * SECOND))
@@ -99,7 +99,7 @@ def test_a_hiccup_up_to_the_limit_is_no_pause(gap_ms, pauses):
     hand = fleet()
     hand.step(hand.now + gap_ms * MILLISECOND)
     assert len(guard_entries(hand)) == pauses
-    assert hand.snapshot().rooms.pauses.count == pauses
+    assert hand.snapshot().state.pauses.count == pauses
 
 
 def test_the_limit_is_a_setting():
@@ -111,10 +111,10 @@ def test_the_limit_is_a_setting():
 def test_a_pause_opens_the_window_of_a_suspect_anew():
     hand = fleet()
     hand.walk(10 * SECOND + 500 * MILLISECOND)
-    before = hand.snapshot().rooms.membership
+    before = hand.snapshot().state.membership
     assert Status(before.status[0]) == Status.SUSPECT
     output = hand.step(20 * SECOND)
-    after = hand.snapshot().rooms.membership
+    after = hand.snapshot().state.membership
     assert after.window_ends_ns[0] - before.window_ends_ns[0] > 9 * SECOND
     assert after.challenge[0] != before.challenge[0]
     assert len(output.replies.rows) == 50
@@ -167,7 +167,7 @@ def test_pauses_are_summed_up():
     hand = ByHand()
     for at_ns in (SECOND, 3 * SECOND, 3 * SECOND + 100 * MILLISECOND):
         hand.step(at_ns)
-    pauses = hand.snapshot().rooms.pauses
+    pauses = hand.snapshot().state.pauses
     assert (pauses.count, pauses.last_length_ns, pauses.longest_ns, pauses.total_ns) == (
         2,
         2 * SECOND,

@@ -92,10 +92,10 @@ def test_who_speaks_while_it_waits_is_alive():
 
 def test_who_waits_may_answer_for_a_window_after_its_probe():
     hand = dying(10.0)
-    while hand.snapshot().rooms.membership.probes_sent[19] == 0:
+    while hand.snapshot().state.membership.probes_sent[19] == 0:
         hand.step(hand.now + 20 * MILLISECOND)
     assert hand.now > 18 * SECOND
-    asked = int(hand.snapshot().rooms.membership.challenge[19])
+    asked = int(hand.snapshot().state.membership.challenge[19])
     reply = said("web-19", kind=Kind.PROBE_REPLY, sequence=15, echo=asked)
     at_ns = hand.now + 900 * MILLISECOND
     assert changes(hand.step(at_ns, reply))[-1] == ("web-19", "alive", "refuted")

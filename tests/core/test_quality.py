@@ -265,7 +265,7 @@ def test_groups_are_added_up():
     monitor.step(20_600_000_000, said("web-3", sequence=20, kind=Kind.GOODBYE))
     monitor.walk(22 * SECOND)
     snapshot = monitor.snapshot()
-    found = snapshot.rooms.quality.figures(
+    found = snapshot.state.quality.figures(
         np.arange(3), snapshot.taken_ns, groups=np.array([1, 0, 1]), count=3
     )
     assert found.nodes.tolist() == [1, 2, 0]
@@ -283,15 +283,15 @@ def test_a_snapshot_does_not_change_any_more():
     monitor.beat(*range(20))
     monitor.walk(20_100_000_000)
     snapshot = monitor.snapshot()
-    before = snapshot.rooms.quality.fleet(snapshot.taken_ns).public(0)
+    before = snapshot.state.quality.fleet(snapshot.taken_ns).public(0)
     answer(monitor, 20_200_000_000, sequence=20)
     monitor.beat(25)
     monitor.step(26 * SECOND, orders=(Forget("web-1"),))
-    assert snapshot.rooms.quality.fleet(snapshot.taken_ns).public(0) == before
+    assert snapshot.state.quality.fleet(snapshot.taken_ns).public(0) == before
 
 
 def test_a_slot_costs_20_bytes():
-    quality = by_hand().snapshot().rooms.quality
+    quality = by_hand().snapshot().state.quality
     assert sum(getattr(quality, name).itemsize for name in Quality.ROWS) == 20
 
 

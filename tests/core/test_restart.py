@@ -51,7 +51,7 @@ def test_every_node_has_the_status_it_had(status):
     assert hand.status() == status.word
     assert snapshot.since_ns.tolist() == [-5]
     assert snapshot.labels == {0: {"zone": "a"}}
-    registry = snapshot.rooms.registry
+    registry = snapshot.state.registry
     assert registry.incarnation[0] == LIFE
     assert registry.interval_ms[0] == 1000
     assert hand.peer() == PEER

@@ -15,7 +15,7 @@ def rooms():
     """Return everything that keeps arrays with a row a slot, and how many rows each has."""
     monitor = Monitor(Settings(), master=bytes(32), session=1)
     monitor.restore(Recovered(), 0)
-    state = monitor.rooms
+    state = monitor.state
     detectors = [kind(DetectorSettings(name), CAPACITY) for name, kind in DETECTORS.items()]
     large = [state.registry, state.membership, state.quality]
     return [

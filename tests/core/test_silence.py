@@ -65,7 +65,7 @@ def test_every_suspicion_asks_for_another_number():
     echoes = []
     for second in range(10, 16, 2):
         hand.walk(second * SECOND + 100 * MILLISECOND, tick_ns=50 * MILLISECOND)
-        challenge = int(hand.snapshot().rooms.membership.challenge[0])
+        challenge = int(hand.snapshot().state.membership.challenge[0])
         echoes.append(challenge)
         row = said(kind=Kind.PROBE_REPLY, sequence=second, echo=challenge)
         assert changes(hand.step(hand.now, row)) == [REFUTED]
@@ -114,7 +114,7 @@ def test_a_turn_that_comes_late_gives_the_window_from_the_suspicion_not_from_the
 
 def test_an_answer_to_the_probe_refutes():
     hand = suspected()
-    challenge = int(hand.snapshot().rooms.membership.challenge[0])
+    challenge = int(hand.snapshot().state.membership.challenge[0])
     row = said(kind=Kind.PROBE_REPLY, sequence=10, echo=challenge)
     hand.walk(DEADLINE + 150 * MILLISECOND, tick_ns=50 * MILLISECOND)
     output = hand.step(DEADLINE + 160 * MILLISECOND, row)
@@ -127,18 +127,18 @@ def test_an_answer_to_the_probe_refutes():
 
 def test_an_answer_leaves_its_slot_to_the_heartbeat_that_is_still_under_way():
     hand = suspected()
-    challenge = int(hand.snapshot().rooms.membership.challenge[0])
+    challenge = int(hand.snapshot().state.membership.challenge[0])
     row = said(kind=Kind.PROBE_REPLY, sequence=10, echo=challenge)
     hand.step(DEADLINE + MILLISECOND, row)
     hand.step(DEADLINE + 2 * MILLISECOND, said(sequence=10))
     assert hand.rejected() == {}
-    assert hand.snapshot().rooms.registry.sequence[0] == 10
+    assert hand.snapshot().state.registry.sequence[0] == 10
 
 
 @pytest.mark.parametrize("echo", [0, 1, 77, 2**31 + 77, 2**32 - 1])
 def test_an_answer_to_another_question_is_ignored(echo):
     hand = suspected()
-    assert echo != int(hand.snapshot().rooms.membership.challenge[0])
+    assert echo != int(hand.snapshot().state.membership.challenge[0])
     row = said(kind=Kind.PROBE_REPLY, sequence=10, echo=echo)
     assert changes(hand.step(DEADLINE + MILLISECOND, row)) == []
     assert hand.rejected() == {"late_reply": 1}
@@ -147,7 +147,7 @@ def test_an_answer_to_another_question_is_ignored(echo):
 
 def test_the_right_answer_with_an_old_sequence_is_ignored():
     hand = suspected()
-    challenge = int(hand.snapshot().rooms.membership.challenge[0])
+    challenge = int(hand.snapshot().state.membership.challenge[0])
     row = said(kind=Kind.PROBE_REPLY, sequence=8, echo=challenge)
     assert changes(hand.step(DEADLINE + MILLISECOND, row)) == []
     assert hand.rejected() == {"late_reply": 1}
@@ -155,7 +155,7 @@ def test_the_right_answer_with_an_old_sequence_is_ignored():
 
 def test_an_answer_given_twice_counts_once():
     hand = suspected()
-    challenge = int(hand.snapshot().rooms.membership.challenge[0])
+    challenge = int(hand.snapshot().state.membership.challenge[0])
     row = said(kind=Kind.PROBE_REPLY, sequence=10, echo=challenge)
     output = hand.step(DEADLINE + MILLISECOND, row, row)
     assert changes(output) == [REFUTED]
@@ -183,14 +183,14 @@ def test_a_late_heartbeat_does_not_refute():
     hand.walk(12 * SECOND)
     assert changes(hand.step(hand.now, said(sequence=10))) == []
     assert hand.status() == "suspect"
-    assert hand.snapshot().rooms.registry.sequence[0] == 10
+    assert hand.snapshot().state.registry.sequence[0] == 10
     assert hand.walk(DEADLINE + 50 * MILLISECOND + 5 * SECOND) == [SILENT]
 
 
 def test_a_late_answer_within_another_window_brings_the_dead_back_and_later_none_does():
     for late_ns, expected in ((500, [("web-1", "recovering", "heard")]), (1000, [])):
         hand = suspected()
-        challenge = int(hand.snapshot().rooms.membership.challenge[0])
+        challenge = int(hand.snapshot().state.membership.challenge[0])
         hand.walk(DEADLINE + WINDOW + late_ns * MILLISECOND)
         row = said(kind=Kind.PROBE_REPLY, sequence=11, echo=challenge)
         assert changes(hand.step(hand.now, row)) == expected

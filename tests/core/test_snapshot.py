@@ -19,8 +19,8 @@ def test_a_snapshot_shows_what_was_held_to_be_true():
     assert snapshot.rows().tolist() == [0, 1]
     assert [snapshot.find(name) for name in ("web-1", "web-2", "web-3")] == [0, 1, -1]
     assert snapshot.labels == {1: {"zone": "a"}}
-    assert snapshot.rooms.registry.cpu[0] == 1250
-    assert snapshot.rooms.registry.incarnation[0] == LIFE
+    assert snapshot.state.registry.cpu[0] == 1250
+    assert snapshot.state.registry.incarnation[0] == LIFE
     assert snapshot.taken_ns == START
     assert snapshot.session == SESSION
     assert snapshot.tags in ("sha-ni", "scalar", "python")
@@ -67,7 +67,7 @@ def test_a_name_enrolled_since_is_not_there_yet():
 
 def test_a_snapshot_holds_no_secrets():
     hand = ByHand()
-    registry = hand.snapshot().rooms.registry
+    registry = hand.snapshot().state.registry
     held = [value for value in vars(registry).values() if isinstance(value, np.ndarray | bytes)]
     for value in held:
         data = value if isinstance(value, bytes) else value.tobytes()

@@ -134,9 +134,9 @@ def test_a_paused_node_is_heard_all_the_while():
     hand = ByHand()
     hand.beat(*range(10))
     ordered(hand, Pause, ("web-1",), for_ns=MINUTE)
-    learnt = int(hand.snapshot().rooms.detector.learnt_count[0])
+    learnt = int(hand.snapshot().state.detector.learnt_count[0])
     hand.beat(*range(10, 20))
-    assert int(hand.snapshot().rooms.detector.learnt_count[0]) == learnt + 10
+    assert int(hand.snapshot().state.detector.learnt_count[0]) == learnt + 10
 
 
 def test_a_paused_node_is_not_repaired_even_where_the_repair_was_under_way():
@@ -179,7 +179,7 @@ def test_many_are_paused_by_and_by_in_the_order_they_were_named():
     assert hand.step(0).wake_ns == 0  # there is more
     found = changes(hand.step(0))
     assert [name for name, _, _ in found] == [names[-1]]
-    ends = {one.until_ns for one in hand.snapshot().rooms.upkeep.maintenance.values()}
+    ends = {one.until_ns for one in hand.snapshot().state.upkeep.maintenance.values()}
     assert ends == {START + MINUTE}
 
 
@@ -245,7 +245,7 @@ def test_whatever_is_ordered_a_node_is_paused_as_a_plain_model_says(story):
         paused = {name for name in names if hand.status(name) == "paused"}
         assert paused == {name for name in names if until[name] > hand.now}
         slots = {snapshot.find(name) for name in paused}
-        assert slots == snapshot.rooms.upkeep.maintenance.keys()
+        assert slots == snapshot.state.upkeep.maintenance.keys()
     told = {}
     for entry in hand.entries:
         if entry.event == Event.TRANSITION:
@@ -272,7 +272,7 @@ def test_an_acknowledged_alarm_is_kept_with_who_and_why_until_the_node_is_well()
     hand.beat(14, 15, 16)
     assert hand.status() == "alive"
     assert hand.entries[-1].node_record.acknowledgement is None
-    assert hand.snapshot().rooms.upkeep.acknowledged == {}
+    assert hand.snapshot().state.upkeep.acknowledged == {}
 
 
 @pytest.mark.parametrize("status", ["new", "alive", "paused", "left"])
@@ -293,7 +293,7 @@ def test_an_acknowledgement_ends_with_what_ends_the_alarm(order):
     hand = dead()
     ordered(hand, Acknowledge, "web-1")
     hand.step(hand.now, orders=(order,))
-    assert hand.snapshot().rooms.upkeep.acknowledged == {}
+    assert hand.snapshot().state.upkeep.acknowledged == {}
 
 
 def test_of_an_alarm_that_is_known_nobody_is_told_again_but_it_is_repaired():
@@ -440,7 +440,7 @@ def test_there_is_a_limit_to_silences():
     hand = ByHand()
     for number in range(SILENCES_MAX + 3):
         silenced(hand, f"s{number}")
-    assert len(hand.snapshot().rooms.upkeep.silences) == SILENCES_MAX
+    assert len(hand.snapshot().state.upkeep.silences) == SILENCES_MAX
 
 
 # --- restarts ---

@@ -91,7 +91,7 @@ def reported(world):
     monitor = world.monitor.monitor
     snapshot = monitor.snapshot(world.monitor.now_ns())
     rows = snapshot.rows()
-    figures = snapshot.rooms.quality.figures(rows, snapshot.taken_ns)
+    figures = snapshot.state.quality.figures(rows, snapshot.taken_ns)
     return [(snapshot.names[row], figures.at(index)) for index, row in enumerate(rows)]
 
 

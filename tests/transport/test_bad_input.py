@@ -62,7 +62,7 @@ class Machine:
 
     def sequence(self, name):
         snapshot = self.monitor.snapshot(0)
-        return int(snapshot.rooms.registry.sequence[snapshot.find(name)])
+        return int(snapshot.state.registry.sequence[snapshot.find(name)])
 
 
 def test_a_thousand_sequences_of_one_node_in_one_batch_are_a_few_rounds_of_work(line):

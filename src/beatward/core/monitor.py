@@ -314,7 +314,7 @@ class Monitor:
         self._ledger.withdraw_needless(record.node, now_ns)
 
     @property
-    def rooms(self) -> State:
+    def state(self) -> State:
         """The state as it is, for tools that measure it; readers take a `snapshot`."""
         return self._state
 
@@ -452,7 +452,7 @@ class Monitor:
         """Copy what is held to be true, for readers in other threads."""
         state = freeze(self._state)
         return Snapshot(
-            rooms=state,
+            state=state,
             taken_ns=now_ns,
             wall_offset_ns=self._state.wall_offset_ns,
             session=self._voice.session,

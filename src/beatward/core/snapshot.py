@@ -25,6 +25,7 @@ IntArray = npt.NDArray[np.int64]
 class Snapshot:
     """Row i of every array is slot i; a row whose name is empty is free.
 
+    state      a copy of all that was held to be true, of its own
     taken_ns   the watermark it stands for, on the monitor's clock
     wall_offset_ns   add it to an instant to get nanoseconds since 1970 UTC
     counters   what was counted since the session began; `rejects` by reason
@@ -35,7 +36,7 @@ class Snapshot:
     speakers   of datagrams from nodes that are not enrolled, or have another key
     """
 
-    rooms: State
+    state: State
     taken_ns: int
     wall_offset_ns: int
     session: int
@@ -54,44 +55,44 @@ class Snapshot:
     @property
     def names(self) -> Sequence[str]:
         """The name in each row."""
-        return self.rooms.registry.names
+        return self.state.registry.names
 
     @property
     def status(self) -> npt.NDArray[np.uint8]:
         """(n,) numbers of `membership.Status`."""
-        return self.rooms.membership.status
+        return self.state.membership.status
 
     @property
     def cause(self) -> npt.NDArray[np.uint8]:
         """(n,) numbers of `membership.Cause`."""
-        return self.rooms.membership.cause
+        return self.state.membership.cause
 
     @property
     def since_ns(self) -> IntArray:
         """(n,) instants of the last change of status."""
-        return self.rooms.membership.since_ns
+        return self.state.membership.since_ns
 
     @property
     def tags(self) -> str:
         """How the machine checks tags, see `core.tags`."""
-        return self.rooms.registry.tags.name
+        return self.state.registry.tags.name
 
     @property
     def labels(self) -> Mapping[int, Mapping[str, str]]:
         """The labels of the rows that have any."""
-        return self.rooms.registry.labels
+        return self.state.registry.labels
 
     def rows(self) -> IntArray:
         """Return the rows that hold a node."""
-        return np.flatnonzero(self.rooms.registry.node)
+        return np.flatnonzero(self.state.registry.node)
 
     def find(self, name: str) -> int:
         """Return the row of a name, or -1."""
-        return self.rooms.registry.slot_of(name)
+        return self.state.registry.slot_of(name)
 
     def explain(self, row: int) -> tuple[str, dict[str, Any]]:
         """Return the sentence and the numbers behind a row's status, as of this snapshot."""
-        (facts,) = gather(self.rooms, np.array([row]), self.taken_ns)
+        (facts,) = gather(self.state, np.array([row]), self.taken_ns)
         guarded = self.guarded.get(facts.node, ())
         words = f"; waiting: {', '.join(guarded)}" if guarded else ""
         return sentence(facts) + words, {**numbers(facts), "actions_guarded": list(guarded)}

@@ -265,7 +265,7 @@ def _health(
         writer,
         opened.doors,
         almanac,
-        holds=lambda: opened.machine.rooms.holds,
+        holds=lambda: opened.machine.state.holds,
         speakers=lambda: opened.machine.unwatched,
         conflicts=lambda: opened.machine.conflicts,
         wanted_buffer=settings.monitor.receive_buffer,

@@ -130,7 +130,7 @@ class IntervalChecker(Checker):
         at_ns = self._facts.monitor.clock.true_ns(entry.at_ns)
         monitor = self._facts.monitor.monitor
         assert monitor is not None
-        registry = monitor.snapshot(0).rooms.registry
+        registry = monitor.snapshot(0).state.registry
         slot = registry.slot_of(truth.name)
         newest = (int(registry.incarnation[slot]), int(registry.sequence[slot]))
         beats = self._beats(truth)

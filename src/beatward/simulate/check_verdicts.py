@@ -282,7 +282,7 @@ class VerdictChecker(Checker):
         """Return the monitor's own: a snapshot would be a copy of all rooms, without addresses."""
         monitor = self._facts.monitor.monitor
         assert monitor is not None
-        return monitor.rooms.registry
+        return monitor.state.registry
 
     def _check_luck(self, truth: NodeTruth, opened_ns: int, at_ns: int) -> None:
         """Check a verdict on a node that was well: only chance may have hidden it, and often."""

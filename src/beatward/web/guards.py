@@ -32,7 +32,7 @@ def hold_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
             "total": hold.total,
             "sentence": hold.words(at_ns),
         }
-        for hold in snapshot.rooms.holds
+        for hold in snapshot.state.holds
     ]
 
 

@@ -128,7 +128,7 @@ def show_status(request: Request, backend: Served) -> Response:
     """Return the monitor's health, how many nodes have which status, and what has come in."""
     snapshot = backend.machine.snapshot()
     offset_ns = snapshot.wall_offset_ns
-    started_ns, pauses = snapshot.rooms.started_ns, snapshot.rooms.pauses
+    started_ns, pauses = snapshot.state.started_ns, snapshot.state.pauses
     running_ns = snapshot.taken_ns - started_ns
     strangers: Strangers = request.app.state.strangers
     body = {

@@ -220,7 +220,7 @@ class HeartbeatDoor:
             )
         refuse_parameters(scope["query_string"], ())
         heartbeat = self._decode(await read_body(receive))
-        registry = self._machine.snapshot().rooms.registry
+        registry = self._machine.snapshot().state.registry
         slot = registry.slot_of(name)
         if slot < 0 and not self._machine.order(Join(name)):
             raise inbox_full()

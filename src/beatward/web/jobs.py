@@ -67,7 +67,7 @@ def plan_of(name: str, body: JobBody) -> JobPlan:
 def list_jobs(backend: Served) -> Response:
     """Return all nodes that are jobs, in order of their names."""
     snapshot = backend.machine.snapshot()
-    rows = sorted(snapshot.rooms.jobs.records, key=snapshot.names.__getitem__)
+    rows = sorted(snapshot.state.jobs.records, key=snapshot.names.__getitem__)
     body = {
         "at": timestamp(snapshot.taken_ns + snapshot.wall_offset_ns),
         "jobs": node_objects(snapshot, rows),

@@ -18,7 +18,7 @@ from beatward.core.snapshot import Snapshot
 
 def fleet(snapshot: Snapshot) -> Iterator[Metric]:
     """Yield the fleet's families; counters never fall, also where nodes are forgotten."""
-    quality = snapshot.rooms.quality
+    quality = snapshot.state.quality
     figures = quality.fleet(snapshot.taken_ns)
     yield _histogram(
         "beatward_detection_time_seconds",
@@ -54,7 +54,7 @@ def fleet(snapshot: Snapshot) -> Iterator[Metric]:
 
 def nodes(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[Metric]:
     """Yield the families of single nodes; who has no value yet has no series."""
-    figures = snapshot.rooms.quality.figures(np.array(rows, np.int64), snapshot.taken_ns)
+    figures = snapshot.state.quality.figures(np.array(rows, np.int64), snapshot.taken_ns)
     names = snapshot.names
     for name, text, values in (
         (

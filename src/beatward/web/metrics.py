@@ -81,7 +81,7 @@ class MonitorCollector(Collector):
         yield GaugeMetricFamily(
             "beatward_conflicts",
             "Nodes under whose name two processes speak.",
-            len(snapshot.rooms.conflicts),
+            len(snapshot.state.conflicts),
         )
         yield from measured.fleet(snapshot)
         yield from self._web()
@@ -152,7 +152,7 @@ def _guards(snapshot: Snapshot) -> Iterator[Metric]:
     )
     dark = GaugeMetricFamily("beatward_guard_dark_nodes", "Nodes in them.", labels=["cause"])
     for cause in CAUSES:
-        mine = [hold for hold in snapshot.rooms.holds if hold.cause == cause]
+        mine = [hold for hold in snapshot.state.holds if hold.cause == cause]
         holds.add_metric([cause], len(mine))
         dark.add_metric([cause], sum(hold.dark for hold in mine))
     yield holds
@@ -160,7 +160,7 @@ def _guards(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _said(snapshot: Snapshot) -> Iterator[Metric]:
-    upkeep = snapshot.rooms.upkeep
+    upkeep = snapshot.state.upkeep
     yield GaugeMetricFamily("beatward_silences", "Silences.", len(upkeep.silences))
     yield GaugeMetricFamily(
         "beatward_acknowledged", "Alarms that somebody knows of.", len(upkeep.acknowledged)
@@ -233,7 +233,7 @@ def _wheel(snapshot: Snapshot, report: Report, now_ns: int) -> Iterator[Metric]:
     )
     if report.durations is not None:
         yield _histogram(report.durations)
-    pauses = snapshot.rooms.pauses
+    pauses = snapshot.state.pauses
     yield CounterMetricFamily(
         "beatward_pauses", "How often the monitor itself stood still.", value=pauses.count
     )
@@ -247,7 +247,7 @@ def _wheel(snapshot: Snapshot, report: Report, now_ns: int) -> Iterator[Metric]:
         "How long it stood still, all together.",
         value=pauses.total_ns / SECOND,
     )
-    running_ns = snapshot.taken_ns - snapshot.rooms.started_ns
+    running_ns = snapshot.taken_ns - snapshot.state.started_ns
     yield GaugeMetricFamily(
         "beatward_running_seconds", "How long this session has lasted.", running_ns / SECOND
     )
@@ -267,10 +267,10 @@ def _histogram(turns: Turns) -> Metric:
 
 
 def _single_nodes(snapshot: Snapshot) -> Iterator[Metric]:
-    registry, membership = snapshot.rooms.registry, snapshot.rooms.membership
+    registry, membership = snapshot.state.registry, snapshot.state.membership
     rows = snapshot.rows()
     heard = rows[registry.heard_ns[rows] > 0]
-    margins_ns = snapshot.rooms.detector.margin_ns(heard)
+    margins_ns = snapshot.state.detector.margin_ns(heard)
     up = np.isin(membership.status, (Status.ALIVE, Status.SUSPECT, Status.FAILING)).astype(int)
     series = (
         ("up", "1 while the node is alive, suspect or failing.", rows, up[rows]),

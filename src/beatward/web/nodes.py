@@ -43,8 +43,8 @@ Name = Annotated[
 def node_objects(snapshot: Snapshot, rows: list[int]) -> list[dict[str, Any]]:
     """Return rows of a snapshot as `shapes.Node` describes them."""
     slots = np.array(rows, np.int64)
-    margins_ns = snapshot.rooms.detector.margin_ns(slots).tolist()
-    briefs = snapshot.rooms.quality.figures(slots, snapshot.taken_ns).briefs()
+    margins_ns = snapshot.state.detector.margin_ns(slots).tolist()
+    briefs = snapshot.state.quality.figures(slots, snapshot.taken_ns).briefs()
     return [
         {**_node_object(snapshot, row, margin_ns), "quality": brief}
         for row, margin_ns, brief in zip(rows, margins_ns, briefs, strict=True)
@@ -52,7 +52,7 @@ def node_objects(snapshot: Snapshot, rows: list[int]) -> list[dict[str, Any]]:
 
 
 def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]:
-    registry, membership = snapshot.rooms.registry, snapshot.rooms.membership
+    registry, membership = snapshot.state.registry, snapshot.state.membership
     at_ns, offset_ns = snapshot.taken_ns, snapshot.wall_offset_ns
     since_ns, heard_ns = int(membership.since_ns[row]), int(registry.heard_ns[row])
     deadline_ns, sequence = int(membership.due_ns[row]), int(registry.sequence[row])
@@ -83,27 +83,27 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
         "load": _hundredths(registry.load[row]),
         **_report_object(snapshot, row, is_ill=bool(registry.health[row] == Health.ILL)),
         "labels": dict(snapshot.labels.get(row, {})),
-        "job": _job_object(snapshot, snapshot.rooms.jobs.records.get(row)),
+        "job": _job_object(snapshot, snapshot.state.jobs.records.get(row)),
         **_said_object(snapshot, row),
     }
 
 
 def _report_object(snapshot: Snapshot, row: int, *, is_ill: bool) -> dict[str, Any]:
-    report = snapshot.rooms.report_of(row)
+    report = snapshot.state.report_of(row)
     if report is None:
         return {"reason": None, "metrics": {}}
     return {"reason": report.reason or None if is_ill else None, "metrics": dict(report.metrics)}
 
 
 def _said_object(snapshot: Snapshot, row: int) -> dict[str, Any]:
-    registry = snapshot.rooms.registry
-    said = snapshot.rooms.upkeep.said(row, registry.names[row], snapshot.labels.get(row))
+    registry = snapshot.state.registry
+    said = snapshot.state.upkeep.said(row, registry.names[row], snapshot.labels.get(row))
     pause, known = said.maintenance, said.acknowledgement
     return {
         "maintenance": pause and maintenance_object(snapshot, pause),
         "acknowledgement": known and acknowledgement_object(snapshot, known),
         "silence": said.silence and said.silence.id,
-        "conflict": _conflict_object(snapshot, snapshot.rooms.conflicts.get(row)),
+        "conflict": _conflict_object(snapshot, snapshot.state.conflicts.get(row)),
     }
 
 

@@ -88,7 +88,7 @@ class PingDoor:
             return _text(422, f"exit code: found {said.exit_code}, {expected}")
         snapshot = self._machine.snapshot()
         row = snapshot.find(name)
-        if row in snapshot.rooms.jobs.records and said.exit_code is not None:
+        if row in snapshot.state.jobs.records and said.exit_code is not None:
             # Of a job's run the code is told too; of a node's heartbeat there is no place for it.
             said = _ended(said.exit_code)
         try:
@@ -145,7 +145,7 @@ def _ended(code: int) -> _Said:
 
 def _known_interval_ns(snapshot: Snapshot, row: int) -> int:
     """Return what the node promised before: a URL with /exit/$? need not repeat it."""
-    known = 0 if row < 0 else int(snapshot.rooms.registry.interval_ms[row]) * MILLISECOND
+    known = 0 if row < 0 else int(snapshot.state.registry.interval_ms[row]) * MILLISECOND
     return known or INTERVAL_NS
 
 

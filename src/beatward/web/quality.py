@@ -45,7 +45,7 @@ def show_quality(
     nodes first.
     """
     snapshot = backend.machine.snapshot()
-    quality, now_ns = snapshot.rooms.quality, snapshot.taken_ns
+    quality, now_ns = snapshot.state.quality, snapshot.taken_ns
     if node is None:
         figures = quality.fleet(now_ns)
     else:
@@ -77,7 +77,7 @@ def _groups(snapshot: Snapshot, label: str) -> tuple[list[dict[str, Any]], int]:
         value = labels.get(label)
         if value is not None:
             group_of_row[row] = numbers.setdefault(value, len(numbers))
-    figures = snapshot.rooms.quality.figures(
+    figures = snapshot.state.quality.figures(
         rows, snapshot.taken_ns, groups=group_of_row[rows], count=len(numbers)
     )
     values = [value for value, number in numbers.items() if figures.nodes[number]]

@@ -114,7 +114,7 @@ class RecordsDoor:
     def _newer(self, body: bytes) -> list[str]:
         """Return what tells nodes with genuine records that a newer life of them is known."""
         records = np.frombuffer(body, RECORD)
-        registry = self._machine.snapshot().rooms.registry
+        registry = self._machine.snapshot().state.registry
         slots = registry.slots_of_nodes(records["node"])
         known = slots >= 0
         life = np.zeros(len(slots), np.int64)

@@ -147,8 +147,8 @@ def note_of_heartbeat(
     """
     if reason is None and metrics is None:
         return True
-    rooms = machine.snapshot().rooms
-    known = rooms.reports.get(rooms.registry.slot_of(name))
+    state = machine.snapshot().state
+    known = state.reports.get(state.registry.slot_of(name))
     if known is None or known.incarnation != incarnation:
         known = SelfReport(incarnation)
     said = SelfReport(

@@ -102,7 +102,7 @@ def _place(name: str, address: str) -> str:
 
 
 def _of_datagrams(snapshot: Snapshot, one: Speaker, asked: Stranger | None) -> dict[str, Any]:
-    registry = snapshot.rooms.registry
+    registry = snapshot.state.registry
     slot = registry.slot_of_node(one.node)
     name = registry.names[slot] if slot >= 0 else None if asked is None else asked.name
     is_forgotten = one.is_ours and asked is not None and asked.is_forgotten

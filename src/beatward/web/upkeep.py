@@ -239,7 +239,7 @@ def acknowledge_alarm(name: Name, body: AcknowledgeBody, backend: Served) -> sha
 def take_acknowledgement_back(name: Name, backend: Served, by: _ByQuery = "") -> shapes.Ordered:
     """Let people be told of the node again."""
     snapshot, row = find(backend, name)
-    if row not in snapshot.rooms.upkeep.acknowledged:
+    if row not in snapshot.state.upkeep.acknowledged:
         raise Problem(409, "no-alarm", f"no alarm of {name} is acknowledged")
     return _order(backend, "unacknowledge", name, Unacknowledge(name, by))
 
@@ -271,7 +271,7 @@ def begin_silence(body: SilenceBody, backend: Served) -> shapes.OrderedSilence:
     sent. A name that is unknown is refused; a pattern may fit nobody yet.
     """
     snapshot = backend.machine.snapshot()
-    if len(snapshot.rooms.upkeep.silences) >= SILENCES_MAX:
+    if len(snapshot.state.upkeep.silences) >= SILENCES_MAX:
         raise Problem(409, "too-many-silences", f"there are {SILENCES_MAX} silences, which is all")
     if body.node is None and not body.labels:
         raise _nobody("node", "a name, a pattern such as web-*, `*` for everything, or labels")
@@ -302,7 +302,7 @@ def end_silence(
     by: _ByQuery = "",
 ) -> shapes.OrderedSilence:
     """End a silence before its time; what it held and is still so is told now."""
-    silences = backend.machine.snapshot().rooms.upkeep.silences
+    silences = backend.machine.snapshot().state.upkeep.silences
     if name not in silences:
         there = f"there are {', '.join(sorted(silences)[:10])}" if silences else "there is none"
         raise Problem(404, "unknown-silence", f"no silence is called {shown(name)}; {there}")
@@ -312,13 +312,13 @@ def end_silence(
 
 def silence_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
     """Return the silences of a snapshot as `shapes.Silence` describes them."""
-    silences = snapshot.rooms.upkeep.silences.values()
+    silences = snapshot.state.upkeep.silences.values()
     return [_silence_object(snapshot, one) for one in sorted(silences, key=lambda s: s.until_ns)]
 
 
 def said_object(snapshot: Snapshot) -> dict[str, Any]:
     """Return what has been said of nodes as `shapes.Said` describes it."""
-    upkeep, names = snapshot.rooms.upkeep, snapshot.names
+    upkeep, names = snapshot.state.upkeep, snapshot.names
     # A maintenance may be of a hundred thousand nodes.
     paused = nsmallest(_SHOWN_MAX, upkeep.maintenance.items(), key=lambda one: one[1].until_ns)
     known = nlargest(_SHOWN_MAX, upkeep.acknowledged.items(), key=lambda one: one[1].at_ns)
