@@ -243,7 +243,7 @@ def test_a_report_of_a_node_is_kept_and_the_next_one_takes_its_place():
     for reason in ("the disk is full", ""):
         report = SelfReport(1, reason)
         assert hand.step(hand.now, orders=(NoteReport("web-1", report),)).entries == ()
-        assert hand.snapshot().rooms.reports == {0: report}
+        assert hand.snapshot().state.reports == {0: report}
 
 
 class Dance(NodeOrder):
