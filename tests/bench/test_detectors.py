@@ -58,7 +58,7 @@ def test_figures_have_three_digits(value, text):
 
 
 def test_a_legend_below_names_every_line_once():
-    lines = [chart.Line(f"line {i}", [(1, 1 + i), (10, 10)]) for i in range(9)]
+    lines = [chart.ChartLine(f"line {i}", [(1, 1 + i), (10, 10)]) for i in range(9)]
     panels = [chart.Panel(f"panel {i}", "x", lines) for i in range(3)]
     picture = ET.fromstring(chart.draw(panels, legend_below=True))
     words = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]

@@ -13,7 +13,7 @@ from tests.waiting import wait_for
 
 from beatward.bench import bare, chart, ingest, relays, sender, subject
 from beatward.bench.fleet import Fleet, name_of
-from beatward.bench.report import Promise, Report, Table, quantiles_ms
+from beatward.bench.report import BenchCheck, BenchReport, BenchTable, quantiles_ms
 from beatward.cli.bench import show
 from beatward.core.protocol import keys
 from beatward.core.protocol.record import NO_SLOT, Flag, Kind, Record, open_record, seal
@@ -246,7 +246,7 @@ def test_of_few_times_the_p99_is_the_largest():
 
 
 def test_a_chart_places_powers_of_ten_at_equal_distances():
-    lines = [chart.Line("a <b>", [(1_000, 10), (10_000, 100), (100_000, 1_000)])]
+    lines = [chart.ChartLine("a <b>", [(1_000, 10), (10_000, 100), (100_000, 1_000)])]
     picture = ET.fromstring(chart.draw([chart.Panel("t & u", "x", lines)]))
     (path,) = (each for each in picture.iter() if each.tag.endswith("polyline"))
     points = [tuple(map(float, pair.split(","))) for pair in path.get("points").split()]
@@ -297,9 +297,9 @@ def test_what_was_sent_is_accounted_for(accepted, drops, unaccounted):
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_broken_promise_is_shown_and_answered_with_no(kept, as_json, capsys):
     machine = {"processor": "P", "cores": 2, "linux": "6", "python": "3", "tags": "x", "load": 1}
-    table = Table(("a", "b"), (("1", "2"),))
-    promises = (Promise("it holds", True, "yes"), Promise("this too", kept, "4711 of 4712"))
-    report = Report("ingest", machine, {"x": 1}, (table,), promises, ("a remark",))
+    table = BenchTable(("a", "b"), (("1", "2"),))
+    promises = (BenchCheck("it holds", True, "yes"), BenchCheck("this too", kept, "4711 of 4712"))
+    report = BenchReport("ingest", machine, {"x": 1}, (table,), promises, ("a remark",))
     assert show(report, as_json=as_json) == kept
     said = capsys.readouterr().out
     assert "4711 of 4712" in said

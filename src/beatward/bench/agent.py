@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from beatward.bench import fleet, machine, subject
-from beatward.bench.report import BenchFailed, Promise, Report, Table, Tell, number
+from beatward.bench.report import BenchCheck, BenchFailed, BenchReport, BenchTable, Tell, number
 from beatward.core.instants import SECOND, format_duration
 
 _NAME = "bench-1"
@@ -90,7 +90,7 @@ asyncio.run(main())
 
 def measure(
     interval_ns: int, seconds: float, folder: Path, tell: Tell, *, only: tuple[str, ...] = ()
-) -> Report:
+) -> BenchReport:
     """Measure each row, or only some, for so many seconds."""
     names = only or tuple(ROWS)
     rows: list[dict[str, Any]] = []
@@ -101,9 +101,9 @@ def measure(
             rows.append({"row": name, **_one(monitor, name, interval_ns, seconds)})
     heard = sum(row["accepted"] > 0 for row in rows if row["row"] != _SILENT)
     wanted = sum(row["row"] != _SILENT for row in rows)
-    promise = Promise("every agent was heard", heard == wanted, f"{heard} of {wanted}")
+    promise = BenchCheck("every agent was heard", heard == wanted, f"{heard} of {wanted}")
     figures = {"interval_ns": interval_ns, "seconds": seconds, "rows": rows}
-    return Report("agent", machine.describe(), figures, (_table(rows),), (promise,))
+    return BenchReport("agent", machine.describe(), figures, (_table(rows),), (promise,))
 
 
 def _one(monitor: subject.Subject, name: str, interval_ns: int, seconds: float) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def _run(text: str, environment: dict[str, str], seconds: float) -> str:
     return done.stdout
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    return Table(
+def _table(rows: list[dict[str, Any]]) -> BenchTable:
+    return BenchTable(
         ("", "resident MB", "shared MB", "threads", "us/heartbeat"),
         tuple(
             (

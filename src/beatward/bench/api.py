@@ -15,8 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from beatward.bench import fleet, machine, sender, subject
-from beatward.bench.follower import Follower, following
-from beatward.bench.report import BenchFailed, Promise, Report, Table, Tell, number, quantiles_ms
+from beatward.bench.follower import EventFollower, following
+from beatward.bench.report import (
+    BenchCheck,
+    BenchFailed,
+    BenchReport,
+    BenchTable,
+    Tell,
+    number,
+    quantiles_ms,
+)
 
 _REST_SECONDS = 0.004
 _EVENT_SECONDS = 10.0
@@ -27,7 +35,7 @@ _STRIDE = 7919
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ApiOptions:
     """What is to be measured, while `nodes` beat `rate` times a second."""
 
     nodes: int
@@ -36,43 +44,45 @@ class Wish:
     per_datagram: int = 1
 
 
-def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
+def measure(options: ApiOptions, folder: Path, tell: Tell) -> BenchReport:
     """Ask for so many seconds."""
-    pace = sender.pace_of(wish.nodes, wish.rate, per_datagram=wish.per_datagram)
-    with subject.scene(folder, wish.nodes) as scene:
+    pace = sender.pace_of(options.nodes, options.rate, per_datagram=options.per_datagram)
+    with subject.scene(folder, options.nodes) as scene:
         tell("waking the fleet", 0.0)
-        scene.wake(wish.nodes)
+        scene.wake(options.nodes)
         # The one whose maintenance is announced; nothing else of it comes down the stream.
         with following(scene.subject, fleet.name_of(0)) as follower:
             scene.sender.begin(pace)
             time.sleep(_SETTLE_SECONDS)
             before, begun = scene.subject.counts(), time.monotonic()
             meter = machine.Meter(scene.processes, begun)
-            times_ns, missing = _ask(scene.subject, follower, wish, tell)
+            times_ns, missing = _ask(scene.subject, follower, options, tell)
             used = meter.look(time.monotonic())
             after = scene.subject.counts()
         sent = scene.sender.end()
         counts = scene.subject.wait_for(sent.records)
     figures = {
-        "nodes": wish.nodes,
-        "per_datagram": wish.per_datagram,
+        "nodes": options.nodes,
+        "per_datagram": options.per_datagram,
         "rate": (after.accepted - before.accepted) / (after.at_s - before.at_s),
         "offered": pace.rate,
-        "seconds": wish.seconds,
+        "seconds": options.seconds,
         "cores": used.cores[scene.subject.process_id],
         "waited": used.waited,
         "strangers_cores": used.strangers,
         "aim_p99_ms": _AIM_P99_MS,
         "latency_ms": {route: quantiles_ms(times) for route, times in times_ns.items()},
         "kernel_drops": counts.drops,
-        "lost": subject.unaccounted(sent, counts, wish.per_datagram),
+        "lost": subject.unaccounted(sent, counts, options.per_datagram),
     }
     promises = (
-        Promise("every event reached the follower", missing == 0, f"{missing} missing"),
-        Promise("no heartbeat was lost", counts.drops == 0, f"{counts.drops} dropped"),
-        Promise("what was sent is accounted for", figures["lost"] == 0, f"{figures['lost']} lost"),
+        BenchCheck("every event reached the follower", missing == 0, f"{missing} missing"),
+        BenchCheck("no heartbeat was lost", counts.drops == 0, f"{counts.drops} dropped"),
+        BenchCheck(
+            "what was sent is accounted for", figures["lost"] == 0, f"{figures['lost']} lost"
+        ),
     )
-    return Report("api", machine.describe(), figures, (_table(figures),), promises)
+    return BenchReport("api", machine.describe(), figures, (_table(figures),), promises)
 
 
 class _Client:
@@ -102,7 +112,7 @@ class _Client:
 
 
 def _ask(
-    monitor: subject.Subject, follower: Follower, wish: Wish, tell: Tell
+    monitor: subject.Subject, follower: EventFollower, options: ApiOptions, tell: Tell
 ) -> tuple[dict[str, list[int]], int]:
     """Return the times of each route, and how many events did not come."""
     times_ns: dict[str, list[int]] = {
@@ -111,9 +121,9 @@ def _ask(
     client, missing, index = _Client(monitor), 0, 0
     begun = time.monotonic()
     try:
-        while (passed := time.monotonic() - begun) < wish.seconds:
-            tell("asking", passed / wish.seconds)
-            name = fleet.name_of(index * _STRIDE % wish.nodes)
+        while (passed := time.monotonic() - begun) < options.seconds:
+            tell("asking", passed / options.seconds)
+            name = fleet.name_of(index * _STRIDE % options.nodes)
             times_ns["GET node"].append(client.ask("GET", f"/v1/nodes/{name}"))
             times_ns["GET status"].append(client.ask("GET", "/v1/status"))
             times_ns["GET events"].append(client.ask("GET", "/v1/events?limit=20"))
@@ -129,7 +139,7 @@ def _ask(
     return times_ns, missing
 
 
-def _event(client: _Client, follower: Follower, word: str) -> int | None:
+def _event(client: _Client, follower: EventFollower, word: str) -> int | None:
     """Order it and wait until the follower has read that it is so; None: it never did."""
     known = len(follower.told())
     begun_ns = time.time_ns()
@@ -144,7 +154,7 @@ def _event(client: _Client, follower: Follower, word: str) -> int | None:
     return None
 
 
-def _table(figures: Mapping[str, Any]) -> Table:
+def _table(figures: Mapping[str, Any]) -> BenchTable:
     rows = [
         (
             f"{route}, {times['count']} times",
@@ -157,4 +167,4 @@ def _table(figures: Mapping[str, Any]) -> Table:
     rows.append(("monitor, cores", number(figures["cores"], 2), "", ""))
     rows.append(("monitor waited for, cores", number(figures["waited"], 2), "", ""))
     rows.append(("others, cores", number(figures["strangers_cores"], 2), "", ""))
-    return Table(("", "p50 ms", "p99 ms", "max ms"), tuple(rows))
+    return BenchTable(("", "p50 ms", "p99 ms", "max ms"), tuple(rows))

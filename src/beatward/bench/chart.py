@@ -1,4 +1,4 @@
-"""Line charts as SVG, written by hand: logarithmic axes, a legend, nothing that moves.
+"""ChartLine charts as SVG, written by hand: logarithmic axes, a legend, nothing that moves.
 
 No plotting library is worth being installed for two pictures. Colours are those that colour-blind
 people tell apart (Okabe and Ito, 2008), and every line has its own marker as well.
@@ -28,7 +28,7 @@ _MARKERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """One line: its name and its points, x and y above zero."""
 
     name: str
@@ -41,7 +41,7 @@ class Panel:
 
     title: str
     x_name: str
-    lines: Sequence[Line]
+    lines: Sequence[ChartLine]
 
 
 def draw(panels: Sequence[Panel], *, legend_below: bool = False) -> str:
@@ -65,7 +65,7 @@ def draw(panels: Sequence[Panel], *, legend_below: bool = False) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _legend(lines: Sequence[Line], left: float, right: float, y: float) -> list[str]:
+def _legend(lines: Sequence[ChartLine], left: float, right: float, y: float) -> list[str]:
     parts = []
     for index, line in enumerate(lines):
         x = left + index * (right - left) / len(lines)

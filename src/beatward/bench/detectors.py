@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from beatward.bench import frontier, machine, two_stage
-from beatward.bench.report import Promise, Report, Table, Tell
+from beatward.bench.report import BenchCheck, BenchReport, BenchTable, Tell
 from beatward.core.detect import DETECTORS
 from beatward.simulate.traces import TRACES, twin
 
@@ -24,7 +24,7 @@ _QUICK_SHARE = 0.004
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DetectorOptions:
     """What is to be measured; `quick` takes so little of each that figures mean nothing."""
 
     traces: tuple[str, ...]
@@ -33,14 +33,14 @@ class Wish:
     jobs: int | None = None
 
 
-def measure(wish: Wish, tell: Tell) -> Report:
+def measure(options: DetectorOptions, tell: Tell) -> BenchReport:
     """Measure every registered detector on the traces, and the two stages on their channels."""
     kinds = [kind for kind in DETECTORS if kind in frontier.KNOBS]
-    tasks = [("trace", name, kind) for name in wish.traces for kind in ("", *kinds)]
+    tasks = [("trace", name, kind) for name in options.traces for kind in ("", *kinds)]
     tasks += [("channel", name, "") for name in two_stage.CHANNELS]
     traces: dict[str, Any] = {}
     channels: list[dict[str, Any]] = []
-    for done, (task, found) in enumerate(_results(tasks, wish)):
+    for done, (task, found) in enumerate(_results(tasks, options)):
         what, name, kind = task
         tell(f"{what} {name} {kind}", (done + 1) / len(tasks))
         if what == "channel":
@@ -51,8 +51,8 @@ def measure(wish: Wish, tell: Tell) -> Report:
             traces[name]["detectors"][kind] = found
     aims = [*_two_stage_aims(channels), *_adaptive_aims(traces)]
     figures = {
-        "seed": wish.seed,
-        "quick": wish.quick,
+        "seed": options.seed,
+        "quick": options.quick,
         "traces": traces,
         "two_stage": channels,
         "aims": aims,
@@ -64,18 +64,18 @@ def measure(wish: Wish, tell: Tell) -> Report:
     )
     unknown = sorted(DETECTORS.keys() - set(kinds) - frontier.SAME.keys())
     remarks = [f"no knob is known of: {', '.join(unknown)}"] if unknown else []
-    if wish.quick:
+    if options.quick:
         remarks += ["quick: far too few heartbeats for figures; it only shows that all of it runs"]
-    promises = () if wish.quick else tuple(_promises(traces))
-    return Report("detectors", machine.describe(), figures, tables, promises, tuple(remarks))
+    promises = () if options.quick else tuple(_promises(traces))
+    return BenchReport("detectors", machine.describe(), figures, tables, promises, tuple(remarks))
 
 
 Task = tuple[str, str, str]
 
 
-def _results(tasks: Sequence[Task], wish: Wish) -> Iterator[tuple[Task, Any]]:
-    jobs = wish.jobs or min(os.cpu_count() or 1, 8)
-    wishes = [wish] * len(tasks)
+def _results(tasks: Sequence[Task], options: DetectorOptions) -> Iterator[tuple[Task, Any]]:
+    jobs = options.jobs or min(os.cpu_count() or 1, 8)
+    wishes = [options] * len(tasks)
     if jobs == 1:
         yield from zip(tasks, map(_work, tasks, wishes), strict=True)
         return
@@ -84,29 +84,31 @@ def _results(tasks: Sequence[Task], wish: Wish) -> Iterator[tuple[Task, Any]]:
         yield from zip(tasks, pool.map(_work, tasks, wishes), strict=True)
 
 
-def _work(task: Task, wish: Wish) -> Any:
+def _work(task: Task, options: DetectorOptions) -> Any:
     what, name, kind = task
     if what == "channel":
-        share = _QUICK_SHARE if wish.quick else 1.0
-        return list(two_stage.measure_channel(name, wish.seed, share))
-    count = _QUICK_COUNT if wish.quick else TRACES[name].count
+        share = _QUICK_SHARE if options.quick else 1.0
+        return list(two_stage.measure_channel(name, options.seed, share))
+    count = _QUICK_COUNT if options.quick else TRACES[name].count
     if not kind:
-        return frontier.trace_figures(name, wish.seed, count)
-    values = _VALUES_QUICK if wish.quick else _VALUES
-    return frontier.frontier(name, wish.seed, count, kind, values)
+        return frontier.trace_figures(name, options.seed, count)
+    values = _VALUES_QUICK if options.quick else _VALUES
+    return frontier.frontier(name, options.seed, count, kind, values)
 
 
 # --- may the figures be believed --------------------------------------------------------------
 
 
-def _promises(traces: Mapping[str, Any]) -> Iterator[Promise]:
+def _promises(traces: Mapping[str, Any]) -> Iterator[BenchCheck]:
     empty = [
         f"{kind} on {name}"
         for name, trace in traces.items()
         for kind, detector in trace["detectors"].items()
         if not detector["points"]
     ]
-    yield Promise("every detector has a point on every trace", not empty, ", ".join(empty) or "all")
+    yield BenchCheck(
+        "every detector has a point on every trace", not empty, ", ".join(empty) or "all"
+    )
     if "wan" in traces:
         week = traces["wan"]
         wanted = {
@@ -117,7 +119,7 @@ def _promises(traces: Mapping[str, Any]) -> Iterator[Promise]:
         }
         near = all(abs(week[key] / of - 1.0) <= by for key, (of, by) in wanted.items())
         said = ", ".join(f"{key} {week[key]:.5g} of {of:g}" for key, (of, _) in wanted.items())
-        yield Promise("the twin has the moments of the week", near, said)
+        yield BenchCheck("the twin has the moments of the week", near, said)
 
 
 # --- aims -------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def _ratio(trace: Mapping[str, Any], rival: str, rate: float, key: str) -> float
     return ours[key] / theirs[key] if ours and theirs else None
 
 
-def aims_table(aims: Iterable[Mapping[str, Any]]) -> Table:
+def aims_table(aims: Iterable[Mapping[str, Any]]) -> BenchTable:
     """Return what was aimed for and what was found."""
     rows = []
     for aim in aims:
@@ -188,16 +190,16 @@ def aims_table(aims: Iterable[Mapping[str, Any]]) -> Table:
         rows.append(
             (aim["aim"], f"{word} {aim['wanted']:g}", found, "met" if aim["met"] else "MISSED")
         )
-    return Table(("aim", "wanted", "found", ""), tuple(rows))
+    return BenchTable(("aim", "wanted", "found", ""), tuple(rows))
 
 
-def channels_table(channels: Iterable[Mapping[str, Any]]) -> Table:
+def channels_table(channels: Iterable[Mapping[str, Any]]) -> BenchTable:
     """Return the two stages against listening, one channel, margin and window a row."""
     columns = (
         *("two stages", "T s", "W s", "margin s", "mistakes/h", "messages"),
         *("mean s", "max s", "listening", "max", "mean by", "max by"),
     )
-    return Table(columns, tuple(_channel_row(row) for row in channels))
+    return BenchTable(columns, tuple(_channel_row(row) for row in channels))
 
 
 def _channel_row(row: Mapping[str, Any]) -> tuple[str, ...]:

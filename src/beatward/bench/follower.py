@@ -25,7 +25,7 @@ class Told:
     at_wall_ns: int
 
 
-class Follower:
+class EventFollower:
     """Holds what has come so far; `wait_count` and `told` belong to one other thread."""
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ class Follower:
 
 
 @contextmanager
-def following(monitor: Subject, node: str = "") -> Iterator[Follower]:
+def following(monitor: Subject, node: str = "") -> Iterator[EventFollower]:
     """Follow what happens from now on; with `node` only what happens to that one."""
-    follower = Follower()
+    follower = EventFollower()
     host, port = monitor.http
     connection = http.client.HTTPConnection(host, port, timeout=60)
     try:

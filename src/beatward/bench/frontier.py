@@ -15,7 +15,7 @@ import numpy as np
 
 from beatward.backtest import Arrivals, Curve, measure
 from beatward.bench import chart
-from beatward.bench.report import Table
+from beatward.bench.report import BenchTable
 from beatward.core.detect import DetectorSettings
 from beatward.core.instants import SECOND
 from beatward.simulate.traces import TRACES, Trace, draw
@@ -152,7 +152,7 @@ def at(detector: Mapping[str, Any] | None, rate: float) -> Mapping[str, float] |
     return next(found, None)
 
 
-def table(name: str, figures: Mapping[str, Any]) -> Table:
+def table(name: str, figures: Mapping[str, Any]) -> BenchTable:
     """Return a table of one trace: mean / p99 / max of the detection time, in seconds."""
     detectors = figures["detectors"]
     rates = [
@@ -163,7 +163,7 @@ def table(name: str, figures: Mapping[str, Any]) -> Table:
     for kind, detector in detectors.items():
         found = (at(detector, rate) for rate in rates)
         rows.append((kind, *(_three(point) for point in found)))
-    return Table(columns, tuple(rows))
+    return BenchTable(columns, tuple(rows))
 
 
 def _rates_of(detectors: Mapping[str, Any]) -> set[float]:
@@ -194,9 +194,11 @@ def picture(figures: Mapping[str, Any]) -> str:
     return chart.draw([p for p in panels if p.lines], legend_below=True)
 
 
-def _lines(detectors: Mapping[str, Any], key: str) -> Sequence[chart.Line]:
+def _lines(detectors: Mapping[str, Any], key: str) -> Sequence[chart.ChartLine]:
     return [
-        chart.Line(kind, [(p["mistakes_per_hour"], p[key]) for p in detector["points"] if p[key]])
+        chart.ChartLine(
+            kind, [(p["mistakes_per_hour"], p[key]) for p in detector["points"] if p[key]]
+        )
         for kind, detector in detectors.items()
         if detector["points"]
     ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from beatward.bench import bare, chart, ingest, machine, sender, subject
-from beatward.bench.report import Promise, Report, Table, Tell, number
+from beatward.bench.report import BenchCheck, BenchReport, BenchTable, Tell, number
 
 _RELAYED = 20  # records in a datagram of a relay
 # Behind the waking of the fleet, until its last snapshot is over.
@@ -25,7 +25,7 @@ _CALM_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class GrowthOptions:
     """What is to be measured: each of `counts` of nodes at `rate`, then `rates` at the first count.
 
     `rates` and `rate` are heartbeats a second, `seconds` the length of each step.
@@ -37,27 +37,29 @@ class Wish:
     seconds: float
 
 
-def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
+def measure(options: GrowthOptions, folder: Path, tell: Tell) -> BenchReport:
     """Measure all counts and all rates."""
-    steps = len(wish.counts) + 2
+    steps = len(options.counts) + 2
     by_nodes: list[dict[str, Any]] = []
     by_rate: list[dict[str, Any]] = []
-    for index, count in enumerate(sorted(wish.counts)):
+    for index, count in enumerate(sorted(options.counts)):
         tell(f"{count:,} nodes", index / steps)
         here = folder / str(count)
         here.mkdir()
         with subject.scene(here, count) as scene:
-            by_nodes.append(_at_count(scene, count, wish))
+            by_nodes.append(_at_count(scene, count, options))
             if index == 0:
                 tell("rates", (steps - 2) / steps)
                 idle = by_nodes[0]["idle_cores"]
-                by_rate = [_step(scene, count, rate, wish.seconds, idle) for rate in wish.rates]
+                by_rate = [
+                    _step(scene, count, rate, options.seconds, idle) for rate in options.rates
+                ]
     tell("bare receiver", (steps - 1) / steps)
-    bare_ns, language = _bare(folder / str(min(wish.counts)), min(wish.counts), wish)
+    bare_ns, language = _bare(folder / str(min(options.counts)), min(options.counts), options)
     ratios = _ratios(by_nodes, by_rate, bare_ns)
     figures = {
-        "rate": wish.rate,
-        "seconds": wish.seconds,
+        "rate": options.rate,
+        "seconds": options.seconds,
         "bare": language,
         "bare_ns": bare_ns,
         "by_nodes": by_nodes,
@@ -65,8 +67,8 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         "ratios": ratios,
     }
     drops = sum(row["drops"] for row in (*by_nodes, *by_rate))
-    promise = Promise("no heartbeat was dropped", drops == 0, f"{drops} dropped")
-    return Report(
+    promise = BenchCheck("no heartbeat was dropped", drops == 0, f"{drops} dropped")
+    return BenchReport(
         "growth",
         machine.describe(),
         figures,
@@ -75,17 +77,17 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
     )
 
 
-def _at_count(scene: subject.Scene, count: int, wish: Wish) -> dict[str, Any]:
+def _at_count(scene: subject.Scene, count: int, options: GrowthOptions) -> dict[str, Any]:
     scene.wake(count)
     time.sleep(_CALM_SECONDS)
     meter = machine.Meter(scene.processes, time.monotonic())
     turns, spent_s = scene.subject.wheel()
-    time.sleep(wish.seconds)
+    time.sleep(options.seconds)
     later, then_s = scene.subject.wheel()
     used = meter.look(time.monotonic())
     idle = used.cores[scene.subject.process_id]
-    single = _step(scene, count, wish.rate, wish.seconds, idle)
-    relayed = _step(scene, count, wish.rate, wish.seconds, idle, per_datagram=_RELAYED)
+    single = _step(scene, count, options.rate, options.seconds, idle)
+    relayed = _step(scene, count, options.rate, options.seconds, idle, per_datagram=_RELAYED)
     return {
         "nodes": count,
         "turn_us": (then_s - spent_s) / max(later - turns, 1) * 1e6,
@@ -127,20 +129,20 @@ def _step(
     }
 
 
-def _bare(folder: Path, count: int, wish: Wish) -> tuple[float | None, str]:
+def _bare(folder: Path, count: int, options: GrowthOptions) -> tuple[float | None, str]:
     with (
         bare.running(folder, tick_ns=subject.TICK_NS, receive_buffer=subject.RECEIVE_BUFFER) as it,
         sender.running(folder / "fleet.npz") as hands,
     ):
         hands.aim(it.address, proving=False)
-        pace = sender.pace_of(count, wish.rate)
+        pace = sender.pace_of(count, options.rate)
         hands.begin(pace)
         step = ingest.step_of(
             hands,
             it.process_id,
             lambda: ingest.seen_by_bare(it),
             pace.rate,
-            seconds=wish.seconds,
+            seconds=options.seconds,
         )
         return step.ns, it.language
 
@@ -183,8 +185,8 @@ def picture(figures: Mapping[str, Any]) -> str:
     """Return what was measured as an SVG."""
     by_nodes, by_rate = figures["by_nodes"], figures["by_rate"]
 
-    def line(rows: Sequence[Mapping[str, Any]], name: str, x: str, y: str) -> chart.Line:
-        return chart.Line(name, [(row[x], row[y]) for row in rows if row[y]])
+    def line(rows: Sequence[Mapping[str, Any]], name: str, x: str, y: str) -> chart.ChartLine:
+        return chart.ChartLine(name, [(row[x], row[y]) for row in rows if row[y]])
 
     panels = [
         chart.Panel(
@@ -207,9 +209,9 @@ def picture(figures: Mapping[str, Any]) -> str:
     return chart.draw([p for p in panels if all(len(found.points) >= 2 for found in p.lines)])
 
 
-def _nodes_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _nodes_table(rows: Sequence[Mapping[str, Any]]) -> BenchTable:
     columns = ("nodes", "turn us", "idle cores", "heartbeat ns", "relayed ns", "drops", "others")
-    return Table(
+    return BenchTable(
         columns,
         tuple(
             (
@@ -226,8 +228,8 @@ def _nodes_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _rates_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    return Table(
+def _rates_table(rows: Sequence[Mapping[str, Any]]) -> BenchTable:
+    return BenchTable(
         ("heartbeats/s", "cores", "heartbeat ns", "drops", "others"),
         tuple(
             (
@@ -242,5 +244,5 @@ def _rates_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _ratios_table(ratios: Mapping[str, float]) -> Table:
-    return Table(("ratio", ""), tuple((name, number(at, 2)) for name, at in ratios.items()))
+def _ratios_table(ratios: Mapping[str, float]) -> BenchTable:
+    return BenchTable(("ratio", ""), tuple((name, number(at, 2)) for name, at in ratios.items()))

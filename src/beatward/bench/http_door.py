@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 
 from beatward.bench import fleet, machine, relays, subject
-from beatward.bench.report import BenchFailed, Promise, Report, Table, Tell, number, quantiles_ms
+from beatward.bench.report import (
+    BenchCheck,
+    BenchFailed,
+    BenchReport,
+    BenchTable,
+    Tell,
+    number,
+    quantiles_ms,
+)
 from beatward.core.protocol import keys
 
 _AIM_PER_SECOND = 10_000
@@ -125,7 +133,7 @@ class _Connection(asyncio.Protocol):
 
 def measure(
     nodes: int, relayed: int, connections: int, *, seconds: float, folder: Path, tell: Tell
-) -> Report:
+) -> BenchReport:
     """Measure each route for so many seconds.
 
     nodes     how many speak for themselves, over so many connections
@@ -155,7 +163,7 @@ def measure(
         "aim_per_second": _AIM_PER_SECOND,
         "routes": rows,
     }
-    return Report("http", machine.describe(), figures, (_table(rows),), tuple(promises))
+    return BenchReport("http", machine.describe(), figures, (_table(rows),), tuple(promises))
 
 
 def _measured(
@@ -193,12 +201,12 @@ def _judged(monitor: subject.Subject, before: subject.Counts, route: _Route) -> 
     return monitor.wait_for(before.accepted + before.refused + route.heartbeats)
 
 
-def _believed(monitor: subject.Subject, before: subject.Counts, route: _Route) -> Promise:
+def _believed(monitor: subject.Subject, before: subject.Counts, route: _Route) -> BenchCheck:
     after = _judged(monitor, before, route)
     accepted, refused = after.accepted - before.accepted, after.refused - before.refused
     kept = accepted == route.heartbeats and not refused
     said = f"{route.heartbeats:,} answered, {accepted:,} believed, {refused:,} refused"
-    return Promise(f"{route.name}: what was answered was believed", kept, said)
+    return BenchCheck(f"{route.name}: what was answered was believed", kept, said)
 
 
 def _relayed(rings: list[relays.Ring], records: int) -> _Route:
@@ -294,12 +302,12 @@ async def _ask(to: tuple[str, int], sources: Sequence[_Source], seconds: float) 
     return times_ns
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _table(rows: list[dict[str, Any]]) -> BenchTable:
     columns = (
         *("route", "heartbeats/s", "requests/s", "cores", "us/request", "ns/heartbeat"),
         *("client", "others", "full", "p50 ms", "p99 ms", "max ms"),
     )
-    return Table(
+    return BenchTable(
         columns,
         tuple(
             (

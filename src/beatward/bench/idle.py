@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from beatward.bench import fleet, ingest, machine, sender, subject
-from beatward.bench.report import BenchFailed, Promise, Report, Table, Tell, number
+from beatward.bench.report import BenchCheck, BenchFailed, BenchReport, BenchTable, Tell, number
 
 # A monitor that nobody asks lets its last snapshot go after five seconds.
 _UNTIL_IDLE_SECONDS = 6.5
@@ -38,7 +38,7 @@ stop = ["true"]
 
 def measure(
     counts: Sequence[int], seconds: float, folder: Path, tell: Tell, *, agents: bool = True
-) -> Report:
+) -> BenchReport:
     """Measure each count of nodes for so long, and, if wanted, agents."""
     rows: list[dict[str, Any]] = []
     parts = len(counts) + agents
@@ -53,7 +53,7 @@ def measure(
         here.mkdir()
         rows += _agents(here, seconds)
     tables = tuple(
-        Table((title, "% of a core", "wake-ups/s", "turns/s", "resident MB", "others"), lines)
+        BenchTable((title, "% of a core", "wake-ups/s", "turns/s", "resident MB", "others"), lines)
         for title, lines in (
             ("nodes", _lines(rows, "nodes")),
             ("process", _lines(rows, "process")),
@@ -61,9 +61,9 @@ def measure(
         if lines
     )
     heard = all(row["accepted"] > 0 for row in rows if row.get("nodes"))
-    promise = Promise("every monitor heard its nodes", heard, "yes" if heard else "no")
+    promise = BenchCheck("every monitor heard its nodes", heard, "yes" if heard else "no")
     figures = {"seconds": seconds, "rows": rows, "aims_percent": _AIMS}
-    return Report("idle", machine.describe(), figures, tables, (promise,))
+    return BenchReport("idle", machine.describe(), figures, tables, (promise,))
 
 
 def _lines(rows: Sequence[dict[str, Any]], key: str) -> tuple[tuple[str, ...], ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from beatward.bench import bare, machine, sender, subject
-from beatward.bench.report import BenchFailed, Promise, Report, Table, Tell, number
+from beatward.bench.report import BenchCheck, BenchFailed, BenchReport, BenchTable, Tell, number
 from beatward.core.instants import SECOND
 
 # The first heartbeats of a new interval have more work than the later ones.
@@ -32,7 +32,7 @@ _SHARE_AIM = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class IngestOptions:
     """What is to be measured. `rates` are heartbeats a second, `seconds` the length of each step.
 
     per_datagram   records in a datagram, 1 to 22
@@ -45,14 +45,14 @@ class Wish:
     per_datagram: int = 1
     asks: bool = True
 
-    def pace(self, rate: float) -> sender.Pace:
+    def pace(self, rate: float) -> sender.SendPace:
         """Return the fleet's pace for a rate."""
         ask_ns = ASK_NS if self.asks else 0
         return sender.pace_of(self.nodes, rate, per_datagram=self.per_datagram, ask_ns=ask_ns)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RateStep:
     """One rate at one receiver.
 
     ns       its processor time a heartbeat
@@ -87,15 +87,15 @@ class Seen:
     drops: int
 
 
-def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
+def measure(options: IngestOptions, folder: Path, tell: Tell) -> BenchReport:
     """Take the rates one after the other, each at the bare receiver and at the monitor."""
     errors = machine.receive_buffer_errors()
-    with subject.scene(folder, wish.nodes) as scene:
-        before, language = _at_bare(wish, folder, lambda at: tell("bare receiver", 0.3 * at))
+    with subject.scene(folder, options.nodes) as scene:
+        before, language = _at_bare(options, folder, lambda at: tell("bare receiver", 0.3 * at))
         tell("waking the fleet", 0.35)
-        scene.wake(wish.nodes)
+        scene.wake(options.nodes)
         steps = _climb(
-            wish,
+            options,
             scene.sender,
             scene.subject.process_id,
             lambda: seen_by_monitor(scene.subject),
@@ -103,13 +103,13 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         )
         sent = scene.sender.end()
         counts = scene.subject.wait_for(sent.records)
-    after, _ = _at_bare(wish, folder, lambda at: tell("bare receiver again", 0.7 + 0.3 * at))
+    after, _ = _at_bare(options, folder, lambda at: tell("bare receiver again", 0.7 + 0.3 * at))
     errors = machine.receive_buffer_errors() - errors
     rows = [
         _row(step, [s[index] for s in (before, after) if index < len(s)])
         for index, step in enumerate(steps)
     ]
-    lost = subject.unaccounted(sent, counts, wish.per_datagram)
+    lost = subject.unaccounted(sent, counts, options.per_datagram)
     counters = {
         "sent": sent.records,
         "accepted": counts.accepted,
@@ -120,35 +120,37 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         "rcvbuf_errors": errors,
     }
     figures = {
-        "nodes": wish.nodes,
-        "seconds": wish.seconds,
-        "per_datagram": wish.per_datagram,
-        "asks": wish.asks,
+        "nodes": options.nodes,
+        "seconds": options.seconds,
+        "per_datagram": options.per_datagram,
+        "asks": options.asks,
         "bare": language,
         "sustained": max((step.rate for step in steps if step.kept_up), default=0.0),
         "steps": rows,
         "counters": counters,
     }
-    return Report(
+    return BenchReport(
         "ingest",
         machine.describe(),
         figures,
         (_table(rows),),
-        _promises(wish, steps, counters),
+        _promises(options, steps, counters),
         _remarks(language, rows),
     )
 
 
-def _promises(wish: Wish, steps: Sequence[Step], counters: dict[str, int]) -> tuple[Promise, ...]:
+def _promises(
+    options: IngestOptions, steps: Sequence[RateStep], counters: dict[str, int]
+) -> tuple[BenchCheck, ...]:
     kept = [step.kept_up for step in steps]
-    found = f"{sum(kept)} of {len(wish.rates)}"
+    found = f"{sum(kept)} of {len(options.rates)}"
     drops = counters["kernel_drops"]
     sums = f"{counters['sent']:,} sent, {counters['accepted']:,} accepted, "
     sums += f"{counters['refused']:,} refused, {drops:,} dropped"
     return (
-        Promise("every rate was kept up", all(kept) and len(kept) == len(wish.rates), found),
-        Promise("the kernel dropped nothing at the monitor", drops == 0, f"{drops:,}"),
-        Promise("what was sent is accounted for", counters["lost"] == 0, sums),
+        BenchCheck("every rate was kept up", all(kept) and len(kept) == len(options.rates), found),
+        BenchCheck("the kernel dropped nothing at the monitor", drops == 0, f"{drops:,}"),
+        BenchCheck("what was sent is accounted for", counters["lost"] == 0, sums),
     )
 
 
@@ -175,29 +177,31 @@ def seen_by_bare(receiver: bare.Bare) -> Seen:
     return Seen(look.at_ns / 1e9, look.records, look.drops)
 
 
-def _at_bare(wish: Wish, folder: Path, tell: Callable[[float], None]) -> tuple[list[Step], str]:
+def _at_bare(
+    options: IngestOptions, folder: Path, tell: Callable[[float], None]
+) -> tuple[list[RateStep], str]:
     with (
         bare.running(folder, tick_ns=subject.TICK_NS, receive_buffer=subject.RECEIVE_BUFFER) as it,
         sender.running(folder / "fleet.npz") as hands,
     ):
         hands.aim(it.address, proving=False)
-        steps = _climb(wish, hands, it.process_id, lambda: seen_by_bare(it), tell)
+        steps = _climb(options, hands, it.process_id, lambda: seen_by_bare(it), tell)
         return steps, it.language
 
 
 def _climb(
-    wish: Wish,
+    options: IngestOptions,
     hands: sender.Sender,
     receiver: int,
     look: Callable[[], Seen],
     tell: Callable[[float], None],
-) -> list[Step]:
-    steps: list[Step] = []
-    for index, rate in enumerate(wish.rates):
-        tell(index / len(wish.rates))
-        pace = wish.pace(rate)
+) -> list[RateStep]:
+    steps: list[RateStep] = []
+    for index, rate in enumerate(options.rates):
+        tell(index / len(options.rates))
+        pace = options.pace(rate)
         hands.begin(pace)
-        steps.append(step_of(hands, receiver, look, pace.rate, seconds=wish.seconds))
+        steps.append(step_of(hands, receiver, look, pace.rate, seconds=options.seconds))
         if not steps[-1].kept_up:
             break
     return steps
@@ -210,7 +214,7 @@ def step_of(
     offered: float,
     *,
     seconds: float,
-) -> Step:
+) -> RateStep:
     """Measure the pace that has just begun, for so many seconds after it has settled."""
     time.sleep(_SETTLE_SECONDS)
     before, meter = _look_anew(look), machine.Meter((receiver, hands.process_id), time.monotonic())
@@ -220,7 +224,7 @@ def step_of(
     after, later = _look_anew(look), hands.look()
     window_s = after.at_s - before.at_s
     rate = (after.records - before.records) / window_s
-    return Step(
+    return RateStep(
         offered,
         rate,
         window_s,
@@ -248,7 +252,7 @@ def _look_anew(look: Callable[[], Seen]) -> Seen:
     return seen
 
 
-def _row(step: Step, alone: Sequence[Step]) -> dict[str, Any]:
+def _row(step: RateStep, alone: Sequence[RateStep]) -> dict[str, Any]:
     times = [one.ns for one in alone if one.ns is not None]
     bare_ns = sum(times) / len(times) if times else None
     return {
@@ -262,7 +266,7 @@ def _row(step: Step, alone: Sequence[Step]) -> dict[str, Any]:
     }
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Table:
+def _table(rows: Sequence[dict[str, Any]]) -> BenchTable:
     columns = (
         "offered/s",
         "taken/s",
@@ -274,7 +278,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
         "share",
         "sender",
     )
-    return Table(
+    return BenchTable(
         (*columns, "others"),
         tuple(
             (

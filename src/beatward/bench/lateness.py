@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from beatward.bench import fleet, ingest, machine, sender, subject
-from beatward.bench.follower import Follower, Told, following
-from beatward.bench.report import Promise, Report, Table, Tell, number, quantiles_ms
+from beatward.bench.follower import EventFollower, Told, following
+from beatward.bench.report import BenchCheck, BenchReport, BenchTable, Tell, number, quantiles_ms
 
 # Before so many heartbeats the margin is a whole interval, and falls for some time after.
 _LEARNING_HEARTBEATS = 12
@@ -34,7 +34,7 @@ _AIM_MS = {"p50": 6.0, "p99": 13.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LatenessOptions:
     """What is to be measured: `stopped` of `nodes`, spread over `seconds`."""
 
     nodes: int
@@ -53,18 +53,20 @@ class _Stops:
     last_s: Mapping[str, float]
 
 
-def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
+def measure(options: LatenessOptions, folder: Path, tell: Tell) -> BenchReport:
     """Silence some and wait until all of them were found."""
-    ask_ns = ingest.ASK_NS if wish.asks else 0
-    pace = sender.pace_of(wish.nodes, wish.rate, per_datagram=wish.per_datagram, ask_ns=ask_ns)
+    ask_ns = ingest.ASK_NS if options.asks else 0
+    pace = sender.pace_of(
+        options.nodes, options.rate, per_datagram=options.per_datagram, ask_ns=ask_ns
+    )
     learning_s = max(_LEARNING_HEARTBEATS * pace.interval_ms / 1000, 1.5)
-    stops = _draw(wish, pace, learning_s)
-    with subject.scene(folder, wish.nodes) as scene:
+    stops = _draw(options, pace, learning_s)
+    with subject.scene(folder, options.nodes) as scene:
         tell("waking the fleet", 0.0)
-        scene.wake(wish.nodes)
+        scene.wake(options.nodes)
         with following(scene.subject) as follower:
             sent = scene.sender.begin(
-                sender.Pace(
+                sender.SendPace(
                     pace.rate,
                     pace.interval_ms,
                     pace.per_datagram,
@@ -73,7 +75,9 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
                 )
             )
             meter = machine.Meter(scene.processes, time.monotonic())
-            expected_s = learning_s + wish.seconds + 2 * pace.interval_ms / 1000 + _WINDOW_SECONDS
+            expected_s = (
+                learning_s + options.seconds + 2 * pace.interval_ms / 1000 + _WINDOW_SECONDS
+            )
             _wait_found(follower, stops, expected_s, tell)
             used = meter.look(time.monotonic())
         later = scene.sender.end()
@@ -82,11 +86,11 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         pauses = int(scene.subject.get("/v1/status")["pauses"]["count"])
     found = _find(events, stops, sent.begun_wall_ns)
     figures = {
-        "nodes": wish.nodes,
+        "nodes": options.nodes,
         "rate": pace.rate,
         "interval_ms": pace.interval_ms,
-        "per_datagram": wish.per_datagram,
-        "stopped": wish.stopped,
+        "per_datagram": options.per_datagram,
+        "stopped": options.stopped,
         **found,
         "monitor_pauses": pauses,
         "cores": used.cores[scene.subject.process_id],
@@ -94,21 +98,23 @@ def measure(wish: Wish, folder: Path, tell: Tell) -> Report:
         "strangers_cores": used.strangers,
         "sender_late_ms": later.late_max_ns / 1e6,
         "kernel_drops": counts.drops,
-        "lost": subject.unaccounted(later, counts, wish.per_datagram),
+        "lost": subject.unaccounted(later, counts, options.per_datagram),
         "aim_ms": _AIM_MS,
     }
-    return Report("lateness", machine.describe(), figures, (_table(figures),), _promises(figures))
+    return BenchReport(
+        "lateness", machine.describe(), figures, (_table(figures),), _promises(figures)
+    )
 
 
-def _draw(wish: Wish, pace: sender.Pace, learning_s: float) -> _Stops:
+def _draw(options: LatenessOptions, pace: sender.SendPace, learning_s: float) -> _Stops:
     """Choose who falls silent and when; positions are the sender's, names the monitor's."""
     rng = np.random.default_rng(_SEED)
-    order = np.random.default_rng(sender.SHUFFLE_SEED).permutation(wish.nodes)
-    at_s = np.full(wish.nodes, np.inf)
-    chosen = rng.choice(wish.nodes, wish.stopped, replace=False)
-    at_s[chosen] = learning_s + rng.random(wish.stopped) * wish.seconds
+    order = np.random.default_rng(sender.SHUFFLE_SEED).permutation(options.nodes)
+    at_s = np.full(options.nodes, np.inf)
+    chosen = rng.choice(options.nodes, options.stopped, replace=False)
+    at_s[chosen] = learning_s + rng.random(options.stopped) * options.seconds
     phase_s = chosen / pace.rate
-    interval_s = wish.nodes / pace.rate
+    interval_s = options.nodes / pace.rate
     # Due strictly before the stop: the sender leaves out what is due at it or later.
     rounds = np.ceil((at_s[chosen] - phase_s) / interval_s) - 1
     last_s = phase_s + rounds * interval_s
@@ -116,7 +122,7 @@ def _draw(wish: Wish, pace: sender.Pace, learning_s: float) -> _Stops:
     return _Stops(at_s, dict(zip(names, map(float, last_s), strict=True)))
 
 
-def _wait_found(follower: Follower, stops: _Stops, expected_s: float, tell: Tell) -> None:
+def _wait_found(follower: EventFollower, stops: _Stops, expected_s: float, tell: Tell) -> None:
     begun = time.monotonic()
     while (passed := time.monotonic() - begun) < expected_s + _PATIENCE_SECONDS:
         dead = {told.event["node"] for told in follower.told() if told.event["status"] == "dead"}
@@ -166,19 +172,19 @@ def _wall_ns(at: str) -> int:
     return int(datetime.fromisoformat(at).timestamp() * 1e6) * 1000
 
 
-def _promises(figures: Mapping[str, Any]) -> tuple[Promise, ...]:
+def _promises(figures: Mapping[str, Any]) -> tuple[BenchCheck, ...]:
     stopped, lost = figures["stopped"], figures["lost"]
     found = f"{figures['suspected']} suspected, {figures['dead']} dead of {stopped}"
     every = figures["suspected"] == figures["dead"] == stopped
     false = figures["false_verdicts"]
     return (
-        Promise("every node that fell silent was found", every, found),
-        Promise("no node that lives was called dead", false == 0, f"{false}"),
-        Promise("what was sent is accounted for", lost == 0, f"{lost:,} lost"),
+        BenchCheck("every node that fell silent was found", every, found),
+        BenchCheck("no node that lives was called dead", false == 0, f"{false}"),
+        BenchCheck("what was sent is accounted for", lost == 0, f"{lost:,} lost"),
     )
 
 
-def _table(figures: Mapping[str, Any]) -> Table:
+def _table(figures: Mapping[str, Any]) -> BenchTable:
     rows = []
     for key, words in (
         ("lateness_ms", "verdict beyond the ideal deadline"),
@@ -194,4 +200,4 @@ def _table(figures: Mapping[str, Any]) -> Table:
     rows.append(("monitor, cores", number(figures["cores"], 2), "", ""))
     rows.append(("monitor waited for, cores", number(figures["waited"], 2), "", ""))
     rows.append(("others, cores", number(figures["strangers_cores"], 2), "", ""))
-    return Table(("", "p50 ms", "p99 ms", "max ms"), tuple(rows))
+    return BenchTable(("", "p50 ms", "p99 ms", "max ms"), tuple(rows))

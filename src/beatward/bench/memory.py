@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from beatward.bench import machine, subject
-from beatward.bench.report import Promise, Report, Table, Tell, number
+from beatward.bench.report import BenchCheck, BenchReport, BenchTable, Tell, number
 
 _AIM_BYTES = 250
 # A monitor that nobody asks lets its last snapshot go after five seconds.
 _UNTIL_IDLE = 7.0
 
 
-def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> Report:
+def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> BenchReport:
     """Measure each count of nodes, and an empty monitor before them.
 
     seconds   between the last heartbeat and the looks. The first is taken while somebody asks the
@@ -40,7 +40,7 @@ def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> 
         rows.append({**row, **more})
     figures = {"alone_bytes": alone, "aim_bytes_per_node": _AIM_BYTES, "counts": rows}
     known = all(row["alive"] == row["nodes"] for row in rows)
-    table = Table(
+    table = BenchTable(
         ("nodes", "resident MB", "at most MB", "bytes a node", "while asked", "ready after s"),
         (
             ("none", number(alone / 1e6, 1), "", "", "", ""),
@@ -58,8 +58,8 @@ def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> 
         ),
     )
     said = ", ".join(f"{row['alive']:,}" for row in rows)
-    promise = Promise("every node was known again and heard", known, said)
-    return Report("memory", machine.describe(), figures, (table,), (promise,))
+    promise = BenchCheck("every node was known again and heard", known, said)
+    return BenchReport("memory", machine.describe(), figures, (table,), (promise,))
 
 
 def _one(count: int, folder: Path, seconds: float) -> dict[str, Any]:

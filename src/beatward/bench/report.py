@@ -17,7 +17,7 @@ class BenchFailed(BeatwardError):
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class BenchCheck:
     """Something that has to hold for the figures to count. `found` is what was seen."""
 
     promise: str
@@ -26,7 +26,7 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class BenchTable:
     """Figures for people; rows hold as many texts as there are columns."""
 
     columns: tuple[str, ...]
@@ -34,14 +34,14 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchReport:
     """One measurement. `figures` is for programs and keeps its keys."""
 
     bench: str
     machine: dict[str, Any]
     figures: dict[str, Any]
-    tables: tuple[Table, ...]
-    promises: tuple[Promise, ...] = ()
+    tables: tuple[BenchTable, ...]
+    promises: tuple[BenchCheck, ...] = ()
     remarks: tuple[str, ...] = field(default=())
 
     @property

@@ -45,7 +45,7 @@ SHUFFLE_SEED = 4711
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SendPace:
     """How a fleet is to beat.
 
     rate          heartbeats a second, of all nodes together
@@ -80,14 +80,14 @@ class Sent:
     begun_wall_ns: int = 0
 
 
-def pace_of(nodes: int, rate: float, *, per_datagram: int = 1, ask_ns: int = 0) -> Pace:
+def pace_of(nodes: int, rate: float, *, per_datagram: int = 1, ask_ns: int = 0) -> SendPace:
     """Return the pace nearest to a rate at which the promised interval is whole milliseconds.
 
     ask_ns   how often each node asks for an acknowledgement; 0: never
     """
     interval_ms = max(1, round(nodes * 1000 / rate))
     asks_every = max(1, round(ask_ns / 1e6 / interval_ms)) if ask_ns else 0
-    return Pace(nodes * 1000 / interval_ms, interval_ms, per_datagram, asks_every=asks_every)
+    return SendPace(nodes * 1000 / interval_ms, interval_ms, per_datagram, asks_every=asks_every)
 
 
 class Sender:
@@ -101,7 +101,7 @@ class Sender:
         """Send to an address from now on; `proving`: learn its monitor's session first."""
         self._ask("aim", to, proving)
 
-    def begin(self, pace: Pace) -> Sent:
+    def begin(self, pace: SendPace) -> Sent:
         """Beat at this pace from now on; the sequence goes on from the one before."""
         sent: Sent = self._ask("begin", pace)
         return sent
@@ -213,7 +213,7 @@ class Cannon:
 class _Flight:
     """A pace under way: `done` heartbeats of the endless list of all rounds have been sent."""
 
-    pace: Pace
+    pace: SendPace
     begun_ns: int
     done: int = 0
     is_over: bool = False
@@ -281,7 +281,7 @@ class Battery:
         self.records["echo"] = self.session
         return None
 
-    def begin(self, pace: Pace) -> None:
+    def begin(self, pace: SendPace) -> None:
         """Take up a pace; the one before is over."""
         assert self.cannon is not None
         if self.flight is not None:

@@ -165,7 +165,7 @@ class Scene:
 
     def wake(self, nodes: int) -> None:
         """Let every node beat once, promising to be back in an hour; wait until all are known."""
-        sent = self.sender.begin(sender.Pace(_WAKING_RATE, _HOUR_MS, 20, rounds=1))
+        sent = self.sender.begin(sender.SendPace(_WAKING_RATE, _HOUR_MS, 20, rounds=1))
         sent = self.sender.wait_silent(nodes / _WAKING_RATE + 30)
         counts = self.subject.wait_for(sent.records, nodes / 10_000 + 30)
         if counts.alive < nodes or counts.accepted < nodes:

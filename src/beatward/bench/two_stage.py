@@ -37,7 +37,7 @@ from beatward.simulate.traces import (
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class ProbeChannel:
     """A path, an interval, and the windows (W, s) that are tried.
 
     outage_every_ns  they last 0.8 s in the median, 10 min at most, and the sender pauses every
@@ -52,11 +52,11 @@ class Channel:
 
 
 # Round numbers of ours, no measurement.
-CHANNELS: dict[str, Channel] = {
-    "A": Channel(SECOND, 0.01, None, 1000.0, ((0.5, 0.1), (1.0, 0.2))),
-    "B": Channel(SECOND, 0.005, 6 * HOUR, 2000.0, ((0.25, 0.05), (1.0, 0.2), (2.0, 0.4))),
-    "C": Channel(5 * SECOND, 0.005, 6 * HOUR, 6000.0, ((0.25, 0.05), (1.0, 0.2))),
-    "D": Channel(10 * SECOND, 0.02, 2 * HOUR, 8000.0, ((1.0, 0.2),)),
+CHANNELS: dict[str, ProbeChannel] = {
+    "A": ProbeChannel(SECOND, 0.01, None, 1000.0, ((0.5, 0.1), (1.0, 0.2))),
+    "B": ProbeChannel(SECOND, 0.005, 6 * HOUR, 2000.0, ((0.25, 0.05), (1.0, 0.2), (2.0, 0.4))),
+    "C": ProbeChannel(5 * SECOND, 0.005, 6 * HOUR, 6000.0, ((0.25, 0.05), (1.0, 0.2))),
+    "D": ProbeChannel(10 * SECOND, 0.02, 2 * HOUR, 8000.0, ((1.0, 0.2),)),
 }
 # Of stage one: what the default learns, and one from the settings, that no pause can widen.
 MARGINS_NS = (None, 160 * MILLISECOND)
@@ -80,7 +80,7 @@ class Suspicions:
     messages: int
 
 
-def weather_of(channel: Channel, rng: np.random.Generator, span_ns: int) -> Weather:
+def weather_of(channel: ProbeChannel, rng: np.random.Generator, span_ns: int) -> Weather:
     """Draw outages and pauses; the same for the two stages and their rival."""
     if channel.outage_every_ns is None:
         return Weather()

@@ -24,7 +24,7 @@ from beatward.cli.screen import console, print_json
 from beatward.core.instants import MILLISECOND, SECOND, parse_duration
 
 if TYPE_CHECKING:
-    from beatward.bench.report import Report, Tell
+    from beatward.bench.report import BenchReport, Tell
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ def bench_command() -> None:
 
 
 def _measuring(default_seconds: float) -> Callable[[Command], Command]:
-    """Give a subcommand --seconds and --json; it gets `folder` and `tell`, returns a Report."""
+    """Give a subcommand --seconds and --json; it gets `folder` and `tell`."""
 
     def wrap(command: Command) -> Command:
         @click.option(
@@ -61,7 +61,7 @@ def _measuring(default_seconds: float) -> Callable[[Command], Command]:
                 tempfile.TemporaryDirectory(prefix="beatward-bench-") as folder,
                 _progress() as tell,
             ):
-                report: Report = command(folder=Path(folder), tell=tell, **rest)
+                report: BenchReport = command(folder=Path(folder), tell=tell, **rest)
             if not show(report, as_json=as_json):
                 click.get_current_context().exit(1)
 
@@ -93,13 +93,15 @@ def _measuring(default_seconds: float) -> Callable[[Command], Command]:
 @_measuring(3)
 def ingest_command(
     nodes: int, rates: tuple[float, ...], records: int, asks: bool, **how: Any
-) -> "Report":
+) -> "BenchReport":
     """Send heartbeats through the whole monitor, beside a loop that only receives."""
     from beatward.bench import ingest
 
     seconds = how.pop("seconds")
-    wish = ingest.Wish(nodes, tuple(sorted(rates)), seconds, per_datagram=records, asks=asks)
-    return ingest.measure(wish, **how)
+    options = ingest.IngestOptions(
+        nodes, tuple(sorted(rates)), seconds, per_datagram=records, asks=asks
+    )
+    return ingest.measure(options, **how)
 
 
 @bench_command.command("lateness")
@@ -122,15 +124,17 @@ def ingest_command(
     help="Nodes ask for an acknowledgement every 10 s, as agents do.",
 )
 @_measuring(10)
-def lateness_command(nodes: int, rate: float | None, stopped: int, **how: Any) -> "Report":
+def lateness_command(nodes: int, rate: float | None, stopped: int, **how: Any) -> "BenchReport":
     """Let some of a fleet fall silent: is every one found, how late, and nobody else?"""
     from beatward.bench import lateness
 
     seconds, records, asks = how.pop("seconds"), how.pop("records"), how.pop("asks")
     if stopped > nodes:
         raise click.BadParameter(f"at most --nodes, which is {nodes}", param_hint="--stop")
-    wish = lateness.Wish(nodes, rate or nodes, seconds, stopped, per_datagram=records, asks=asks)
-    return lateness.measure(wish, **how)
+    options = lateness.LatenessOptions(
+        nodes, rate or nodes, seconds, stopped, per_datagram=records, asks=asks
+    )
+    return lateness.measure(options, **how)
 
 
 @bench_command.command("memory")
@@ -144,7 +148,7 @@ def lateness_command(nodes: int, rate: float | None, stopped: int, **how: Any) -
     help="How many are known; may be given several times.",
 )
 @_measuring(2)
-def memory_command(counts: tuple[int, ...], **how: Any) -> "Report":
+def memory_command(counts: tuple[int, ...], **how: Any) -> "BenchReport":
     """Measure what a known node costs in memory, and how long a restart takes."""
     from beatward.bench import memory
 
@@ -160,11 +164,11 @@ def memory_command(counts: tuple[int, ...], **how: Any) -> "Report":
     "--records", default=1, show_default=True, type=_RECORDS, help="Heartbeats in a datagram."
 )
 @_measuring(10)
-def api_command(nodes: int, rate: float, records: int, **how: Any) -> "Report":
+def api_command(nodes: int, rate: float, records: int, **how: Any) -> "BenchReport":
     """Ask the API, and wait for events as a follower, while a fleet beats."""
     from beatward.bench import api
 
-    return api.measure(api.Wish(nodes, rate, how.pop("seconds"), records), **how)
+    return api.measure(api.ApiOptions(nodes, rate, how.pop("seconds"), records), **how)
 
 
 @bench_command.command("http")
@@ -186,7 +190,7 @@ def api_command(nodes: int, rate: float, records: int, **how: Any) -> "Report":
     help="Connections of --nodes, each of which waits for its answers.",
 )
 @_measuring(5)
-def http_command(nodes: int, relayed: int, connections: int, **how: Any) -> "Report":
+def http_command(nodes: int, relayed: int, connections: int, **how: Any) -> "BenchReport":
     """Measure heartbeats over HTTP: JSON, relays, the bare URL, and an ordinary route."""
     from beatward.bench import http_door
 
@@ -199,7 +203,7 @@ def http_command(nodes: int, relayed: int, connections: int, **how: Any) -> "Rep
 @click.option("--interval", default="1s", show_default=True, help="Between two heartbeats.")
 @click.option("--row", "rows", multiple=True, help="Measure only this row; may be repeated.")
 @_measuring(20)
-def agent_command(interval: str, rows: tuple[str, ...], **how: Any) -> "Report":
+def agent_command(interval: str, rows: tuple[str, ...], **how: Any) -> "BenchReport":
     """Measure what an agent costs its node: memory, and processor time a heartbeat."""
     from beatward.bench import agent
 
@@ -227,7 +231,7 @@ def agent_command(interval: str, rows: tuple[str, ...], **how: Any) -> "Report":
 )
 @click.option("--agents/--no-agents", default=True, show_default=True, help="Agents as well.")
 @_measuring(20)
-def idle_command(counts: tuple[int, ...], *, agents: bool, **how: Any) -> "Report":
+def idle_command(counts: tuple[int, ...], *, agents: bool, **how: Any) -> "BenchReport":
     """Measure what a monitor, an agent and a guardian cost while little happens."""
     from beatward.bench import idle
 
@@ -267,12 +271,14 @@ def growth_command(
     rates: tuple[float, ...],
     svg: Path | None,
     **how: Any,
-) -> "Report":
+) -> "BenchReport":
     """Show how the price of a heartbeat and of a turn grows with nodes and rate."""
     from beatward.bench import growth
 
-    wish = growth.Wish(tuple(sorted(set(counts))), tuple(sorted(rates)), rate, how.pop("seconds"))
-    report = growth.measure(wish, **how)
+    options = growth.GrowthOptions(
+        tuple(sorted(set(counts))), tuple(sorted(rates)), rate, how.pop("seconds")
+    )
+    report = growth.measure(options, **how)
     if svg is not None:
         svg.write_text(growth.picture(report.figures), "utf-8")
     return report
@@ -327,8 +333,8 @@ def detectors_command(
 
     chosen = traces or (detectors.QUICK_TRACES if quick else tuple(TRACES))
     with _progress() as tell:
-        wish = detectors.Wish(tuple(dict.fromkeys(chosen)), seed, quick, jobs)
-        report = detectors.measure(wish, tell)
+        options = detectors.DetectorOptions(tuple(dict.fromkeys(chosen)), seed, quick, jobs)
+        report = detectors.measure(options, tell)
     if svg is not None:
         svg.mkdir(parents=True, exist_ok=True)
         for name, figures in report.figures["traces"].items():
@@ -359,7 +365,7 @@ def _progress() -> Iterator["Tell"]:
         yield tell
 
 
-def show(report: "Report", *, as_json: bool) -> bool:
+def show(report: "BenchReport", *, as_json: bool) -> bool:
     """Print a report and return whether its promises were kept."""
     if as_json:
         print_json({**_plain(report), "kept": report.kept})
@@ -368,7 +374,7 @@ def show(report: "Report", *, as_json: bool) -> bool:
     return report.kept
 
 
-def _plain(report: "Report") -> dict[str, Any]:
+def _plain(report: "BenchReport") -> dict[str, Any]:
     return {
         "bench": report.bench,
         "machine": report.machine,
@@ -378,7 +384,7 @@ def _plain(report: "Report") -> dict[str, Any]:
     }
 
 
-def _show(screen: Console, report: "Report") -> None:
+def _show(screen: Console, report: "BenchReport") -> None:
     machine = report.machine
     screen.print(
         f"{machine['processor']}, {machine['cores']} cores, Linux {machine['linux']}, "
