@@ -110,7 +110,7 @@ def test_a_fleet_has_the_keys_that_enrolment_would_give_it(fleet, tmp_path):
 @pytest.mark.parametrize("per_datagram", [1, 3, 20])
 def test_every_node_beats_once_a_round_with_a_genuine_tag(battery, fleet, door, per_datagram):
     battery.aim(door.getsockname(), proving=False)
-    battery.begin(sender.Pace(1e6, 250, per_datagram, rounds=3))
+    battery.begin(sender.SendPace(1e6, 250, per_datagram, rounds=3))
     records, datagrams = all_heard(battery, door, fleet, 150)
     assert len(records) == battery.sent.records == 150
     assert datagrams == battery.sent.datagrams
@@ -125,9 +125,9 @@ def test_every_node_beats_once_a_round_with_a_genuine_tag(battery, fleet, door, 
 @linux
 def test_the_sequence_goes_on_from_one_pace_to_the_next(battery, fleet, door):
     battery.aim(door.getsockname(), proving=False)
-    battery.begin(sender.Pace(1e6, 250, rounds=1))
+    battery.begin(sender.SendPace(1e6, 250, rounds=1))
     first, _ = all_heard(battery, door, fleet, 50)
-    battery.begin(sender.Pace(1e6, 1000, rounds=1))
+    battery.begin(sender.SendPace(1e6, 1000, rounds=1))
     second, _ = all_heard(battery, door, fleet, 50)
     assert {record.sequence for record in first} == {1}
     assert {record.sequence for record in second} == {2}
@@ -138,7 +138,7 @@ def test_who_falls_silent_says_nothing_more(battery, fleet, door):
     stops = np.full(50, np.inf)
     stops[[7, 8]] = 0.0
     battery.aim(door.getsockname(), proving=False)
-    battery.begin(sender.Pace(1e6, 250, rounds=2, stops=stops))
+    battery.begin(sender.SendPace(1e6, 250, rounds=2, stops=stops))
     records, _ = all_heard(battery, door, fleet, 96)
     silent = {int(fleet.node[battery.order[position]]) for position in (7, 8)}
     assert not silent & {record.node for record in records}
@@ -149,7 +149,7 @@ def test_who_falls_silent_says_nothing_more(battery, fleet, door):
 def test_one_heartbeat_in_so_many_asks_for_an_acknowledgement(battery, fleet, door):
     battery.aim(door.getsockname(), proving=False)
     # 25 ms a round: a sender that is late skips rounds, and a busy machine makes it late.
-    battery.begin(sender.Pace(2e3, 250, rounds=5, asks_every=5))
+    battery.begin(sender.SendPace(2e3, 250, rounds=5, asks_every=5))
     records, _ = all_heard(battery, door, fleet, 250)
     asking = [record.node for record in records if record.flags & Flag.ACKNOWLEDGE]
     assert sorted(asking) == sorted(fleet.node.tolist()), "each node once in five"
@@ -167,7 +167,7 @@ def test_a_fleet_learns_the_session_from_the_probe_that_answers_its_first_word(
     probe_node(door, peer, hello, echo=4711)
     aiming.join(5)
     assert battery.session == 4711
-    battery.begin(sender.Pace(1e6, 250, rounds=1))
+    battery.begin(sender.SendPace(1e6, 250, rounds=1))
     records, _ = all_heard(battery, door, fleet, 50)
     assert {record.echo for record in records} == {4711}
 
@@ -179,7 +179,7 @@ def test_the_living_answer_probes_and_the_silent_do_not(battery, fleet, door, li
     # Ten a second: the first is due at once, and nobody is due a second time within the test.
     stops = np.full(50, np.inf)
     stops[0] = np.inf if lives else 0.05
-    battery.begin(sender.Pace(10, 5000, stops=stops))
+    battery.begin(sender.SendPace(10, 5000, stops=stops))
     wait_for(lambda: battery.pulse() or battery.sent.records)
     data, peer = door.recvfrom(2048)
     (heard,) = opened(data, fleet)
@@ -199,7 +199,7 @@ def test_the_living_answer_probes_and_the_silent_do_not(battery, fleet, door, li
 def test_the_bare_receiver_counts_what_it_was_sent(battery, tmp_path):
     with bare.running(tmp_path, tick_ns=1_000_000, receive_buffer=1 << 20) as receiver:
         battery.aim(receiver.address, proving=False)
-        battery.begin(sender.Pace(1e6, 250, 20, rounds=4))
+        battery.begin(sender.SendPace(1e6, 250, 20, rounds=4))
         wait_for(lambda: battery.pulse() or battery.flight.is_over)
         wait_for(lambda: receiver.look().records == 200)
         look = receiver.look()
@@ -212,7 +212,7 @@ def test_the_receiver_in_python_speaks_the_same_protocol(battery, tmp_path, monk
     with bare.running(tmp_path, tick_ns=1_000_000, receive_buffer=1 << 20) as receiver:
         assert receiver.language == "python"
         battery.aim(receiver.address, proving=False)
-        battery.begin(sender.Pace(1e6, 250, rounds=1))
+        battery.begin(sender.SendPace(1e6, 250, rounds=1))
         wait_for(lambda: battery.pulse() or battery.flight.is_over)
         wait_for(lambda: receiver.look().records == 50)
 

@@ -1,7 +1,7 @@
 """kind = "agent": a named run waits in a mailbox until the agent of a node fetches and reports it.
 
     do ──► letter ──poke, every second──► agent fetches (`waiting`) ──► agent reports (`outcome`)
-             └── nobody came, or no report, within the time limit: temporary
+             └── no agent came, or no report, within the time limit: temporary
 
 The monitor sends a name and never a command line; what the name means is in the agent's own
 settings. A letter is handed out again until it is reported, because an answer to a fetch can be
@@ -144,7 +144,7 @@ class Mailbox:
         """Take a report from the agent of a node; False when it has no use for us.
 
         A success counts whatever the attempt, because the deed is done; a failure only ends the
-        attempt that it is about. A success that nobody waits for is remembered and also True.
+        attempt that it is about. A success that is not waited for is remembered and also True.
         """
         with self._lock:
             letter = self._letters.get(node, {}).get(outcome.key)

@@ -2,7 +2,7 @@
 
     submit --(any thread)--> lane of its name --(running_max)--> Driver.do --> on_outcome
 
-Every action of the settings has a lane of its own, so a receiver that hangs holds up nobody else.
+Every action of the settings has a lane of its own, so a receiver that hangs holds up no other.
 
 Whatever a driver does, each accepted attempt ends in exactly one `Outcome`, unless the monitor
 closes first: then there is none, as after a crash, and the outbox asks again after its start.
@@ -191,11 +191,11 @@ class Dispatcher:
         except TemporaryError as error:
             return _outcome(action, AttemptResult.TEMPORARY, str(error), error.retry_after_ns)
         except (Exception, asyncio.CancelledError) as error:
-            # Were we cancelled, or did the driver let somebody else's cancellation out? In the
+            # Were we cancelled, or did the driver let another task's cancellation out? In the
             # second case the action would end without an outcome and never be asked for again.
             if isinstance(error, asyncio.CancelledError) and self._is_going_down():
                 raise
-            # Only the type: the text of an exception that nobody foresaw may hold a secret, and
+            # Only the type: the text of an unforeseen exception may hold a secret, and
             # outcomes are shown to everyone. The log is the operator's own.
             _log.exception("action %s (%s) failed unexpectedly", action.key, action.name)
             message = f"the driver failed: {type(error).__name__}; the monitor's log says where"
@@ -246,7 +246,7 @@ def _outcome(
 
 
 def _shown(message: str) -> str:
-    """Return one bounded line; what a command prints must not paint somebody's terminal."""
+    """Return one bounded line; what a command prints must not paint on a terminal."""
     line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
     if len(line) <= MESSAGE_LENGTH_MAX:
         return line

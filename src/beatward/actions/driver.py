@@ -41,7 +41,7 @@ class Surroundings:
 class Driver(Protocol):
     """The hands for one kind of action. All methods are called in the loop's thread.
 
-    running_max  so many attempts of one action, by its name in the settings, run at once; the
+    running_max  how many attempts of one action, by its name in the settings, run at once; the
                  others of that action wait, and their time with them
     grace_ns     how long beyond its limit an attempt may take to end its deed in good order;
                  with 0 it is cancelled on time

@@ -17,7 +17,7 @@ been given to another process meanwhile.
     lock not to be had                ->  an earlier run goes on: wait for the lock
 
 What the command prints goes through `tail`, so it is bounded however much it is, and goes on being
-read when the monitor is gone. `tail` stays as long as anybody holds the other end; a daemon that a
+read when the monitor is gone. `tail` stays while a process holds the other end; a daemon that a
 command left behind with its output open therefore neither hangs us nor dies of a broken pipe.
 
 Not here: which command, and what its exit status means (`command.py`).
@@ -41,9 +41,9 @@ SHELL = "/bin/sh"
 TOLD = 128 + signal.SIGTERM
 # 0 is the reading and 1 the writing end of the pipe for output, 2 the lock: the three numbers that
 # every way to start a process can set. The command keeps neither the lock nor the reading end. Its
-# exit status is written with one write(2) and read only by who holds the lock, so nobody can see
+# exit status is written with one write(2) and read only under the lock, so no process can see
 # half of it. After a TERM nothing is written: a command that was told to stop and then exits with 0
-# has stopped, not succeeded. The shell's own remarks ("Terminated") are nobody's output, so its
+# has stopped, not succeeded. The shell's own remarks ("Terminated") are no command's output, so its
 # standard error is not the command's. `command -p` finds the system's tail, whatever PATH says.
 SCRIPT = f"""
 exec 9>&2 8<&0 7>&1 </dev/null >/dev/null 2>&1
@@ -126,7 +126,7 @@ class Deed:
         if self._child is not None:
             return self._child.poll() is None
         if self._lock is None:
-            return False  # Let go of: whoever asks has nothing left to wait for.
+            return False  # Let go of: there is nothing left to wait for.
         self._read_leader(self._lock)
         return not _take(self._lock)
 
@@ -162,7 +162,7 @@ class Deed:
             os.close(self._lock)
             self._lock = None
         if self._child is not None and self._child.poll() is None:
-            # Somebody has to bury it if this process lives on.
+            # It has to be reaped if this process lives on.
             threading.Thread(target=self._child.wait, daemon=True).start()
 
     def _collect(self) -> Ended:
@@ -258,7 +258,7 @@ async def _wait_until(condition: Callable[[], bool]) -> None:
 
 
 async def _bounded(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for a condition at most so long; return whether it came true."""
+    """Wait for a condition at most for a time; return whether it came true."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await _wait_until(condition)

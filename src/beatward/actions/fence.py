@@ -2,7 +2,7 @@
 
     action=off -> exit status 0 -> action=status -> exit status 2 and "Status: OFF" -> success
 
-A fence is what lets somebody else be promoted without the old holder's word, so nothing short of a
+A fence is what lets another node be promoted without the old holder's word, so nothing short of a
 switch that answers "off" counts: not that `off` ended well, not a time-out, and not exit status 2
 alone, which the same library also uses for wrong arguments. `reboot` is therefore never left to the
 agent, who could only say that it asked for it: the power is cut, the cut confirmed, and then given
@@ -51,7 +51,7 @@ _SECRETS = re.compile(r"pass|secret|token|key|community|snmp", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class _Switch:
-    """One node's power as one agent reaches it; `secrets` are words that nobody may read."""
+    """One node's power as one agent reaches it; `secrets` are words that must not be shown."""
 
     node: str
     name: str

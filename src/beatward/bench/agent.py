@@ -91,7 +91,7 @@ asyncio.run(main())
 def measure(
     interval_ns: int, seconds: float, folder: Path, tell: Tell, *, only: tuple[str, ...] = ()
 ) -> BenchReport:
-    """Measure each row, or only some, for so many seconds."""
+    """Measure each row, or only some, for a number of seconds."""
     names = only or tuple(ROWS)
     rows: list[dict[str, Any]] = []
     fleet.settle(folder / "data", 1)

@@ -45,7 +45,7 @@ class ApiOptions:
 
 
 def measure(options: ApiOptions, folder: Path, tell: Tell) -> BenchReport:
-    """Ask for so many seconds."""
+    """Ask for a number of seconds."""
     pace = sender.pace_of(options.nodes, options.rate, per_datagram=options.per_datagram)
     with subject.scene(folder, options.nodes) as scene:
         tell("waking the fleet", 0.0)

@@ -3,7 +3,7 @@
 Written in C and compiled when it is needed, because what Python adds is part of what is to be
 measured. Where there is no compiler it is our own door in Python, and the report says so. Both
 speak the same protocol: a line with the port, then for every line asked a line with
-`instant_ns cpu_ns datagrams bytes drops`; they end when nobody asks any more.
+`instant_ns cpu_ns datagrams bytes drops`; they end when no more questions come.
 """
 
 import select
@@ -102,7 +102,7 @@ int main(int count, char **words)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Counters at one instant; of heartbeats, so many as records fit into the bytes."""
+    """Counters at one instant; heartbeats are the records that fit into the bytes."""
 
     at_ns: int
     cpu_ns: int
@@ -121,7 +121,7 @@ class Bare:
 
     @property
     def process_id(self) -> int:
-        """The process, for whoever measures the machine."""
+        """The process, for a meter of the machine."""
         return self._process.pid
 
     def look(self) -> Look:

@@ -79,7 +79,7 @@ def _results(tasks: Sequence[Task], options: DetectorOptions) -> Iterator[tuple[
     if jobs == 1:
         yield from zip(tasks, map(_work, tasks, wishes), strict=True)
         return
-    # Not forked: a copy of this process's threads and locks is nobody's idea of repeatable.
+    # Not forked: a copy of this process's threads and locks would not be repeatable.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         yield from zip(tasks, pool.map(_work, tasks, wishes), strict=True)
 

@@ -41,7 +41,7 @@ class Fleet:
 
     @classmethod
     def of(cls, master: bytes, count: int) -> Self:
-        """Derive so many nodes from a master key; 4 us each."""
+        """Derive a number of nodes from a master key, at 4 us each."""
         ids = [keys.node_id(name_of(index)) for index in range(count)]
         joined = b"".join([keys.node_key(master, node) for node in ids])
         secret = FASTEST.prepare(np.frombuffer(joined, np.uint8).reshape(count, keys.KEY_SIZE))
@@ -62,7 +62,7 @@ class Fleet:
 
 
 def settle(data: Path, count: int) -> Fleet:
-    """Make a data folder whose monitor knows so many nodes, and return them."""
+    """Make a data folder whose monitor knows a number of nodes, and return these."""
     data.mkdir(mode=0o700, parents=True)
     master = os.urandom(keys.KEY_SIZE)
     path = data / MASTER_FILE

@@ -38,7 +38,7 @@ class EventFollower:
             return list(self._told)
 
     def wait_count(self, count: int, seconds: float) -> bool:
-        """Wait until so many events have come."""
+        """Wait until a number of events have come."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._told) >= count, seconds)
 

@@ -1,7 +1,7 @@
 """Every detector over every trace: how long a crash takes to show, at equal mistakes.
 
 A detector has one knob that trades mistakes for time; here it is turned over its whole range, and
-compared where mistakes are equal, so no detector is judged by somebody's choice of its setting. The
+compared where mistakes are equal, so no detector is judged by one choice of its setting. The
 other settings are the defaults of the product. Choosing the knob in hindsight is the best case of
 each; what a knob set in advance delivers is another question.
 """
@@ -23,9 +23,9 @@ from beatward.simulate.traces import TRACES, Trace, draw
 # Mistakes an hour at which detectors are compared, and those that stand in the table.
 RATES = (600, 200, 60, 30, 12, 6, 3, 1.2, 0.6, 0.3, 0.12, 0.06, 0.03, 0.012)
 TABLE_RATES = (30, 6, 0.6, 0.06)
-# A rate is a count over a time: below so many mistakes its error is above a quarter.
+# A rate is a count over a time: below this many mistakes its error is above a quarter.
 FEWEST = 20
-# A detector that doubts every fiftieth heartbeat is of no use to anybody.
+# A detector that doubts every fiftieth heartbeat is of no use.
 _MOST_SHARE = 0.02
 
 

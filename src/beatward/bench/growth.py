@@ -1,8 +1,8 @@
 """How the price grows: of a heartbeat and of a turn, with the number of nodes and with the rate.
 
 A heartbeat should cost the same however many nodes there are, but for the caches that a large
-fleet no longer fits into; a turn, whose sweep looks at every deadline, should cost so much a node.
-A turn is measured while nobody speaks: all nodes have promised to be back in an hour. What it
+fleet no longer fits into; a turn, whose sweep looks at every deadline, should cost the same a node.
+A turn is measured while no node speaks: all nodes have promised to be back in an hour. What it
 costs is then subtracted from the turns that also take heartbeats.
 
 `ratios` are quotients of figures of one run; they say what an algorithm does, and hold on another
@@ -108,7 +108,7 @@ def _step(
     *,
     per_datagram: int = 1,
 ) -> dict[str, Any]:
-    """Measure one rate; `idle` cores are what the monitor uses while nobody speaks."""
+    """Measure one rate; `idle` cores are what the monitor uses while no node speaks."""
     pace = sender.pace_of(count, rate, per_datagram=per_datagram)
     scene.sender.begin(pace)
     step = ingest.step_of(

@@ -2,7 +2,7 @@
 
 Kept-alive connections, each of which waits for its answer before it asks again. JSON heartbeats and
 records of relays are those of real nodes: they echo the session's number and count on, so the
-monitor believes them, and how many it believed is checked. There have to be so many nodes that
+monitor believes them, and how many it believed is checked. There have to be enough nodes that
 hardly one speaks twice in one turn of the wheel, or they are taken for a queue that was flushed.
 The monitor's processor time, all its threads and the wheel included, until it has believed the
 last, is the steadier figure; on two cores the client takes one of them.
@@ -134,9 +134,9 @@ class _Connection(asyncio.Protocol):
 def measure(
     nodes: int, relayed: int, connections: int, *, seconds: float, folder: Path, tell: Tell
 ) -> BenchReport:
-    """Measure each route for so many seconds.
+    """Measure each route for a number of seconds.
 
-    nodes     how many speak for themselves, over so many connections
+    nodes     how many speak for themselves, over `connections`
     relayed   how many more speak through relays
     """
     known = fleet.settle(folder / "data", nodes + relayed)

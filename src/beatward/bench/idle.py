@@ -1,7 +1,7 @@
 """What a monitor costs while little happens: processor time, wake-ups, turns; and what agents cost.
 
 Each count of nodes is a monitor of its own, whose nodes beat once a second, one datagram each.
-Nobody asks the API meanwhile: a reader has snapshots made for five seconds. A wake-up is counted
+The API is not asked meanwhile: a reader has snapshots made for five seconds. A wake-up is counted
 each time that a thread of the process has waited and runs again; between them a machine saves
 power. The agents are processes as users run them; one of them holds a role, so it has a guardian,
 and that one a shadow.
@@ -21,7 +21,7 @@ from typing import Any
 from beatward.bench import fleet, ingest, machine, sender, subject
 from beatward.bench.report import BenchCheck, BenchFailed, BenchReport, BenchTable, Tell, number
 
-# A monitor that nobody asks lets its last snapshot go after five seconds.
+# A monitor that is not asked lets its last snapshot go after five seconds.
 _UNTIL_IDLE_SECONDS = 6.5
 _AGENT_SECONDS = 3.0
 _PATIENCE_SECONDS = 20.0
@@ -39,7 +39,7 @@ stop = ["true"]
 def measure(
     counts: Sequence[int], seconds: float, folder: Path, tell: Tell, *, agents: bool = True
 ) -> BenchReport:
-    """Measure each count of nodes for so long, and, if wanted, agents."""
+    """Measure each count of nodes for a number of seconds, and agents if wanted."""
     rows: list[dict[str, Any]] = []
     parts = len(counts) + agents
     for index, count in enumerate(sorted(counts)):
@@ -84,7 +84,7 @@ def _lines(rows: Sequence[dict[str, Any]], key: str) -> tuple[tuple[str, ...], .
 def of_monitor(
     count: int, folder: Path, seconds: float, *, python: str = sys.executable
 ) -> dict[str, Any]:
-    """Measure a monitor of so many nodes; `python`: of the installation that is meant."""
+    """Measure a monitor of a number of nodes; `python`: of the installation that is meant."""
     if not count:
         with subject.running(folder, python=python) as monitor:
             time.sleep(_UNTIL_IDLE_SECONDS)
@@ -100,7 +100,7 @@ def of_monitor(
 
 
 def _look(monitor: subject.Subject, process: int, seconds: float) -> dict[str, Any]:
-    """Watch one process for so long, and count the turns of its monitor."""
+    """Watch one process for a number of seconds, and count the turns of its monitor."""
     turns, woken = monitor.turns(), machine.wake_ups(process)
     begun = time.monotonic()
     meter = machine.Meter([process], begun)
@@ -164,5 +164,5 @@ def _wait_held(monitor: subject.Subject) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
     while json.loads(monitor.text(f"/v1/services/{_SERVICE}")).get("phase") != "held":
         if time.monotonic() > until:
-            raise BenchFailed(f"nobody took the role: {monitor.text(f'/v1/services/{_SERVICE}')}")
+            raise BenchFailed(f"no node took the role: {monitor.text(f'/v1/services/{_SERVICE}')}")
         time.sleep(0.1)

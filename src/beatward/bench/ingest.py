@@ -215,7 +215,7 @@ def step_of(
     *,
     seconds: float,
 ) -> RateStep:
-    """Measure the pace that has just begun, for so many seconds after it has settled."""
+    """Measure the pace that has just begun, for a number of seconds after it has settled."""
     time.sleep(_SETTLE_SECONDS)
     before, meter = _look_anew(look), machine.Meter((receiver, hands.process_id), time.monotonic())
     sent = hands.look()

@@ -1,9 +1,9 @@
 """How late is the suspicion of a node that has fallen silent, and is every one found?
 
-So many of a fleet are silenced at instants known to the sender; the others beat on. The ideal
+Some nodes of a fleet are silenced at instants known to the sender; the others beat on. The ideal
 detector would speak at the deadline itself: the instant the heartbeat was due by the monitor's own
 arithmetic, plus the margin it had learnt. `lateness` is what is added to that by ticks, sweeps and
-queues until the verdict, and `told` what is added until somebody who follows the stream of events
+queues until the verdict, and `told` what is added until a follower of the stream of events
 reads it, journal on disk included. `detection_time` counts from the last heartbeat that was sent,
 by the sender's clock; its greater part is the interval and the margin.
 
@@ -24,7 +24,7 @@ from beatward.bench import fleet, ingest, machine, sender, subject
 from beatward.bench.follower import EventFollower, Told, following
 from beatward.bench.report import BenchCheck, BenchReport, BenchTable, Tell, number, quantiles_ms
 
-# Before so many heartbeats the margin is a whole interval, and falls for some time after.
+# Before this many heartbeats the margin is a whole interval, and falls for some time after.
 _LEARNING_HEARTBEATS = 12
 _SEED = 42
 # Interval, margin and probing window apart, which are added to it.

@@ -14,15 +14,15 @@ from beatward.bench import machine, subject
 from beatward.bench.report import BenchCheck, BenchReport, BenchTable, Tell, number
 
 _AIM_BYTES = 250
-# A monitor that nobody asks lets its last snapshot go after five seconds.
+# A monitor that is not asked lets its last snapshot go after five seconds.
 _UNTIL_IDLE = 7.0
 
 
 def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> BenchReport:
     """Measure each count of nodes, and an empty monitor before them.
 
-    seconds   between the last heartbeat and the looks. The first is taken while somebody asks the
-              API, so a snapshot of all nodes belongs to the price; the second when nobody does
+    seconds   between the last heartbeat and the looks. The first is taken while a client asks the
+              API, so a snapshot of all nodes belongs to the price; the second when no client does
     """
     rows: list[dict[str, Any]] = []
     alone = 0

@@ -1,8 +1,8 @@
 """Heartbeats of nodes behind a relay: sealed by arrays, many in the body of one request.
 
-Every body holds the next so many nodes of a ring, each with a sequence it has never said before,
+Every body holds the next nodes of a ring, each with a sequence it has never said before,
 so that the monitor has all of its work with every record: nothing of it is a replay. The nodes give
-no hint of their slot, because nobody behind a relay is ever told it.
+no hint of their slot, because no node behind a relay is ever told it.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ class Ring:
         return len(self._rows)
 
     def take(self, count: int) -> bytes:
-        """Return the next heartbeats of so many nodes, at most all of them."""
+        """Return the next heartbeats of a number of nodes, at most all of them."""
         assert 0 < count <= len(self)
         turn = (self._next + np.arange(count)) % len(self)
         self._next = (self._next + count) % len(self)

@@ -52,7 +52,7 @@ class SendPace:
     interval_ms   what each heartbeat promises
     per_datagram  records in one datagram, 1 to 22
     rounds        heartbeats a node, then silence; None: until the next order
-    asks_every    a node asks in one of so many heartbeats for an acknowledgement; 0: never
+    asks_every    a node asks in one of this many heartbeats for an acknowledgement; 0: never
     stops         (n,) seconds after the start at which each node falls silent, or None
     """
 
@@ -178,7 +178,7 @@ class Cannon:
         self.socket.close()
 
     def load(self, per_datagram: int) -> None:
-        """Put so many records into each datagram from now on."""
+        """Put a number of records into each datagram from now on."""
         self.per_datagram = per_datagram
         try:
             size = per_datagram * RECORD_SIZE

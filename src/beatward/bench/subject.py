@@ -60,7 +60,7 @@ def unaccounted(sent: sender.Sent, counts: Counts, per_datagram: int) -> int:
 
 
 class Subject:
-    """A running monitor. All methods ask it over HTTP, as anybody would."""
+    """A running monitor. All methods ask it over HTTP, as any client would."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
         self.process_id = process.pid
@@ -114,7 +114,7 @@ class Subject:
         )
 
     def wait_for(self, records: int, seconds: float = 20.0) -> Counts:
-        """Wait until so many records were taken, refused or dropped; return the last counters.
+        """Wait until a number of records were taken, refused or dropped; return the last counters.
 
         Who calls compares: what is missing after this time is lost.
         """
@@ -178,7 +178,7 @@ class Scene:
 def scene(
     folder: Path, nodes: int, *, settings: str = "", python: str = sys.executable
 ) -> Iterator[Scene]:
-    """Run a monitor that knows so many nodes, and a sender for them, aimed at it.
+    """Run a monitor that knows a number of nodes, and a sender for them, aimed at it.
 
     folder     an empty one; the data of the monitor are left in it
     settings   further lines of the settings file, after those of [monitor]

@@ -213,7 +213,7 @@ def probe(
     end = suspected_ns + window_ns
     answered = (answered_ns < end) & (answered_ns < fresh_ns)
     mistaken = ~answered & (fresh_ns > end)
-    # Nobody is probed any more who has been heard.
+    # A node that was heard is probed no more.
     stop = np.minimum(np.minimum(answered_ns, fresh_ns), end)
     asked = probed < stop[:, None]
     return Suspicions(

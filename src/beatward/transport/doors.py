@@ -6,7 +6,7 @@ receive buffer is one for each socket) and less waiting of several receiving pro
 queue, and no more than that: two threads that drained two sockets were no quicker than one
 (benchmarks/doors.py), because a drain mostly waits for memory and for the interpreter's lock.
 
-The sink is a socket nobody reads, to which the kernel gives junk while there is a flood of it
+The sink is a socket that is never read, to which the kernel gives junk while there is a flood of it
 (`steering`): junk then costs the monitor nothing and takes no room in its buffer. It is there from
 the start, so what the kernel refuses is known at the start; then the monitor does without, and
 says so in `shortcomings`.
@@ -192,7 +192,7 @@ def open_doors(
     wire: str | None = None,
     file: str = "settings",
 ) -> Doors:
-    """Open so many doors at one address and, unless `prefilter` is off, the sink.
+    """Open a number of doors at one address and, unless `prefilter` is off, the sink.
 
     What the kernel refuses beyond the first door is done without, see `Doors.shortcomings`.
     Otherwise as `open_door`; raises ConfigError when the address cannot be had.

@@ -15,7 +15,7 @@ between the last arrival and the read: it cannot move an arrival further than th
 
 The kernel begins to stamp a moment after the first socket of the machine has asked for it (it
 leaves that to a work queue), and stamps what came before at its reading. At the monitor's start,
-when that happens, nobody is judged yet.
+when that happens, no node is judged yet.
 
 The cost: receiving takes a quarter longer, a heartbeat through the whole machine a tenth
 (benchmarks/doors.py, Linux 6.18; most of it is the kernel's copying of control data).

@@ -42,7 +42,7 @@ NOTHING: Program = ((_RETURN, 0, 0, 0),)
 
 
 def by_node(doors_count: int) -> Program:
-    """Return the program that gives all of a node's datagrams to one of so many doors."""
+    """Return the program that gives all of a node's datagrams to one of a number of doors."""
     if doors_count == 1:
         return NOTHING  # read as "socket 0"
     return (

@@ -4,7 +4,7 @@ The watermark is what makes verdicts fair. It is the instant just before the rea
 socket empty: a datagram that had reached the socket by then has been handed over, in this drain or
 an earlier one, so a node that has not been heard by then was silent.
 
-When a drain stops at its limit with datagrams still waiting, nobody must be judged on those. Where
+When a drain stops at its limit with datagrams still waiting, no node may be judged by those. Where
 the kernel stamps arrivals (`stamps`), the socket is a queue, so what still waits arrived after the
 last datagram read, and the watermark moves on to a little before that one's arrival: under a flood
 verdicts come late by what the queue holds, and go on coming. Without stamps it stays where it was.
@@ -64,7 +64,7 @@ class Drain:
 
     watermark_ns  everything that arrived before this instant is here or was here earlier
     emptied       False: datagrams may still be waiting
-    dropped       so many the kernel threw away since the drain before
+    dropped       how many the kernel threw away since the drain before
     """
 
     batches: tuple[Datagrams, ...]
@@ -130,7 +130,7 @@ class UdpDoor:
 
     @property
     def listener(self) -> socket.socket:
-        """The socket, for whoever sets an option of it."""
+        """The socket, to set an option of it."""
         return self._listener
 
     @property
@@ -139,7 +139,7 @@ class UdpDoor:
         return self._timeline is not None
 
     def fileno(self) -> int:
-        """Return the socket's descriptor, for whoever wants to wait until it is readable."""
+        """Return the socket's descriptor, to wait until it is readable."""
         return self._listener.fileno()
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class UdpDoor:
         self._listener.close()
 
     def drain(self, batches_max: int = BATCHES_MAX) -> Drain:
-        """Take what has arrived, at most so many batches of BATCH_SIZE, never waiting for more.
+        """Take what has arrived, at most `batches_max` of BATCH_SIZE, never waiting for more.
 
         Raises OSError only when the door is closed.
         """

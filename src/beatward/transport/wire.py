@@ -1,7 +1,7 @@
 """What a wire is: the way of moving whole batches of datagrams between a socket and numpy rows.
 
 Two exist: `recvmmsg` asks the kernel for a thousand datagrams in one call, `recvfrom` asks for one
-at a time and runs everywhere. Both pass the same tests (tests/transport), so nobody above this
+at a time and runs everywhere. Both pass the same tests (tests/transport), so no room above this
 room needs to know which one is at work.
 """
 
