@@ -12,7 +12,7 @@ from beatward.core.order_kinds import Join
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, seal
 from beatward.server.bell import Bell
-from beatward.server.inbox import ORDERS_TURN, RECORDS_MAX, Inbox
+from beatward.server.inbox import ORDERS_TURN, RECORDS_MAX, ServerInbox
 from beatward.transport import open_doors
 
 FULL = bytes(1024 * RECORD_SIZE)
@@ -43,7 +43,7 @@ def bell(clock):
 @pytest.fixture
 def inbox(clock, bell):
     with open_doors("127.0.0.1:0", 4096, time.monotonic_ns) as doors:
-        yield Inbox(doors, clock, bell)
+        yield ServerInbox(doors, clock, bell)
 
 
 def of(node, count=1):

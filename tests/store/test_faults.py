@@ -13,7 +13,7 @@ import pytest
 
 from beatward.core.entry import Entry, Event, NodeRecord
 from beatward.errors import PermanentError, TemporaryError
-from beatward.store.journal import JournalHealth
+from beatward.store.journal import WriterHealth
 from beatward.store.memory import MemoryStore
 from beatward.store.sqlite import SqliteStore
 
@@ -82,7 +82,7 @@ def test_a_lock_of_another_process_is_waited_out(path, start, until, child, read
     assert error == f"another process holds a lock on the journal {path}"
     assert journal.health().waiting_count == 298
     assert holder.ask("let go") == "free"
-    until(lambda: journal.health() == JournalHealth(written=299))
+    until(lambda: journal.health() == WriterHealth(written=299))
     assert [row["id"] for row in reader.events(after=0, limit=999)] == list(range(1, 300))
 
 
@@ -186,7 +186,7 @@ def test_a_removed_journal_that_is_put_back_goes_on(path, start, until, reader):
     until(lambda: journal.health().error)
     for found, hidden in aside.items():
         hidden.rename(found)
-    until(lambda: journal.health() == JournalHealth(written=2))
+    until(lambda: journal.health() == WriterHealth(written=2))
     assert reader.last_sequence() == 2
 
 

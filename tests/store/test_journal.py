@@ -7,7 +7,7 @@ import time
 import pytest
 
 from beatward.core.entry import ActionRecord, Entry, Event, NodeRecord, ServiceRecord
-from beatward.store.journal import JournalHealth
+from beatward.store.journal import WriterHealth
 from beatward.store.memory import MemoryStore
 from beatward.store.sqlite import SqliteStore
 
@@ -77,7 +77,7 @@ def test_nothing_submitted_is_nothing_written(start, until):
 
 def test_health_begins_with_what_the_store_holds(start):
     journal, _ = start(MemoryStore(), written=4711)
-    assert journal.health() == JournalHealth(written=4711)
+    assert journal.health() == WriterHealth(written=4711)
 
 
 def test_while_the_store_refuses_submitting_does_not_wait(start, until, store, jam):
@@ -103,7 +103,7 @@ def test_what_was_held_back_is_written_in_order_once_it_can_be(start, until, sto
     jam()
     until(lambda: journal.health().written == 500)
     assert sequences(reader) == list(range(1, 501))
-    assert journal.health() == JournalHealth(written=500)
+    assert journal.health() == WriterHealth(written=500)
     # Joined: one transaction for the first attempt's batch, and one or two for the rest.
     assert len(receipts) <= 3
 
@@ -140,7 +140,7 @@ def test_the_error_names_the_journal_and_goes_away(start, until, store, path, ja
     error = until(lambda: journal.health().error)
     assert error == f"another process holds a lock on the journal {path}"
     jam()
-    until(lambda: journal.health() == JournalHealth(written=1))
+    until(lambda: journal.health() == WriterHealth(written=1))
 
 
 def test_an_attempt_under_way_is_seen(start, until, store, jam):
@@ -228,7 +228,7 @@ def test_when_too_much_waits_only_the_newest_of_each_node_is_kept(start, until, 
     until(lambda: journal.health().written == 110)
     assert sequences(reader) == [*range(1, 11), 108, 109, 110]
     assert receipts == sorted(receipts)
-    assert journal.health() == JournalHealth(written=110, left_out_count=97)
+    assert journal.health() == WriterHealth(written=110, left_out_count=97)
 
 
 def test_when_too_much_waits_no_row_is_lost(start, until, path, store, jam, entry_for):

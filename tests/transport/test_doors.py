@@ -14,7 +14,7 @@ from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import RECORD_SIZE, Kind, Record, open_record, seal
 from beatward.errors import ConfigError
 from beatward.server.bell import Bell
-from beatward.server.inbox import Inbox
+from beatward.server.inbox import ServerInbox
 from beatward.transport import open_door, open_doors
 from beatward.transport.steering import Flood, is_junk
 
@@ -150,7 +150,7 @@ def test_honest_losses_are_counted_as_such_while_junk_is_filtered():
 def test_the_wheel_s_inbox_hands_on_what_was_dropped():
     with opened(receive_buffer=100 * 384) as group:
         bell = Bell(group.doors.filenos(), time.monotonic_ns, pause_limit_ns=SECOND)
-        inbox = Inbox(group.doors, time.monotonic_ns, bell)
+        inbox = ServerInbox(group.doors, time.monotonic_ns, bell)
         group.say(*[beat(1)] * HONEST)
         inputs = inbox.drain()
         assert inputs.dropped == HONEST - sum(len(one.sizes) for one in inputs.datagrams) > 0

@@ -23,7 +23,7 @@ from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
 from beatward.errors import PermanentError, TemporaryError
 from beatward.web.app import create_app
-from beatward.web.backend import Backend, Identity, Report, Turns
+from beatward.web.backend import Backend, HealthReport, MonitorIdentity, Turns
 from beatward.web.bulletin import Bulletin
 from beatward.web.events import Streams
 from beatward.web.listener import Listener
@@ -129,7 +129,7 @@ class Mail:
 class Standing:
     """What the monitor says of itself."""
 
-    said: Report = field(default_factory=lambda: Report(7, 0, None, 100, 1000 * SECOND))
+    said: HealthReport = field(default_factory=lambda: HealthReport(7, 0, None, 100, 1000 * SECOND))
 
     def report(self):
         return self.said
@@ -161,7 +161,7 @@ class House:
 @pytest.fixture
 def house():
     made = House()
-    identity = Identity(MASTER, "test", SESSION, "127.0.0.1:1", loopback=True)
+    identity = MonitorIdentity(MASTER, "test", SESSION, "127.0.0.1:1", loopback=True)
     backend = Backend(made.machine, made.journal, made.mail, made.health, identity, made.bulletin)
     app = create_app(backend, streams=Streams(count_max=2, keep_alive_seconds=0.05))
     listener = Listener(app, made.bulletin)

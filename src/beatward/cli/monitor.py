@@ -11,7 +11,7 @@ import click
 from beatward.agent.notify import notify
 from beatward.config import Settings, load
 from beatward.server.logs import LineLimit, StderrLines
-from beatward.server.program import Standing, serve
+from beatward.server.program import Endpoints, serve
 
 _log = logging.getLogger("beatward")
 
@@ -108,12 +108,12 @@ def _tell_no_reload(number: signal.Signals) -> None:
     )
 
 
-def _announce(standing: Standing) -> None:
+def _announce(endpoints: Endpoints) -> None:
     _log.info(
         "listening: heartbeats on udp %s, API on http://%s/docs; data in %s; %d nodes known",
-        standing.udp,
-        standing.http,
-        standing.data,
-        standing.known_count,
+        endpoints.udp,
+        endpoints.http,
+        endpoints.data,
+        endpoints.known_count,
     )
     notify("READY=1")

@@ -1,8 +1,9 @@
 """The thread that tells the machine when its jobs are due.
 
-Route: wheel -> `submit` -> this thread -> `Inbox.put_dues` -> wheel. An instant of an expression
-takes 30 us: thousands of jobs that are due in the same minute would make a turn of the wheel a
-pause of the monitor. Instants are handed out ahead of time, so nobody waits for this thread.
+Route: wheel -> `submit` -> this thread -> `ServerInbox.put_dues` -> wheel. An instant of an
+expression takes 30 us: thousands of jobs that are due in the same minute would make a turn of the
+wheel a pause of the monitor. Instants are handed out ahead of time, so the wheel never waits for
+this thread.
 
 A schedule that cannot be worked out any more (its time zone was of the system, and the system was
 changed) is tried again every minute, and is a fault of the monitor until then: a job without due

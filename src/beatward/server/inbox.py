@@ -37,7 +37,7 @@ ORDERS_MAX = 200_000
 ORDERS_TURN = 1000
 
 
-class Inbox:
+class ServerInbox:
     """Implements `ports.Inbox`. `put_*` may be called from any thread, `drain` from the wheel's.
 
     A deque's append and popleft are atomic in CPython, so the wheel waits for nobody here. Who puts

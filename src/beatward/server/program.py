@@ -33,12 +33,12 @@ from beatward.server.almanac import Almanac
 from beatward.server.bell import Bell
 from beatward.server.clock import SystemClock
 from beatward.server.identity import load_or_create
-from beatward.server.inbox import Inbox
+from beatward.server.inbox import ServerInbox
 from beatward.server.logs import ChangeLog, on_loop_trouble
 from beatward.server.receipts import Noted, Receipts
 from beatward.server.schedule import TurnSchedule
 from beatward.server.settings import core_settings, job_orders
-from beatward.server.standing import Health, Machine, decorator
+from beatward.server.web_adapters import HealthAdapter, MachineAdapter, decorator
 from beatward.server.wheel import Wheel
 from beatward.store.journal import JournalWriter
 from beatward.store.reader import JournalReader
@@ -46,7 +46,7 @@ from beatward.store.sqlite import SqliteStore
 from beatward.transport.doors import Doors, open_doors
 from beatward.values import split_address
 from beatward.web.app import create_app
-from beatward.web.backend import Backend, Identity
+from beatward.web.backend import Backend, MonitorIdentity
 from beatward.web.bulletin import Bulletin
 from beatward.web.listener import Listener
 
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Endpoints:
     """Where a running monitor can be reached; `udp` and `http` with their real ports."""
 
     udp: str
@@ -91,7 +91,7 @@ async def serve(
     *,
     file: str,
     stop: asyncio.Event,
-    on_ready: Callable[[Standing], None],
+    on_ready: Callable[[Endpoints], None],
 ) -> None:
     """Run a monitor until `stop` is set.
 
@@ -160,10 +160,10 @@ async def _serve(
     opened: _Opened,
     *,
     stop: asyncio.Event,
-    on_ready: Callable[[Standing], None],
+    on_ready: Callable[[Endpoints], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    inbox = Inbox(opened.doors, opened.clock.now_ns, opened.bell)
+    inbox = ServerInbox(opened.doors, opened.clock.now_ns, opened.bell)
     bulletin = Bulletin()
     broken: list[BaseException] = []
 
@@ -188,15 +188,16 @@ async def _serve(
     journal = Noted(writer, receipts, ChangeLog())
     cycle = _cycle(opened, inbox, journal, dispatcher, almanac)
     wheel = _wheel(cycle, opened, inbox, tick_ns=settings.monitor.tick, fail=fail)
-    standing = _standing(settings, opened)
+    endpoints = _endpoints(settings, opened)
     health = _health(settings, opened, wheel, writer, almanac)
-    machine, reader = Machine(wheel, inbox, clock), JournalReader(standing.data / JOURNAL_FILE)
-    identity = _identity(settings, opened, standing)
+    machine = MachineAdapter(wheel, inbox, clock)
+    reader = JournalReader(endpoints.data / JOURNAL_FILE)
+    identity = _identity(settings, opened, endpoints)
     backend = Backend(machine, reader, _mailbox(drivers), health, identity, bulletin)
-    _write_local(standing, opened.master)
+    _write_local(endpoints, opened.master)
     wheel.start()
     try:
-        await _serve_http(backend, opened.listener, stop=stop, ready=lambda: on_ready(standing))
+        await _serve_http(backend, opened.listener, stop=stop, ready=lambda: on_ready(endpoints))
     finally:
         wheel.stop()
         _obey_the_rest(cycle, inbox, broken)
@@ -206,7 +207,7 @@ async def _serve(
     _raise_what_is_wrong(writer, broken)
 
 
-def _obey_the_rest(cycle: Cycle, inbox: Inbox, broken: list[BaseException]) -> None:
+def _obey_the_rest(cycle: Cycle, inbox: ServerInbox, broken: list[BaseException]) -> None:
     """Take turns until no order waits: each was answered with 202 before HTTP was closed."""
     try:
         while inbox.has_orders() and not broken:
@@ -248,7 +249,7 @@ def _kind(entry: Entry) -> str:
     return f"{entry.event} {entry.status}" if entry.event == Event.TRANSITION else str(entry.event)
 
 
-def _almanac(settings: Settings, clock: SystemClock, inbox: Inbox) -> Almanac:
+def _almanac(settings: Settings, clock: SystemClock, inbox: ServerInbox) -> Almanac:
     """Start what tells of due instants, and declare the jobs of the settings."""
     for order in job_orders(settings):
         inbox.put_order(order)
@@ -259,8 +260,8 @@ def _almanac(settings: Settings, clock: SystemClock, inbox: Inbox) -> Almanac:
 
 def _health(
     settings: Settings, opened: _Opened, wheel: Wheel, writer: JournalWriter, almanac: Almanac
-) -> Health:
-    return Health(
+) -> HealthAdapter:
+    return HealthAdapter(
         wheel,
         writer,
         opened.doors,
@@ -275,7 +276,7 @@ def _health(
 
 
 def _cycle(
-    opened: _Opened, inbox: Inbox, journal: Noted, dispatcher: Dispatcher, almanac: Almanac
+    opened: _Opened, inbox: ServerInbox, journal: Noted, dispatcher: Dispatcher, almanac: Almanac
 ) -> Cycle:
     return Cycle(
         opened.machine,
@@ -291,7 +292,7 @@ def _cycle(
 def _wheel(
     cycle: Cycle,
     opened: _Opened,
-    inbox: Inbox,
+    inbox: ServerInbox,
     *,
     tick_ns: int,
     fail: Callable[[BaseException], None],
@@ -325,7 +326,7 @@ async def _serve_http(
         server.end()
 
 
-def _drivers(settings: Settings, clock: SystemClock, inbox: Inbox) -> dict[str, Driver]:
+def _drivers(settings: Settings, clock: SystemClock, inbox: ServerInbox) -> dict[str, Driver]:
     surroundings = Surroundings(
         folder=settings.data_folder() / "actions",
         now_ns=clock.now_ns,
@@ -341,7 +342,7 @@ def _mailbox(drivers: dict[str, Driver]) -> Mailbox:
     return mailbox
 
 
-def _order_mail(inbox: Inbox, node: str) -> None:
+def _order_mail(inbox: ServerInbox, node: str) -> None:
     inbox.put_order(NotifyAgent(node))
 
 
@@ -382,10 +383,10 @@ def _listen(address: str, file: str) -> socket.socket:
     return listener
 
 
-def _standing(settings: Settings, opened: _Opened) -> Standing:
+def _endpoints(settings: Settings, opened: _Opened) -> Endpoints:
     host, port = opened.listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    return Standing(
+    return Endpoints(
         udp=settings.monitor.advertise or opened.doors.address,
         http=f"{shown}:{port}",
         data=settings.data_folder().absolute(),
@@ -393,26 +394,26 @@ def _standing(settings: Settings, opened: _Opened) -> Standing:
     )
 
 
-def _identity(settings: Settings, opened: _Opened, standing: Standing) -> Identity:
+def _identity(settings: Settings, opened: _Opened, endpoints: Endpoints) -> MonitorIdentity:
     host = opened.listener.getsockname()[0]
-    return Identity(
+    return MonitorIdentity(
         master=opened.master,
         name=settings.monitor.name,
         session=opened.session,
-        udp=standing.udp,
+        udp=endpoints.udp,
         loopback=host == "::1" or host.startswith("127."),
         metrics_per_node=settings.monitor.metrics_per_node,
     )
 
 
-def _write_local(standing: Standing, master: bytes) -> None:
+def _write_local(endpoints: Endpoints, master: bytes) -> None:
     """Leave what an agent or a command of the same user needs, readable by nobody else."""
     content = {
-        "monitor": f"http://{_reachable(standing.http)}",
+        "monitor": f"http://{_reachable(endpoints.http)}",
         "token": join.new_token(master, serial=secrets.token_hex(4)),
         "api_token": keys.api_token(master),
     }
-    path = standing.data / LOCAL_FILE
+    path = endpoints.data / LOCAL_FILE
     fresh = path.with_name(f"{LOCAL_FILE}.{os.getpid()}")
     # Born with its mode: between a plain open and a chmod anybody could read the token.
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

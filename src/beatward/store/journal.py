@@ -47,7 +47,7 @@ SAME_OFFSET_NS = MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
-class JournalHealth:
+class WriterHealth:
     """How the writing goes; instants are on the clock that the writer was given.
 
     written           every entry up to this sequence is on disk
@@ -131,10 +131,10 @@ class JournalWriter:
                 self._waiting_count += len(entries)
             self._arrived.notify()
 
-    def health(self) -> JournalHealth:
+    def health(self) -> WriterHealth:
         """Return how the writing goes, as of now."""
         with self._arrived:
-            return JournalHealth(
+            return WriterHealth(
                 written=self._written,
                 waiting_count=self._waiting_count,
                 left_out_count=self._left_out_count,

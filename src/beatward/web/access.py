@@ -27,7 +27,7 @@ from beatward.core.protocol.keys import (
     ping_key,
     same,
 )
-from beatward.web.backend import Backend, Identity
+from beatward.web.backend import Backend, MonitorIdentity
 from beatward.web.problems import Problem, shown
 from beatward.web.strangers import Strangers
 
@@ -145,7 +145,7 @@ def unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _check(identity: Identity, shown: HTTPAuthorizationCredentials | None) -> None:
+def _check(identity: MonitorIdentity, shown: HTTPAuthorizationCredentials | None) -> None:
     if shown is None:
         raise unauthorized(
             "this needs the API token as `Authorization: Bearer bwa1_...`; on the monitor's "

@@ -20,7 +20,7 @@ from beatward.web.bulletin import Bulletin
 from beatward.web.remarks import Remarks
 
 
-class Machine(Protocol):
+class MonitorMachine(Protocol):
     """The wheel, as seen from outside."""
 
     def snapshot(self) -> Snapshot:
@@ -86,7 +86,7 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class HealthReport:
     """The monitor's own health.
 
     written        the journal holds every entry up to this sequence
@@ -116,15 +116,15 @@ class Report:
     actions: Sequence[str] = ()
 
 
-class Health(Protocol):
+class HealthSource(Protocol):
     """The monitor's opinion of itself."""
 
-    def report(self) -> Report:
+    def report(self) -> HealthReport:
         """Return it as of now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class MonitorIdentity:
     """What does not change while the monitor runs.
 
     master            every secret is derived from it (`core.protocol.keys`)
@@ -146,10 +146,10 @@ class Identity:
 class Backend:
     """All of it, as `create_app` takes it."""
 
-    machine: Machine
+    machine: MonitorMachine
     events: Events
     mail: Mail
-    health: Health
-    identity: Identity
+    health: HealthSource
+    identity: MonitorIdentity
     bulletin: Bulletin
     remarks: Remarks = field(default_factory=Remarks)

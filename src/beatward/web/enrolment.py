@@ -15,7 +15,7 @@ from beatward.core.order_kinds import Join
 from beatward.core.protocol import join
 from beatward.errors import JoinRefused
 from beatward.web.access import Served
-from beatward.web.backend import Machine
+from beatward.web.backend import MonitorMachine
 from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
 from beatward.web.selection import LABEL_LENGTH_MAX
@@ -26,7 +26,7 @@ LABELS_MAX = 32
 router = APIRouter(tags=["agents"])
 
 
-def enrol_if_unknown(machine: Machine, name: str) -> bool:
+def enrol_if_unknown(machine: MonitorMachine, name: str) -> bool:
     """Order the enrolment of a name unless it is known; False: the inbox is full.
 
     Between an order and the next snapshot a second order may follow; it changes nothing.

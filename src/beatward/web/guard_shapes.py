@@ -1,15 +1,13 @@
 """What the answers about mass failures look like, as OpenAPI shows it; see `web.shapes`."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from beatward.web.shape import Shape
 
 _AT = "RFC 3339, UTC, milliseconds."
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Hold(_Shape):
+class Hold(Shape):
     """Destructive actions of a zone or of the fleet are held back."""
 
     cause: str = Field(description="`mass_failure`, or `cut_off` when it seems to be the monitor.")
@@ -22,7 +20,7 @@ class Hold(_Shape):
     sentence: str = Field(description="The reason in one sentence.")
 
 
-class Guard(_Shape):
+class Guard(Shape):
     """What is held back, and why."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
@@ -33,7 +31,7 @@ class Guard(_Shape):
     )
 
 
-class LiftBody(_Shape):
+class LiftBody(Shape):
     """Where held actions may go on."""
 
     zone: str | None = Field(

@@ -21,7 +21,7 @@ from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
 from beatward.web import shapes
 from beatward.web.access import Served, may_read
-from beatward.web.backend import Backend, Report
+from beatward.web.backend import Backend, HealthReport
 from beatward.web.guards import hold_objects
 from beatward.web.services import summary_object
 from beatward.web.shapes import problems
@@ -85,7 +85,7 @@ def _failure_words(failure: Failure) -> str:
     return f"the action {failure.name} failed when it was tried last: {message}"
 
 
-def unread_ns(report: Report) -> int:
+def unread_ns(report: HealthReport) -> int:
     """Return how long before the last turn what it read had arrived: 0 where it reads all."""
     watermark_ns = report.last_turn_ns if report.watermark_ns is None else report.watermark_ns
     return max(report.last_turn_ns - watermark_ns, 0)

@@ -28,7 +28,7 @@ from beatward.core.membership import Status
 from beatward.core.snapshot import Snapshot
 from beatward.web import measured, role_metrics
 from beatward.web.access import Served, may_read
-from beatward.web.backend import Backend, Report, Turns
+from beatward.web.backend import Backend, HealthReport, Turns
 from beatward.web.events import Streams
 from beatward.web.health import status_counts, unread_ns
 from beatward.web.shapes import problems
@@ -192,7 +192,7 @@ def _speakers(snapshot: Snapshot) -> Metric:
     return speakers
 
 
-def _journal(report: Report) -> Iterator[Metric]:
+def _journal(report: HealthReport) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "beatward_journal_written", "The journal holds every entry up to this id.", report.written
     )
@@ -206,7 +206,7 @@ def _journal(report: Report) -> Iterator[Metric]:
     )
 
 
-def _failing(report: Report) -> Metric:
+def _failing(report: HealthReport) -> Metric:
     """Yield a series for every action of the settings, so that alarms can watch it."""
     family = GaugeMetricFamily(
         "beatward_action_failing",
@@ -219,7 +219,7 @@ def _failing(report: Report) -> Metric:
     return family
 
 
-def _wheel(snapshot: Snapshot, report: Report, now_ns: int) -> Iterator[Metric]:
+def _wheel(snapshot: Snapshot, report: HealthReport, now_ns: int) -> Iterator[Metric]:
     yield CounterMetricFamily("beatward_wheel_turns", "Turns of the wheel.", value=report.turns)
     yield GaugeMetricFamily(
         "beatward_wheel_last_turn_ago_seconds",

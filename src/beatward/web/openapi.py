@@ -33,7 +33,7 @@ def describe(app: FastAPI) -> None:
 
 def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     schemas = schema["components"]["schemas"]
-    problem = shapes.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    problem = shapes.ProblemShape.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"] = problem
     _, of_doors = msgspec.json.schema_components(
         (HeartbeatBody, HeartbeatAnswer, RecordsAnswer), ref_template=_SCHEMAS

@@ -116,7 +116,7 @@ class PingDoor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Ping:
     """What the words behind the key say, as fields of a record."""
 
     kind: Kind = Kind.HEARTBEAT
@@ -125,22 +125,22 @@ class _Said:
     exit_code: int | None = None
 
 
-def _said(words: list[str]) -> _Said | None:
+def _said(words: list[str]) -> _Ping | None:
     if not words:
-        return _Said()
+        return _Ping()
     if words == ["start"]:
-        return _Said(flags=Flag.STARTED)
+        return _Ping(flags=Flag.STARTED)
     if words == ["fail"]:
-        return _Said(status=Health.ILL)
+        return _Ping(status=Health.ILL)
     if len(words) == 2 and words[0] == "exit" and _EXIT_CODE.fullmatch(words[1]):
         code = int(words[1])
-        return _Said(status=Health.ILL if code else Health.WELL, exit_code=code)
+        return _Ping(status=Health.ILL if code else Health.WELL, exit_code=code)
     return None
 
 
-def _ended(code: int) -> _Said:
+def _ended(code: int) -> _Ping:
     farewell = Farewell.EXITED if code else Farewell.LEFT
-    return _Said(Kind.GOODBYE, farewell, exit_code=code)
+    return _Ping(Kind.GOODBYE, farewell, exit_code=code)
 
 
 def _known_interval_ns(snapshot: Snapshot, row: int) -> int:

@@ -1,15 +1,13 @@
 """What the answers about quality look like, as OpenAPI shows it; see `web.shapes`."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from beatward.web.shape import Shape
 
 _AT = "RFC 3339, UTC, milliseconds."
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Brief(_Shape):
+class Brief(Shape):
     """How well a node is watched, since the session began; `/v1/quality?node=` says more."""
 
     suspicions_refuted: int = Field(description="Suspicions that were mistakes.")
@@ -21,7 +19,7 @@ class Brief(_Shape):
     outages: int = Field(description="Silences and exits that are over.")
 
 
-class DetectionTimes(_Shape):
+class DetectionTimes(Shape):
     """Verdicts by silence that nobody refuted: how long the node had been silent."""
 
     count: int = Field(description="How many.")
@@ -30,7 +28,7 @@ class DetectionTimes(_Shape):
     overdue_mean_ns: int | None = Field(description="Of that, after the next heartbeat was due.")
 
 
-class Exits(_Shape):
+class Exits(Shape):
     """Exits that agents saw and told of."""
 
     count: int = Field(description="How many.")
@@ -38,7 +36,7 @@ class Exits(_Shape):
     max_ns: int | None = Field(description="The longest.")
 
 
-class Outages(_Shape):
+class Outages(Shape):
     """Silences that led to suspicion, from last to next word; exits, until the node was back."""
 
     count: int = Field(description="How many are over.")
@@ -51,7 +49,7 @@ class Outages(_Shape):
     )
 
 
-class DetectWithin(_Shape):
+class DetectWithin(Shape):
     """`[goal] detect_within` and the detections."""
 
     goal_ns: int = Field(description="What is wanted.")
@@ -59,21 +57,21 @@ class DetectWithin(_Shape):
     beyond: int = Field(description="Detections that took longer.")
 
 
-class MistakesEvery(_Shape):
+class MistakesEvery(Shape):
     """`[goal] mistakes_every` and the mistake recurrence time."""
 
     goal_ns: int = Field(description="What is wanted.")
     state: str = Field(description="`kept`, `missed`, or `open`: no mistake, and too little seen.")
 
 
-class Compared(_Shape):
+class Compared(Shape):
     """What is wanted and whether it is so; only what the settings name."""
 
     detect_within: DetectWithin | None = Field(default=None, description="How fast.")
     mistakes_every: MistakesEvery | None = Field(default=None, description="How seldom wrong.")
 
 
-class Quality(_Shape):
+class Quality(Shape):
     """What was counted of some nodes, and Chen's measures of it; null is not known yet."""
 
     nodes: int = Field(description="How many nodes.")
@@ -95,14 +93,14 @@ class Quality(_Shape):
     goal: Compared | None = Field(description="The goal, where the settings have one.")
 
 
-class QualityGroup(_Shape):
+class QualityGroup(Shape):
     """The nodes with one value of a label."""
 
     value: str | None = Field(description="The value; null: they have no such label.")
     quality: Quality = Field(description="Theirs.")
 
 
-class QualityReport(_Shape):
+class QualityReport(Shape):
     """How well deaths are found, and how seldom wrongly, since the session began."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")

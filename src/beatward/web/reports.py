@@ -25,7 +25,7 @@ from beatward.core.protocol.report import (
     check_reason,
 )
 from beatward.web.access import NODE_BEARER, Served, admit_node
-from beatward.web.backend import Machine
+from beatward.web.backend import MonitorMachine
 from beatward.web.problems import Problem, inbox_full
 from beatward.web.shapes import Body, Whole, problems
 
@@ -134,7 +134,7 @@ def take_report(body: ReportBody, request: Request, backend: Served) -> ReportAn
 
 
 def note_of_heartbeat(
-    machine: Machine,
+    machine: MonitorMachine,
     name: str,
     incarnation: int,
     *,

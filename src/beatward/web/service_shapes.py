@@ -5,9 +5,10 @@ The answers themselves are built in `services`, and the tests hold both together
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from beatward.action_settings import StatusWord
+from beatward.web.shape import Shape
 from beatward.web.shapes import Maintenance
 
 _AT = "RFC 3339, UTC, milliseconds."
@@ -16,11 +17,7 @@ PhaseWord = Literal["vacant", "promoting", "held", "demoting", "waiting", "refus
 StateWord = Literal["standby", "unable", "promoting", "active", "demoting", "stuck"]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ServiceMember(_Shape):
+class ServiceMember(Shape):
     """A node that offers a service."""
 
     node: str = Field(description="The node.")
@@ -51,7 +48,7 @@ class ServiceMember(_Shape):
     )
 
 
-class Service(_Shape):
+class Service(Shape):
     """A service, who offers it, and who holds its role."""
 
     model_config = ConfigDict(
@@ -125,14 +122,14 @@ class Service(_Shape):
     members: list[ServiceMember] = Field(description="In order of their names.")
 
 
-class ServiceList(_Shape):
+class ServiceList(Shape):
     """All services in order of their names."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
     services: list[Service] = Field(description="All that nodes have declared.")
 
 
-class OrderedService(_Shape):
+class OrderedService(Shape):
     """The order is on its way; what follows from it appears in the journal and in the service."""
 
     ordered: str = Field(

@@ -14,13 +14,10 @@ from beatward.web.guard_shapes import Hold
 from beatward.web.problems import MEDIA_TYPE
 from beatward.web.quality_shapes import Brief
 from beatward.web.report_shapes import Reported
+from beatward.web.shape import Shape
 from beatward.web.speaking import Conflict, Unknown
 
 _AT = "RFC 3339, UTC, milliseconds."
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class Body(BaseModel):
@@ -40,10 +37,11 @@ def _as_whole(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_as_whole)]
 
 
-class Problem(BaseModel):
+class ProblemShape(BaseModel):
     """Why the answer is no: RFC 9457."""
 
     model_config = ConfigDict(
+        title="Problem",
         extra="allow",
         json_schema_extra={
             "examples": [
@@ -86,7 +84,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-class Job(_Shape):
+class Job(Shape):
     """What a job promises, and how its runs went."""
 
     schedule: str | None = Field(description="Five fields of cron, or null: by `period_ns`.")
@@ -104,7 +102,7 @@ class Job(_Shape):
     exit_code: int | None = Field(description="With this, if it was said; a signal is negative.")
 
 
-class Maintenance(_Shape):
+class Maintenance(Shape):
     """Why a node is paused, and until when."""
 
     until: str | None = Field(description=f"The planned end; null: until `resume`. {_AT}")
@@ -113,7 +111,7 @@ class Maintenance(_Shape):
     reason: str = Field(description="Why.")
 
 
-class Acknowledgement(_Shape):
+class Acknowledgement(Shape):
     """Who knows of a node's alarm."""
 
     at: str = Field(description=f"Since when. {_AT}")
@@ -122,7 +120,7 @@ class Acknowledgement(_Shape):
     note: str = Field(description="What is known.")
 
 
-class Node(Reported, _Shape):
+class Node(Reported, Shape):
     """One node as of the snapshot."""
 
     model_config = ConfigDict(
@@ -199,7 +197,7 @@ class Node(Reported, _Shape):
     quality: Brief = Field(description="How well it is watched.")
 
 
-class NodeList(_Shape):
+class NodeList(Shape):
     """A page of nodes in order of their names."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
@@ -209,7 +207,7 @@ class NodeList(_Shape):
     next: str | None = Field(description="Ask again with `after` = this; null: that was all.")
 
 
-class JobList(_Shape):
+class JobList(Shape):
     """All jobs in order of their names."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
@@ -254,7 +252,7 @@ class Event(BaseModel):
     detail: dict[str, Any] = Field(description="The numbers behind it.")
 
 
-class EventList(_Shape):
+class EventList(Shape):
     """Events in order of their ids."""
 
     events: list[Event] = Field(description="The newest first asked for, oldest first shown.")
@@ -266,7 +264,7 @@ class EventList(_Shape):
     )
 
 
-class JournalHealth(_Shape):
+class JournalHealth(Shape):
     """The writing down."""
 
     written: int = Field(description="The journal holds every entry up to this id.")
@@ -274,14 +272,14 @@ class JournalHealth(_Shape):
     error: str | None = Field(description="Why they wait; null: all is well.")
 
 
-class WheelHealth(_Shape):
+class WheelHealth(Shape):
     """The judging."""
 
     turns: int = Field(description="How often it has turned.")
     last_turn_ago_ns: int = Field(description="How long ago it turned last.")
 
 
-class Health(_Shape):
+class Health(Shape):
     """The monitor's own health."""
 
     model_config = ConfigDict(
@@ -302,7 +300,7 @@ class Health(_Shape):
     wheel: WheelHealth = Field(description="Whether silence is judged.")
 
 
-class PauseCounts(_Shape):
+class PauseCounts(Shape):
     """How often the monitor itself stood still and doubted itself."""
 
     count: int = Field(description="How often.")
@@ -326,7 +324,7 @@ class KnownAlarm(Acknowledgement):
     node: str = Field(description="The node's name.")
 
 
-class Silence(_Shape):
+class Silence(Shape):
     """Notifications that are held."""
 
     model_config = ConfigDict(
@@ -357,7 +355,7 @@ class Silence(_Shape):
     reason: str = Field(description="Why.")
 
 
-class Said(_Shape):
+class Said(Shape):
     """What people have said of nodes."""
 
     paused: list[PausedNode] = Field(description="The next to end first, at most 10.")
@@ -366,14 +364,14 @@ class Said(_Shape):
     silences: list[Silence] = Field(description="The next to end first.")
 
 
-class ServiceRemark(_Shape):
+class ServiceRemark(Shape):
     """A service of which people should know something."""
 
     service: str = Field(description="The service.")
     remark: str = Field(description="What: that nobody holds its role and why, or that it waits.")
 
 
-class ServiceSummary(_Shape):
+class ServiceSummary(Shape):
     """All services in few words."""
 
     counts: dict[str, int] = Field(
@@ -383,7 +381,7 @@ class ServiceSummary(_Shape):
     remarks_count: int = Field(description="Of how many there would be one.")
 
 
-class Status(_Shape):
+class Status(Shape):
     """The monitor and its fleet on one screen."""
 
     name: str = Field(description="The monitor's name.")
@@ -412,14 +410,14 @@ class Status(_Shape):
     last_event: int = Field(description="The id of the newest event in the journal.")
 
 
-class SilenceList(_Shape):
+class SilenceList(Shape):
     """The silences that have not ended."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
     silences: list[Silence] = Field(description="The next to end first.")
 
 
-class Explanation(_Shape):
+class Explanation(Shape):
     """Why a node is held to be what it is."""
 
     node: str = Field(description="The node's name.")
@@ -433,7 +431,7 @@ class Explanation(_Shape):
     )
 
 
-class Ordered(_Shape):
+class Ordered(Shape):
     """The order is on its way; the event that follows from it appears in the journal."""
 
     ordered: str = Field(
@@ -448,7 +446,7 @@ class OrderedPause(Ordered):
     until: str | None = Field(None, description=f"The planned end, if there is one. {_AT}")
 
 
-class OrderedMany(_Shape):
+class OrderedMany(Shape):
     """The order is on its way; large ones take effect by and by, thousands of nodes a second."""
 
     ordered: str = Field(description="`pause` or `resume`.")
@@ -456,14 +454,14 @@ class OrderedMany(_Shape):
     until: str | None = Field(description=f"The planned end, if there is one. {_AT}")
 
 
-class OrderedLift(_Shape):
+class OrderedLift(Shape):
     """The order is on its way."""
 
     ordered: str = Field(description="`lift`.")
     zone: str | None = Field(description="Only in this zone; null for everywhere.")
 
 
-class OrderedSilence(_Shape):
+class OrderedSilence(Shape):
     """The order is on its way."""
 
     ordered: str = Field(description="`silence` or `unsilence`.")

@@ -7,24 +7,21 @@ enrolled (and the key is another one), or where it has asked over HTTP as well.
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from beatward.core.peers import shown_address
 from beatward.core.protocol.keys import node_id
 from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker
 from beatward.store.rows import timestamp
+from beatward.web.shape import Shape
 from beatward.web.strangers import Stranger, Strangers
 
 _AT = "RFC 3339, UTC, milliseconds."
 _NAMED_MAX = 3
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class UnknownSpeaker(_Shape):
+class UnknownSpeaker(Shape):
     """One that speaks and is not watched."""
 
     node: str | None = Field(description="Its name; null: only its identity is known.")
@@ -42,7 +39,7 @@ class UnknownSpeaker(_Shape):
     sentence: str = Field(description="What it is and what to do, in one sentence.")
 
 
-class Conflict(_Shape):
+class Conflict(Shape):
     """Two processes under one name: the one that is believed, and the other."""
 
     since: str = Field(description=f"Since when it is known of. {_AT}")
@@ -54,7 +51,7 @@ class Conflict(_Shape):
     other_via: str = Field(description="How the other speaks: `udp` or `http`.")
 
 
-class Unknown(_Shape):
+class Unknown(Shape):
     """Nodes that speak and are not watched, those with a key of ours first."""
 
     count: int = Field(description="How many are known of.")

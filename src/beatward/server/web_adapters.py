@@ -11,17 +11,17 @@ from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker
 from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
-from beatward.server.inbox import NO_PEER, Inbox
+from beatward.server.inbox import NO_PEER, ServerInbox
 from beatward.server.wheel import DURATION_BOUNDS_NS, Wheel
 from beatward.store.journal import JournalWriter
 from beatward.transport.doors import Doors
-from beatward.web.backend import Report, Turns
+from beatward.web.backend import HealthReport, Turns
 
 
-class Machine:
-    """Implements `web.backend.Machine`."""
+class MachineAdapter:
+    """Implements `web.backend.MonitorMachine`."""
 
-    def __init__(self, wheel: Wheel, inbox: Inbox, clock: SystemClock) -> None:
+    def __init__(self, wheel: Wheel, inbox: ServerInbox, clock: SystemClock) -> None:
         self._wheel = wheel
         self._inbox = inbox
         self._clock = clock
@@ -47,8 +47,8 @@ class Machine:
         return self._inbox.put_order(order)
 
 
-class Health:
-    """Implements `web.backend.Health`.
+class HealthAdapter:
+    """Implements `web.backend.HealthSource`.
 
     holds           returns what a mass failure holds back now; frozen, from any thread
     conflicts       returns one sentence for each name under which two processes speak; the same
@@ -83,14 +83,14 @@ class Health:
         self._failures = failures
         self._actions = actions
 
-    def report(self) -> Report:
+    def report(self) -> HealthReport:
         """Return the monitor's opinion of itself."""
         journal, wheel = self._journal.health(), self._wheel
         counts, running = [], 0
         for count in wheel.duration_counts[:-1]:
             running += count
             counts.append(running)
-        return Report(
+        return HealthReport(
             written=journal.written,
             waiting=journal.waiting_count,
             journal_error=journal.error,
@@ -128,7 +128,7 @@ class Health:
         return warnings
 
 
-def decorator(doors: Doors, inbox: Inbox) -> Callable[[Snapshot], Snapshot]:
+def decorator(doors: Doors, inbox: ServerInbox) -> Callable[[Snapshot], Snapshot]:
     """Return what adds the counts of the doors to a snapshot of the machine."""
 
     def decorate(snapshot: Snapshot) -> Snapshot:
