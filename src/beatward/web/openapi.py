@@ -208,7 +208,7 @@ def _ping(path: str, word: str, summary: str, description: str) -> dict[str, Any
                         "description": "The interval is no duration, or is called otherwise.",
                         "content": text,
                     },
-                    "503": {"description": "Not now; try again.", "content": text},
+                    "503": {"description": "Service unavailable; try again.", "content": text},
                 },
             }
             for method in ("get", "post")

@@ -21,15 +21,15 @@ from beatward.errors import Busy, PermanentError, TemporaryError, did_you_mean
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
     400: "Bad request",
-    401: "Who are you",
+    401: "Unauthorized",
     403: "Refused",
     404: "Not found",
     405: "Method not allowed",
     413: "Too large",
     422: "Not as expected",
     429: "Too often",
-    500: "Our own mistake",
-    503: "Not now",
+    500: "Internal server error",
+    503: "Service unavailable",
 }
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # How much of a wrong value is shown again.
