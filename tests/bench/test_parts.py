@@ -269,7 +269,7 @@ def test_a_chart_places_powers_of_ten_at_equal_distances():
 )
 def test_a_rate_is_kept_up_without_a_single_drop(rate, seconds, drops, kept_up):
     numbers = {"cores": 0.1, "waited": 0.0, "ns": 1.0, "sender_cores": 0.1, "strangers_cores": 0.0}
-    step = ingest.Step(
+    step = ingest.RateStep(
         100_000, rate, seconds, drops=drops, sender_late_ms=0.0, sender_skipped=0, **numbers
     )
     assert step.kept_up == kept_up
