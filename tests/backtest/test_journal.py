@@ -11,13 +11,13 @@ from beatward.core.figures import BOUNDS_NS, Figures, Goal
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
 from beatward.core.membership import Status
 from beatward.simulate import draw
-from beatward.simulate.faults import Kind
+from beatward.simulate.faults import FaultKind
 from beatward.simulate.world import World
 from beatward.store.rows import timestamp
 
 GOAL = Goal(detect_within_ns=2 * SECOND, mistakes_every_ns=3600 * SECOND)
 # What makes a session forget; the journal remembers it.
-SESSIONS = {Kind.MONITOR_CRASH, Kind.STORE}
+SESSIONS = {FaultKind.MONITOR_CRASH, FaultKind.STORE}
 # The journal has milliseconds.
 GRAIN_NS = 2 * MILLISECOND
 
@@ -38,7 +38,7 @@ def read(world, begin_ns=0):
 
 @pytest.mark.parametrize("seed", range(41, 47))
 def test_the_journal_says_what_was_counted_live(seed):
-    without = frozenset(SESSIONS | {Kind.MONITOR_CLOCK, Kind.MONITOR_FREEZE})
+    without = frozenset(SESSIONS | {FaultKind.MONITOR_CLOCK, FaultKind.MONITOR_FREEZE})
     scenario = draw(seed, minutes=3, without=without)
     world = World(replace(scenario, settings=replace(scenario.settings, goal=GOAL)))
     world.play()

@@ -24,14 +24,14 @@ from beatward.core.outbox import Outbox, Rate
 from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.protocol.record import Flag
 from beatward.simulate import Scenario, draw
-from beatward.simulate.faults import Fault, Kind, in_order
-from beatward.simulate.hands import Skill
+from beatward.simulate.faults import Fault, FaultKind, in_order
+from beatward.simulate.hands import FailureRates
 from beatward.simulate.network import Weather
 from beatward.simulate.scenario import SERVICES
 
 FOR_EVER = 10**18
 # A world in which nothing goes wrong unless a test says so. Services have their own tests.
-NOTHING = frozenset((*Kind, SERVICES))
+NOTHING = frozenset((*FaultKind, SERVICES))
 
 
 class _Trusting(Hearing):
@@ -253,7 +253,7 @@ def often_paused(seed):
     """
     drawn = draw(seed, minutes=3, without=NOTHING)
     instants = range(20 * SECOND, drawn.heal_ns - 4 * SECOND, 5 * SECOND)
-    freezes = tuple(Fault(at, Kind.MONITOR_FREEZE, (), 3 * SECOND, 0.0) for at in instants)
+    freezes = tuple(Fault(at, FaultKind.MONITOR_FREEZE, (), 3 * SECOND, 0.0) for at in instants)
     weather = Weather(loss_probability=0.25)
     links = (None,) * len(drawn.links)
     return replace(drawn, weather=weather, links=links, faults=freezes, adversary_ns=0)
@@ -263,7 +263,7 @@ def flooded(seed):
     """Return a world whose monitor's kernel drops half of all datagrams, again and again."""
     drawn = draw(seed, minutes=3, without=NOTHING)
     instants = range(20 * SECOND, drawn.heal_ns - 6 * SECOND, 10 * SECOND)
-    floods = tuple(Fault(at, Kind.FLOOD, (), 5 * SECOND, 0.5) for at in instants)
+    floods = tuple(Fault(at, FaultKind.FLOOD, (), 5 * SECOND, 0.5) for at in instants)
     return replace(drawn, links=(None,) * len(drawn.links), faults=floods, adversary_ns=0)
 
 
@@ -274,12 +274,12 @@ def attacked(seed):
     """
     drawn = draw(seed, minutes=3, without=NOTHING)
     faults = [
-        Fault(at, Kind.MONITOR_CRASH, (), 3 * SECOND, 0.0)
+        Fault(at, FaultKind.MONITOR_CRASH, (), 3 * SECOND, 0.0)
         for at in range(25 * SECOND, drawn.heal_ns - 5 * SECOND, 20 * SECOND)
     ]
     for i, node in enumerate(drawn.nodes):
         begun = (20 + 37 * i % 60) * SECOND
-        faults.append(Fault(begun, Kind.CRASH, (node,), 30 * SECOND, 0.9))
+        faults.append(Fault(begun, FaultKind.CRASH, (node,), 30 * SECOND, 0.9))
     weather = Weather(loss_probability=0.05, withhold_probability=0.05)
     return replace(
         drawn,
@@ -288,7 +288,7 @@ def attacked(seed):
         faults=in_order(faults),
         adversary_ns=SECOND // 20,
         settings=replace(drawn.settings, pace=PaceSettings()),
-        skill=Skill(2 * SECOND, temporary_probability=0.3),
+        skill=FailureRates(2 * SECOND, temporary_probability=0.3),
     )
 
 
@@ -296,7 +296,7 @@ def isolated(seed):
     """Return a world whose monitor is cut off from everybody, again and again."""
     drawn = draw(seed, minutes=3, without=NOTHING)
     instants = range(20 * SECOND, drawn.heal_ns - 16 * SECOND, 30 * SECOND)
-    cuts = tuple(Fault(at, Kind.PARTITION, drawn.nodes, 15 * SECOND, 0.0) for at in instants)
+    cuts = tuple(Fault(at, FaultKind.PARTITION, drawn.nodes, 15 * SECOND, 0.0) for at in instants)
     links = (None,) * len(drawn.links)
     return replace(drawn, weather=Weather(), links=links, faults=cuts, adversary_ns=0)
 
@@ -307,7 +307,7 @@ def often_crashed(seed):
     count = len(drawn.intervals_ns)
     instants = range(20 * SECOND, drawn.heal_ns, 5 * SECOND)
     crashes = tuple(
-        Fault(at, Kind.CRASH, (number * 2 % count,), 8 * SECOND, 1.0)
+        Fault(at, FaultKind.CRASH, (number * 2 % count,), 8 * SECOND, 1.0)
         for number, at in enumerate(instants)
     )
     settings = replace(drawn.settings, actions_per_minute=2, mass=MassSettings(count_min=1000))
@@ -320,7 +320,7 @@ def collapsing(seed):
     count = len(drawn.intervals_ns)
     instants = range(20 * SECOND, drawn.heal_ns - 40 * SECOND, 4 * SECOND)
     crashes = tuple(
-        Fault(at, Kind.CRASH, (number * 2 % count,), 30 * SECOND, 1.0)
+        Fault(at, FaultKind.CRASH, (number * 2 % count,), 30 * SECOND, 1.0)
         for number, at in enumerate(instants)
     )
     settings = replace(drawn.settings, mass=MassSettings(fleet_share=0.01, count_min=2))
@@ -335,7 +335,7 @@ def held_back(seed):
     drawn = draw(seed, minutes=3, without=NOTHING)
     probing = MembershipSettings(SECOND, SECOND // 5)
     faults = [
-        Fault((20 + 7 * i % 10 + again) * SECOND, Kind.CRASH, (node,), 12 * SECOND, 0.9)
+        Fault((20 + 7 * i % 10 + again) * SECOND, FaultKind.CRASH, (node,), 12 * SECOND, 0.9)
         for i, node in enumerate(drawn.nodes)
         for again in range(0, drawn.heal_ns // SECOND - 45, 30)
     ]

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from beatward.core.instants import SECOND
 from beatward.simulate import Scenario, draw, play
-from beatward.simulate.faults import Kind, among, draw_faults, in_order
+from beatward.simulate.faults import FaultKind, among, draw_faults, in_order
 from beatward.simulate.scenario import WARM_UP_NS
 from beatward.simulate.services import count_services
 
 MINUTES = 1.5
-KINDS = (Kind.COPY, Kind.SNAPSHOT)
+KINDS = (FaultKind.COPY, FaultKind.SNAPSHOT)
 # So many times as often as their habit is; some last for seconds only.
 TIMES = 4
 _SHORT = 3

@@ -12,10 +12,10 @@ from beatward.core.membership import MembershipSettings
 from beatward.core.pace import PaceSettings
 from beatward.core.roles import RoleSettings
 from beatward.simulate import draw
-from beatward.simulate.faults import Fault, Kind, in_order
+from beatward.simulate.faults import Fault, FaultKind, in_order
 from beatward.simulate.network import Weather
-from beatward.simulate.services import Service
-from beatward.simulate.site import Skill
+from beatward.simulate.services import DrawnService
+from beatward.simulate.site import HookRates
 
 NODES = 4
 
@@ -34,7 +34,9 @@ def contested(seed, *, faults=(), lease_ms=500, demote_ms=300, members=NODES, **
         **settings,
     )
     services = (
-        Service("role", lent, tuple(range(members)), (100,) * members, (0,) * members, Skill()),
+        DrawnService(
+            "role", lent, tuple(range(members)), (100,) * members, (0,) * members, HookRates()
+        ),
     )
     return replace(
         drawn,
@@ -72,13 +74,13 @@ def _every(seed, kind, every_s, lasts_s, draws=(0.9,), late_s=0.0):
 
 
 _OF_THE_MONITOR = (
-    Kind.MONITOR_CRASH,
-    Kind.MONITOR_FREEZE,
-    Kind.BACKUP,
-    Kind.SWITCHOVER,
-    Kind.FORCE,
-    Kind.HOLD,
-    Kind.DISK,
+    FaultKind.MONITOR_CRASH,
+    FaultKind.MONITOR_FREEZE,
+    FaultKind.BACKUP,
+    FaultKind.SWITCHOVER,
+    FaultKind.FORCE,
+    FaultKind.HOLD,
+    FaultKind.DISK,
 )
 # A process and a machine; and hooks that are broken in each way but the one that dies.
 _CRASHES = (0.901, 0.902)
@@ -86,42 +88,44 @@ _QUIRKS = tuple((7 * number + offset) / 1000 + 0.0001 for number in range(6) for
 troubled = partial(
     contested,
     faults=(
-        (Kind.CRASH, 4, 3, _CRASHES),
-        (Kind.CUT, 5, 3),
-        (Kind.CUT_UP, 7, 3),
-        (Kind.SWITCHOVER, 6, 1, (0.3, 0.5, 0.7)),
-        (Kind.HOOKS, 9, 6, _QUIRKS),
+        (FaultKind.CRASH, 4, 3, _CRASHES),
+        (FaultKind.CUT, 5, 3),
+        (FaultKind.CUT_UP, 7, 3),
+        (FaultKind.SWITCHOVER, 6, 1, (0.3, 0.5, 0.7)),
+        (FaultKind.HOOKS, 9, 6, _QUIRKS),
     ),
 )
-_MOVES = (Kind.SWITCHOVER, 1.5, 1, (0.1, 0.35, 0.6, 0.85))
+_MOVES = (FaultKind.SWITCHOVER, 1.5, 1, (0.1, 0.35, 0.6, 0.85))
 switched = partial(contested, faults=(_MOVES,))
-unwritten = partial(contested, faults=(_MOVES, (Kind.DISK, 5, 2), (Kind.CUT, 2, 2)))
+unwritten = partial(contested, faults=(_MOVES, (FaultKind.DISK, 5, 2), (FaultKind.CUT, 2, 2)))
 forced = partial(
-    contested, faults=((Kind.FORCE, 3, 1, (0.1, 0.35, 0.6, 0.85)), (Kind.CUT_DOWN, 4, 3))
+    contested, faults=((FaultKind.FORCE, 3, 1, (0.1, 0.35, 0.6, 0.85)), (FaultKind.CUT_DOWN, 4, 3))
 )
 restarted = partial(
-    contested, faults=((Kind.MONITOR_CRASH, 5, 0.2, (0.9,)), (Kind.CUT_UP, 2, 3, (0.9,), 0.1))
+    contested,
+    faults=((FaultKind.MONITOR_CRASH, 5, 0.2, (0.9,)), (FaultKind.CUT_UP, 2, 3, (0.9,), 0.1)),
 )
 restored = partial(
     contested,
     faults=(
-        (Kind.SWITCHOVER, 2, 1, (0.1, 0.35, 0.6, 0.85)),
-        (Kind.BACKUP, 15, 1, (0.3, 0.45)),
+        (FaultKind.SWITCHOVER, 2, 1, (0.1, 0.35, 0.6, 0.85)),
+        (FaultKind.BACKUP, 15, 1, (0.3, 0.45)),
     ),
 )
 stuck = partial(
-    contested, faults=((Kind.HOOKS, 3, 6, (0.0284, 0.0295)), (Kind.SWITCHOVER, 2, 1, (0.3, 0.6)))
+    contested,
+    faults=((FaultKind.HOOKS, 3, 6, (0.0284, 0.0295)), (FaultKind.SWITCHOVER, 2, 1, (0.3, 0.6))),
 )
-ill = partial(contested, faults=((Kind.HOOKS, 1.5, 6, (0.0354,)), (Kind.CUT, 3, 3)))
+ill = partial(contested, faults=((FaultKind.HOOKS, 1.5, 6, (0.0354,)), (FaultKind.CUT, 3, 3)))
 unguarded = partial(
-    contested, faults=((Kind.GUARDIAN, 3, 2.5), (Kind.CRASH, 3, 0.5, (0.901,), 0.3))
+    contested, faults=((FaultKind.GUARDIAN, 3, 2.5), (FaultKind.CRASH, 3, 0.5, (0.901,), 0.3))
 )
 frozen = partial(
     contested,
     faults=(
-        (Kind.MONITOR_FREEZE, 4, 0.4, (0.8,)),
-        (Kind.CUT, 4, 3, (0.9,), 0.6),
-        (Kind.FREEZE, 3, 2),
+        (FaultKind.MONITOR_FREEZE, 4, 0.4, (0.8,)),
+        (FaultKind.CUT, 4, 3, (0.9,), 0.6),
+        (FaultKind.FREEZE, 3, 2),
     ),
 )
 
@@ -135,7 +139,7 @@ def slow_to_demote(seed):
     return replace(
         world,
         faults=tuple(
-            Fault(70 * SECOND, Kind.CRASH, (node,), 100 * SECOND, 0.902)
+            Fault(70 * SECOND, FaultKind.CRASH, (node,), 100 * SECOND, 0.902)
             for node in range(NODES)
             if node != seed % NODES
         ),
@@ -152,22 +156,24 @@ def stopped(seed):
     world = contested(seed, lease_ms=4000)
     faults = []
     for at_ns in range(15 * SECOND + seed * 37 * MILLISECOND, 50 * SECOND, 15 * SECOND):
-        faults.append(Fault(at_ns, Kind.MONITOR_FREEZE, (), 2500 * MILLISECOND, 0.6))
+        faults.append(Fault(at_ns, FaultKind.MONITOR_FREEZE, (), 2500 * MILLISECOND, 0.6))
         for node in set(range(NODES)) - {at_ns // SECOND % NODES}:
             cut_ns = at_ns + 2450 * MILLISECOND
-            faults.append(Fault(cut_ns, Kind.CUT_UP, (node,), 6 * SECOND, 0.9))
+            faults.append(Fault(cut_ns, FaultKind.CUT_UP, (node,), 6 * SECOND, 0.9))
     return replace(world, tick_ns=100 * MILLISECOND, faults=in_order(faults))
 
 
 def laggy(seed):
     """Return a world in which words are late and doubled, and promotions soon fail."""
     world = contested(
-        seed, faults=((Kind.HOOKS, 1.5, 8, (0.0084, 0.0014)), (Kind.CUT, 3, 2)), lease_ms=1000
+        seed,
+        faults=((FaultKind.HOOKS, 1.5, 8, (0.0084, 0.0014)), (FaultKind.CUT, 3, 2)),
+        lease_ms=1000,
     )
     weather = Weather(
         delay_ns=50 * MILLISECOND, jitter_ns=50 * MILLISECOND, duplicate_probability=0.5
     )
-    skill = Skill(MILLISECOND, MILLISECOND, MILLISECOND)
+    skill = HookRates(MILLISECOND, MILLISECOND, MILLISECOND)
     services = tuple(replace(one, skill=skill) for one in world.services)
     return replace(world, weather=weather, services=services)
 
@@ -176,10 +182,10 @@ def outlived(seed):
     """Return a world whose first node is stuck, and whose guardian ends that without its agent."""
     world = contested(seed)
     faults = (
-        Fault(20 * SECOND, Kind.HOOKS, (0,), 10 * SECOND, 0.0284),
-        Fault(21 * SECOND, Kind.SWITCHOVER, (), SECOND, 0.3),
-        Fault(23 * SECOND, Kind.SWITCHOVER, (), SECOND, 0.3),
-        Fault(25 * SECOND, Kind.CRASH, (0,), 20 * SECOND, 0.901),
+        Fault(20 * SECOND, FaultKind.HOOKS, (0,), 10 * SECOND, 0.0284),
+        Fault(21 * SECOND, FaultKind.SWITCHOVER, (), SECOND, 0.3),
+        Fault(23 * SECOND, FaultKind.SWITCHOVER, (), SECOND, 0.3),
+        Fault(25 * SECOND, FaultKind.CRASH, (0,), 20 * SECOND, 0.901),
     )
     services = tuple(replace(one, priorities=(200, 100, 100, 100)) for one in world.services)
     return replace(world, services=services, faults=faults)
@@ -188,20 +194,24 @@ def outlived(seed):
 def preferring(seed):
     """Return a world in which a role goes back to the first node, which at last fails at it."""
     world = contested(seed, lease_ms=1000, failback_ns=SECOND)
-    failing = Fault(57 * SECOND, Kind.HOOKS, (0,), 10 * SECOND, 0.0014)
+    failing = Fault(57 * SECOND, FaultKind.HOOKS, (0,), 10 * SECOND, 0.0014)
     services = tuple(replace(one, priorities=(200, 100, 100, 100)) for one in world.services)
-    crash = Fault(54 * SECOND, Kind.CRASH, (0,), 2 * SECOND, 0.902)
+    crash = Fault(54 * SECOND, FaultKind.CRASH, (0,), 2 * SECOND, 0.902)
     return replace(world, services=services, faults=(crash, failing))
 
 
 # A twin of whoever holds, of either kind, and the first one cut off or not.
-copied = partial(contested, lease_ms=2000, faults=((Kind.COPY, 3, 2.5), (Kind.SWITCHOVER, 7, 1)))
+copied = partial(
+    contested, lease_ms=2000, faults=((FaultKind.COPY, 3, 2.5), (FaultKind.SWITCHOVER, 7, 1))
+)
 snapped = partial(
-    contested, lease_ms=2000, faults=((Kind.SNAPSHOT, 3, 2.9, (0.05,)), (Kind.SWITCHOVER, 7, 1))
+    contested,
+    lease_ms=2000,
+    faults=((FaultKind.SNAPSHOT, 3, 2.9, (0.05,)), (FaultKind.SWITCHOVER, 7, 1)),
 )
 
 
 def replayed(seed):
     """Return a world in which machines die for long, and somebody says again what they said."""
-    world = contested(seed, faults=((Kind.CRASH, 30, 29, (0.902,)),), members=3)
+    world = contested(seed, faults=((FaultKind.CRASH, 30, 29, (0.902,)),), members=3)
     return replace(world, adversary_ns=SECOND // 100)

@@ -12,7 +12,7 @@ from beatward.core.monitor import Monitor
 from beatward.core.orders import Orders
 from beatward.core.outbox import Outbox
 from beatward.simulate import draw, play
-from beatward.simulate.faults import Fault, Kind, in_order
+from beatward.simulate.faults import Fault, FaultKind, in_order
 
 SEEDS = (1, 2, 3)
 
@@ -27,17 +27,17 @@ def looked_after(seed):
 
     def every(seconds, kind, lasts, shares):
         for number, at in enumerate(range(begin, end, seconds * SECOND)):
-            targets = () if kind in (Kind.SILENCE, Kind.MONITOR_CRASH) else drawn.nodes
+            targets = () if kind in (FaultKind.SILENCE, FaultKind.MONITOR_CRASH) else drawn.nodes
             target = (targets[number % len(targets)],) if targets else ()
             share = shares[number % len(shares)]
             yield Fault(at + number, kind, target, lasts * SECOND, share)
 
     faults = in_order(
         (
-            *every(4, Kind.CRASH, 9, (0.9,)),
-            *every(5, Kind.PAUSE, 12, (0.2, 0.3, 0.9)),
-            *every(9, Kind.SILENCE, 14, (0.111, 0.252, 0.508)),
-            *every(31, Kind.MONITOR_CRASH, 4, (0.9,)),
+            *every(4, FaultKind.CRASH, 9, (0.9,)),
+            *every(5, FaultKind.PAUSE, 12, (0.2, 0.3, 0.9)),
+            *every(9, FaultKind.SILENCE, 14, (0.111, 0.252, 0.508)),
+            *every(31, FaultKind.MONITOR_CRASH, 4, (0.9,)),
         )
     )
     # The right monitor is asked to keep its word, not to be quick: no deed fails by chance.

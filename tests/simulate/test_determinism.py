@@ -9,7 +9,7 @@ import pytest
 from tests.simulate.role_worlds import contested
 
 from beatward.simulate import draw, play, run
-from beatward.simulate.faults import Kind
+from beatward.simulate.faults import FaultKind
 from beatward.simulate.run import canonical, digest
 from beatward.simulate.services import FENCE
 
@@ -70,7 +70,7 @@ def test_a_world_without_checkers_writes_the_same(report):
 
 def test_a_fence_switches_its_machine_off_although_no_checker_looks():
     """A holder sleeps for longer than its lease, which is longer than its fence takes."""
-    asleep = ((Kind.SUSPEND, 9, 30),)
+    asleep = ((FaultKind.SUSPEND, 9, 30),)
     world = contested(1, faults=asleep, lease_ms=20_000, demote_ms=10_000, fence=FENCE)
     looked_at, found = play(world), alone(world)
     assert looked_at.counts["role fenced"] == 1

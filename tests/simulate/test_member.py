@@ -8,8 +8,8 @@ from beatward.core.protocol.roles import Grant, State, Word, service_id
 from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
-from beatward.simulate.member import Member
-from beatward.simulate.site import OUT, Quirk, Site, Skill
+from beatward.simulate.member import PlayedMember
+from beatward.simulate.site import OUT, HookRates, Quirk, Site
 from beatward.simulate.truth import NodeTruth, Trouble
 
 LEASE_MS, DEMOTE_MS = 2000, 1000
@@ -31,7 +31,7 @@ class Stage:
             split(seed, "site"),
             clock=HostClock(boot_ns=77 * SECOND, wall_ns=0),
             truth=self.truth,
-            skill=Skill(),
+            skill=HookRates(),
             witnesses=[self],
         )
         self.member = None
@@ -50,7 +50,7 @@ class Stage:
         pass
 
     def start(self):
-        self.member = Member(self.site, self.agenda, say=self._answer, position=lambda: 5)
+        self.member = PlayedMember(self.site, self.agenda, say=self._answer, position=lambda: 5)
 
     def kill(self):
         self.truth.history.begin(Trouble.DOWN, self.agenda.now_ns)

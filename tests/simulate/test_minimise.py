@@ -2,7 +2,7 @@
 
 import pytest
 
-from beatward.simulate.minimise import Wish, minimise
+from beatward.simulate.minimise import Variant, minimise
 
 KINDS = ("crash", "cut", "disk", "adversary")
 NODES = tuple(range(12))
@@ -10,7 +10,7 @@ NODES = tuple(range(12))
 
 def smallest(fails, wish=None):
     """Return the smallest wish that was found and how many worlds it took."""
-    wish = wish or Wish(6.0)
+    wish = wish or Variant(6.0)
     steps = list(minimise(wish, KINDS, NODES, fails))
     return (steps[-1].wish if steps else wish), len(steps)
 
@@ -34,6 +34,6 @@ def test_two_kinds_that_need_each_other_both_remain():
 
 
 def test_what_is_as_small_as_can_be_stays_as_it_is():
-    begun = Wish(3.0)
+    begun = Variant(3.0)
     wish, _ = smallest(lambda wish: wish == begun, begun)
     assert wish == begun

@@ -17,7 +17,7 @@ from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
 from beatward.simulate.monitor import MASTER
 from beatward.simulate.network import Network, Weather
-from beatward.simulate.node import Node, NodeSettings
+from beatward.simulate.node import NodeSettings, PlayedNode
 from beatward.simulate.truth import NodeTruth, Trouble
 
 KEY = node_key(MASTER, node_id("a"))
@@ -36,7 +36,7 @@ class Stage:
         self.clock = HostClock(boot_ns=77 * SECOND, wall_ns=WALL_NS, counts_suspend=counts_suspend)
         self.truth = NodeTruth("a", SECOND)
         self.joins = 0
-        self.node = Node(
+        self.node = PlayedNode(
             NodeSettings("a", 1, KEY, SECOND, keeps_state=keeps_state, lateness_ns=0),
             self.agenda,
             self.network,

@@ -9,11 +9,19 @@ from tests.simulate.broken import NOTHING
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND
 from beatward.simulate import draw
-from beatward.simulate.faults import Kind
+from beatward.simulate.faults import FaultKind
 from beatward.simulate.truth import Trouble
 from beatward.simulate.world import World
 
-KINDS = (Kind.CRASH, Kind.FREEZE, Kind.HICCUP, Kind.CUT, Kind.CUT_UP, Kind.PARTITION, Kind.EXIT)
+KINDS = (
+    FaultKind.CRASH,
+    FaultKind.FREEZE,
+    FaultKind.HICCUP,
+    FaultKind.CUT,
+    FaultKind.CUT_UP,
+    FaultKind.PARTITION,
+    FaultKind.EXIT,
+)
 # Clocks drift by 200 ppm each way.
 DRIFT = 1e-3
 SEEDS = range(1, 9)

@@ -12,7 +12,7 @@ from beatward.core.instants import SECOND
 from beatward.simulate import draw, play, run
 from beatward.simulate.bounds import suspected_within_ns
 from beatward.simulate.coverage import missing, ways_taken
-from beatward.simulate.faults import Kind, among, draw_faults, draw_kinds
+from beatward.simulate.faults import FaultKind, among, draw_faults, draw_kinds
 from beatward.simulate.scenario import SLOWEST_NS
 
 # Chosen so that together, and with the twins, they meet everything `test_the_worlds_meet` asks for.
@@ -71,12 +71,12 @@ def test_the_worlds_meet_every_fault_and_every_trick(worlds, doubled):
 
 def test_a_world_without_a_kind_of_fault_keeps_all_the_others():
     kinds = draw_kinds(3)
-    assert Kind.CRASH in kinds
+    assert FaultKind.CRASH in kinds
     fewer = draw_kinds(3, without=frozenset({"crash"}))
-    assert set(kinds) - set(fewer) == {Kind.CRASH}
+    assert set(kinds) - set(fewer) == {FaultKind.CRASH}
     span = {"nodes_count": 10, "begin_ns": 0, "end_ns": 10**12}
     all_of_them = draw_faults(5, kinds, **span)
-    assert [one for one in all_of_them if one.kind != Kind.CRASH] == list(
+    assert [one for one in all_of_them if one.kind != FaultKind.CRASH] == list(
         draw_faults(5, fewer, **span)
     )
 

@@ -15,7 +15,7 @@ import click
 from .worlds import print_json, print_report, print_totals
 
 if TYPE_CHECKING:
-    from beatward.simulate import Report
+    from beatward.simulate import WorldReport
 
 _SEEDS = "1..20"
 
@@ -68,10 +68,10 @@ def _choose(text: str | None, without: frozenset[str], *, with_roles: bool) -> S
 
 
 def _check_kinds(context: click.Context, option: click.Parameter, kinds: tuple[str, ...]) -> Any:
-    from beatward.simulate.faults import Kind
+    from beatward.simulate.faults import FaultKind
     from beatward.simulate.scenario import ADVERSARY, SERVICES
 
-    known = (*Kind, ADVERSARY, SERVICES)
+    known = (*FaultKind, ADVERSARY, SERVICES)
     for kind in kinds:
         if kind not in known:
             raise click.BadParameter(
@@ -184,7 +184,7 @@ def settings_of(asked: Asked) -> Any:
     return None if asked.config is None else core_settings(load(asked.config))
 
 
-def _play(seed: int, asked: Asked) -> "Report":
+def _play(seed: int, asked: Asked) -> "WorldReport":
     from beatward.simulate import run
 
     return run(
@@ -207,21 +207,23 @@ def _minimise(seed: int, asked: Asked) -> None:
     raise click.exceptions.Exit(1)
 
 
-def minimised(report: "Report", asked: Asked, again: Callable[[int, Asked], "Report"]) -> Asked:
+def minimised(
+    report: "WorldReport", asked: Asked, again: Callable[[int, Asked], "WorldReport"]
+) -> Asked:
     """Return the smallest that still breaks the first promise of a report, and tell of each try."""
-    from beatward.simulate.minimise import Wish, minimise
+    from beatward.simulate.minimise import Variant, minimise
     from beatward.simulate.scenario import ADVERSARY, SERVICES
 
     rule, scenario = report.violations[0].rule, report.scenario
 
-    def wished(wish: Wish) -> Asked:
+    def wished(wish: Variant) -> Asked:
         return replace(asked, minutes=wish.minutes, without=wish.without, only=wish.only)
 
-    def fails(wish: Wish) -> bool:
+    def fails(wish: Variant) -> bool:
         found = again(report.seed, wished(wish)).violations
         return any(violation.rule == rule for violation in found)
 
-    wish = Wish(asked.minutes, asked.without, asked.only)
+    wish = Variant(asked.minutes, asked.without, asked.only)
     kinds = (
         *((SERVICES,) if scenario.services else ()),
         *scenario.kinds,
@@ -233,7 +235,7 @@ def minimised(report: "Report", asked: Asked, again: Callable[[int, Asked], "Rep
     return wished(wish)
 
 
-def _reports(seeds: Sequence[int], asked: Asked, jobs: int) -> Iterator["Report"]:
+def _reports(seeds: Sequence[int], asked: Asked, jobs: int) -> Iterator["WorldReport"]:
     with _progress(len(seeds)) as advance:
         if jobs == 1 or len(seeds) == 1:
             for seed in seeds:

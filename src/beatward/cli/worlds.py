@@ -13,7 +13,7 @@ from beatward.core.instants import format_duration
 from .screen import print_json_line
 
 if TYPE_CHECKING:
-    from beatward.simulate import Report, Scenario
+    from beatward.simulate import Scenario, WorldReport
 
 _NEIGHBOURHOOD_NS = 60_000_000_000
 # Enough to see what led to it; --log writes everything.
@@ -21,7 +21,7 @@ _LINES_MAX = 60
 _WIDTH = 100
 
 
-def print_json(report: "Report") -> None:
+def print_json(report: "WorldReport") -> None:
     """Print one world as one line of JSON."""
     print_json_line(
         {
@@ -34,7 +34,7 @@ def print_json(report: "Report") -> None:
     )
 
 
-def print_report(report: "Report", again: str, *, log_all: bool, details: bool) -> None:
+def print_report(report: "WorldReport", again: str, *, log_all: bool, details: bool) -> None:
     """Print a world in one line; what was broken with what led to it and how to play it `again`."""
     counts = report.counts
     verdict = f"promises BROKEN: {len(report.violations)}" if report.violations else "all held"
@@ -85,7 +85,7 @@ def _described(scenario: "Scenario", counts: Mapping[str, int]) -> Iterable[str]
     )
 
 
-def _print_story(report: "Report") -> None:
+def _print_story(report: "WorldReport") -> None:
     """Print what happened to the node of the first broken promise, and to the monitor, before."""
     first = report.violations[0]
     begin_ns = first.at_ns - _NEIGHBOURHOOD_NS

@@ -1,6 +1,6 @@
 """A world of its own, repeatable by its seed: clock, network, nodes, faults, checkers.
 
-    seed -> Scenario -> World -> Report(digest, violations, counts, journal)
+    seed -> Scenario -> World -> WorldReport(digest, violations, counts, journal)
 
 It drives the very `cycle.Cycle`, `core.monitor.Monitor` and `agent.pulse.Pulse` of production; all
 else is played: `clock`, `network`, `disk`, `hands`, `node`, `monitor`, under the events of
@@ -9,7 +9,7 @@ Not here: real time, sockets, processes, and chance that the seed does not decid
 """
 
 from .checker import Violation
-from .run import Report, play, run
+from .run import WorldReport, play, run
 from .scenario import Scenario, draw
 
-__all__ = ["Report", "Scenario", "Violation", "draw", "play", "run"]
+__all__ = ["Scenario", "Violation", "WorldReport", "draw", "play", "run"]

@@ -18,7 +18,7 @@ from beatward.core.protocol.roles import term_ns
 from beatward.core.roles import Phase, ServiceView
 
 from .checker import Checker, Findings, WorldFacts
-from .services import Service
+from .services import DrawnService
 from .site import Site
 from .truth import Trouble
 
@@ -122,7 +122,7 @@ class RoleLivenessChecker(Checker):
         runs = [site.run for site in sites if site.truth.name == view.holder]
         return any(run is not None and run.token == view.token for run in runs)
 
-    def _sites(self, service: Service) -> list[Site]:
+    def _sites(self, service: DrawnService) -> list[Site]:
         nodes = [self._facts.nodes.get(number) for number in service.members]
         sites = [site for node in nodes if node is not None for site in node.sites]
         return [site for site in sites if site.service == service.name]
@@ -132,7 +132,7 @@ class RoleLivenessChecker(Checker):
         is_well = self._facts.reported.statuses.get(site.truth.name) == "alive"
         return is_well and not history.has(Trouble.DOWN) and site.cares()
 
-    def _can_last(self, service: Service) -> bool:
+    def _can_last(self, service: DrawnService) -> bool:
         """Tell whether a lease is long enough for the ways that its renewal has to take."""
         network = self._facts.network
         delays_ns = [network.longest_delay_ns(f"node-{one}") for one in service.members]

@@ -35,8 +35,8 @@ from beatward.core.protocol.roles import LAST_WORD, Standing, State, Word, lease
 
 from .check_role_liveness import RoleLivenessChecker
 from .checker import Checker, Findings, WorldFacts
-from .node import Node
-from .site import Run, Site
+from .node import PlayedNode
+from .site import Site, WorkloadRun
 from .truth import Span, Trouble
 
 _GRANT = struct.Struct("<3xB4xIIQQQII")  # kind, counter, service, node, life, claim, lease, demote
@@ -94,7 +94,7 @@ class _Book:
     leases: dict[str, _Lease] = field(default_factory=dict)
     stuck: dict[str, int] = field(default_factory=dict)
     fenced: dict[str, int] = field(default_factory=dict)
-    running: dict[str, Run] = field(default_factory=dict)
+    running: dict[str, WorkloadRun] = field(default_factory=dict)
     writers: dict[int, str] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     given: dict[str, int] = field(default_factory=dict)
@@ -197,7 +197,7 @@ class RoleChecker(Checker):
 
     # -- what is said ---------------------------------------------------------------------------
 
-    def stood(self, node: Node, standing: Standing) -> None:
+    def stood(self, node: PlayedNode, standing: Standing) -> None:
         """Check a standing at the instant when it is sent."""
         book, name = self._by_id[standing.service], node.label
         if standing.counter == LAST_WORD:
@@ -326,7 +326,7 @@ class RoleChecker(Checker):
 
     # -- what runs ------------------------------------------------------------------------------
 
-    def run_began(self, site: Site, run: Run) -> None:
+    def run_began(self, site: Site, run: WorkloadRun) -> None:
         """Check a workload as it begins."""
         book, name = self.books[site.service], site.label
         self._count("promotions")
@@ -338,14 +338,14 @@ class RoleChecker(Checker):
         self._write(book, name, run)
         self.look(book)
 
-    def run_copied(self, site: Site, run: Run) -> None:
+    def run_copied(self, site: Site, run: WorkloadRun) -> None:
         """Note a workload that runs on in a copy of its machine."""
         book = self.books[site.service]
         self._count("copied work")
         self._sites[book.name, site.label] = site
         book.running[site.label] = run
 
-    def run_ended(self, site: Site, run: Run) -> None:
+    def run_ended(self, site: Site, run: WorkloadRun) -> None:
         """Note that a workload has ended."""
         book, name = self.books[site.service], site.label
         self._write(book, name, run)
@@ -374,7 +374,7 @@ class RoleChecker(Checker):
             if name != newest:
                 self._check_overlap(book, name, newest, run)
 
-    def _write(self, book: _Book, name: str, run: Run) -> None:
+    def _write(self, book: _Book, name: str, run: WorkloadRun) -> None:
         """Write to a resource that keeps the highest token and refuses every lower one."""
         if run.token < book.highest:
             self._count("writes refused")
@@ -390,7 +390,7 @@ class RoleChecker(Checker):
             message = f"it writes under token {run.token}, as {writer} did"
             self._violate("accepted", book, message, name)
 
-    def _check_late(self, book: _Book, name: str, run: Run) -> None:
+    def _check_late(self, book: _Book, name: str, run: WorkloadRun) -> None:
         lease = book.leases.get(name)
         if lease is None or lease.token != run.token or (name, "late") in book.told:
             return
@@ -400,7 +400,7 @@ class RoleChecker(Checker):
             message = f"it still runs {format_duration(late_ns)} after it should have given it up"
             self._violate("late", book, message, name)
 
-    def _check_overlap(self, book: _Book, name: str, newest: str, run: Run) -> None:
+    def _check_overlap(self, book: _Book, name: str, newest: str, run: WorkloadRun) -> None:
         if (name, newest) in book.told:
             return
         excuse = self._excuse(book, name, run)
@@ -420,7 +420,7 @@ class RoleChecker(Checker):
         """Tell whether a machine may still do what it did when a snapshot was taken of it."""
         return self._facts.now_ns < self._sites[book.name, name].restored_until_ns + GRACE_NS
 
-    def _excuse(self, book: _Book, name: str, run: Run) -> str:
+    def _excuse(self, book: _Book, name: str, run: WorkloadRun) -> str:
         """Return why nobody could help it, or nothing."""
         site, now_ns = self._sites[book.name, name], self._facts.now_ns
         settings = self._settings[book.name]

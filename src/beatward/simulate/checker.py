@@ -18,7 +18,7 @@ from beatward.core.protocol.roles import Standing
 from .agenda import Agenda
 from .monitor import MonitorProcess, Observer
 from .network import Network
-from .node import Node
+from .node import PlayedNode
 from .scenario import Scenario
 from .site import Witness
 from .truth import NodeTruth
@@ -41,7 +41,7 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """One event of the world, for the log of a failing seed; no node means the monitor."""
 
     at_ns: int
@@ -59,7 +59,7 @@ class Findings:
         self._agenda = agenda
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
-        self.log: list[Line] = []
+        self.log: list[LogLine] = []
         self.luck: list[float] = []
 
     def violate(self, rule: str, node: str, message: str) -> None:
@@ -70,7 +70,7 @@ class Findings:
 
     def note(self, node: str, text: str) -> None:
         """Write a line into the log."""
-        self.log.append(Line(self._agenda.now_ns, node, text))
+        self.log.append(LogLine(self._agenda.now_ns, node, text))
 
 
 class ReportedState(Observer):
@@ -134,7 +134,7 @@ class WorldFacts:
     monitor: MonitorProcess
     twins: Twins
     truths: Mapping[str, NodeTruth]
-    nodes: Mapping[int, Node]
+    nodes: Mapping[int, PlayedNode]
     reported: ReportedState
 
     @property
@@ -153,7 +153,7 @@ class Checker(Observer, Witness):
         self._facts = facts
         self._findings = findings
 
-    def stood(self, node: Node, standing: Standing) -> None:
+    def stood(self, node: PlayedNode, standing: Standing) -> None:
         """Note that a member has said where it stands."""
 
     def resumption_ordered(self, node: str) -> None:

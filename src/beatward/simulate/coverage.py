@@ -10,11 +10,11 @@ from beatward.core.detect import DETECTORS
 from beatward.core.membership import TABLE, Status
 
 from .adversary import TRICKS
-from .faults import Kind
+from .faults import FaultKind
 from .links import MODELS, PLAIN
 
 WANTED: dict[str, tuple[str, ...]] = {
-    "fault": tuple(Kind),
+    "fault": tuple(FaultKind),
     "status": tuple(status.word for status in Status),
     "detector": tuple(sorted(DETECTORS)),
     "link": (PLAIN, *MODELS),

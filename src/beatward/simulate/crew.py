@@ -15,10 +15,10 @@ from beatward.core.protocol.roles import Standing
 
 from .chance import split, uniform_ns
 from .checker import Checker, Findings, WorldFacts
-from .faults import Fault, Kind
-from .member import Member
-from .node import Node
-from .services import FENCE, Service
+from .faults import Fault, FaultKind
+from .member import PlayedMember
+from .node import PlayedNode
+from .services import FENCE, DrawnService
 from .site import OUT, Quirk, Site
 from .truth import Trouble
 
@@ -27,8 +27,8 @@ _AGAIN_NS = 2 * SECOND
 # A machine that was fenced is looked at by somebody, and switched on again.
 _REPAIR_NS = 10 * SECOND
 _OPERATOR_NS = 5 * SECOND
-NODE_KINDS = (Kind.HOOKS, Kind.GUARDIAN, Kind.COPY, Kind.SNAPSHOT)
-ORDER_KINDS = (Kind.SWITCHOVER, Kind.FORCE, Kind.HOLD)
+NODE_KINDS = (FaultKind.HOOKS, FaultKind.GUARDIAN, FaultKind.COPY, FaultKind.SNAPSHOT)
+ORDER_KINDS = (FaultKind.SWITCHOVER, FaultKind.FORCE, FaultKind.HOLD)
 
 
 class Crew:
@@ -53,7 +53,7 @@ class Crew:
 
     # -- building -------------------------------------------------------------------------------
 
-    def equip(self, node: Node) -> None:
+    def equip(self, node: PlayedNode) -> None:
         """Give a node its sites."""
         number, name = node.settings.number, node.label
         node.offer(
@@ -73,7 +73,9 @@ class Crew:
             ]
         )
 
-    def enlist(self, node: Node, site: Site, copied: LeaseHolder | None = None) -> Member:
+    def enlist(
+        self, node: PlayedNode, site: Site, copied: LeaseHolder | None = None
+    ) -> PlayedMember:
         """Make the member of a site for a new life of its node, which declares itself.
 
         copied   what the life of a copied machine goes on with
@@ -89,9 +91,9 @@ class Crew:
             return None if lag is None else at_ms if site.run else max(0, at_ms - lag)
 
         tenure = self._tenure if copied is None else lambda *_args, **_how: copied
-        return Member(site, self._agenda, say=say, position=position, tenure=tenure)
+        return PlayedMember(site, self._agenda, say=say, position=position, tenure=tenure)
 
-    def declare(self, node: Node) -> None:
+    def declare(self, node: PlayedNode) -> None:
         """Play the request by which a node says what it offers, until it is answered."""
         if not node.sites or not node.is_up:
             return
@@ -105,13 +107,13 @@ class Crew:
 
     # -- what goes wrong, and what people want -----------------------------------------------------
 
-    def strike_node(self, fault: Fault, node: Node) -> Callable[[], None] | None:
+    def strike_node(self, fault: Fault, node: PlayedNode) -> Callable[[], None] | None:
         """Break what a node's services stand on."""
         if not node.sites:
             return None
-        if fault.kind in (Kind.COPY, Kind.SNAPSHOT):
+        if fault.kind in (FaultKind.COPY, FaultKind.SNAPSHOT):
             return self._facts.twins.strike(fault, node)
-        if fault.kind == Kind.GUARDIAN:
+        if fault.kind == FaultKind.GUARDIAN:
             for site in node.sites:
                 site.guardian.begin(OUT, self._agenda.now_ns)
             return lambda: self._mend_guardian(node)
@@ -133,12 +135,12 @@ class Crew:
         digits = int(fault.draw * 1000)
         service = tuple(self._services.values())[digits % len(self._services)]
         monitor, name = self._monitor, service.name
-        if fault.kind == Kind.HOLD:
+        if fault.kind == FaultKind.HOLD:
             for_ns = fault.duration_ns if digits % 2 else NEVER
             if not monitor.order(PauseService(name, by="anna", for_ns=for_ns)):
                 return None
             return lambda: self._resume(name)
-        is_force = fault.kind == Kind.FORCE
+        is_force = fault.kind == FaultKind.FORCE
         to = self._name_of(service, digits // 3) if digits % 3 else ""
         asked = FailOver(name, "anna", to, force=True) if is_force else SwitchOver(name, "anna", to)
         if not monitor.order(asked):
@@ -159,11 +161,11 @@ class Crew:
             one.fenced(action.node)
         self._agenda.after(_REPAIR_NS, self._repair, node)
 
-    def power_off(self, node: Node) -> None:
+    def power_off(self, node: PlayedNode) -> None:
         """End all of a machine."""
         node.power_off(uniform_ns(self._rng, SECOND, 1000 * HOUR))
 
-    def replace(self, node: Node) -> None:
+    def replace(self, node: PlayedNode) -> None:
         """Let another machine take the place of one that is off."""
         for site in node.sites:
             site.replace()
@@ -201,14 +203,14 @@ class Crew:
     def _resume(self, name: str) -> None:
         self._monitor.order(ResumeService(name, by="anna"))
 
-    def _mend_guardian(self, node: Node) -> None:
+    def _mend_guardian(self, node: PlayedNode) -> None:
         for site in node.sites:
             while site.guardian.has(OUT):
                 site.guardian.end(OUT, self._agenda.now_ns)
 
-    def _repair(self, node: Node) -> None:
+    def _repair(self, node: PlayedNode) -> None:
         if not node.stays_down:
             node.start()
 
-    def _name_of(self, service: Service, digits: int) -> str:
+    def _name_of(self, service: DrawnService, digits: int) -> str:
         return f"node-{service.members[digits % len(service.members)]}"

@@ -16,7 +16,7 @@ from .chance import duration_ns, exponential_ns, split
 from .traces import Spells
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """Everything that can go wrong. The words are the names for `--without`."""
 
     CRASH = "crash"  # kill -9 of a node, started again later, or never
@@ -66,39 +66,39 @@ class Habit:
 
 _M, _S = MINUTE, SECOND
 # Spacing is per target. Far worse than any real fleet, so that minutes hold what years bring.
-HABITS: dict[Kind, Habit] = {
-    Kind.CRASH: Habit(6 * _M, 15 * _S, 90 * _S),
-    Kind.FREEZE: Habit(6 * _M, 6 * _S, 60 * _S),
-    Kind.HICCUP: Habit(1 * _M, 80 * MILLISECOND, 900 * MILLISECOND),
-    Kind.SUSPEND: Habit(15 * _M, 20 * _S, 120 * _S),
-    Kind.MIGRATION: Habit(3 * _M, 400 * MILLISECOND, 5 * _S),
-    Kind.CLOCK: Habit(10 * _M, 1, 1),
-    Kind.LEAVE: Habit(12 * _M, 20 * _S, 60 * _S),
-    Kind.EXIT: Habit(12 * _M, 5 * _S, 30 * _S),
-    Kind.ILL: Habit(10 * _M, 10 * _S, 60 * _S),
-    Kind.CUT_UP: Habit(12 * _M, 2 * _S, 40 * _S),
-    Kind.CUT_DOWN: Habit(12 * _M, 5 * _S, 60 * _S),
-    Kind.CUT: Habit(8 * _M, 2 * _S, 40 * _S),
-    Kind.PARTITION: Habit(5 * _M, 5 * _S, 40 * _S, per_node=False),
-    Kind.MONITOR_CRASH: Habit(100 * _S, 3 * _S, 60 * _S, per_node=False),
-    Kind.MONITOR_FREEZE: Habit(100 * _S, 3 * _S, 60 * _S, per_node=False),
-    Kind.MONITOR_HICCUP: Habit(20 * _S, 60 * MILLISECOND, 200 * MILLISECOND, per_node=False),
-    Kind.MONITOR_CLOCK: Habit(5 * _M, 1, 1, per_node=False),
-    Kind.FLOOD: Habit(2 * _M, 5 * _S, 30 * _S, per_node=False),
-    Kind.DISK: Habit(2 * _M, 10 * _S, 60 * _S, per_node=False),
-    Kind.STORE: Habit(10 * _M, 2 * _S, 30 * _S, per_node=False),
-    Kind.HANDS: Habit(2 * _M, 10 * _S, 30 * _S, per_node=False),
-    Kind.PAUSE: Habit(20 * _M, 15 * _S, 60 * _S),
-    Kind.FORGET: Habit(40 * _M, 1, 1),
-    Kind.SILENCE: Habit(1 * _M, 15 * _S, 60 * _S, per_node=False),
-    Kind.BACKUP: Habit(5 * _M, 2 * _S, 30 * _S, per_node=False),
-    Kind.HOOKS: Habit(4 * _M, 10 * _S, 60 * _S),
-    Kind.GUARDIAN: Habit(10 * _M, 10 * _S, 60 * _S),
-    Kind.SWITCHOVER: Habit(30 * _S, 1, 1, per_node=False),
-    Kind.FORCE: Habit(3 * _M, 1, 1, per_node=False),
-    Kind.HOLD: Habit(3 * _M, 10 * _S, 30 * _S, per_node=False),
-    Kind.COPY: Habit(8 * _M, 10 * _S, 40 * _S),
-    Kind.SNAPSHOT: Habit(8 * _M, 10 * _S, 40 * _S),
+HABITS: dict[FaultKind, Habit] = {
+    FaultKind.CRASH: Habit(6 * _M, 15 * _S, 90 * _S),
+    FaultKind.FREEZE: Habit(6 * _M, 6 * _S, 60 * _S),
+    FaultKind.HICCUP: Habit(1 * _M, 80 * MILLISECOND, 900 * MILLISECOND),
+    FaultKind.SUSPEND: Habit(15 * _M, 20 * _S, 120 * _S),
+    FaultKind.MIGRATION: Habit(3 * _M, 400 * MILLISECOND, 5 * _S),
+    FaultKind.CLOCK: Habit(10 * _M, 1, 1),
+    FaultKind.LEAVE: Habit(12 * _M, 20 * _S, 60 * _S),
+    FaultKind.EXIT: Habit(12 * _M, 5 * _S, 30 * _S),
+    FaultKind.ILL: Habit(10 * _M, 10 * _S, 60 * _S),
+    FaultKind.CUT_UP: Habit(12 * _M, 2 * _S, 40 * _S),
+    FaultKind.CUT_DOWN: Habit(12 * _M, 5 * _S, 60 * _S),
+    FaultKind.CUT: Habit(8 * _M, 2 * _S, 40 * _S),
+    FaultKind.PARTITION: Habit(5 * _M, 5 * _S, 40 * _S, per_node=False),
+    FaultKind.MONITOR_CRASH: Habit(100 * _S, 3 * _S, 60 * _S, per_node=False),
+    FaultKind.MONITOR_FREEZE: Habit(100 * _S, 3 * _S, 60 * _S, per_node=False),
+    FaultKind.MONITOR_HICCUP: Habit(20 * _S, 60 * MILLISECOND, 200 * MILLISECOND, per_node=False),
+    FaultKind.MONITOR_CLOCK: Habit(5 * _M, 1, 1, per_node=False),
+    FaultKind.FLOOD: Habit(2 * _M, 5 * _S, 30 * _S, per_node=False),
+    FaultKind.DISK: Habit(2 * _M, 10 * _S, 60 * _S, per_node=False),
+    FaultKind.STORE: Habit(10 * _M, 2 * _S, 30 * _S, per_node=False),
+    FaultKind.HANDS: Habit(2 * _M, 10 * _S, 30 * _S, per_node=False),
+    FaultKind.PAUSE: Habit(20 * _M, 15 * _S, 60 * _S),
+    FaultKind.FORGET: Habit(40 * _M, 1, 1),
+    FaultKind.SILENCE: Habit(1 * _M, 15 * _S, 60 * _S, per_node=False),
+    FaultKind.BACKUP: Habit(5 * _M, 2 * _S, 30 * _S, per_node=False),
+    FaultKind.HOOKS: Habit(4 * _M, 10 * _S, 60 * _S),
+    FaultKind.GUARDIAN: Habit(10 * _M, 10 * _S, 60 * _S),
+    FaultKind.SWITCHOVER: Habit(30 * _S, 1, 1, per_node=False),
+    FaultKind.FORCE: Habit(3 * _M, 1, 1, per_node=False),
+    FaultKind.HOLD: Habit(3 * _M, 10 * _S, 30 * _S, per_node=False),
+    FaultKind.COPY: Habit(8 * _M, 10 * _S, 40 * _S),
+    FaultKind.SNAPSHOT: Habit(8 * _M, 10 * _S, 40 * _S),
 }
 # A swarm: each world has some kinds switched off, or they would hide one another (A. Groce et al.,
 # "Swarm Testing", ISSTA 2012). How many, and how often each of the others comes, differs as well:
@@ -108,7 +108,7 @@ _RATE_MOST = 3.0
 # Losing the disk, or some of it, voids every promise about actions; so it is rare, that the promise
 # is tested.
 _STORE_ON = 0.1
-_STORES = (Kind.STORE, Kind.BACKUP)
+_STORES = (FaultKind.STORE, FaultKind.BACKUP)
 STAYS_DOWN_PROBABILITY = 0.15
 
 
@@ -120,18 +120,18 @@ class Fault:
     """
 
     at_ns: int
-    kind: Kind
+    kind: FaultKind
     targets: tuple[int, ...]
     duration_ns: int
     draw: float
 
 
-def draw_kinds(seed: int, *, without: frozenset[str] = frozenset()) -> tuple[Kind, ...]:
+def draw_kinds(seed: int, *, without: frozenset[str] = frozenset()) -> tuple[FaultKind, ...]:
     """Draw which kinds of fault this world knows."""
     rng = split(seed, "kinds")
     share_on = rng.choice(_SHARES_ON)
     # Drawn for every kind, so that leaving one out changes nothing else.
-    drawn = [(kind, rng.random()) for kind in Kind]
+    drawn = [(kind, rng.random()) for kind in FaultKind]
     return tuple(
         kind
         for kind, draw in drawn
@@ -140,12 +140,12 @@ def draw_kinds(seed: int, *, without: frozenset[str] = frozenset()) -> tuple[Kin
 
 
 def draw_faults(
-    seed: int, kinds: tuple[Kind, ...], *, nodes_count: int, begin_ns: int, end_ns: int
+    seed: int, kinds: tuple[FaultKind, ...], *, nodes_count: int, begin_ns: int, end_ns: int
 ) -> tuple[Fault, ...]:
     """Draw the faults of a world in order of time; those of the links are not among them."""
     faults: list[Fault] = []
     for kind in kinds:
-        if kind == Kind.OUTAGE:
+        if kind == FaultKind.OUTAGE:
             continue
         rng = split(seed, f"fault {kind}")
         habit = HABITS[kind]
@@ -156,7 +156,7 @@ def draw_faults(
             targets: tuple[int, ...] = ()
             if habit.per_node:
                 targets = (rng.randrange(nodes_count),)
-            elif kind == Kind.PARTITION:
+            elif kind == FaultKind.PARTITION:
                 count = rng.randint(2, nodes_count)
                 targets = tuple(sorted(rng.sample(range(nodes_count), count)))
             lasts_ns = duration_ns(rng, habit.median_ns, most_ns=habit.most_ns)
@@ -171,7 +171,7 @@ def outages(seed: int, number: int, spells: Spells, *, begin_ns: int, end_ns: in
     found = zip(spells.start_ns.tolist(), spells.end_ns.tolist(), strict=True)
     drawn = [(start, end, rng.random()) for start, end in found]
     return [
-        Fault(start, Kind.OUTAGE, (number,), end - start, draw)
+        Fault(start, FaultKind.OUTAGE, (number,), end - start, draw)
         for start, end, draw in drawn
         if begin_ns <= start < end_ns
     ]

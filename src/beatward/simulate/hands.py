@@ -17,7 +17,7 @@ from .chance import exponential_ns, happens
 
 
 @dataclass(frozen=True, slots=True)
-class Skill:
+class FailureRates:
     """How well the hands work: mean time of a deed, and how often one fails."""
 
     duration_ns: int = 50 * MILLISECOND
@@ -25,7 +25,7 @@ class Skill:
     permanent_probability: float = 0.0
 
 
-class Hands:
+class PlayedDriver:
     """`ports.Drivers` of one process.
 
     skill    may be exchanged at any time: a fault, and its end
@@ -38,7 +38,7 @@ class Hands:
         self,
         agenda: Agenda,
         rng: Random,
-        skill: Skill,
+        skill: FailureRates,
         *,
         begun: Callable[[Action], None],
         done: Callable[[Action], None],

@@ -111,7 +111,7 @@ PLAIN = "plain"
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class NetworkLink:
     """The way between one node and the monitor. `model` is a name in MODELS."""
 
     model: str
@@ -127,10 +127,10 @@ class Link:
         return Ahead(self.path, generator(seed, f"link {way}"))
 
 
-def draw_link(seed: int, model: str, name: str, span_ns: int) -> Link:
+def draw_link(seed: int, model: str, name: str, span_ns: int) -> NetworkLink:
     """Draw the parameters of a node's link, and the outages and regimes of its span of time."""
     rng = generator(seed, f"link {name} {model}")
-    return Link(model, MODELS[model](rng, span_ns))
+    return NetworkLink(model, MODELS[model](rng, span_ns))
 
 
 class Ahead:

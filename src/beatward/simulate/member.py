@@ -26,7 +26,7 @@ STATE_EVERY_NS = SECOND
 _LATENESS_NS = MILLISECOND // 2
 
 
-class Member:
+class PlayedMember:
     """One member in one life of its agent.
 
     say     sends a standing; tells whether the agent could

@@ -2,8 +2,8 @@
 
 Kinds of fault are left out one by one, then the adversary, then nodes, then time is cut, as long as
 a promise by the same name is still broken. All chance of a kind, a node and a link is its own, so
-what remains is what it was. The result is a `Wish`, which is played again by one command; tell it
-as a scene with a name then, because a seed means another world after the next change of the
+what remains is what it was. The result is a `Variant`, which is played again by one command; tell
+it as a scene with a name then, because a seed means another world after the next change of the
 drawing. The idea is that of A. Zeller, R. Hildebrandt, "Simplifying and isolating failure-inducing
 input", IEEE Transactions on Software Engineering 28(2), 2002. Not here: the playing (`run`).
 """
@@ -16,7 +16,7 @@ _MINUTES_STEP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Variant:
     """What of a seed's world is asked for; see `scenario.draw`."""
 
     minutes: float = 6.0
@@ -30,11 +30,11 @@ class Step:
 
     tried: str
     is_smaller: bool
-    wish: Wish
+    wish: Variant
 
 
 def minimise(
-    wish: Wish, kinds: tuple[str, ...], nodes: tuple[int, ...], fails: Callable[[Wish], bool]
+    wish: Variant, kinds: tuple[str, ...], nodes: tuple[int, ...], fails: Callable[[Variant], bool]
 ) -> Iterator[Step]:
     """Make a wish smaller that fails; yield every attempt, the last of which holds the smallest.
 
@@ -66,7 +66,7 @@ def minimise(
     yield from _shorter(wish, fails)
 
 
-def _shorter(wish: Wish, fails: Callable[[Wish], bool]) -> Iterator[Step]:
+def _shorter(wish: Variant, fails: Callable[[Variant], bool]) -> Iterator[Step]:
     """Halve what is left of the time, between what fails and what holds."""
     holds, broken = 0.0, wish.minutes
     while broken - holds > _MINUTES_STEP:

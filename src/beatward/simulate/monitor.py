@@ -27,7 +27,7 @@ from .agenda import Agenda
 from .chance import happens
 from .clock import HostClock
 from .disk import FlakyStore, Writer
-from .hands import Hands, Skill
+from .hands import FailureRates, PlayedDriver
 from .network import Datagram, Network
 from .truth import History, Trouble
 
@@ -100,7 +100,7 @@ class MonitorProcess:
         self.clock = clock
         self.store = FlakyStore()
         self.history = History()
-        self._skill = Skill()
+        self._skill = FailureRates()
         self.monitor: Monitor | None = None
         self.turns_count = 0
         self.drops_ns: list[int] = []  # true instants at which the kernel dropped a datagram
@@ -113,7 +113,7 @@ class MonitorProcess:
         self._act = act
         self._cycle: Cycle | None = None
         self._writer: Writer | None = None
-        self._hands: Hands | None = None
+        self._hands: PlayedDriver | None = None
         # The longest time without a turn, on a clock that is fast: not yet a pause.
         self._idle_ns = host.settings.guard.pause_limit_ns * 9 // 10 - host.tick_ns
         self._process = 0
@@ -159,7 +159,7 @@ class MonitorProcess:
             receipt=self._receipt,
             written=self._written,
         )
-        self._hands = Hands(
+        self._hands = PlayedDriver(
             self._agenda,
             self._rng,
             self._skill,
@@ -202,7 +202,7 @@ class MonitorProcess:
         self._orders.clear()
         self.history.begin(Trouble.DOWN, self._agenda.now_ns)
 
-    def teach(self, skill: Skill) -> None:
+    def teach(self, skill: FailureRates) -> None:
         """Let this and later processes' hands work that well."""
         self._skill = skill
         if self._hands is not None:

@@ -35,7 +35,7 @@ from beatward.core.protocol.roles import (
 from .agenda import Agenda
 from .chance import exponential_ns
 from .clock import HostClock
-from .member import Member
+from .member import PlayedMember
 from .network import Datagram, Network
 from .site import Site
 from .truth import NodeTruth, Trouble
@@ -84,7 +84,7 @@ class NodeSettings:
     ports: int = 0
 
 
-class Node:
+class PlayedNode:
     """A machine and at most one process on it.
 
     join    asks for enrolment by HTTP and calls back, later
@@ -102,13 +102,13 @@ class Node:
         clock: HostClock,
         rng: Random,
         truth: NodeTruth,
-        join: Callable[["Node", Answered], None],
+        join: Callable[["PlayedNode", Answered], None],
         pulse: Callable[..., Pulse] = Pulse,
-        enlist: Callable[["Node", Site, LeaseHolder | None], Member] | None = None,
-        said: Callable[["Node", Standing], None] = lambda _node, _standing: None,
+        enlist: Callable[["PlayedNode", Site, LeaseHolder | None], PlayedMember] | None = None,
+        said: Callable[["PlayedNode", Standing], None] = lambda _node, _standing: None,
     ) -> None:
         self.sites: Sequence[Site] = ()
-        self.members: list[Member] = []
+        self.members: list[PlayedMember] = []
         self._enlist = enlist
         self._said = said
         self.settings = settings
@@ -404,7 +404,7 @@ class Node:
         for reply in self.pulse.receive(datagram.data, self._now_ns()):
             self._say(reply)
 
-    def _lend(self, member: Member, grant: Grant) -> None:
+    def _lend(self, member: PlayedMember, grant: Grant) -> None:
         before = member.tenure.memory.held
         member.hear(grant)
         held = member.tenure.memory.held

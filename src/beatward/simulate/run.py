@@ -17,7 +17,7 @@ from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
 
-from .checker import Checker, Findings, Line, Violation, WorldFacts
+from .checker import Checker, Findings, LogLine, Violation, WorldFacts
 from .checkers import every_checker
 from .links import PLAIN
 from .scenario import Scenario, draw
@@ -25,7 +25,7 @@ from .world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WorldReport:
     """What came of one world.
 
     digest         SHA-256 over the canonical JSON of every entry that reached a disk, in order
@@ -38,7 +38,7 @@ class Report:
     counts: dict[str, int]
     probabilities: tuple[float, ...]
     journal: tuple[Entry, ...]
-    log: tuple[Line, ...]
+    log: tuple[LogLine, ...]
     scenario: Scenario
 
 
@@ -50,7 +50,7 @@ def run(
     only: frozenset[int] | None = None,
     chosen: Settings | None = None,
     build: Callable[..., Monitor] = Monitor,
-) -> Report:
+) -> WorldReport:
     """Play the world of a seed.
 
     minutes   of virtual time, heal and settling included
@@ -70,7 +70,7 @@ def play(
     pulse: Callable[..., Pulse] = Pulse,
     tenure: Callable[..., LeaseHolder] = LeaseHolder,
     checkers: Callable[[WorldFacts, Findings], Sequence[Checker]] = every_checker,
-) -> Report:
+) -> WorldReport:
     """Play one world; `build`, `pulse` and `tenure` make the monitor and the nodes' side."""
     world = World(scenario, build=build, pulse=pulse, tenure=tenure, checkers=checkers)
     try:
@@ -78,7 +78,7 @@ def play(
     except Exception as error:  # noqa: BLE001  whatever it is: no world may bring the monitor down
         told = "".join(traceback.format_exception(error, limit=-3)).strip()
         world.findings.violate("raised", "", told)
-    return Report(
+    return WorldReport(
         seed=scenario.seed,
         digest=digest(world.journal),
         violations=tuple(world.findings.violations),

@@ -18,12 +18,12 @@ from beatward.core.policy import ActionSettings, Rule
 
 from .bounds import suspected_within_ns
 from .chance import chosen_ns, happens, split, uniform_ns
-from .faults import Fault, Kind, among, draw_faults, draw_kinds, in_order, outages
-from .hands import Skill
-from .links import MODELS, PLAIN, Link, draw_link
+from .faults import Fault, FaultKind, among, draw_faults, draw_kinds, in_order, outages
+from .hands import FailureRates
+from .links import MODELS, PLAIN, NetworkLink, draw_link
 from .monitor import RECEIVE_BUFFER
 from .network import Weather
-from .services import FENCE, Service, draw_services
+from .services import FENCE, DrawnService, draw_services
 
 WARM_UP_NS = 15 * SECOND
 FAULTS_MIN_NS = 20 * SECOND
@@ -54,19 +54,19 @@ class Scenario:
     nodes: tuple[int, ...]
     intervals_ns: tuple[int, ...]
     zones_count: int
-    links: tuple[Link | None, ...] = field(compare=False)
+    links: tuple[NetworkLink | None, ...] = field(compare=False)
     weather: Weather
     tick_ns: int
     drain_max: int
     buffer: int
     latency_ns: int
     adversary_ns: int
-    skill: Skill
-    kinds: tuple[Kind, ...]
+    skill: FailureRates
+    kinds: tuple[FaultKind, ...]
     faults: tuple[Fault, ...]
     heal_ns: int
     end_ns: int
-    services: tuple[Service, ...] = ()
+    services: tuple[DrawnService, ...] = ()
 
     def zone(self, name: str) -> str:
         """Return the zone that a node is in."""
@@ -131,8 +131,8 @@ def draw(
     )
 
 
-def _draw_skill(rng: Random) -> Skill:
-    return Skill(
+def _draw_skill(rng: Random) -> FailureRates:
+    return FailureRates(
         duration_ns=uniform_ns(rng, 10 * MILLISECOND, 2 * SECOND),
         temporary_probability=rng.choice((0.0, 0.1, 0.3)),
         permanent_probability=rng.choice((0.0, 0.0, 0.02)),
@@ -175,13 +175,13 @@ def _found_in_time(detector: DetectorSettings, drawn_ns: tuple[int, ...]) -> tup
     return tuple(min(interval_ns, most_ns) for interval_ns in drawn_ns)
 
 
-def _draw_links(seed: int, nodes_count: int, span_ns: int) -> tuple[Link | None, ...]:
+def _draw_links(seed: int, nodes_count: int, span_ns: int) -> tuple[NetworkLink | None, ...]:
     """Draw whose link has which model: in some worlds one for all, in some the plain weather."""
     rng = split(seed, "links")
     names = (PLAIN, *MODELS)
     common = PLAIN if happens(rng, 0.3) else rng.choice(names)
     mixed = happens(rng, 0.4)
-    found: list[Link | None] = []
+    found: list[NetworkLink | None] = []
     for number in range(nodes_count):
         one = rng.choice(names)
         model = one if mixed else common
@@ -191,11 +191,11 @@ def _draw_links(seed: int, nodes_count: int, span_ns: int) -> tuple[Link | None,
 
 
 def _draw_faults(
-    seed: int, kinds: tuple[Kind, ...], links: tuple[Link | None, ...], heal_ns: int
+    seed: int, kinds: tuple[FaultKind, ...], links: tuple[NetworkLink | None, ...], heal_ns: int
 ) -> tuple[Fault, ...]:
     span = {"begin_ns": WARM_UP_NS, "end_ns": heal_ns}
     faults = list(draw_faults(seed, kinds, nodes_count=len(links), **span))
-    if Kind.OUTAGE in kinds:
+    if FaultKind.OUTAGE in kinds:
         for number, link in enumerate(links):
             faults += [] if link is None else outages(seed, number, link.outages, **span)
     return in_order(faults)

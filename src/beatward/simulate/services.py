@@ -12,7 +12,7 @@ from beatward.core.instants import MILLISECOND
 from beatward.core.roles import RoleSettings
 
 from .chance import chosen_ns, happens, split, uniform_ns
-from .site import Skill
+from .site import HookRates
 
 FENCE = "fence"
 _MEMBERS_MAX = 5
@@ -20,7 +20,7 @@ _PRIORITIES = (100, 100, 100, 200, 50)
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class DrawnService:
     """One service: its members by the numbers of their nodes, and what each of them is like.
 
     lags   how far a standby's data is behind, in milliseconds of writing; None: it does not say
@@ -31,7 +31,7 @@ class Service:
     members: tuple[int, ...]
     priorities: tuple[int, ...]
     lags: tuple[int | None, ...]
-    skill: Skill
+    skill: HookRates
 
     def declaration(self, number: int) -> Declaration:
         """Return what a member's agent declares."""
@@ -39,7 +39,7 @@ class Service:
         return Declaration(self.name, "failover", priority=priority)
 
 
-def draw_services(seed: int, nodes_count: int) -> tuple[Service, ...]:
+def draw_services(seed: int, nodes_count: int) -> tuple[DrawnService, ...]:
     """Draw none in some worlds, and one to three in the others."""
     return tuple(
         _draw(split(seed, f"service {i}"), f"role-{i}", nodes_count)
@@ -52,16 +52,16 @@ def count_services(seed: int) -> int:
     return split(seed, "services").choice((0, 1, 1, 2, 3))
 
 
-def _draw(rng: Random, name: str, nodes_count: int) -> Service:
+def _draw(rng: Random, name: str, nodes_count: int) -> DrawnService:
     members = tuple(sorted(rng.sample(range(nodes_count), rng.randint(2, _MEMBERS_MAX))))
     says = happens(rng, 0.7)
-    return Service(
+    return DrawnService(
         name,
         _draw_settings(rng, says=says),
         members,
         tuple(rng.choice(_PRIORITIES) for _ in members),
         tuple(rng.randint(0, 2000) if says else None for _ in members),
-        Skill(
+        HookRates(
             promote_ns=uniform_ns(rng, MILLISECOND, 1000 * MILLISECOND),
             demote_ns=uniform_ns(rng, MILLISECOND, 500 * MILLISECOND),
             start_ns=uniform_ns(rng, MILLISECOND, 500 * MILLISECOND),

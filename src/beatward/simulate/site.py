@@ -43,7 +43,7 @@ class Quirk(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Skill:
+class HookRates:
     """How long the hooks take on average, and how likely one of them goes wrong by chance."""
 
     promote_ns: int = 100 * MILLISECOND
@@ -53,7 +53,7 @@ class Skill:
 
 
 @dataclass(slots=True)
-class Run:
+class WorkloadRun:
     """One run of the workload in true time."""
 
     token: int
@@ -73,13 +73,13 @@ class Promise:
 class Witness:
     """What is told which work really runs: a checker. Each method does nothing here."""
 
-    def run_began(self, site: "Site", run: Run) -> None:
+    def run_began(self, site: "Site", run: WorkloadRun) -> None:
         """Note that the work began."""
 
-    def run_copied(self, site: "Site", run: Run) -> None:
+    def run_copied(self, site: "Site", run: WorkloadRun) -> None:
         """Note that the work goes on in a copy of its machine, too."""
 
-    def run_ended(self, site: "Site", run: Run) -> None:
+    def run_ended(self, site: "Site", run: WorkloadRun) -> None:
         """Note that the work ended."""
 
 
@@ -94,7 +94,7 @@ class Site:
         *,
         clock: HostClock,
         truth: NodeTruth,
-        skill: Skill,
+        skill: HookRates,
         witnesses: Sequence[Witness] = (),
         label: str = "",
     ) -> None:
@@ -109,7 +109,7 @@ class Site:
         self.rng = rng
         self.skill = skill
         self.memory = HolderState()  # on disk
-        self.run: Run | None = None
+        self.run: WorkloadRun | None = None
         self.quirk: Quirk | None = None
         self.guardian = History()  # when it was out
         self.cares: Callable[[], bool] = lambda: False
@@ -171,7 +171,7 @@ class Site:
         self.memory = memory
         self.restored_until_ns = self.clock.true_ns(over_ns)
         if token:
-            self.run = Run(token, self._agenda.now_ns)
+            self.run = WorkloadRun(token, self._agenda.now_ns)
             for one in self._witnesses:
                 one.run_copied(self, self.run)
 
@@ -233,7 +233,7 @@ class Site:
             self._agenda.after(_LOOK_NS, self._act, hook, command)
         elif command.kind == "promote":
             self._end_run()
-            self.run = Run(command.token, self._agenda.now_ns)
+            self.run = WorkloadRun(command.token, self._agenda.now_ns)
             for one in self._witnesses:
                 one.run_began(self, self.run)
         else:

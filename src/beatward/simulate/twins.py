@@ -24,8 +24,8 @@ from beatward.core.instants import MINUTE, SECOND
 
 from .agenda import Agenda
 from .chance import split
-from .faults import Fault, Kind
-from .node import Node, NodeSettings
+from .faults import Fault, FaultKind
+from .node import NodeSettings, PlayedNode
 from .truth import NodeTruth
 
 # So long after a twin's end the monitor may still be finding out.
@@ -60,9 +60,9 @@ class Twins:
         self,
         seed: int,
         agenda: Agenda,
-        nodes: Mapping[str, Node],
+        nodes: Mapping[str, PlayedNode],
         *,
-        new_node: Callable[[NodeSettings, NodeTruth, Random], Node],
+        new_node: Callable[[NodeSettings, NodeTruth, Random], PlayedNode],
         note: Callable[[str, str], None],
     ) -> None:
         self._seed = seed
@@ -70,15 +70,15 @@ class Twins:
         self._nodes = nodes
         self._new_node = new_node
         self._note = note
-        self._by_label: dict[str, Node] = {}
+        self._by_label: dict[str, PlayedNode] = {}
         self._ended_ns: dict[str, int] = {}  # by name
         self._count = 0
 
-    def of(self, name: str) -> Iterator[Node]:
+    def of(self, name: str) -> Iterator[PlayedNode]:
         """Yield the twins that a name has ever had."""
         return (twin for twin in self._by_label.values() if twin.settings.name == name)
 
-    def machine(self, label: str) -> Node:
+    def machine(self, label: str) -> PlayedNode:
         """Return the twin of a label, or the node of a name."""
         return self._by_label.get(label) or self._nodes[label]
 
@@ -88,7 +88,7 @@ class Twins:
         is_past = since_ns is None or self._agenda.now_ns > since_ns + _AFTER_NS
         return any(twin.is_up for twin in self.of(name)) or not is_past
 
-    def strike(self, fault: Fault, node: Node) -> Callable[[], None] | None:
+    def strike(self, fault: Fault, node: PlayedNode) -> Callable[[], None] | None:
         """Copy a node, and begin the copy; return what ends it."""
         name = node.settings.name
         is_doubled = any(not twin.is_over for twin in self.of(name))
@@ -96,9 +96,9 @@ class Twins:
             return None
         memories = tuple(site.memory for site in node.sites)
         wait_ns = min(int(fault.draw * _LATER_MAX_NS), fault.duration_ns // 2)
-        twin = self._build(node, network=_ELSEWHERE if fault.kind == Kind.SNAPSHOT else 0)
+        twin = self._build(node, network=_ELSEWHERE if fault.kind == FaultKind.SNAPSHOT else 0)
         self._ended_ns[name] = self._agenda.now_ns
-        if fault.kind == Kind.SNAPSHOT:
+        if fault.kind == FaultKind.SNAPSHOT:
             begin = partial(self._wake, twin, memories, self._taken(node))
         else:
             begin = partial(self._start, twin, memories, node.last_incarnation)
@@ -118,7 +118,7 @@ class Twins:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _build(self, node: Node, *, network: int) -> Node:
+    def _build(self, node: PlayedNode, *, network: int) -> PlayedNode:
         self._count += 1
         label, name = f"{node.settings.name}+{self._count}", node.settings.name
         settings = replace(
@@ -129,18 +129,18 @@ class Twins:
         self._by_label[label] = twin
         return twin
 
-    def _begin(self, twin: Node, begin: Callable[[], None]) -> None:
+    def _begin(self, twin: PlayedNode, begin: Callable[[], None]) -> None:
         if not twin.is_over:
             self._note(twin.settings.name, f"its twin {twin.label} begins")
             begin()
 
-    def _start(self, twin: Node, memories: tuple[HolderState, ...], life: int) -> None:
+    def _start(self, twin: PlayedNode, memories: tuple[HolderState, ...], life: int) -> None:
         for site, memory in zip(twin.sites, memories, strict=True):
             site.memory = memory
         twin.take_state(life)
         twin.start()
 
-    def _taken(self, node: Node) -> _Image:
+    def _taken(self, node: PlayedNode) -> _Image:
         now_ns = self._agenda.now_ns
         assert node.pulse is not None
         return _Image(
@@ -152,7 +152,7 @@ class Twins:
             node.clock.wall_ns(now_ns),
         )
 
-    def _wake(self, twin: Node, memories: tuple[HolderState, ...], image: _Image) -> None:
+    def _wake(self, twin: PlayedNode, memories: tuple[HolderState, ...], image: _Image) -> None:
         now_ns = self._agenda.now_ns
         twin.clock.reboot(image.clock_ns, now_ns)
         twin.clock.step_wall(image.wall_ns - twin.clock.wall_ns(now_ns))
@@ -163,7 +163,7 @@ class Twins:
             site.lent = lent
         twin.wake_as_copy(image.pulse, image.tenures)
 
-    def _end(self, twin: Node, node: Node) -> None:
+    def _end(self, twin: PlayedNode, node: PlayedNode) -> None:
         if twin.is_over:
             return
         twin.is_over = True

@@ -29,10 +29,10 @@ from .checker import Checker, Findings, ReportedState, WorldFacts
 from .checkers import every_checker
 from .clock import HostClock
 from .crew import NODE_KINDS, ORDER_KINDS, Crew
-from .faults import STAYS_DOWN_PROBABILITY, Fault, Kind
+from .faults import STAYS_DOWN_PROBABILITY, Fault, FaultKind
 from .monitor import MASTER, MonitorHost, MonitorProcess, Observer
 from .network import Network, Path
-from .node import ILL, Answered, Node, NodeSettings
+from .node import ILL, Answered, NodeSettings, PlayedNode
 from .scenario import Scenario
 from .truth import NodeTruth, Trouble
 from .twins import Twins
@@ -75,8 +75,8 @@ class World:
         self.network = Network(self.agenda, split(scenario.seed, "network"), scenario.weather)
         self.network.lay = self._lay
         self.truths: dict[str, NodeTruth] = {}
-        self.nodes: dict[int, Node] = {}
-        self._by_name: dict[str, Node] = {}
+        self.nodes: dict[int, PlayedNode] = {}
+        self._by_name: dict[str, PlayedNode] = {}
         note = self.findings.note
         self.twins = Twins(
             scenario.seed, self.agenda, self._by_name, new_node=self._new_node, note=note
@@ -176,7 +176,7 @@ class World:
         """Let a deed have its effect on the world; only fences have one."""
         self.crew.fence(action)
 
-    def _node(self, number: int) -> Node:
+    def _node(self, number: int) -> PlayedNode:
         name = f"node-{number}"
         interval_ns = self.scenario.intervals_ns[number]
         rng = split(self.scenario.seed, name)
@@ -191,9 +191,9 @@ class World:
         truth = self.truths[name] = NodeTruth(name, interval_ns)
         return self._new_node(settings, truth, rng)
 
-    def _new_node(self, settings: NodeSettings, truth: NodeTruth, rng: Random) -> Node:
+    def _new_node(self, settings: NodeSettings, truth: NodeTruth, rng: Random) -> PlayedNode:
         """Build a machine that is off."""
-        node = Node(
+        node = PlayedNode(
             settings,
             self.agenda,
             self.network,
@@ -208,7 +208,7 @@ class World:
         self.crew.equip(node)
         return node
 
-    def _stood(self, node: Node, standing: Standing) -> None:
+    def _stood(self, node: PlayedNode, standing: Standing) -> None:
         for one in self.checkers:
             one.stood(node, standing)
 
@@ -218,7 +218,7 @@ class World:
         link = self.scenario.links[int(name.removeprefix("node-").partition("+")[0])]
         return Path(split(seed, f"path {way}"), None if link is None else link.ahead(seed, way))
 
-    def _join(self, node: Node, answered: Answered) -> None:
+    def _join(self, node: PlayedNode, answered: Answered) -> None:
         """Play the HTTP request with which a node enrols."""
         truth = node.truth.history
         name = node.settings.name
@@ -257,52 +257,52 @@ class World:
                 name = "" if number is None else self.nodes[number].settings.name
                 self.findings.note(name, f"{fault.kind} is over")
 
-    def _strike_nodes(self, fault: Fault, nodes: list[Node]) -> Callable[[], None] | None:
+    def _strike_nodes(self, fault: Fault, nodes: list[PlayedNode]) -> Callable[[], None] | None:
         node = nodes[0]
         if fault.kind in NODE_KINDS:
             return self.crew.strike_node(fault, node)
         match fault.kind:
-            case Kind.CRASH | Kind.LEAVE | Kind.EXIT:
+            case FaultKind.CRASH | FaultKind.LEAVE | FaultKind.EXIT:
                 return self._end_process(fault, node)
-            case Kind.FREEZE | Kind.HICCUP:
+            case FaultKind.FREEZE | FaultKind.HICCUP:
                 return node.wake if node.still(Trouble.FROZEN) else None
-            case Kind.SUSPEND | Kind.MIGRATION:
+            case FaultKind.SUSPEND | FaultKind.MIGRATION:
                 return node.wake if node.still(Trouble.SUSPENDED) else None
-            case Kind.CLOCK:
+            case FaultKind.CLOCK:
                 node.clock.step_wall(int((fault.draw - 0.5) * 4 * HOUR))
                 return _nothing
-            case Kind.ILL:
+            case FaultKind.ILL:
                 node.truth.illness.begin(ILL, self.agenda.now_ns)
                 return lambda: node.truth.illness.end(ILL, self.agenda.now_ns)
-            case Kind.CUT_UP:
+            case FaultKind.CUT_UP:
                 return self._cut(nodes, (Trouble.CUT_UP,))
-            case Kind.CUT_DOWN:
+            case FaultKind.CUT_DOWN:
                 return self._cut(nodes, (Trouble.CUT_DOWN,))
-            case Kind.CUT | Kind.PARTITION:
+            case FaultKind.CUT | FaultKind.PARTITION:
                 return self._cut(nodes, _BOTH)
-            case Kind.OUTAGE:
+            case FaultKind.OUTAGE:
                 return self._cut(nodes, _OUTAGES[int(fault.draw * len(_OUTAGES))])
-            case Kind.PAUSE:
+            case FaultKind.PAUSE:
                 return self._pause(node, fault)
-            case Kind.FORGET:
+            case FaultKind.FORGET:
                 self.monitor.order(Forget(node.settings.name))
                 return _nothing
             case _:
                 raise AssertionError(fault.kind)
 
-    def _end_process(self, fault: Fault, node: Node) -> Callable[[], None] | None:
+    def _end_process(self, fault: Fault, node: PlayedNode) -> Callable[[], None] | None:
         if not node.is_up or node.stays_down:
             return None
-        if fault.kind == Kind.CRASH:
+        if fault.kind == FaultKind.CRASH:
             node.stays_down = fault.draw < STAYS_DOWN_PROBABILITY
             self._crash(node, int(fault.draw * 1000))
-        elif fault.kind == Kind.LEAVE:
+        elif fault.kind == FaultKind.LEAVE:
             node.leave(Farewell.LEFT)
         else:
             node.leave(Farewell.EXITED, int(fault.draw * 256) - 16)
         return lambda: None if node.stays_down else node.start()
 
-    def _crash(self, node: Node, digits: int) -> None:
+    def _crash(self, node: PlayedNode, digits: int) -> None:
         """Kill a process; where services are at stake, half the time its whole machine.
 
         Now and then that comes back as another one, without its disk.
@@ -314,7 +314,7 @@ class World:
         if digits % 10 == 0:
             self.crew.replace(node)
 
-    def _cut(self, nodes: list[Node], ways: tuple[Trouble, ...]) -> Callable[[], None]:
+    def _cut(self, nodes: list[PlayedNode], ways: tuple[Trouble, ...]) -> Callable[[], None]:
         paths = {Trouble.CUT_UP: self.network.to_monitor, Trouble.CUT_DOWN: self.network.to_node}
         for node in nodes:
             for way in ways:
@@ -329,7 +329,7 @@ class World:
 
         return mend
 
-    def _pause(self, node: Node, fault: Fault) -> Callable[[], None] | None:
+    def _pause(self, node: PlayedNode, fault: Fault) -> Callable[[], None] | None:
         """Announce maintenance, half of it with a planned end that must come by itself."""
         name, is_planned = node.settings.name, fault.draw < 0.5
         for_ns = fault.duration_ns if is_planned else NEVER
@@ -353,19 +353,19 @@ class World:
         if fault.kind in ORDER_KINDS:
             return self.crew.order(fault)
         match fault.kind:
-            case Kind.MONITOR_CRASH | Kind.STORE | Kind.BACKUP:
+            case FaultKind.MONITOR_CRASH | FaultKind.STORE | FaultKind.BACKUP:
                 return self._crash_monitor(fault)
-            case Kind.MONITOR_FREEZE | Kind.MONITOR_HICCUP:
+            case FaultKind.MONITOR_FREEZE | FaultKind.MONITOR_HICCUP:
                 place = _FREEZE_PLACES[int(fault.draw * len(_FREEZE_PLACES))]
                 return self._thaw_monitor if monitor.freeze(place) else None
-            case Kind.MONITOR_CLOCK:
+            case FaultKind.MONITOR_CLOCK:
                 monitor.clock.step_wall(int((fault.draw - 0.5) * 4 * HOUR))
                 return _nothing
-            case Kind.FLOOD:
+            case FaultKind.FLOOD:
                 return self._flood(0.2 + 0.8 * fault.draw)
-            case Kind.SILENCE:
+            case FaultKind.SILENCE:
                 return self._silence(fault)
-            case Kind.DISK:
+            case FaultKind.DISK:
                 store = monitor.store
                 store.refuses = True
 
@@ -373,7 +373,7 @@ class World:
                     store.refuses = False
 
                 return mend
-            case Kind.HANDS:
+            case FaultKind.HANDS:
                 monitor.teach(replace(self.scenario.skill, temporary_probability=0.9))
                 return lambda: monitor.teach(self.scenario.skill)
             case _:
@@ -404,10 +404,10 @@ class World:
         if not self.monitor.is_up:
             return None
         self.monitor.crash()
-        if fault.kind != Kind.MONITOR_CRASH:
+        if fault.kind != FaultKind.MONITOR_CRASH:
             entries = self.monitor.store.memory.entries
             # Most backups are some hours old, and some were made just now.
-            share = 0.0 if fault.kind == Kind.STORE else 1.0 - (2.0 * fault.draw % 1.0) ** 3
+            share = 0.0 if fault.kind == FaultKind.STORE else 1.0 - (2.0 * fault.draw % 1.0) ** 3
             kept = int(share * len(entries))
             self._lost_stores.append(entries[kept:])
             self.monitor.replace_store(kept)
@@ -458,7 +458,7 @@ class World:
             self.monitor.order(EndSilence(name))
         self.agenda.after(_LIFT_SPACING_NS, self._lift)
 
-    def _heal_node(self, node: Node, now_ns: int) -> None:
+    def _heal_node(self, node: PlayedNode, now_ns: int) -> None:
         name = node.settings.name
         paths = {Trouble.CUT_UP: self.network.to_monitor, Trouble.CUT_DOWN: self.network.to_node}
         for way, path in paths.items():
