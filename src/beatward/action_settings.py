@@ -158,7 +158,7 @@ class ActionSettings(Table):
                     message = f"no {name} with kind = {self.kind}"
                     raise ValueError(message)
         elif not self.node_options and not any("{node}" in one for one in self.options.values()):
-            # One switch for whatever node: it would cut the power of somebody who is well.
+            # One switch for any node: it would cut the power of a node that is well.
             message = "node_options of each node, or {node} in one of options"
             raise ValueError(message)
 

@@ -3,12 +3,12 @@
     BeatwardError
     ├── ConfigError          stop and tell the user: exit code 2
     │   └── ConfigErrors     the same for several settings at once
-    ├── MonitorUnreachable   nobody answered: exit code 3
+    ├── MonitorUnreachable   no answer: exit code 3
     ├── MalformedRecord      one datagram or record is not ours: count it
     ├── JoinRefused          the monitor said no to an enrolment: stop, a retry will not help
     ├── TemporaryError       try the deed again, not before `retry_after_ns`
     │   └── Busy             a turn of the monitor takes longer than a reader should wait
-    ├── RoleLost             the lease is over: stop acting, somebody else may do so by now
+    ├── RoleLost             the lease is over: stop acting, another node may do so by now
     ├── JournalIncomplete    the monitor ended, and something it promised is not on disk
     ├── PermanentError       the deed will never succeed as it is: record it and stop trying
     └── InvariantBroken      our own bug: crash, the journal brings us back

@@ -10,7 +10,7 @@ is due in both hours and not in the one that is missing.
 The wall clock of the monitor's own machine may be set as well. What a leap forward skips is not
 judged. What a step back repeats, up to REPEAT_MAX_NS, is not due again: cron does not run it again
 either. A larger step is taken for a clock that was wrong before, and everything begins anew. In
-either case the price is a run that nobody misses, and not one that is missed wrongly.
+either case the price is a run that is not missed, and not one that is missed wrongly.
 
 No clock is read here, and nothing here knows a thread (`server.almanac`).
 """
@@ -30,7 +30,7 @@ from beatward.core.entry import JobPlan
 from beatward.core.instants import DAY, HOUR, MICROSECOND, SECOND
 from beatward.core.jobs import Dues
 
-# More than clocks are slewed by between two looks, less than anybody's grace.
+# More than clocks are slewed by between two looks, less than any job's grace.
 STEP_NS = SECOND
 # Debian's cron repeats or skips nothing on a change of up to three hours.
 REPEAT_MAX_NS = 3 * HOUR

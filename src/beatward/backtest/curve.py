@@ -20,7 +20,7 @@ from beatward.core.detect import DetectorSettings
 from .quality import Quality, judge, trusted_until
 from .replay import Arrivals, IntArray, deadlines, warm_up
 
-# Of the shares of the way from one value to the next at which mistakes end, so many are kept.
+# Of the shares of the way from one value to the next at which mistakes end, this many are kept.
 _SHARES = 64
 
 
@@ -38,7 +38,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a detector that makes so many mistakes an hour takes to detect a crash."""
+    """What a detector that makes a rate of mistakes an hour takes to detect a crash."""
 
     value: float
     mistake_rate: float
@@ -54,7 +54,7 @@ class Curve:
     measured: tuple[Measured, ...]
 
     def at(self, mistake_rate: float) -> Point | None:
-        """Return the point with so many mistakes an hour; None outside of what was measured."""
+        """Return the point with a rate of mistakes an hour; None outside of what was measured."""
         for before, after in zip(self.measured, self.measured[1:], strict=False):
             most, least = before.quality.mistake_rate, after.quality.mistake_rate
             if most >= mistake_rate >= least and most > least:

@@ -1,4 +1,4 @@
-"""Somebody on the network who records what is said and says it again, and invents words.
+"""An adversary on the network that records datagrams, repeats them, and invents others.
 
 He has no keys. He replays datagrams of nodes to the monitor, old and new, from their own address,
 his own or another node's, whole, cut, damaged, altered or many in one; he prefers nodes that are

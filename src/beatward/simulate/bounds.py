@@ -2,8 +2,8 @@
 
 Written from the formulas at the top of each file in `core.detect`, on purpose not with its code. A
 detector may be far quicker, and mostly is; what stands here holds in the worst network too, right
-after the worst heartbeat, and with somebody on the wire who says a node's last word late. In
-intervals of the node, beyond the delay of that word:
+after the worst heartbeat, and with an adversary on the wire that delivers a node's last datagram
+late. In intervals of the node, beyond the delay of that datagram:
 
     anchored on the schedule      1 + margin + how far the estimate may lie behind the last arrival,
                                   and half of the most by which one late word may pull it, while it
@@ -31,7 +31,7 @@ def suspected_within_ns(settings: DetectorSettings, interval_ns: int) -> int:
 
 
 def _on_schedule(margin: float, behind: float, *, beyond: float = 0.0) -> Most:
-    """Return the bound of a detector with a margin and an estimate of so many intervals at most.
+    """Return the bound of a detector with a margin and an estimate of some intervals at most.
 
     beyond   what is added to a margin from the settings, in intervals
     """
@@ -55,7 +55,7 @@ def _fixed(settings: DetectorSettings, interval_ns: int) -> float:
 
 
 def _calendar(settings: DetectorSettings, interval_ns: int) -> float:
-    """Return twice interval and grace: here nobody has a schedule."""
+    """Return twice interval and grace: here no node has a schedule."""
     return 2.0 * (interval_ns + (interval_ns if settings.grace_ns is None else settings.grace_ns))
 
 

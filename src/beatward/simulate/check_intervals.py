@@ -2,7 +2,7 @@
 
 node      A longer gap between two heartbeats follows only on one that arrived and promised it. What
           was lost has promised nothing, so the rate before stays in force (`agent.stride`).
-monitor   After a change nobody is suspected before the promise of the last heartbeat heard has run
+monitor   After a change no node is suspected before the promise of the last heartbeat heard has run
           out. (Without one, a heartbeat may be so late by its own schedule that its successor is.)
 
 Between them, no announced change ever causes a suspicion, whatever is lost, late or overtaken.
@@ -26,7 +26,7 @@ _FIELDS = struct.Struct("<3xB4xIxB2x8xQQ")  # kind, interval_ms, flags, incarnat
 _HEARTBEAT, _SLOWING = int(Kind.HEARTBEAT), int(Flag.SLOWING)
 # Timers that fire late, and 200 ppm of drift over the longest interval that is drawn.
 _SLACK_NS = 50 * MILLISECOND
-# A detector that meets a new grid waits for a whole interval longer until it has heard so many.
+# A detector that meets a new grid waits for a whole interval longer until it has heard this many.
 _CHANGE_BEATS = 8
 
 

@@ -1,7 +1,7 @@
 """What operators said, held against what the monitor did: maintenance and silences.
 
 maintenance  a paused node is neither judged nor repaired; it stays paused until its planned end or
-             until somebody ends it, is watched again in time, and has a whole grace from there
+             until an operator ends it, is watched again in time, and has a whole grace from there
 silence      what a silence holds does not begin before the silence has ended
 
 A planned end is counted by the monitor's clock, and across a restart by the wall's: what the store
@@ -101,7 +101,7 @@ class MaintenanceChecker(Checker):
             self._violate(node, f"{entry.status} by {entry.cause}, though it is paused")
         if entry.cause == "resume" and node not in self._resumed:
             if until_ns is None or entry.at_ns < until_ns:
-                self._violate(node, "watched again before its time, and nobody ordered it")
+                self._violate(node, "watched again before its time, without an order")
             else:
                 self._findings.counts["maintenance ended as planned"] += 1
         if entry.status == "paused":

@@ -1,7 +1,7 @@
 """The promise about many: no destructive deed on the nodes of a mass failure, and none too fast.
 
-Every death that is not told alone is told with others, soon. A monitor that hears nobody judges
-nobody, either. Taken from what the monitor has said and from what really arrived; on purpose not
+Every death that is not told alone is told with others, soon. A monitor that hears no node judges
+none, either. Taken from what the monitor has said and from what really arrived; on purpose not
 the guard's own counting. Not here: whether a hold was right (its thresholds are tested by tables).
 """
 
@@ -82,14 +82,14 @@ class MassChecker(Checker):
                 self._masses.pop(zone, None)
 
     def audit(self) -> None:
-        """Check that nobody waits to be told of a death that was not told alone."""
+        """Check that no report is outstanding of a death that was not told alone."""
         if self._facts.monitor.is_away:
             return
         now_ns, window_ns = self._facts.now_ns, self._window_ns
         for node, dead_ns in tuple(self._untold.items()):
             if now_ns - dead_ns > window_ns + _TOLD_SLACK_NS:
                 ago = format_duration(now_ns - dead_ns)
-                self._findings.violate("alarm", node, f"dead for {ago}, and nobody was told of it")
+                self._findings.violate("alarm", node, f"dead for {ago}, and it was not reported")
                 del self._untold[node]
 
     def _follow(self, entry: Entry) -> None:
@@ -150,7 +150,7 @@ class MassChecker(Checker):
         self._check_rate(action)
 
     def check_verdict(self, truth: NodeTruth, opened_ns: int) -> None:
-        """Check that somebody was heard before this node was found dead by its silence."""
+        """Check that some node was heard before this node was found dead by its silence."""
         if self.is_cut_off:
             message = "convicted by a monitor that says of itself that it is cut off"
             self._findings.violate("mass", truth.name, message)

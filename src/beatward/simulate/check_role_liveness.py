@@ -1,7 +1,7 @@
 """Every failover comes to its end or says why not: the promise in time about roles.
 
 held       a role that is said to be held is: its work runs at its holder, or did a moment ago
-reported   a role that nobody holds is being moved, or the service's view says what hinders it
+reported   a vacant role is being moved, or the service's view says what hinders it
 restless   in the end, when nothing has been wrong for long, no role moves again and again
 liveness   some time after heal a role is held wherever a member could hold it, and its work runs;
            not where a lease is too short for the delays that its renewals have
@@ -91,7 +91,7 @@ class RoleLivenessChecker(Checker):
                     self._findings.violate("restless", "", message)
             if not able:
                 if view is not None and view.phase != Phase.HELD and not view.reason:
-                    self._violate(name, "nobody holds it in the end, and nothing says why")
+                    self._violate(name, "no member holds it in the end, and nothing says why")
                 continue
             is_held = view is not None and view.phase == Phase.HELD and self._runs(view)
             # Seed 101272: a holder whose lease was just over, and whose word was still under way.

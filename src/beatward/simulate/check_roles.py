@@ -1,7 +1,7 @@
 """The promise about roles: one holder at most, tokens that only grow, and no word that is not true.
 
-two        no two workloads of a service run at once on machines that get time; but where nobody can
-           help it, and there for no longer than somebody can: a holder that was suspended and
+two        no two workloads of a service run at once on machines that get time; but where it cannot
+           be helped, and there no longer than it cannot: a holder that was suspended and
            wakes, one whose agent and guardian are both out, one that not even SIGKILL ends, and
            one that an operator's force overtook; and the work of a machine that was restored from a
            snapshot, until the lease is over that it had when that was taken
@@ -10,7 +10,7 @@ late       no workload runs when its lease and the time to give the role up are 
 accepted   a resource that remembers the highest token is never written to by two under one
 early      no grant of a new token while another member's lease, as it counts it, or its time to
            give the role up may still run: unless it said that it gave it up, or was fenced, or
-           somebody used force; where a fence is required, time frees no machine that was lent it
+           an operator used force; where a fence is required, time frees no machine that was lent it
 receipt    what is granted is on disk
 ready      PROMOTE answers a member that says it could be promoted; HOLD one that says it holds
            under that very token
@@ -44,7 +44,7 @@ _GRANT = struct.Struct("<3xB4xIIQQQII")  # kind, counter, service, node, life, c
 GRACE_NS = SECOND // 5
 _NOBODY = (State.STANDBY, State.UNABLE)
 _HOLDERS = (State.PROMOTING, State.ACTIVE, State.DEMOTING)
-# So many standings of a member are remembered; it sends some in a second.
+# At most this many standings of a member are remembered; it sends some in a second.
 _SAID_MAX = 1000
 
 
@@ -80,7 +80,7 @@ class _Book:
     granted     the highest token that was granted
     running     the workloads that are there, by node; `writers` of the resource, by token
     used        the highest token of each node that it has run under or given up; given: given up
-    forced      tokens up to this one were overtaken by somebody's force
+    forced      tokens up to this one were overtaken by an operator's force
     lost        the highest token that a disk knew which was lost
     told        whose overlaps and delays were told; `excused` overlaps that were counted
     """
@@ -304,7 +304,7 @@ class RoleChecker(Checker):
                 self._violate("early", book, message, name)
         before, book.granted = book.granted, max(book.granted, token)
         for other, held in book.stuck.items():
-            # Whoever was stuck with an older one had been passed over for a reason, then.
+            # A member that was stuck with an older one had been passed over for a reason.
             if other != name and before <= held < token:
                 message = f"token {token} is granted, but {other} is stuck with {held}"
                 self._violate("early", book, message, name)
@@ -421,7 +421,7 @@ class RoleChecker(Checker):
         return self._facts.now_ns < self._sites[book.name, name].restored_until_ns + GRACE_NS
 
     def _excuse(self, book: _Book, name: str, run: WorkloadRun) -> str:
-        """Return why nobody could help it, or nothing."""
+        """Return why it could not be helped, or nothing."""
         site, now_ns = self._sites[book.name, name], self._facts.now_ns
         settings = self._settings[book.name]
         if run.token <= book.forced:

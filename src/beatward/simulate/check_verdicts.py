@@ -91,7 +91,7 @@ class VerdictChecker(Checker):
     def asked_ns(self, name: str) -> int:
         """Return since when an answer of a node that is gone may have been said, 0 if it is not.
 
-        What it said before it was asked brings nobody back, however fresh it is.
+        What it said before it was asked brings no node back, however fresh it is.
         """
         return self._asked_ns.get(name, 0)
 
@@ -118,7 +118,7 @@ class VerdictChecker(Checker):
 
         A new node and a restarted monitor give a start grace; a pause of the monitor begins every
         deadline anew, and the grace of those it has not heard yet. Drops of its own kernel give
-        every deadline and every window so many times more. A verdict also waits for one other
+        every deadline and every window that many times more. A verdict also waits for one other
         voice, until the slowest should have spoken, and for the end of what the monitor takes for
         a cut of its own.
         """
@@ -299,7 +299,7 @@ class VerdictChecker(Checker):
         if astray_count and len(probes) + astray_count >= wanted:
             self._findings.counts["verdicts led astray"] += 1
             return
-        # (Somebody who repeats its lost words is asked who he is, which asks nobody else.)
+        # (An adversary that repeats its lost datagrams is asked, and no other node is.)
         if len(probes) < wanted and (heard or self._has_address(truth.name)):
             message = f"a well node was convicted after {len(probes)} probes, not {wanted}"
             self._findings.violate("verdict", truth.name, message)

@@ -41,11 +41,11 @@ class HostClock:
         return max(0, -(-elapsed_ns * _BILLION // self._rate))
 
     def step_wall(self, step_ns: int) -> None:
-        """Let somebody set the wall clock; the monotonic clock knows nothing of it."""
+        """Set the wall clock, as an operator does; the monotonic clock knows nothing of it."""
         self._wall_ns += step_ns
 
     def lose(self, suspended_ns: int) -> None:
-        """Note that the machine woke after so long a sleep."""
+        """Note that the machine woke after a sleep."""
         if not self.counts_suspend:
             self._boot_ns -= suspended_ns * self._rate // _BILLION
 

@@ -24,7 +24,7 @@ from .truth import Trouble
 
 _HTTP_DELAY_NS = 10 * MILLISECOND
 _AGAIN_NS = 2 * SECOND
-# A machine that was fenced is looked at by somebody, and switched on again.
+# An operator looks at a machine that was fenced, and switches it on again.
 _REPAIR_NS = 10 * SECOND
 _OPERATOR_NS = 5 * SECOND
 NODE_KINDS = (FaultKind.HOOKS, FaultKind.GUARDIAN, FaultKind.COPY, FaultKind.SNAPSHOT)
@@ -184,7 +184,7 @@ class Crew:
         self._agenda.after(_OPERATOR_NS, self._look_after)
 
     def _look_after(self) -> None:
-        """Resume what is paused, and use force where the monitor wants somebody to decide."""
+        """Resume what is paused, and use force where the monitor wants an operator to decide."""
         self._agenda.after(_OPERATOR_NS, self._look_after)
         monitor = self._monitor.monitor
         if monitor is None:

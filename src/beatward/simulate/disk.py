@@ -17,7 +17,7 @@ from beatward.store.memory import MemoryStore
 from .agenda import Agenda
 from .chance import exponential_ns, happens, uniform_ns
 
-# One write in so many takes long: an fsync that stalls for over 100 ms was seen on ordinary disks
+# One write in this many takes long: an fsync that stalls for over 100 ms was seen on ordinary disks
 # (DETECTION.md 5.4).
 _STALL_PROBABILITY = 0.01
 _STALL_NS = 120 * MILLISECOND
@@ -45,7 +45,7 @@ class FlakyStore:
         self.memory.append(entries, wall_offset_ns=wall_offset_ns)
 
     def earlier(self, count: int) -> "FlakyStore":
-        """Return a disk as this one was when it held so many entries: a backup."""
+        """Return a disk as this one was when it held a number of entries: a backup."""
         backup = FlakyStore()
         for entry, wall_ns in self.memory.history[:count]:
             backup.memory.append((entry,), wall_offset_ns=wall_ns - entry.at_ns)

@@ -1,8 +1,9 @@
 """The drivers as simulated hands: they take time, fail for a while, and die with the monitor.
 
-A deed is done at one instant; its outcome comes back a moment later. When the monitor's process
-dies in between, the deed is done and nobody knows: the monitor will do it again after its restart,
-under the same key, which is all that "at least once" can promise. Not here: real deeds (`actions`).
+An action is done at one instant; its outcome comes back a moment later. When the monitor's process
+dies in between, the action is done and its outcome is lost: the monitor will do it again after its
+restart, under the same key, which is all that "at least once" can promise. Not here: real actions
+(`actions`).
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ class PlayedDriver:
             self._agenda.after(wait_ns, self._act, action)
 
     def die(self) -> None:
-        """End everything: half of what was under way has just been done, and nobody will tell."""
+        """End everything: half of what was under way has just been done, and is not reported."""
         self._is_dead = True
         for action in self._running.values():
             if happens(self._rng, 0.5):

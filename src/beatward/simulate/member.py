@@ -123,7 +123,7 @@ class PlayedMember:
         if self._is_dead or self._writing is None:
             return
         self.site.memory, self._writing = self._writing, None
-        self.settle()  # after a freeze, whoever wakes it calls this again
+        self.settle()  # after a freeze, the wake-up calls this again
 
     def _do(self) -> None:
         """Begin what is to be done, and break off what is not to be done any more."""
@@ -153,7 +153,7 @@ class PlayedMember:
             self._start_standby()
 
     def _start_standby(self) -> None:
-        """Run the `start` hook until it succeeds; until then nobody could be promoted here."""
+        """Run the `start` hook until it succeeds; until then this member cannot be promoted."""
         if not self._is_starting:
             self._is_starting = True
             wait_ns = exponential_ns(self.site.rng, self.site.skill.start_ns)

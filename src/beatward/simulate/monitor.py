@@ -104,7 +104,7 @@ class MonitorProcess:
         self.monitor: Monitor | None = None
         self.turns_count = 0
         self.drops_ns: list[int] = []  # true instants at which the kernel dropped a datagram
-        self.drop_probability = 0.0  # by a flood of junk that nobody has to play
+        self.drop_probability = 0.0  # by a flood of junk that is not played
         self._untold = 0
         self._agenda = agenda
         self._network = network
@@ -243,7 +243,7 @@ class MonitorProcess:
             self._want_turn(self._agenda.now_ns)
 
     def order(self, order: Order) -> bool:
-        """Hand an order in, as the web room does; tell whether somebody took it."""
+        """Hand an order in, as the web room does; tell whether it was taken."""
         if self.is_away:
             return False
         self._orders.append(order)

@@ -102,7 +102,7 @@ class End(Enum):
     LOST = "lost"  # by chance, or damaged
     WITHHELD = "withheld"  # the adversary swallowed it
     CUT = "cut"  # by an outage
-    UNHEARD = "unheard"  # it arrived where nobody listened
+    UNHEARD = "unheard"  # it arrived where nothing listened
     ARRIVED = "arrived"
 
 

@@ -3,7 +3,7 @@
 The process can be killed, started again as a new life, frozen (SIGSTOP), suspended with its
 machine, have its wall clock set, say goodbye, or end under a wrapper that reports how. It drives
 `Pulse` as `agent.heart` does: wait for a datagram until the next heartbeat is due, answer at once,
-beat when it is due, open a new socket and join again when nobody answers.
+beat when it is due, open a new socket and join again when no answer comes.
 Where the machine offers services, the process has a `member` for each of its `sites`.
 Not here: when any of this happens (`faults`), and enrolment itself (`world` plays the HTTP).
 """
@@ -43,7 +43,7 @@ from .truth import NodeTruth, Trouble
 # A socket's default receive buffer holds some 270 small datagrams (net.core.rmem_default, 208 kB,
 # 768 bytes of kernel memory each).
 SOCKET_BUFFER = 270
-# An agent whose enrolment failed asks again after about so long.
+# An agent whose enrolment failed asks again after about this long.
 JOIN_SPACING_NS = SECOND
 _LOOK_NS = SECOND // 10
 # An agent that leaves gives its roles up before; it is not waited for it for ever.
@@ -259,7 +259,7 @@ class PlayedNode:
         self._arm()
 
     def hear_refusal(self) -> None:
-        """Take the network's word that nobody listens at the monitor's port."""
+        """Take the network's word that nothing listens at the monitor's port."""
         if self.pulse is not None and not self.is_still:
             self.pulse.doubt()
 

@@ -40,7 +40,7 @@ class Scenario:
 
     nodes            the numbers of those that exist; all draws are made for the others as well
     intervals_ns     one a number
-    zones_count      they are divided among so many
+    zones_count      how many zones they are divided among
     links            one a number; None: its link has the plain weather
     kinds            of fault that may come
     buffer           datagrams that wait in the monitor's kernel at most
@@ -84,7 +84,7 @@ def draw(
     """Draw the world of a seed.
 
     minutes   of virtual time, from the start to the end of settling; more where a slow detector
-              needs so long to settle that hardly any time would be left for faults
+              needs a long time to settle, so that hardly any time would be left for faults
     without   kinds of fault that are left out; `adversary` leaves him out too, `services` those
     only      numbers of the nodes that exist; None: all that were drawn
     chosen    detector, probing, recovery and grace to try; rules and actions stay the world's own

@@ -23,9 +23,9 @@ from .chance import exponential_ns
 from .clock import HostClock
 from .truth import History, NodeTruth, Trouble
 
-# What a suspended machine was about to do, it does so much later at most than it wakes.
+# A suspended machine does what it was about to do at most this long after it wakes.
 _LOOK_NS = 20 * MILLISECOND
-# A process group takes about so long to die of SIGKILL.
+# A process group takes about this long to die of SIGKILL.
 _KILL_NS = 3 * MILLISECOND
 OUT = "out"
 

@@ -28,9 +28,9 @@ from .faults import Fault, FaultKind
 from .node import NodeSettings, PlayedNode
 from .truth import NodeTruth
 
-# So long after a twin's end the monitor may still be finding out.
+# The monitor may still be finding out this long after a twin's end.
 _AFTER_NS = MINUTE
-# A snapshot is woken so long after it was taken at most, and a folder's copy started.
+# A snapshot is woken at most this long after it was taken, and a folder's copy started.
 _LATER_MAX_NS = 4 * SECOND
 _ELSEWHERE = 1
 _PORTS = 30_000

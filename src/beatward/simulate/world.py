@@ -453,7 +453,7 @@ class World:
     def _lift(self) -> None:
         """Say as an operator does that what is held back may go on: all is known to be well."""
         self.monitor.order(Lift())
-        # One that began before somebody set the clock back could last for hours.
+        # One that began before the clock was set back could last for hours.
         for name in self.facts.reported.silences:
             self.monitor.order(EndSilence(name))
         self.agenda.after(_LIFT_SPACING_NS, self._lift)

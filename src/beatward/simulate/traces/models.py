@@ -18,7 +18,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 
-# The powers of a correlation are divided out block by block; so long, 0.3 ** -512 is 1e267.
+# The powers of a correlation are divided out block by block of this length; 0.3 ** -512 is 1e267.
 _BLOCK = 512
 _CORRELATION_MIN = 0.3
 
@@ -90,7 +90,7 @@ def correlated(
     """Return standard normal numbers (count,) that are correlated.
 
     correlation  of neighbours: 0, or 0.3 to below 1
-    memory       after so many messages correlation has fallen to 1/e of that; None: it falls by
+    memory       after this many messages correlation has fallen to 1/e of that; None: it falls by
                  the same factor from each to the next, AR(1), and is gone after a few
     """
     if correlation == 0:
@@ -152,7 +152,7 @@ class GilbertElliott:
     def draw(self, rng: np.random.Generator, count: int) -> BoolArray:  # noqa: D102
         share_bad = self.worsens / (self.worsens + self.recovers)
         begins_bad = bool(rng.random() < share_bad)
-        # So many pairs of sojourns last at least `count` messages but for a chance nobody meets.
+        # This many pairs of sojourns last at least `count` messages but for a negligible chance.
         expected = count / (1.0 / self.worsens + 1.0 / self.recovers)
         pairs = int(expected + 10.0 * math.sqrt(expected) + 20)
         sojourns = np.empty(2 * pairs, np.int64)

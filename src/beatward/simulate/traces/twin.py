@@ -2,7 +2,7 @@
 
 The week is that of N. Hayashibara, X. Defago, R. Yared, T. Katayama, "The phi Accrual Failure
 Detector", SRDS 2004, section 5. Its raw trace is not public. The figures below are those that our
-notes quote from the paper; nobody here has had the paper itself in hand, so the twin is a twin of
+notes quote from the paper; we have not had the paper itself in hand, so the twin is a twin of
 these figures. It matches: heartbeats sent, interval, heartbeats lost, bursts of loss and the
 longest of them, mean and deviation of the time between two arrivals.
 
