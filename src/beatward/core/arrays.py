@@ -1,4 +1,4 @@
-"""Arrays with a row a slot, and more room for them. Rows that nobody has written are zeros."""
+"""Arrays with a row a slot, and more room for them. Rows that were never written are zeros."""
 
 from copy import copy
 from typing import ClassVar, Self

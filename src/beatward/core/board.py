@@ -1,6 +1,6 @@
 """All services as readers see them: copies of what is known, made into views where one is read.
 
-The wheel copies a few dicts; sentences and views are made by whoever asks, in its own thread. Not
+The wheel copies a few dicts; sentences and views are made by the reader, in its own thread. Not
 here: what becomes of a role (`core.failover`).
 """
 

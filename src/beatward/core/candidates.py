@@ -176,7 +176,7 @@ def candidates(
 
 
 def why_nobody(others: Mapping[str, str]) -> str:
-    """Say why nobody can take a role: `others` are all members, as `candidates` tells of them."""
+    """Say why no member can take a role: `others` as `candidates` returns them."""
     told = "; ".join(f"{node} {why}" for node, why in sorted(others.items()))
     return told or "no node offers the service"
 

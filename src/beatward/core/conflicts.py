@@ -3,7 +3,7 @@
 A folder is copied while its agent runs, a virtual machine is cloned, a second machine gets the same
 name. The monitor believes one of the two processes, and drops what the other says as an old life or
 as a replay. So each record that is dropped for that reason is a hint, and no more: it may be a
-late datagram of a process that has ended, or one that somebody recorded and plays again.
+late datagram of a process that has ended, or one that was recorded and is played again.
 
 A hint leads to a question. The monitor probes the very life at the very address that the record
 came from, with a fresh number. Only a process that runs there now, and holds the node's key, can
@@ -181,7 +181,7 @@ class Conflicts:
         """Ask who is due to be asked; return what has become of names since the last turn."""
         for slot, watch in list(self._watches.items()):
             if int(self._registry.node[slot]) != watch.node:
-                del self._watches[slot]  # forgotten; whoever has the slot now is another
+                del self._watches[slot]  # forgotten; the node that has the slot now is another
                 self._publish()
             elif watch.ask_due_ns <= now_ns:
                 self._ask(slot, watch, now_ns)

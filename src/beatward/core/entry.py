@@ -28,18 +28,18 @@ class Event(StrEnum):
     OUTCOME = "outcome"  # an action succeeded, failed, or will be tried again
     LABELLED = "labelled"  # a node was enrolled again, with other labels
     MAINTENANCE = "maintenance"  # the maintenance of a paused node was planned anew
-    ACKNOWLEDGED = "acknowledged"  # somebody knows of a node's alarm
+    ACKNOWLEDGED = "acknowledged"  # an operator knows of a node's alarm
     UNACKNOWLEDGED = "unacknowledged"  # that was taken back
     SILENCED = "silenced"  # notifications are held from now on
     UNSILENCED = "unsilenced"  # they are not any more
     SERVICE = "service"  # a node declared its services anew
-    ROLE = "role"  # who holds a service's role, or why nobody may
+    ROLE = "role"  # who holds a service's role, or why no member may
     CONFLICT = "conflict"  # two processes speak under one node's name, or only one does again
 
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """Why a node is paused, and until when; NEVER: until somebody ends it.
+    """Why a node is paused, and until when; NEVER: until an operator ends it.
 
     ended_by   only at its end: who ended it before its time
     """
@@ -50,7 +50,7 @@ class Maintenance:
     ended_by: str = ""
 
     def moved(self, by_ns: int) -> "Maintenance":
-        """Return the same on a clock that shows so much more."""
+        """Return the same on a clock that is ahead by that much."""
         return replace(self, until_ns=_moved(self.until_ns, by_ns))
 
 
@@ -64,7 +64,7 @@ class Acknowledgement:
     note: str = ""
 
     def moved(self, by_ns: int) -> "Acknowledgement":
-        """Return the same on a clock that shows so much more."""
+        """Return the same on a clock that is ahead by that much."""
         return replace(self, at_ns=self.at_ns + by_ns)
 
 
@@ -85,7 +85,7 @@ class Conflict:
     believed_raw_address: bytes = b""
 
     def moved(self, by_ns: int) -> "Conflict":
-        """Return the same on a clock that shows so much more."""
+        """Return the same on a clock that is ahead by that much."""
         return replace(self, since_ns=self.since_ns + by_ns)
 
 
@@ -107,7 +107,7 @@ class Silence:
     reason: str = ""
 
     def moved(self, by_ns: int) -> "Silence":
-        """Return the same on a clock that shows so much more."""
+        """Return the same on a clock that is ahead by that much."""
         until_ns = _moved(self.until_ns, by_ns)
         return replace(self, at_ns=self.at_ns + by_ns, until_ns=until_ns)
 
@@ -122,7 +122,7 @@ class JobPlan:
 
     schedule     five fields of a cron expression in `timezone`, or empty: by `period_ns`
     grace_ns     so late a run may begin; without word of its beginning, so late it may end
-    run_ns       so long a run may take
+    run_ns       the longest that a run may take
     """
 
     schedule: str = ""
@@ -138,11 +138,12 @@ class JobRecord:
 
     due_ns        the run that is awaited
     started_ns    when the run under way began, None when there is none
-    ended_ns      when the last run ended, and ran_ns how long it took, None where nobody said
+    ended_ns      when the last run ended, and ran_ns how long it took, None where it was not
+                  reported
     succeeded_ns  when a run last succeeded
     has_failed    the last run failed, with exit_code if it was said (a signal is negative)
     overran       the run under way takes too long, and this was said
-    excused_ns    a due instant of which nobody can say whether it was kept: we were away
+    excused_ns    a due instant of which it is unknown whether it was kept: we were away
     zone_ns, zone   what local time is ahead of UTC by, and its name, at the last due instant
     """
 
@@ -160,7 +161,7 @@ class JobRecord:
     zone: str = "UTC"
 
     def moved(self, by_ns: int) -> "JobRecord":
-        """Return the same on a clock that shows so much more."""
+        """Return the same on a clock that is ahead by that much."""
         names = ("due_ns", "started_ns", "ended_ns", "succeeded_ns", "excused_ns")
         instants = {name: getattr(self, name) for name in names}
         return replace(
@@ -192,16 +193,16 @@ class Declaration:
 class ServiceRecord:
     """A service's role as the journal knows it.
 
-    token    the newest that was ever decided; holder: who it is for, empty: nobody now
+    token    the newest that was ever decided; holder: who it is for, empty: none now
     phase    see `core.roles.Phase`
-    term_ns  so long after the last grant its holder may still hold, by the settings of then
-    reason   why nobody may have the role, or what is waited for
-    paused   automatic failover is paused; NEVER: until somebody ends it
-    former   who had it before, where nobody has it now
+    term_ns  how long after the last grant its holder may still hold, by the settings of then
+    reason   why no member may have the role, or what is waited for
+    paused   automatic failover is paused; NEVER: until an operator ends it
+    former   who had it before, where no member has it now
     seen     the highest token that any member has claimed
     doubt    why this journal does not know all that has happened; empty: it does
     stuck    the holder could not be made to give it up
-    target   whom it is being moved to on request, empty: the best; None: nobody asked
+    target   whom it is being moved to on request, empty: the best; None: not asked for
     freshness   of the data of the holder, or else of who had it before, as that one said last
     unsure   it may have written more since, without our hearing it
     life, host   the process that the token was lent to, see `core.leases.Speaker`; the host as
@@ -227,7 +228,7 @@ class ServiceRecord:
     host: str = ""
 
     def moved(self, by_ns: int) -> "ServiceRecord":
-        """Return the same on a clock that shows so much more."""
+        """Return the same on a clock that is ahead by that much."""
         paused = self.paused and self.paused.moved(by_ns)
         return replace(self, since_ns=self.since_ns + by_ns, paused=paused)
 
@@ -262,7 +263,7 @@ class NodeRecord:
     conflict: Conflict | None = None
 
     def moved(self, by_ns: int) -> "NodeRecord":
-        """Return the same with its instants on a clock that shows so much more."""
+        """Return the same with its instants on a clock that is ahead by that much."""
         return replace(
             self,
             since_ns=self.since_ns + by_ns,

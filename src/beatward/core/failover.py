@@ -1,7 +1,7 @@
 """Who holds the role of a service in failover mode: leases, tokens, and when it may move.
 
 Two may never act as the one. So the role is lent, under a token that is used once, and for a lease
-that the holder counts from the instant at which it sent what was answered. Whoever is silent may
+that the holder counts from the instant at which it sent what was answered. A silent holder may
 still hold it: until its lease is over, and the time to give the role up after that, on the slower
 of two clocks. The role moves
 
@@ -10,7 +10,7 @@ of two clocks. The role moves
     when it was fenced       an action has confirmed that the holder cannot act
     when a term has passed   since the last grant that its holder can have had
 
-and otherwise not, whatever anybody is held to be: no verdict about a node is a proof about its
+and otherwise not, whatever a node is held to be: no verdict about a node is a proof about its
 workload. What a process says of (token, state) only moves forward, so its word that it has given up
 is true for ever, however late it comes and how often. But it is its word: what another process of
 the same name says frees nothing (`leases.Lease.owner`), and what it says to hold, holds.
@@ -19,8 +19,8 @@ the same name says frees nothing (`leases.Lease.owner`), and what it says to hol
                           └──────silent───────┴──► WAITING ──term──► VACANT
 
 What must survive a crash is the token. A journal that knows less than the members do was restored
-or has lost something, and then nobody gets anything (`doubt`). A restart decides nothing new for a
-whole term, so that they can be heard.
+or has lost something, and then no member gets anything (`doubt`). A restart decides nothing new for
+a whole term, so that they can be heard.
 
 One object is one service; time and words come in, facts and grants go out. Not here: which nodes
 offer it and what is written down (`core.services`), who is the best (`core.candidates`), and the
@@ -49,11 +49,12 @@ from beatward.core.protocol.roles import Grant, Standing, State, service_id
 from beatward.core.roles import DOES, Fact, FenceState, Phase, RoleSettings, Wish
 from beatward.core.standings import Claim
 
-# It is looked this often whether something has changed that nobody tells, such as a node's status.
+# It is looked this often whether something has changed that is not reported, such as a node's
+# status.
 LOOK_SPACING_NS = SECOND
 WAIT_SPACING_NS = SECOND // 10
-# Where every candidate has failed it begins anew after so long, then twice as long each time, up to
-# the time that a promotion may take: what failed for a moment must not keep a service down.
+# Where every candidate has failed it begins anew after this long, then twice as long each time, up
+# to the time that a promotion may take: what failed for a moment must not keep a service down.
 ROUND_PAUSE_NS = SECOND
 
 # What the holder's word under our token makes of the phase. Where it was asked to give the role up,
@@ -96,14 +97,14 @@ class Role:
         self.paused: Maintenance | None = None
         self.wish: Wish | None = None
         self.fence = FenceState.NONE  # what became of fencing the holder
-        # The members of a service that nobody knew a moment ago were not all heard yet.
+        # The members of a service that was unknown a moment ago were not all heard yet.
         self.ready_ns = now_ns + self.lease.term_left_ns(now_ns)
         self._held_ns: int | None = None  # since when the holder has been active
         self._better: dict[str, int] = {}  # who is preferred to the holder, and able since when
         self._promote_by_ns = NEVER
         self.failed: dict[str, str] = {}  # who was tried in this round, and what became of it
         self._doubles = Doubles()
-        self._rounds_count = 0  # how many have failed since somebody held for long enough
+        self._rounds_count = 0  # how many have failed since a member held for long enough
         self.round_ns = NEVER
         self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
 
@@ -127,7 +128,7 @@ class Role:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether nobody knows how far the members are behind who had the role last."""
+        """Whether it is unknown how far the members are behind the last holder."""
         memory = self.wanted.remembered
         return self.settings.max_lag is not None and memory is not None and memory.is_unsure
 
@@ -226,7 +227,7 @@ class Role:
         self.failed, self.round_ns = {}, NEVER
 
     def wish_for(self, to: str) -> None:
-        """Let the role go to a node (empty: the best) as soon as nobody can hold it."""
+        """Let the role go to a node (empty: the best) as soon as no member can hold it."""
         self.wish = Wish(to)
 
     def overrule(self, to: str, now_ns: int) -> None:
@@ -308,7 +309,7 @@ class Role:
         return self._enter(Phase.DEMOTING, "too_slow", words, now_ns)
 
     def _hold(self, now_ns: int) -> Fact | None:
-        # Whoever holds for as long as a promotion may take has not failed at it.
+        # A member that holds for as long as a promotion may take has not failed at it.
         since_ns = now_ns if self._held_ns is None else self._held_ns
         if now_ns - since_ns >= self.settings.promote_ns:
             self.failed, self._rounds_count = {}, 0
@@ -400,7 +401,7 @@ class Role:
         return self._enter(phase, "unfenced", words, now_ns, reason=reason)
 
     def free(self, cause: str, words: str, now_ns: int) -> Fact:
-        """Let nobody have the role: its holder cannot act any more."""
+        """Let no member have the role: its holder cannot act any more."""
         node = self.former = self.lease.holder
         self.lease.end()
         self.stuck, self.fence = False, FenceState.NONE
@@ -411,7 +412,7 @@ class Role:
     # -- who is next -------------------------------------------------------------------------
 
     def _fill(self, now_ns: int) -> Fact | None:
-        """Give the role to the best, if it may be given and somebody can take it."""
+        """Give the role to the best, if it may be given and a member can take it."""
         if now_ns < self.ready_ns:
             self.reason = "members may not all have been heard yet"
             return None
@@ -435,7 +436,7 @@ class Role:
         return self._stay_vacant(f"every candidate failed: {tried}", now_ns)
 
     def _stay_unsure(self, node: str, now_ns: int) -> Fact | None:
-        """Promote nobody who may lag: who held the role when we stopped may have written on."""
+        """Promote no member that may lag: the last holder may have written on without us."""
         reason = f"how far the others are behind {node} is not known"
         words = f"nobody may have the role: {reason}, for {node} has not been heard since the "
         words += "monitor began, and max_lag is set; beatward failover --force takes that risk"
@@ -531,7 +532,7 @@ class Role:
             self.lease.ask_back(now_ns + self.settings.switchover_ns)
 
     def due_ns(self, now_ns: int) -> int:
-        """Return when something may happen without a word from anybody; may be early."""
+        """Return when something may happen without a report; may be early."""
         dues = [NEVER if self.paused is None else self.paused.until_ns]
         lease = self.lease
         if self.doubt or (not self.members and not lease.holder):

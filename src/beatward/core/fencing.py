@@ -2,7 +2,7 @@
 
     holder dead or stuck, role not given back -> action `SERVICE/TOKEN/fence` -> success: it is free
 
-A fence makes the role free sooner than time does, or at all where time is not trusted. Whoever
+A fence makes the role free sooner than time does, or at all where time is not trusted. A node that
 speaks again before the action has begun, and acts only as it may, is left alone; but the word of
 another process of its name proves nothing while the role waits for the fence. Not here: the deed
 (`actions/`), and when it may be done (`core.outbox`).

@@ -27,7 +27,7 @@ BOUNDS_NS = tuple((SECOND << power) // 4 for power in range(19))
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is wanted of a node: found so fast, and no more than one mistake in so long."""
+    """What is wanted of a node: how fast it is found, and how long is between two mistakes."""
 
     detect_within_ns: int | None = None
     mistakes_every_ns: int | None = None
@@ -128,7 +128,7 @@ class Figures:
 
     @property
     def detection_time_ns(self) -> FloatArray:
-        """E(T_D) at most: mean of (verdict - last word) over verdicts that nobody refuted."""
+        """E(T_D) at most: mean of (verdict - last word) over verdicts that were not refuted."""
         return _ratio(self.detection_ns, self.detections)
 
     @property

@@ -1,4 +1,4 @@
-"""Doubting oneself: the monitor's own pause and its own drops, before anybody else is accused.
+"""Doubting oneself: the monitor's own pause and its own drops, before any node is accused.
 
 Freeze a monitor for 15 s under 50 healthy nodes, and most monitors wake to condemn all 50: their
 clocks ran on while their ears were shut. Two signs tell a pause from silence: the gap between two
@@ -14,7 +14,7 @@ where only our process stood still; where the whole machine did, a frozen guest 
 kernel stamps what waited outside at the moment it wakes, and nothing here can tell the two apart.
 
 A pause is plain to see; a monitor that is merely slow is not. Where its turns come late, though
-somebody's alarm clock had rung, everything it sees of others is late as well. So each late turn
+a node's alarm clock had rung, everything it sees of others is late as well. So each late turn
 multiplies all margins and probing windows by one more, up to `health_max`, and each second without
 one takes one away again: the local health of Lifeguard (Dadgar, Phillips, Currey, DSN 2018; there 8
 as well), which cut false positives by more than 50 times. A pause does not count: it begins all
@@ -24,14 +24,14 @@ Own drops are the smaller doubt: the kernel threw datagrams away that had reache
 because we did not read them fast enough. Any one of them may have been the heartbeat that is
 missing. So whose deadline passes, and since whose heartbeat was due something was dropped, gets
 one more timeout; a suspect gets one more probing window. What did arrive is as true as ever, so
-learning goes on, and nobody is touched before the alarm rings: a flood drops in every turn, and a
+learning goes on, and no node is touched before the alarm rings: a flood drops in every turn, and a
 turn must not cost more because of it. Who can fill our buffer must not be able to hide the dead:
 after DOUBTS_MAX timeouts, and as many windows, a node is judged on its silence all the same, and
 the journal and the verdict say what was dropped meanwhile.
 
 The last doubt is about time itself. Silence is judged at the watermark, and a drain that never
 comes to the end of what waits does not move it: right for each turn, and a monitor that judges
-nobody if it goes on. Nothing can be done about that here, so it is said.
+no node if it goes on. Nothing can be done about that here, so it is said.
 """
 
 from dataclasses import dataclass, replace
@@ -44,8 +44,8 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-# Where half of all datagrams are dropped, one node in 16 stays unheard for so many timeouts; the
-# probes then ask it again. More would hide a death for longer from whoever floods us.
+# Where half of all datagrams are dropped, one node in 16 stays unheard for this many timeouts; the
+# probes then ask it again. More would hide a death for longer while we are flooded.
 DOUBTS_MAX = 3
 # A flood drops in every turn; the journal needs to know about once a second.
 DOUBT_SPACING_NS = SECOND
@@ -61,7 +61,7 @@ class GuardSettings:
     """pause_limit_ns: a longer gap between two turns is a pause of our own.
 
     late_limit_ns   a turn that comes later than that after it was wanted is late
-    health_max      margins and windows are multiplied by so much at most; 1: never
+    health_max      the most that margins and windows are multiplied by; 1: never
     """
 
     pause_limit_ns: int = 250 * MILLISECOND
@@ -189,7 +189,7 @@ class Guard:
         self.pauses = replace(self.pauses, health=health)
 
     def note_drops(self, count: int, now_ns: int) -> None:
-        """Note that so many datagrams were dropped between the last turn and this one."""
+        """Note that datagrams were dropped between the last turn and this one."""
         if count:
             self.drops = Drops(self.drops.count + count, now_ns)
             self._doubt.dropped += count

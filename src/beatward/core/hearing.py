@@ -4,12 +4,12 @@ Three questions in this order. Which life speaks? A life of which this session k
 to echo the session's number first, so nothing recorded earlier is believed. Is it news? A
 sequence at or below the highest one heard is a replay or a duplicate. Is it in time? A heartbeat
 whose own deadline has passed teaches the detector and refutes nothing: freshness hangs on the
-sender's schedule. Unless by that schedule it was sent after the suspicion began: nobody can have
+sender's schedule. Unless by that schedule it was sent after the suspicion began: it cannot have
 kept it back since before, and where the way has become longer than the probing window it is the
 only sign of life that can come in time.
 
 Who was found dead, or left, comes back by an answer only. Its heartbeat, and even the proof of a
-new life, may be one that somebody held back until now; it leads to a probe with a fresh number, and
+new life, may be one that was held back until now; it leads to a probe with a fresh number, and
 who echoes that number speaks now. A number may be answered for one probing window beyond its own.
 """
 
@@ -29,10 +29,11 @@ from beatward.core.runs import Runs, exit_code_in
 from beatward.core.state import State
 from beatward.core.voice import Voice
 
-# One node may put many heartbeats into one batch (a queue that was flushed); beyond so many
-# rounds only its newest is taken, so that nobody can make a turn quadratic.
+# One node may put many heartbeats into one batch (a queue that was flushed); beyond this many
+# rounds only its newest is taken, so that no sender can make a turn quadratic.
 ROUNDS_MAX = 4
-# So many heartbeats may be missing before one whose instant is worked out; no sum overflows then.
+# At most this many heartbeats may be missing before one whose instant is worked out; no sum
+# overflows then.
 _AHEAD_MAX = 1 << 16
 # The same for what is rarer: proofs of new lives, answers, goodbyes. What is beyond is refused.
 TURNS_MAX = 16

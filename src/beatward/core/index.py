@@ -4,7 +4,7 @@ Open addressing with linear probing; identities are hashes already, so their low
 first cell. A cell holds a slot plus one, 0 is free, and the identity itself is looked up in the
 array `node` of the registry: 8 bytes a node, where a dictionary of numbers takes 150.
 
-The table doubles without anybody waiting for it: each slot that comes in moves eight cells of the
+The table doubles without a wait: each slot that comes in moves eight cells of the
 old one. Cells of forgotten nodes stay and match nothing, because the slot bears another identity
 or none; the next doubling leaves them behind.
 """

@@ -1,6 +1,6 @@
 """Instants and durations as integer nanoseconds: constants, reading and printing.
 
-Not here: any clock. An instant is a number somebody handed in; only differences of instants of
+Not here: any clock. An instant is a number that was handed in; only differences of instants of
 one clock mean anything. Standard library only, because the agent uses it.
 """
 
@@ -34,7 +34,7 @@ _DURATION = re.compile(r"(?P<count>\d+(?:\.\d+)?)(?P<unit>ns|us|ms|s|m|h|d)")
 def parse_duration(text: str) -> int:
     """Read `250ms`, `2s`, `1m30s`, `30d` and return nanoseconds.
 
-    Raises ValueError with the expected form; a bare number is refused, because nobody can tell
+    Raises ValueError with the expected form; a bare number is refused, because it is not clear
     whether `timeout = 5` means seconds or milliseconds.
     """
     stripped = text.strip()

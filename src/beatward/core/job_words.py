@@ -124,7 +124,7 @@ class JobFacts:
         code = self.record.exit_code
         if code is None:
             return ""
-        # Of the bare URL nobody knows which of the two a negative number was.
+        # Of the bare URL it is unknown which of the two a negative number was.
         return f"exit code {code}" + (f" (signal {-code})" if SIGNAL_MIN <= code < 0 else "")
 
     def _success(self) -> str:

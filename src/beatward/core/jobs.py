@@ -52,7 +52,7 @@ class Dues:
 class Run:
     """One word about a run. `what` is `started`, `succeeded`, `failed` or `overran`.
 
-    late_ns   started: so long after it was due; None where it was not awaited
+    late_ns   started: how long after it was due; None where it was not awaited
     """
 
     slot: int
@@ -62,7 +62,7 @@ class Run:
 
 
 class Jobs:
-    """All jobs. False while there are none, so that nobody else has to ask further."""
+    """All jobs. False while there are none, so that no other room has to ask further."""
 
     def __init__(self, state: State) -> None:
         self._book = state.jobs
@@ -117,7 +117,7 @@ class Jobs:
     def restore(self, slot: int, record: JobRecord, now_ns: int, *, grace_ns: int) -> None:
         """Take up a job that the journal knows; its node was placed before.
 
-        What was due while we were away is not judged: nobody can know whether it was heard.
+        What was due while we were away is not judged: it is unknown whether it was heard.
         """
         row = self._take_row(slot)
         self.calendar.forget(row)
@@ -216,7 +216,7 @@ class Jobs:
         runs = []
         for slot in self._slots[late].tolist():
             if not self._is_beating(slot):
-                continue  # it is dead, and so is the run; or nobody is to be told
+                continue  # it is dead, and so is the run; or no report is wanted
             self._keep(slot, replace(self._book.records[slot], overran=True))
             runs.append(Run(slot, "overran", now_ns))
         return runs

@@ -1,6 +1,6 @@
 """What is not heard: alarm clocks that have rung -> suspicions, probes, verdicts.
 
-The counterpart of `core.hearing`, in the same turn and after it. Before anybody is accused, the
+The counterpart of `core.hearing`, in the same turn and after it. Before a node is accused, the
 guards are asked whether the silence may be ours (`core.guard`, `core.mass`). Not here: when a
 deadline lies (`core.detect`), and what a status leads to (`core.ledger`).
 """
@@ -50,14 +50,14 @@ class Judging:
         self._mass_entries = mass_entries
         self._guard = guard
         self._heard_ns = 0
-        self._back_ns = 0  # when somebody was heard again after nobody was
+        self._back_ns = 0  # when a node was heard again after none was
         self._jobs = jobs
         self._voice = voice
         self.probing = Probing(state, voice, conflicts)
         self._start_grace_ns = start_grace_ns
 
     def judge(self, now_ns: int) -> IntArray:
-        """Suspect, probe and judge whoever's alarm clock has rung.
+        """Suspect, probe and judge the nodes whose alarm clock has rung.
 
         Returns the paused slots (k,) whose maintenance was planned to end by now.
         """
@@ -84,7 +84,7 @@ class Judging:
         """Judge runs that did not come, did not end, or take too long; return the other slots."""
         waiting = self._jobs.waiting(due.overdue)
         missed = due.overdue[waiting]
-        # Whoever is not running cannot be probed, so there is no window to wait for.
+        # What is not running cannot be probed, so there is no window to wait for.
         for cause in (Cause.OVERDUE, Cause.SILENT):
             self._ledger.record_changes(self._membership.apply(missed, cause, now_ns))
         for run in self._jobs.overrun(now_ns):
@@ -151,7 +151,7 @@ class Judging:
 
         Who was a suspect before our own start, or before a pause of ours, was asked anew after it
         (seed 7: it was judged at once, as if its three windows had passed while we were away). So
-        was who was a suspect while we heard nobody at all (seed 101308).
+        was who was a suspect while we heard no node at all (seed 101308).
         """
         state, since_ns = self._state, self._membership.since_ns[slots]
         restored = since_ns < state.started_ns
@@ -187,7 +187,7 @@ class Judging:
         )
 
     def record_stall(self, stall: Stall, now_ns: int) -> None:
-        """Write down that nobody can be judged, or can again."""
+        """Write down that no node can be judged, or can again."""
         length = format_duration(stall.length_ns)
         words = f"for {length} the monitor has not come to the end of what waits to be read"
         words += "; it judges nobody on what it has not read"
@@ -212,7 +212,7 @@ class Judging:
     # -- many at once ------------------------------------------------------------------------
 
     def hear(self, now_ns: int) -> None:
-        """Note that somebody was heard in this turn."""
+        """Note that a node was heard in this turn."""
         self._heard_ns = now_ns
         if self._mass.hear():
             self._back_ns = now_ns
@@ -226,7 +226,7 @@ class Judging:
             self._mass_entries.take(now_ns)
 
     def _withhold(self, due: Due, now_ns: int) -> Due:
-        """Look whether the silent are many, and judge nobody while nobody at all is heard."""
+        """Look whether the silent are many, and judge no node while none at all is heard."""
         window_ns = self._membership.settings.window_ns
         since_ns = int(self._membership.window_ends_ns[due.silent].min()) - window_ns
         waits = self._mass.withholds(since_ns, self._heard_ns, now_ns)

@@ -6,8 +6,8 @@ is over a term after that, and `until_ns` is the latest such instant of all gran
 would be too early: where the monitor itself is frozen within a drain, what arrives meanwhile was
 sent long after it.
 
-A new token is said to nobody before the journal has it. A journal that is restored, or has lost
-its end, would give the same token to somebody else; and members could not tell the two apart.
+A new token is sent to no member before the journal has it. A journal that is restored, or has lost
+its end, would give the same token to another node; and members could not tell the two apart.
 
 A token is lent to one process, its owner. Two processes may bear one name: a copied folder, a
 restored machine. Only the owner's word about its token frees anything, and only the owner is lent
@@ -76,7 +76,7 @@ class Lease:
         self._lent_ns = 0  # when something was, by ourselves
         self.spoke_ns = 0  # when the owner last spoke under this token
         self.claimed_ns = 0  # and when any process of its name did
-        self.is_taken = False  # whether it ever did, as far as anybody knows
+        self.is_taken = False  # whether it ever did, as far as is known
         self.owner: Speaker | None = None  # the process that the token was lent to; None: unknown
         self.is_stuck = False  # its owner has said that it could not give it up
         self.is_given_up = False  # as its owner has said, or could say if nothing was ever lent
@@ -122,7 +122,7 @@ class Lease:
         self.freshness, self.is_stuck = freshness, is_stuck
 
     def end(self) -> None:
-        """Let nobody be the holder."""
+        """Let no node be the holder."""
         self.holder = ""
         self.until_ns = self.granted_ns = self.lease_by_ns = 0
         self.is_asked = False
@@ -194,7 +194,7 @@ class Lease:
         Told of the token, it says that it has not taken it, and the next one is tried. But one that
         has forgotten it would say so too, while its workload may still run: then its time has to
         pass. A process in which the token was never taken cannot have forgotten it. Seeds 20012,
-        where it was not able any more, and 40019, where a fence was waited for that nobody needed.
+        where it was not able any more, and 40019, where a needless fence was waited for.
         """
         if said.state not in GIVEN_UP:
             return None

@@ -1,8 +1,8 @@
 """The turn's entries: every change of status, decision and outcome gets its number and its words.
 
 Route: `Change -> transition entry -> policy -> action entries -> outbox`, and `Outcome -> outcome
-entry`. A notification that a silence holds is decided and waits; one about an alarm that somebody
-has acknowledged is sent to nobody. Numbers go on from what the journal holds. Not here: writing
+entry`. A notification that a silence holds is decided and waits; one about an alarm that an
+operator has acknowledged is not sent. Numbers go on from what the journal holds. Not here: writing
 them down (`store`).
 """
 
@@ -46,7 +46,7 @@ _STATUS_WORDS = tuple(status.word for status in Status)
 _CAUSE_WORDS = tuple(cause.word for cause in Cause)
 # A node that is in one of these is not in need of revival any more.
 _REVIVED = (Status.ALIVE, Status.RECOVERING, Status.LEFT, Status.PAUSED)
-# Against so many names of a mass the patterns of rules are tried.
+# At most this many nodes of a mass failure are matched against rule patterns.
 NAMES_TRIED_MAX = 10_000
 
 
@@ -186,7 +186,7 @@ class Ledger:
         a crash between two writes would keep the status and lose the transition and its actions.
         """
         if not len(slots):
-            return  # as in most turns; nine arrays would be asked for nobody
+            return  # as in most turns; nine arrays would be asked for nothing
         for slot, row in zip(slots.tolist(), self.node_records(slots), strict=True):
             change = changes.get(slot)
             self.record(
@@ -221,7 +221,7 @@ class Ledger:
         )
 
     def record_outcome(self, outcome: Outcome, at_ns: int) -> Settled | None:
-        """Record what became of an attempt; an outcome nobody waits for is no fact."""
+        """Record what became of an attempt; an outcome that is not waited for is no fact."""
         settled = self._outbox.settle(outcome, at_ns)
         if settled is None:
             return None
@@ -237,7 +237,7 @@ class Ledger:
             self._withdraw(node, Status(self._state.membership.status[slot]), at_ns)
 
     def drop_known(self, slot: int, at_ns: int) -> None:
-        """Take back notifications that silences hold, of what somebody knows by now."""
+        """Take back notifications that silences hold, of what an operator knows by now."""
         node, status = self._state.registry.names[slot], Status(self._state.membership.status[slot])
         if self._state.upkeep.knows(slot, status.word) is not None:
             for settled in self._outbox.drop_held(node, "it was acknowledged", repairs=False):

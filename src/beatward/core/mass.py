@@ -3,9 +3,9 @@
 A switch dies, and a monitor that restarts all it cannot hear turns an outage of the network into
 one of the service. So three questions are asked before anything is done about the silent:
 
-    cut off   has nobody at all been heard since this silence began? A verdict needs one other
+    cut off   has no node at all been heard since this silence began? A verdict needs one other
               voice, as the proof that the monitor can be reached. If there is none when all
-              were due, it is we who are cut off: nobody is held for dead until somebody speaks
+              were due, it is we who are cut off: no node is held for dead until one speaks
     fleet     have 15 % of the fleet gone dark within the window (Eureka keeps its registry below
               85 % of renewals)?
     zone      or 55 % of a zone (Kubernetes' unhealthy-zone threshold)?
@@ -47,7 +47,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 FLEET = 0  # the number of the fleet among those of its zones, see `Registry.zone`
-# Few enough must be dark for so long before a hold ends: one lost answer is no relapse.
+# Few enough must be dark for this long before a hold ends: one lost answer is no relapse.
 CALM_NS = SECOND
 # A look takes about 18 ns a node, 18 ms of a million; while something is held back it may take a
 # twentieth of the time.
@@ -226,7 +226,7 @@ class MassGuard:
         return next((hold for hold in self._holds_over(slot) if hold.group.has(slot)), None)
 
     def follow(self, changes: Sequence[Change]) -> frozenset[int]:
-        """Take changes of one instant, and return the places of those of which nobody is told
+        """Take changes of one instant, and return the places of those that are not reported
         alone: they are told of together.
         """
         if not self._holds and self._cut_off is None:
@@ -273,11 +273,11 @@ class MassGuard:
     # -- cut off -----------------------------------------------------------------------------
 
     def withholds(self, since_ns: int, heard_ns: int, now_ns: int) -> bool:
-        """Tell whether verdicts have to wait, because nobody was heard meanwhile who proves that
+        """Tell whether verdicts have to wait, because no node was heard meanwhile that proves that
         the monitor itself can be reached.
 
         since_ns   when the oldest probing window began that has now ended in silence
-        heard_ns   the last turn in which anybody was heard
+        heard_ns   the last turn in which a node was heard
         """
         if self._cut_off is not None:
             return True
@@ -298,7 +298,7 @@ class MassGuard:
         return True
 
     def hear(self) -> bool:
-        """Note that somebody was heard; tell whether that ends a hold because nobody was."""
+        """Note that a node was heard; tell whether that ends a hold because none was."""
         self._quiet_since_ns = None
         self._overruled_cut_off = False
         hold, self._cut_off = self._cut_off, None
@@ -366,7 +366,7 @@ class MassGuard:
 
         zone   only this one's; empty: all
 
-        They do not begin again before few enough were dark or, after a cut, somebody was heard.
+        They do not begin again before few enough were dark or, after a cut, a node was heard.
         """
         if not zone and self._cut_off is not None:
             # What is behind it is another question: whether to act on all these verdicts.

@@ -45,7 +45,7 @@ class MassEntries:
 
         what   `begun`, `over`, or `lifted` by an operator
 
-        Whoever asked to be told of the dead is told that it began, and whoever asked to be told of
+        A rule about the dead is told that it began, and a rule about
         the living that it is over.
         """
         words, dark = hold.words(at_ns), self._mass.dark(hold)
@@ -61,7 +61,7 @@ class MassEntries:
 
     def _record_changed(self, hold: Hold, news: News, at_ns: int) -> None:
         """Record what became of nodes of a mass after it was told of: one alarm for all that have
-        gone dark since, one for all that are back; for whoever asked to be told of such a node
+        gone dark since, one for all that are back; for the rules about such a node
         alone.
         """
         if news.gone:

@@ -22,8 +22,8 @@ from beatward.core.membership import Cause, Change, Status
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-# Additions are gathered for so long before a message names them, and between two messages for at
-# least so long, doubling up to the window: a fleet that goes dark node by node sends one in 30 s.
+# Additions are gathered for this long before a message names them, and between two messages for at
+# least this long, doubling up to the window: a fleet that goes dark node by node sends one in 30 s.
 GATHER_NS = 2 * SECOND
 
 _OUT, _ADDED, _NAMED, _BACK = range(4)
@@ -33,7 +33,7 @@ _LOST, _FOUND = (Cause.OVERDUE, Cause.SILENT), (Cause.REFUTED, Cause.HEARD)
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Changes of nodes of a mass that nobody was told of alone.
+    """Changes of nodes of a mass that were not reported alone.
 
     gone   slots that were found dead
     back   slots that were heard again
@@ -47,7 +47,7 @@ class Group:
     """Holds a place for every slot: not in it, added since, named when it began, or back again.
 
     number      tells it from every other mass of this session
-    is_for_all  whether it takes everybody, for ever: nobody at all is heard
+    is_for_all  whether it takes everybody, for ever: no node at all is heard
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Group:
         self._grown_ns, self._wait_ns = now_ns, GATHER_NS
 
     def follow(self, change: Change, *, tells: bool) -> bool:
-        """Take a change of a node in its scope; True where nobody is told of it alone.
+        """Take a change of a node in its scope; True where it is not reported alone.
 
         tells   whether it is for this mass to tell of it, and not for a wider one
         """

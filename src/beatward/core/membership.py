@@ -121,10 +121,10 @@ _NEXT = np.full((len(Status), len(Cause)), _NOTHING, np.uint8)
 for (_before, _cause), _after in TABLE.items():
     _NEXT[_before, _cause] = _after
 
-# So many alarms are dealt with in one turn, the rest in the next: words and entries for a status
-# take about 50 us, and a turn that took seconds would itself be a pause of the monitor.
+# At most this many alarms are dealt with in one turn, the rest in the next: words and entries for a
+# status take about 50 us, and a turn that took seconds would itself be a pause of the monitor.
 RUNG_MAX = 1000
-# Nobody waits for the end of a maintenance by the millisecond, so a large one leaves the turn to
+# The end of a maintenance need not come by the millisecond, so a large one leaves the turn to
 # those whose silence counts.
 OVER_MAX = 200
 
@@ -143,7 +143,7 @@ class MembershipSettings:
 
     hold_down_ns   a node that dies a second time recovers no sooner; doubles with each death more,
                    up to hold_down_max_ns
-    calm_ns        without a death so long, one of them is forgotten
+    calm_ns        after this long without a death one is forgotten
     """
 
     window_ns: int = SECOND
@@ -195,7 +195,7 @@ class Membership(Rows):
         self.since_ns: IntArray = np.zeros(capacity, np.int64)
         self.due_ns: IntArray = np.zeros(capacity, np.int64)
         # What only suspects, the dead and the returning have; a healthy fleet never writes it, and
-        # pages that nobody wrote take no memory.
+        # pages that were never written take no memory.
         self.window_ends_ns: IntArray = np.zeros(capacity, np.int64)
         self.probes_sent = np.zeros(capacity, np.uint32)
         self.challenge = np.zeros(capacity, np.uint32)
@@ -294,7 +294,8 @@ class Membership(Rows):
         """
         first, most = self.settings.hold_down_ns, self.settings.hold_down_max_ns
         deaths = self._deaths(slots, self.since_ns[slots])
-        # Beyond so many doublings it is more than the most anyway, and one day no number any more.
+        # Beyond this many doublings it is more than the most anyway, and one day no number any
+        # more.
         doublings = np.clip(deaths - 2, 0, (most // first).bit_length())
         return np.where(deaths >= 2, np.minimum(first << doublings, most), 0)
 
@@ -343,7 +344,7 @@ class Membership(Rows):
         """Note the number that slots are asked for from now on, and until when it may be answered.
 
         One window longer than it is asked: the answer to its last probe is under way then. Not
-        for ever, or else an answer that somebody held back would wake the dead.
+        for ever, or else an answer that was held back would wake the dead.
         """
         self.challenge[slots] = challenges
         self.answer_by_ns[slots] = now_ns + 2 * self.settings.window_ns

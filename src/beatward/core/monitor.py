@@ -59,7 +59,7 @@ from beatward.core.standings import Standings
 from beatward.core.state import State
 from beatward.core.voice import Voice
 
-# Of so many guarded actions a snapshot says whose they are.
+# A snapshot names the nodes of at most this many guarded actions.
 GUARDED_SHOWN_MAX = 1000
 # For this long after the kernel dropped datagrams none is left waiting on purpose.
 DROPS_REMEMBERED_NS = 60 * SECOND
@@ -92,7 +92,7 @@ class Inputs:
 
     watermark_ns  everything that arrived before this instant is here or was here earlier
     drained_ns    the instant when the drain ended
-    dropped       so many datagrams were thrown away unread since the last turn, by our own kernel
+    dropped       how many datagrams our own kernel threw away unread since the last turn
     journaled     the journal holds every entry up to this sequence
     dues          when jobs are due next, asked for by `Output.plans`
     listened_ns   the last instant at which the monitor was awake between two turns; 0: it was not.

@@ -230,7 +230,7 @@ class Orders:
 
     def _join(self, orders: Sequence[Join], now_ns: int) -> None:
         slots, is_new = self._registry.enrol_all([order.name for order in orders])
-        # Two names of one identity: by chance never, by somebody's effort perhaps. It must not end
+        # Two names of one identity: by chance never, by effort perhaps. It must not end
         # the monitor; the second name stays unknown.
         self.refused_count += int(np.count_nonzero(slots < 0))
         self._state.make_room()

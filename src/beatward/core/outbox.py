@@ -8,7 +8,7 @@ The promise: nothing runs before its decision is on disk; what was decided and h
 outcome on disk runs again after a crash, under the same key; what succeeded never runs again.
 A driver that can tell that a key was already done says so instead of doing it twice.
 Destructive actions pass a gate last: those for nodes of a mass failure are put aside until it is
-over, and no more than so many a minute go in the whole fleet, in the order in which they became
+over, and at most a number a minute go in the whole fleet, in the order in which they became
 ready.
 Not here: the deeds (`actions/`) and why they were decided (`core.policy`).
 """
@@ -26,7 +26,7 @@ from beatward.core.instants import MILLISECOND, MINUTE, NEVER
 from beatward.core.policy import ActionSettings
 from beatward.core.roles import fenced_by
 
-# How often it is tried again whether the guarded may go; nobody waits for it more urgently.
+# How often it is tried again whether guarded actions may be released; none is more urgent.
 GATE_SPACING_NS = 100 * MILLISECOND
 
 
@@ -94,7 +94,7 @@ class Gate(Protocol):
 
 
 class Rate:
-    """So many a minute: a bucket that holds a minute's worth, filled evenly.
+    """A number a minute: a bucket that holds a minute's worth, filled evenly.
 
     Kept as one instant, the one at which the bucket will be full again (the generic cell rate
     algorithm, ITU-T I.371): in any stretch of t minutes at most `per_minute` * (1 + t) are taken.

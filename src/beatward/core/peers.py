@@ -1,10 +1,10 @@
 """Where each node speaks from: its address, and the one it had before.
 
-Somebody may record a heartbeat that the network lost and say it from his own address; the true one
-is then the one before, and probes go to both (seed 49).
+An adversary may record a heartbeat that the network lost and send it from its own address; the true
+one is then the one before, and probes go to both (seed 49).
 
 An address is the raw bytes the kernel gives. The first eight say all of an IPv4 address, so only
-they are compared and kept for most fleets: rows that nobody writes take no memory.
+they are compared and kept for most fleets: rows that are never written take no memory.
 """
 
 import ipaddress

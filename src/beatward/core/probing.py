@@ -4,9 +4,10 @@ Where thousands fall silent together, each would be asked five times within a se
 is admitted to its probing: if the rate is used up, it gets an instant that is its place in the
 queue, and its window begins there, with its first probe. So
 
-    nobody is convicted who could not be asked: without a probe no window runs;
-    who is nearest to its verdict goes first: whoever was admitted is asked to the end, in time;
-    nobody waits again who has waited: the instant is a place that nobody else takes.
+    no node is convicted that could not be asked: without a probe no window runs;
+    the node nearest to its verdict goes first: a node that was admitted is asked to the end, in
+    time;
+    no node waits twice: the instant is a place that no other takes.
 
 It is the virtual scheduling algorithm of ITU-T I.371 (GCRA). One admission costs all rounds of a
 window, so at most rate x spacing suspects are asked at any time; half of them may come at once, and
@@ -24,7 +25,7 @@ from beatward.core.voice import Voice
 
 
 class Probing:
-    """Sends probes. `put_off_count`: so many suspects had to wait for their first."""
+    """Sends probes. `put_off_count`: how many suspects had to wait for their first."""
 
     def __init__(self, state: State, voice: Voice, conflicts: Conflicts) -> None:
         settings = state.membership.settings

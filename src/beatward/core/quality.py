@@ -10,18 +10,18 @@ Failure Detectors", IEEE Transactions on Computers 51(5), May 2002):
     lambda_M     1 / E(T_MR)                                   mistake_rate
     P_A          1 - E(T_M) / E(T_MR)                          query_accuracy
 
-Nobody tells a monitor when a node crashed or whether it was mistaken; this is how it finds out:
+A monitor is not told when a node crashed or whether it was mistaken; this is how it finds out:
 
 A *mistake* is a suspicion or verdict that the very life spoke after which was suspected: it had
 never ended. A new life proves nothing of the kind. The bare URL knows no lives: there a suspicion
-that is refuted counts, and of a verdict nobody can tell, so it counts as right.
+that is refuted counts, and a verdict cannot be checked, so it counts as right.
 *Alive* is the time in which a node was held alive, failing or recovering, and that of mistakes.
 *Detection time* is the silence at a verdict, from the last word that was heard. No node crashes
 before its last word, so the true one is shorter, by an interval at most where no heartbeat was
 lost, and longer by no more than the delay of that word. A verdict that is refuted was none.
 *Exits* are told by the agent; what is counted is the wait from the word to the verdict.
 An *outage* is a silence that led to suspicion, from the last word before it to the first after it,
-or an exit until the node is back; whoever is to blame, and whether it was a mistake or not.
+or an exit until the node is back; whatever the reason, and whether it was a mistake or not.
 *Missing* are places of a sender's grid whose heartbeat never came, or too late to be news.
 
 Loss is derived from the sequence and the count of gaps, so a heartbeat as it should be writes
@@ -98,7 +98,7 @@ _ROW = np.dtype(
 class Quality(Rows):
     """Counts. One thread calls it; `freeze` makes what others may read.
 
-    table   row 0 belongs to nobody: there is kept what forgotten nodes have left behind
+    table   row 0 belongs to no node: there is kept what forgotten nodes have left behind
     jobs    slots that a calendar judges: their silence and their return say nothing of heartbeats,
             so they are neither alive nor suspected here
     """
@@ -120,7 +120,7 @@ class Quality(Rows):
         self._detector = detector
         self.jobs = jobs
         self.started_ns = 0
-        # Where the grid of this life begins for us; what is before nobody listened to.
+        # Where the grid of this life begins for us; what is before was not listened to.
         self.first = np.zeros(registry.capacity, np.int64)
         # Nanoseconds; negative: there is no arrival before the next one to measure it from.
         self.jitter = np.zeros(registry.capacity, np.float32)
@@ -244,7 +244,7 @@ class Quality(Rows):
 
         steps      how many places of its grid are over by the answer since the last heartbeat
         answered   which echo the number asked for; their round trips are measured, where one probe
-                   was sent: nobody could say which of several is answered (P. Karn, C. Partridge,
+                   was sent: which of several is answered is unknown (P. Karn, C. Partridge,
                    "Improving Round-Trip Time Estimates in Reliable Transport Protocols", 1987)
         """
         self._end_places(slots, steps)
@@ -357,7 +357,7 @@ class Quality(Rows):
         table["silent_ns"][rows] = self.registry.heard_ns[slots]
 
     def _find(self, rows: IntArray, slots: IntArray, at_ns: IntArray) -> None:
-        """Note verdicts (k,); where nothing was heard before, nobody knows how long it took."""
+        """Note verdicts (k,); where nothing was heard before, it is unknown how long it took."""
         heard_ns, due_ns = self.registry.heard_ns[slots], self._detector.due_ns(slots)
         known = (heard_ns > 0) & (due_ns < NEVER)
         rows, found_ns = rows[known], (at_ns - heard_ns)[known]
@@ -398,7 +398,7 @@ class Quality(Rows):
         self._drop(rows)
 
     def _drop(self, rows: IntArray) -> None:
-        """End what is open of nodes (k,); a verdict that nobody refuted was a detection."""
+        """End what is open of nodes (k,); a verdict that was not refuted was a detection."""
         table = self.table
         found_ns = table["found_ns"][rows]
         table["detections"][rows] += found_ns > 0
@@ -443,7 +443,7 @@ class Quality(Rows):
         table = self.table[rows[told]]
         found = {name: of_rows.sum(table[name]) for name in _SUMS}
         found |= {name: of_rows.largest(table[name]) for name in _LARGEST}
-        # A verdict that stands is a detection for as long as nobody refutes it.
+        # A verdict that stands is a detection for as long as it is not refuted.
         open_ns = table["found_ns"]
         found["detections"] += of_rows.sum(open_ns > 0)
         found["detection_ns"] += of_rows.sum(open_ns)

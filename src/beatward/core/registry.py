@@ -4,9 +4,9 @@ A node is a row: identity, name, the secret of its tags, current incarnation and
 proved itself in this session, highest sequence heard, what it said of itself. Slots of forgotten
 nodes are used again. Not here: what a status is (`core.membership`) and deadlines (`detect`).
 
-Arrays begin as zeros and are written when a slot is taken, because zeros that nobody wrote cost no
-memory: so the room for four million nodes can be kept as soon as a fleet is large, and from then
-on the wheel never stops to copy. Until there it doubles, which takes 8 ms at the most.
+Arrays begin as zeros and are written when a slot is taken, because zeros that were never written
+cost no memory: so the room for four million nodes can be kept as soon as a fleet is large, and from
+then on the wheel never stops to copy. Until there it doubles, which takes 8 ms at the most.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ class Registry(Rows):
         self.zone = np.zeros(capacity, np.uint16)
         self.condition = np.zeros(capacity, "<u4")
         self.gauges = np.zeros(capacity, "<u4")
-        # What `pace` asks of a node and takes it for; zero where nobody is asked.
+        # What `pace` asks of a node and takes it for; zero where it is not asked.
         self.wish_ms = np.zeros(capacity, np.uint32)
         self.pace_class = np.zeros(capacity, np.uint8)
         # What `tags` made of each key; the keys themselves can be derived again and are not kept.
@@ -191,7 +191,7 @@ class Registry(Rows):
         zone = labels.get("zone", "")
         number = self._zone_numbers.get(zone)
         if number is None:
-            # Beyond so many, zones are hardly zones: the fleet's guard watches over those nodes.
+            # Beyond this many, zones are hardly zones: the fleet's guard watches over those nodes.
             number = len(self.zones) if len(self.zones) < ZONES_MAX else 0
             if number:
                 self.zones.append(zone)
@@ -219,7 +219,7 @@ class Registry(Rows):
         """Free a slot; its key opens nothing until the name is enrolled again.
 
         What its last life had said is remembered: the key will be the same and so is the session's
-        number, so whoever recorded that life could play it again and have it believed.
+        number, so a recording of that life could be played again and have it believed.
         """
         node = int(self.node[slot])
         self._past[node] = (

@@ -18,12 +18,12 @@ HEARD_WITHIN_NS = 2 * SECOND
 class Phase(StrEnum):
     """Where a service's role stands."""
 
-    VACANT = "vacant"  # nobody holds it, and whoever did cannot any more
+    VACANT = "vacant"  # no member holds it, and the last holder cannot act any more
     PROMOTING = "promoting"  # the holder is to take it under the newest token
     HELD = "held"  # the holder says that it is active under the newest token
     DEMOTING = "demoting"  # the holder gives it up, asked or by itself
     WAITING = "waiting"  # the holder is silent, and its lease or its demotion may still run
-    REFUSED = "refused"  # nobody may have it until somebody decides; the reason says why
+    REFUSED = "refused"  # no member may have it until an operator decides; the reason says why
 
 
 class FenceState(StrEnum):
@@ -51,8 +51,8 @@ CLAIMS = {
     State.STUCK: "could not give up",
 }
 
-# What rules can ask to be told of a role: somebody holds it under a new token; nobody has it and
-# nobody can take it; nobody may have it until somebody decides.
+# What rules can ask to be told of a role: a member holds it under a new token; none has it and
+# none can take it; none may have it until an operator decides.
 TOLD = ("held", "vacant", "refused")
 
 
@@ -93,7 +93,7 @@ def fenced_by(key: str) -> tuple[str, int] | None:
 class Fact:
     """What has become of a role: an entry of the journal.
 
-    node     whom it is about; empty: nobody in particular
+    node     the node it is about; empty: none in particular
     """
 
     cause: str
@@ -152,12 +152,12 @@ class ServiceView:
     """A service, for readers; what follows `members` means something in failover mode only.
 
     phase        None in balance mode
-    holder       the name of the node that has the role, takes it or gives it up; empty: nobody
-    until_ns     nobody else may have the role before, unless it is given back or fenced
-    reason       why nobody may have it, or what is waited for; empty: nothing is wrong
+    holder       the name of the node that has the role, takes it or gives it up; empty: none
+    until_ns     no other member may have the role before, unless it is given back or fenced
+    reason       why no member may have it, or what is waited for; empty: nothing is wrong
     explanation  all of it as one sentence
     automatic    it fails over by itself; not while `paused` says something
-    target       whom it is being moved to on request; empty: nobody in particular
+    target       the node it is being moved to on request; empty: none in particular
     """
 
     name: str

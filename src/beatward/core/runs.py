@@ -60,7 +60,7 @@ class Runs:
     def ping(self, one: Heartbeats, now_ns: int) -> list[Change]:
         """Take one request of the bare URL, which the registry has noted."""
         slot = int(one.slots[0])
-        # It promises nothing but what its plan says, and its load is nobody's.
+        # It promises nothing but what its plan says, and its load is no node's.
         self._registry.clear_interval(slot)
         self._registry.clear_cpu(slot)
         if not one.records[0]["flags"] & Flag.STARTED:

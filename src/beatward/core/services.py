@@ -2,10 +2,10 @@
 
     Claim -> role -> facts -> entries -> (receipt of the journal) -> grants
 
-In one turn all that members have said comes first, then each role that somebody spoke of or whose
-time has come is led as far as it goes, and then whoever spoke is answered, by what is true then.
-A monitor without services in failover mode does none of this. Not here: what becomes of a role
-(`core.failover`), and who may order what (`web.access`).
+In one turn all that members have said comes first, then each role that a member spoke of or whose
+time has come is led as far as it goes, and then the members that spoke are answered, by what is
+true then. A monitor without services in failover mode does none of this. Not here: what becomes of
+a role (`core.failover`), and who may order what (`web.access`).
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -43,8 +43,8 @@ from beatward.core.voice import Voice
 
 # What is beyond is refused.
 ROLES_MAX = 10_000
-# Roles are led one by one, at 20 us each and 60 with an entry, and so many in one turn: the others'
-# members are answered in the next, which costs them milliseconds of their leases.
+# Roles are led one by one, at 20 us each and 60 with an entry, and at most this many in one turn:
+# the others' members are answered in the next, which costs them milliseconds of their leases.
 LED_MAX = 500
 _NOTHING: tuple[Declaration, ...] = ()
 
@@ -113,7 +113,7 @@ class Services:
         What contradicts itself, or what other nodes offer, is left out and counted.
         """
         names = [one.name for one in offers]
-        # Whoever asks the API is told of what is wrong before it comes here.
+        # The API has refused what is wrong before it comes here.
         possible = tuple(
             one for one in offers if names.count(one.name) == 1 and not self.refusal(slot, one)
         )
@@ -246,7 +246,7 @@ class Services:
     def _push(self, role: Role, now_ns: int, base_ns: int) -> list[tuple[Member, Grant]]:
         """Tell a candidate at once that the journal has its token; what it said last asks for it.
 
-        Whoever is not heard any more is not told: then it cannot have it, and the next one may.
+        A node that is not heard any more is not told: then it cannot have it, and the next one may.
         """
         role.lease.written()
         member = role.holding
@@ -390,7 +390,7 @@ class Services:
     # -- time --------------------------------------------------------------------------------
 
     def next_ns(self) -> int:
-        """Return when a role wants a turn though nobody has spoken, or NEVER; may be early."""
+        """Return when a role wants a turn though no member has spoken, or NEVER; may be early."""
         if self._stirred:
             return 0
         return self._timers[0][0] if self._timers else NEVER
@@ -422,7 +422,7 @@ class Services:
             self._place(slot, tuple(said), now_ns)
         for record in records:
             if record.name not in self.roles and not record.token:
-                continue  # nobody offers it and nothing was ever lent
+                continue  # no node offers it and nothing was ever lent
             role = self.roles.get(record.name) or self._new_role(record.name, now_ns)
             slot = self._registry.slot_of(record.holder) if record.holder else -1
             life = 0 if slot < 0 else int(self._registry.incarnation[slot])

@@ -1,4 +1,4 @@
-"""What the monitor holds to be true at one instant, copied, for whoever reads: API and metrics.
+"""What the monitor holds to be true at one instant, copied, for readers: API and metrics.
 
 The wheel takes a snapshot and publishes it; readers in other threads never touch the live rooms.
 The copies are the rooms themselves with their arrays cut to the slots in use, so explanations are
@@ -29,7 +29,7 @@ class Snapshot:
     taken_ns   the watermark it stands for, on the monitor's clock
     wall_offset_ns   add it to an instant to get nanoseconds since 1970 UTC
     counters   what was counted since the session began; `rejects` by reason
-    pace       None where nobody is asked for another interval
+    pace       None where no node is asked for another interval
     guarded    names of destructive actions that wait at the gate, by node; not of very many
     services   by name, in order, each with its members in order of their nodes
     roles      how often what became of a role since the session began, by cause

@@ -1,10 +1,10 @@
 """Datagrams that name no node that is enrolled, or that carry another key: who still speaks.
 
 A node that was forgotten, that the monitor lost with its journal, or that holds a key of another
-master key goes on speaking, and nobody watches it. Its datagrams change nothing; here they are kept
+master key goes on speaking, and is not watched. Its datagrams change nothing; here they are kept
 for people to see, with the address that they come from.
 
-Two kinds are kept apart, because anybody can make the second and only our nodes the first:
+Two kinds are kept apart, because any sender can make the second and only our nodes the first:
 
     ours      sealed with the key that this monitor's master key gives to that identity
     foreign   sealed with another key, or not at all
@@ -40,7 +40,7 @@ class Speaker:
     node      its identity on the wire
     address   the raw socket address that it was last heard from
     is_ours   its key is the one that this monitor's master key gives to that identity
-    count     of its datagrams so many were looked at
+    count     how many of its datagrams were looked at
     kept_ns   it is shown until then
     """
 

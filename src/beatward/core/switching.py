@@ -31,7 +31,7 @@ def switch_over(role: Role, to: str, who: str, now_ns: int) -> Fact:
 
 
 def fail_over(role: Role, to: str, who: str) -> Fact:
-    """Let the role move, to a node or to the best, as soon as nobody can hold it."""
+    """Let the role move, to a node or to the best, as soon as no member can hold it."""
     holder = role.lease.holder
     if role.doubt or role.stuck:
         return _decline(role, "failover", to, f"{who}: {role.reason}")
@@ -56,7 +56,7 @@ def force(role: Role, to: str, who: str, now_ns: int) -> Fact:
 
 
 def pause(role: Role, paused: Maintenance, now_ns: int) -> Fact:
-    """Let nothing fail over by itself; whoever holds the role goes on."""
+    """Let nothing fail over by itself; its holder goes on."""
     role.pause(paused)
     planned = paused.until_ns != NEVER
     left = f" for {format_duration(paused.until_ns - now_ns)}" if planned else ""
@@ -78,7 +78,7 @@ def _risk(role: Role, now_ns: int) -> str:
 
 
 def _why_not(to: str, able: list[Member], others: Mapping[str, str]) -> str:
-    """Say why the role cannot go to a node, or without one to anybody; empty: it can."""
+    """Say why the role cannot go to a node, or without one to any member; empty: it can."""
     if to and all(one.node != to for one in able):
         return f"{to} {others.get(to, 'does not offer the service')}"
     return "" if able else f"there is nobody to take it: {why_nobody(others)}"

@@ -27,7 +27,7 @@ _NEAR = 20.0
 # Beyond, the suspicion lies far above its clamp; squares and cubes of more could overflow.
 _FAR = 1e4
 _SERIES = (1.0, -1.0, 3.0, -15.0, 105.0, -945.0, 10_395.0)
-# numpy has no erfc. This one is asked when somebody looks, never for a heartbeat.
+# numpy has no erfc. This one is asked when a reader looks, never for a heartbeat.
 _ERFC = np.frompyfunc(math.erfc, 1, 1)
 
 
@@ -90,7 +90,7 @@ _SHIFT = 22  # all of the mantissa but its first bit
 _FIRST = 254 - (BINS - 1)  # 254 is 1.0 so shifted
 EDGES = (np.arange(BINS, dtype=np.int32) + _FIRST << _SHIFT).view(np.float32).astype(np.float64)
 _COUNT_MAX = 65_000
-# So many of the late ones should be in memory: eight to sixteen, as counts are halved when full.
+# This many of the late ones should be in memory: eight to sixteen, as counts are halved when full.
 _LATE_COUNT = 16
 _MEMORY_LEAST = 1024
 

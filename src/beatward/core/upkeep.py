@@ -1,7 +1,7 @@
 """What people have said of nodes: paused for maintenance, an alarm acknowledged, silences.
 
-    pause        the node: nobody judges it, whatever it does
-    acknowledge  one alarm: somebody knows, so nobody has to be told again before it is over
+    pause        the node: it is not judged, whatever it does
+    acknowledge  one alarm: an operator knows, so it is not reported again before it is over
     silence      the messages: nodes are judged as ever, and notifications wait
 
 Only what was said is kept, so a large fleet costs nothing here. The planned end of a maintenance is
@@ -103,7 +103,7 @@ class Upkeep:
         return NOTHING_SAID if found == NOTHING_SAID else found
 
     def knows(self, slot: int, status: str) -> Acknowledgement | None:
-        """Return by what somebody already knows that a node is in a status, if so."""
+        """Return by what an operator already knows that a node is in a status, if so."""
         known = self.acknowledged.get(slot)
         if known is None or status not in _BAD_NEWS:
             return None

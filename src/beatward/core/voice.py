@@ -1,7 +1,7 @@
 """What the monitor says to nodes in one turn: probes, acknowledgements and grants, sealed.
 
 Never longer than what it answers, and only to addresses that an authenticated record came from,
-so that nobody can use a monitor to shout at a third party. Not here: sending (`transport`).
+so that a monitor cannot be used to shout at a third party. Not here: sending (`transport`).
 """
 
 from collections.abc import Sequence
@@ -142,7 +142,7 @@ class Voice:
         peers: ByteArray,
         begins: BoolArray,
     ) -> None:
-        # Sealed now: when the turn ends, somebody else may have the slot.
+        # Sealed now: when the turn ends, another node may have the slot.
         rows = said.view(np.uint8).reshape(-1, record.RECORD_SIZE)
         bodies = rows[:, : record.BODY_SIZE]
         rows[:, record.BODY_SIZE :] = self._registry.tags.seal(bodies, slots, self._registry.secret)

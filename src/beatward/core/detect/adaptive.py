@@ -5,7 +5,7 @@
 
 The margin is the quantile of what comes later than M allows, so it is small where M does the work.
 Lateness is measured from where its own heartbeat was expected, so a lost heartbeat is none, and
-loss makes nobody slower. Where routes change and hosts pause, the next late heartbeat is much like
+loss makes no node slower. Where routes change and hosts pause, the next late heartbeat is much like
 the last; M takes its size from it and forgets it for good. Margin and M together are held between
 margin_min and two intervals; to a margin from the settings M is added as it is.
 

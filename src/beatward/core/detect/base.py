@@ -1,10 +1,10 @@
 """What every detector is: arrays over slots, a deadline, and words for how it came about.
 
 Suspicion of all detectors is on one scale, -log10 of the chance that a node which is well is silent
-for so long: 3 is once in a thousand heartbeats. Where a detector has a distribution it is taken
+for that time: 3 is once in a thousand heartbeats. Where a detector has a distribution it is taken
 from that, and elsewhere a straight line leads up to the deadline. Either way two things hold:
 suspicion reaches `threshold` at the deadline and not a nanosecond before, and it only grows while
-nothing is heard. It is not the probability that the node is dead, which nobody can know from
+nothing is heard. It is not the probability that the node is dead, which cannot be known from
 silence alone.
 """
 
@@ -116,7 +116,8 @@ class Detector(Rows, ABC):
 
         now_ns   one instant, or one a slot
 
-        0 at the arrival of a heartbeat in time, and for whoever was not heard yet: how long a node
+        0 at the arrival of a heartbeat in time, and for a node that was not heard yet: how long a
+        node
         may take to say its first word is no question of its heartbeats. `threshold` or more from
         the deadline on, also where `extend` has moved it.
         """

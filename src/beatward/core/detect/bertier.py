@@ -12,8 +12,8 @@ between margin_min and four intervals: on a calm network it would fall to nothin
 node for a hiccup.
 
 When it is wrong: often, on purpose. It was made for LANs and for actions that can be taken back;
-where jitter has a tail, four mean deviations are passed many times an hour. And whoever was just
-late is given a multiple of that as margin, in the very seconds in which it may have died.
+where jitter has a tail, four mean deviations are passed many times an hour. And a node that was
+just late is given a multiple of that as margin, in the very seconds in which it may have died.
 
 A slot costs 45 bytes.
 

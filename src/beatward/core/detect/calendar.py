@@ -10,8 +10,8 @@ differ, and a job that ended at 02:59:59 does not run again at 03:00:00.
 
 Instants of a schedule are handed in (`hand`), a few ahead of time: cron expressions, time zones and
 their changes of clock are no business of a machine that has no clock (`beatward.timetable`).
-Nothing is learnt. Runs are so few that a month of them says less about the next than whoever wrote
-the schedule, and it is a person who has to understand the deadline.
+Nothing is learnt. Runs are so few that a month of them says less about the next than the person
+that wrote the schedule, and it is a person who has to understand the deadline.
 
 When it is wrong: for whatever beats more often than once a minute. It believes every word from its
 arrival on, and there is nothing to ask a job that is not running: no probe stands behind it.
@@ -34,8 +34,8 @@ from beatward.core.detect.base import (
 )
 from beatward.core.instants import NEVER, format_duration
 
-# Two that lie ahead are enough to decide by; twice as many leave whoever hands them in the time
-# between two due instants.
+# Two that lie ahead are enough to decide by; twice as many leave the room that hands them in the
+# time between two due instants.
 AHEAD = 4
 
 

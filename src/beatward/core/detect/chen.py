@@ -63,13 +63,13 @@ from beatward.core.tails import BINS, bins_of, halved, level, memory_of, quantil
 
 # Below this many heartbeats a variance says nothing: its relative error is above one half.
 MEMORY_MIN = 8
-# So many heartbeats in a row outside the margin, early or late, are a schedule that has moved (a
+# This many heartbeats in a row outside the margin, early or late, are a schedule that has moved (a
 # virtual machine that was paused with its clock), not jitter: the estimate begins anew.
 STRIKES_MAX = 3
-# The quantile is looked up again after a heartbeat later than it, and at one of so many others: it
-# moves by a few thousandths in between, and looking it up is dearer than all the rest. Which one is
-# chance, from the low bits of the lateness: a million nodes that began together, as after a restart
-# of the monitor, would all look in the same second, which made it fall behind.
+# The quantile is looked up again after a heartbeat later than it, and at one of this many others:
+# it moves by a few thousandths in between, and looking it up is dearer than all the rest. Which one
+# is chance, from the low bits of the lateness: a million nodes that began together, as after a
+# restart of the monitor, would all look in the same second, which made it fall behind.
 _LOOK_EVERY = 16
 _CHANCE_SHIFT = 6  # below that are the steps of a coarse clock
 
@@ -98,7 +98,7 @@ class Chen(Detector):
 
     def __init__(self, settings: DetectorSettings, capacity: int) -> None:
         super().__init__(settings, capacity)
-        # Single precision: nobody asks for the eighth digit of a margin.
+        # Single precision: the eighth digit of a margin does not matter.
         self.variance = np.zeros(capacity, np.float32)  # ns^2 of the offset
         self.learnt_count = np.zeros(capacity, np.uint16)
         self.strikes = np.zeros(capacity, np.uint8)
@@ -108,7 +108,7 @@ class Chen(Detector):
         self.counted = np.zeros(capacity, np.uint16)
         self.late_ns = np.zeros(capacity, np.float32)  # the quantile
         self._memory = memory_of(settings.late_probability)
-        # So many leave a chance of `late_probability` for one later than all of them.
+        # This many leave a chance of `late_probability` for one later than all of them.
         self._enough = math.ceil(1.0 / settings.late_probability) - 1
 
     def observe(  # noqa: D102

@@ -5,7 +5,7 @@
 The oldest idea and the easiest to say aloud. It needs no history, so it is right from the first
 heartbeat and never fooled by what it learnt. It is wrong in two ways: a late heartbeat buys as
 much extra trust as it was late, because freshness hangs on the arrival and not on the sender's
-schedule; and nobody knows which mistakes the number chosen will make. Detection time without loss
+schedule; and it is unknown which mistakes the number chosen will make. Detection time without loss
 lies between timeout - interval and timeout, beyond the delay of the last heartbeat.
 
 Source: folklore; its arithmetic is in Chen, Toueg, Aguilera, "On the Quality of Service of

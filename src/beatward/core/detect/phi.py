@@ -83,7 +83,7 @@ class Phi(ByArrival):
         return np.where(self.learnt_count[slots] == 0, begun, learnt)
 
     def _mean(self, slots: IntArray) -> FloatArray:
-        # Nobody is expected sooner than promised, whatever a flushed queue made of the mean.
+        # No node is expected sooner than promised, whatever a flushed queue made of the mean.
         excess = np.maximum(self.excess[slots].astype(np.float64), 0.0)
         pause = self.settings.pause_ns
         interval = self.interval_ns[slots]

@@ -14,7 +14,7 @@ REASON_LENGTH_MAX = 200
 METRIC_COUNT_MAX = 16
 # No control characters and no other ends of lines; what else a terminal cannot show, it is spared.
 REASON = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*"
-# Every finite number that anybody measures, and far from the end of 64 bits.
+# Every finite number that is measured in practice, and far from the end of 64 bits.
 METRIC_MAX = 1e300
 METRIC_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 

@@ -12,7 +12,7 @@ batches; between the head and the tag they hold other fields:
     32     8    claim       token * 256 + `State` or `Word`; tokens are below 2^54
     40     8    freshness   standing: how far its copy of the data has come; all ones: not known
     40     4    lease_ms    grant: the lease, counted from the instant when the standing was sent
-    44     4    demote_ms   grant: so long after the lease's end the member has given the role up
+    44     4    demote_ms   grant: how long after the lease's end the member has given the role up
     48     16   tag
 
 A standing proves no life: it counts only from a life that a heartbeat has proved. A grant counts
@@ -31,8 +31,9 @@ from beatward.errors import MalformedRecord
 from .record import BODY_SIZE, MAGIC, RECORD_SIZE, VERSION, Kind, tag
 
 # Beyond what its monitor has given, a member is believed so far and not further. A journal that was
-# lost or restored lacks one token for each time that the role has moved: never so many in practice.
-# Without this one claim of 2^54-1 would use all tokens up: the one after it cannot be said.
+# lost or restored lacks one token for each time that the role has moved: never that many in
+# practice. Without this one claim of 2^54-1 would use all tokens up: the one after it cannot be
+# said.
 TOKEN_AHEAD_MAX = 2**32
 COUNTER_MAX = 2**32 - 1
 # The counter of a last word, which says in a life's name, perhaps after it, that it holds nothing
@@ -41,7 +42,7 @@ LAST_WORD = 0
 NO_FRESHNESS = 2**64 - 1
 # What a quartz may be wrong by; both sides count with it, see `lease_end_ns` and `term_ns`.
 DRIFT_PPM = 200
-# What a term has beyond that, for the scheduling of whoever ends a workload.
+# What a term has beyond that, for the scheduling of the process that ends a workload.
 TERM_SPARE_NS = 100_000_000
 
 _STANDING = struct.Struct("<2sBBIIIQQQQ")
