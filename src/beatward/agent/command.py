@@ -53,9 +53,9 @@ log = logging.getLogger("beatward.agent")
 
 BACKOFF_NS = SECOND
 BACKOFF_MAX_NS = MINUTE
-# A command that ran for so long had started well; its next failure is a new one.
+# A command that ran for this long had started well; its next failure is a new one.
 STEADY_NS = MINUTE
-# So many runs in a row that ended before they were steady are a restart loop.
+# This many runs in a row that ended before they were steady are a restart loop.
 LOOP_COUNT = 3
 # Between SIGTERM and SIGKILL for what a command has left that ended well or was told to end.
 REST_PATIENCE_NS = 5 * SECOND
@@ -223,7 +223,7 @@ class Wrapper:
         # Ended because we were told to end it: an orderly leave, whatever its code. A job that was
         # ended has not done its work.
         is_orderly = self._ended_by and not self._plan.is_job
-        # A service that ends well again and again does not serve: nobody may take it for one that
+        # A service that ends well again and again does not serve: it must not be taken for one that
         # has left in order.
         is_loop = wants_restart and self._quick_count >= LOOP_COUNT and not self._plan.is_job
         self._watch.end(None if is_orderly else code, is_failure=is_loop)
@@ -313,7 +313,7 @@ class Wrapper:
             if number not in _PYTHONS_OWN and signal.getsignal(number) == signal.SIG_IGN
         }
         self._signals = {signal.SIGCHLD, *(numbers - ignored)}
-        # Some systems drop a signal that nobody handles even while it is blocked.
+        # Some systems drop a signal that is not handled even while it is blocked.
         default = signal.signal(signal.SIGCHLD, lambda *_: None)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         environment = self._plan.environment

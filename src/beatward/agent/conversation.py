@@ -54,7 +54,7 @@ class Conversation:
     wake      called from another thread when a turn is wanted
     bounds    what the monitor may wish the interval to be; None: no other one
     forget    called with a file descriptor before it is closed
-    on_mail   called when the monitor says that an action waits, which it repeats until somebody
+    on_mail   called when the monitor says that an action waits, which it repeats until the agent
               fetches it; must not block
     offers    services to declare and lease holders to speak for
     reporter  what the program says of itself beside its heartbeats
@@ -130,7 +130,7 @@ class Conversation:
 
     @property
     def is_over(self) -> bool:
-        """Whether the goodbye was heard, given up, or had nobody to be said to."""
+        """Whether the goodbye was heard, given up, or had no monitor to go to."""
         if self._farewell is None:
             return False
         return self._farewell_due_ns == NEVER and (

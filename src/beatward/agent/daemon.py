@@ -32,7 +32,7 @@ from .watchdog import Watchdog
 
 log = logging.getLogger("beatward.agent")
 
-# A heart that has not turned for so long, although it has to every few seconds, hangs.
+# A heart that has not turned for this long, although it has to every few seconds, hangs.
 TURN_PATIENCE_NS = 2 * WAIT_MAX_NS
 WATCH_MAX_NS = 60 * SECOND
 # A demotion in order ends with its lease, and the longest that is sensible is a minute.
@@ -53,7 +53,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._settings = settings
         self._reread = reread
-        # Of whoever has started it in a terminal, SIGHUP says that the terminal is gone.
+        # Where it was started in a terminal, SIGHUP says that the terminal is gone.
         self._has_terminal = any(os.isatty(fileno) for fileno in (0, 2))
         services.check_transport(settings.services, settings.transport or "udp", "the settings")
         try:
@@ -153,7 +153,7 @@ class Daemon:
             if self._stopping.wait(min(watchdog_due_ns, pause_ns, self._feed()) / SECOND):
                 return
             if self._heart.refusal and self._heart.credential is None:
-                # Asking again will not help, and an agent that nobody hears should not look well.
+                # Asking again will not help, and an agent that is not heard should not look well.
                 raise JoinRefused(self._heart.refusal)
             is_turning = clock.now_ns() - self._heart.last_turn_ns < TURN_PATIENCE_NS
             if watchdog_due_ns != NEVER and is_turning:

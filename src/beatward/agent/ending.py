@@ -84,7 +84,7 @@ _CODE: Any = SystemExit.__dict__["code"]
 
 
 class _NotedExit(SystemExit):
-    """What `sys.exit` raises while a heart beats; whoever catches it finds a SystemExit."""
+    """What `sys.exit` raises while a heart beats; code that catches it finds a SystemExit."""
 
     @property
     def code(self) -> Any:

@@ -14,7 +14,7 @@ from .stride import Bounds
 # Python process cannot keep its own promise while the collector runs.
 INTERVAL_MIN_NS = 10 * MILLISECOND
 # What the monitor may wish, unless the settings say otherwise: enough for a fleet to become ten
-# times cheaper, and no more than a decade away from what somebody chose for this node.
+# times cheaper, and no more than a decade away from what was chosen for this node.
 BOUNDS_FACTOR = 10
 # What each gauge may be; the wire carries hundredths in 16 bits.
 METRICS_MAX = {"cpu": 100.0, "memory": 100.0, "load": 655.34}

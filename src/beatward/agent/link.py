@@ -50,7 +50,7 @@ class Link(Protocol):
         """Return the next datagram that is already here, or None."""
 
     def take_refusal(self) -> bool:
-        """Tell whether the network has said since the last call that nobody listens there."""
+        """Tell whether the network has said since the last call that nothing listens there."""
 
     def take_loss(self) -> bool:
         """Tell whether the monitor has said since the last call that it did not know this node."""
@@ -60,7 +60,7 @@ class Link(Protocol):
         """Where datagrams go to: family and address; None where there are none."""
 
     def reopen(self, *, stays: bool = False) -> None:
-        """Begin with a fresh socket, because nobody answered on this one; stays: to the same."""
+        """Begin with a fresh socket, because no answer came on this one; stays: to the same."""
 
     def fileno(self) -> int:
         """Return what to wait on for reading, or -1; changes when the socket does."""
@@ -94,7 +94,7 @@ class UdpLink:
                 self._socket.send(data)
                 return
             except ConnectionRefusedError:
-                # Not about this datagram: nobody listened when an earlier one came.
+                # Not about this datagram: nothing listened when an earlier one came.
                 self._was_refused = True
             except BlockingIOError:
                 return

@@ -18,7 +18,7 @@ from beatward.errors import MonitorUnreachable
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
-# The largest answer is an inbox of some dozens of actions; whoever sends more is no monitor.
+# The largest answer is an inbox of some dozens of actions; a sender of more is no monitor.
 ANSWER_SIZE_MAX = 256 * 1024
 TIMEOUT_S = 5.0
 

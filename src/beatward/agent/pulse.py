@@ -69,11 +69,12 @@ INTERVAL_MAX_NS = INTERVAL_MS_MAX * MILLISECOND
 # An acknowledgement every 10 s keeps the round trip fresh and finds a monitor that moved within
 # half a minute, for 10 % more datagrams at an interval of 1 s.
 ASK_SPACING_NS = 10 * SECOND
-# An ask that nobody answered within a second, longer than any round trip we would call healthy,
+# An ask that was not answered within a second, longer than any round trip we would call healthy,
 # is lost; it is repeated at this pace whatever the interval.
 ASK_PATIENCE_NS = SECOND
 UNANSWERED_MAX = 3
-# Of so many asks under way it is known when they were sent: 2.5 s of them at an interval of 20 ms.
+# Of this many asks under way it is known when they were sent: 2.5 s of them at an interval of 20
+# ms.
 ASKED_MAX = 128
 # Half of the default start grace.
 INTRODUCTION_COUNT_MAX = 5
@@ -164,7 +165,7 @@ class Pulse:
 
     @property
     def wants_reconnect(self) -> bool:
-        """Whether so many asks went unanswered that the address or the socket may be stale."""
+        """Whether enough asks went unanswered that the address or the socket may be stale."""
         return self._unanswered_count >= UNANSWERED_MAX
 
     @property
@@ -262,7 +263,7 @@ class Pulse:
         return self._repeat_goodbye(now_ns)
 
     def reconnected(self, now_ns: int) -> None:
-        """Note that the socket is fresh: so many asks may go unanswered again.
+        """Note that the socket is fresh: as many asks may go unanswered again.
 
         The monitor that may have slowed this node down is gone, or another one by now.
         """
@@ -286,7 +287,7 @@ class Pulse:
             self._due_ns = min(self._due_ns, now_ns)
 
     def doubt(self) -> None:
-        """Ask with the next heartbeats: the network below says that nobody listens."""
+        """Ask with the next heartbeats: the network below says that nothing listens."""
         self._next_ask_ns = 0
 
     def take_mail(self) -> bool:
@@ -342,7 +343,7 @@ class Pulse:
         self._unanswered_count = 0
 
     def _asks(self, now_ns: int, *, is_repeated: bool) -> bool:
-        """Decide whether this heartbeat asks, and count an earlier ask that nobody answered."""
+        """Decide whether this heartbeat asks, and count an earlier ask that was not answered."""
         if self._is_asking and now_ns - self._counted_ns >= ASK_PATIENCE_NS:
             # A monitor that was heard may take a repeated heartbeat for a replay and be silent.
             self._unanswered_count += not (is_repeated and self._echo != 0)
@@ -401,7 +402,7 @@ class Pulse:
 
     def _meet_a_newer_life(self, heard: Record, now_ns: int) -> None:
         if self.is_acknowledged or heard.incarnation >= INCARNATION_MAX:
-            # We were believed, and then somebody newer was: that is another process.
+            # We were believed, and then a newer life was: that is another process.
             self.rival_incarnation = heard.incarnation
             return
         # Our clock was behind when this life was numbered. Go on as the next life, at once.

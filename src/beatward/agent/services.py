@@ -30,7 +30,7 @@ from beatward.toml_file import Mistakes
 from . import tables
 from .enrol import check_labels
 
-# A standby that has to be copied anew from its primary; whoever has more data says so.
+# A standby that has to be copied anew from its primary; a service with more data sets its own.
 START_TIMEOUT_NS = 5 * MINUTE
 STATE_EVERY_NS = SECOND
 STATE_TIMEOUT_NS = SECOND

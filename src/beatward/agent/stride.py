@@ -38,7 +38,7 @@ class Bounds:
 class Stride:
     """Slot i of the grid is due at `due_ns(i)`; `interval_ns` is what is in force.
 
-    own_ns   the interval of the node's own settings, which holds when nobody wishes another
+    own_ns   the interval of the node's own settings, which holds when no other is wished
     """
 
     def __init__(self, own_ns: int, start_ns: int, bounds: Bounds | None = None) -> None:
@@ -100,7 +100,8 @@ class Stride:
             self._announced_count = 0
 
     def forget_wish(self, now_ns: int) -> None:
-        """Go back to the node's own pace: whoever wished another one does not answer any more."""
+        """Go back to the node's own pace: the monitor that wished another one does not answer any
+        more."""
         self._announced_ns = None
         if self.interval_ns > self.own_ns:
             self._shorten(self.own_ns, now_ns)

@@ -41,7 +41,7 @@ from .processes import become_subreaper, processes_below
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
-# What is left is sent SIGKILL again and again for so long; longer waits only for a broken disk.
+# What is left is sent SIGKILL again and again for this long; longer waits only for a broken disk.
 KILL_NS = 5 * SECOND
 # Between two looks at whether those are gone that were told to end.
 LOOK_MIN_NS = 5 * MILLISECOND

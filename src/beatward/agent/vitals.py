@@ -248,7 +248,7 @@ def _listed(services: Any) -> Iterable[Service]:
 
 def _without_role(service: Service) -> Service:
     if not isinstance(service, Service):
-        # Whoever has no type checker learns it here.
+        # A program without a type checker learns it here.
         raise ValueError(f"services: expected a Service, found {service!r}")  # noqa: TRY004
     if service.has_role:
         expected = f'"balance"; `role({service.name!r})` takes the role of a service'

@@ -31,7 +31,7 @@ _DEFAULT_S = 60
 class Watchdog:
     """One watchdog; used by one thread.
 
-    promise_ns   so long after a feed it bites at the latest; 0: that cannot be promised in time
+    promise_ns   how long after a feed it bites at the latest; 0: that cannot be promised in time
     """
 
     def __init__(self, path: Path) -> None:

@@ -63,7 +63,7 @@ LATE_STOP_NS = 30 * SECOND
 LATE_KILL_NS = 2 * SECOND
 _SHARED = struct.Struct("<QQQQ")
 _LAST_SIZE = 1024
-# Nobody answers to a last word; who comes next says it again.
+# No answer follows a last word; the next process says it again.
 LAST_COUNT = 3
 
 
@@ -295,7 +295,7 @@ class Guardian:
             said,
         )
         if self._is_alone and not is_certain:
-            # Somebody new may come and try, too: nothing is gained by keeping them out.
+            # A new process may try, too: nothing is gained by keeping it out.
             self._lock.release()
             self._stuck, self._retry_ns = lease, clock.now_ns() + STUCK_PAUSE_NS
 

@@ -287,7 +287,7 @@ class LeaseHolder:
         """As one that holds, or gives up: a longer lease, or its end."""
         held = self.memory.held
         if grant.token > held:
-            # Somebody else's: there is nothing to be extended any more.
+            # Another holder's: there is nothing to be extended any more.
             self.memory = replace(self.memory, token=max(grant.token, self.memory.token))
         if grant.token == held and grant.word != Word.STAND_BY:
             if grant.demote_ms:
