@@ -101,7 +101,8 @@ class Stride:
 
     def forget_wish(self, now_ns: int) -> None:
         """Go back to the node's own pace: the monitor that wished another one does not answer any
-        more."""
+        more.
+        """
         self._announced_ns = None
         if self.interval_ns > self.own_ns:
             self._shorten(self.own_ns, now_ns)
