@@ -32,13 +32,13 @@ def agent_command(
     from beatward.agent.daemon import Daemon
     from beatward.agent.spoken import speak
 
-    said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    values: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if labels:
-        said["labels"] = read_labels(labels)
+        values["labels"] = read_labels(labels)
 
     def read() -> settings.AgentSettings:
         layers = [
-            settings.parse(said, "the command line"),
+            settings.parse(values, "the command line"),
             settings.from_environment(os.environ),
             *([settings.load(config)] if config is not None else []),
         ]

@@ -353,14 +353,14 @@ def _progress() -> Iterator["Tell"]:
     """Show a bar on a terminal, on standard error; elsewhere nothing."""
     screen = Console(stderr=True)
     if not screen.is_terminal:
-        yield lambda _words, _share: None
+        yield lambda _text, _share: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task("starting", total=1.0)
 
-        def tell(words: str, share: float) -> None:
-            progress.update(task, description=words, completed=share)
+        def tell(text: str, share: float) -> None:
+            progress.update(task, description=text, completed=share)
 
         yield tell
 

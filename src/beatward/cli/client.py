@@ -53,15 +53,15 @@ def find_monitor(url: str | None, data: Path | None, *, own: Place | None = None
     own   the monitor of a settings file that was named: only `url` goes before it
     """
     token = os.environ.get("BEATWARD_API_TOKEN", "")
-    told = url or (None if own else os.environ.get("BEATWARD_MONITOR"))
+    address = url or (None if own else os.environ.get("BEATWARD_MONITOR"))
     path, local = _read_local(data)
     local_url = str(local.get("monitor", "")).rstrip("/")
-    if told:
-        _check(told, "--monitor" if url else "BEATWARD_MONITOR")
-        told = told.rstrip("/")
-        if told == local_url:
+    if address:
+        _check(address, "--monitor" if url else "BEATWARD_MONITOR")
+        address = address.rstrip("/")
+        if address == local_url:
             token = token or str(local.get("api_token", ""))
-        return Place(told, token, "--monitor" if url else "BEATWARD_MONITOR")
+        return Place(address, token, "--monitor" if url else "BEATWARD_MONITOR")
     if local_url:
         _check(local_url, str(path))
         return Place(local_url, token or str(local.get("api_token", "")), str(path))

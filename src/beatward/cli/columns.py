@@ -89,9 +89,9 @@ def _below(
 ) -> Iterator[str]:
     """Yield the lines with what does not fit beside the first columns."""
     pairs = zip(columns[count:], texts[count:], strict=True)
-    words = "; ".join(f"{column.heading} {text}" for column, text in pairs if text not in _EMPTY)
+    cells = "; ".join(f"{column.heading} {text}" for column, text in pairs if text not in _EMPTY)
     yield from textwrap.wrap(
-        words,
+        cells,
         max(limit, 2 * len(_INDENT)),
         initial_indent=_INDENT,
         subsequent_indent=_INDENT,

@@ -75,8 +75,8 @@ def check_command(file: Path, is_agents: bool, as_json: bool) -> None:
         print_json({"ok": True, "file": str(file), "kind": kind, **counts, "hints": hints})
         return
     whose = "" if kind == "monitor" else " for an agent"
-    words = ", ".join(f"{count} {word}" for word, count in counts.items())
-    click.echo(f"{file}: ok{whose}, {words}")
+    summary = ", ".join(f"{count} {word}" for word, count in counts.items())
+    click.echo(f"{file}: ok{whose}, {summary}")
     for hint in hints:
         click.echo(f"hint: {hint}")
 

@@ -179,7 +179,7 @@ def _measured(story: _Story) -> str:
     )
 
 
-def _own_event(kind: str, story: _Story, words: str, **detail: Any) -> dict[str, Any]:
+def _own_event(kind: str, story: _Story, explanation: str, **detail: Any) -> dict[str, Any]:
     """Return something the demo itself did or measured, in the form of the monitor's events."""
     if story.detection_ns is not None:
         detail |= {"detection_ns": story.detection_ns, "bound_ns": story.bound_ns}
@@ -191,7 +191,7 @@ def _own_event(kind: str, story: _Story, words: str, **detail: Any) -> dict[str,
         "node": story.victim,
         "status": None,
         "cause": "demo",
-        "explanation": words,
+        "explanation": explanation,
         "action": None,
         "outcome": None,
         "detail": detail,
@@ -209,9 +209,9 @@ class _Teller:
 
     def begin(self, stage: Stage, names: list[str], story: _Story) -> None:
         count = len(names)
-        words = f": a monitor at {stage.url} and {count} nodes, each a process. "
-        words += f"{story.victim} will be killed. Ctrl-C ends it."
-        self._out.print(Text.assemble(("beatward demo", "bold"), words))
+        text = f": a monitor at {stage.url} and {count} nodes, each a process. "
+        text += f"{story.victim} will be killed. Ctrl-C ends it."
+        self._out.print(Text.assemble(("beatward demo", "bold"), text))
 
     @contextlib.contextmanager
     def screen(self) -> Iterator[None]:
@@ -226,16 +226,16 @@ class _Teller:
         seconds = time.monotonic() - self._begun
         word = (event["status"] if event["event"] == "transition" else event["event"]) or ""
         style = COLOURS.get(word, "bold" if event["id"] is None else "dim")
-        words = plain(event["explanation"] or "")
+        text = plain(event["explanation"] or "")
         if not self._is_screen:
             # A pipe or a file gets one line an event, whatever its width.
-            self._out.print(f"{seconds:6.2f} s  {word:<10}  {words}", soft_wrap=True)
+            self._out.print(f"{seconds:6.2f} s  {word:<10}  {text}", soft_wrap=True)
             return
         line = Table.grid(padding=(0, 1))
         line.add_column(width=7, justify="right")
         line.add_column(width=11)
         line.add_column(ratio=1, overflow="fold")
-        line.add_row(f"{seconds:.2f} s", Text(word, style), words)
+        line.add_row(f"{seconds:.2f} s", Text(word, style), text)
         self._out.print(line)
 
     def show(self, client: Client) -> None:

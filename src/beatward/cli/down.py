@@ -63,8 +63,8 @@ def _line(node: Mapping[str, Any], width: int) -> Text:
     line.append(f"  for {ago(node['since_ns'])}")
     if node["silent_ns"] is not None:
         line.append(f", silent for {ago(node['silent_ns'])}")
-    said = remarks(node)
-    return line.append(f"; {said}" if said else "")
+    note = remarks(node)
+    return line.append(f"; {note}" if note else "")
 
 
 def _all_in_one(nodes: Sequence[Mapping[str, Any]], total: int) -> Text:

@@ -24,9 +24,9 @@ def _read_duration(_: click.Context, option: click.Parameter, text: str) -> int:
     return duration_ns
 
 
-def _job(**said: str | None) -> dict[str, str]:
+def _job(**options: str | None) -> dict[str, str]:
     """Return what the job promises, empty when it is none; the monitor reads it."""
-    job = {key: value for key, value in said.items() if value is not None}
+    job = {key: value for key, value in options.items() if value is not None}
     if not job:
         return {}
     if ("schedule" in job) == ("every" in job):
@@ -125,18 +125,18 @@ def exec_command(
 
     environment = original_environment()
     job = _job(schedule=schedule, timezone=timezone, every=every, grace=grace, max_run=max_run)
-    said: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    said |= {"name": name, "labels": read_labels(labels)}
-    told = settings.parse(said, "the command line")
+    values: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    values |= {"name": name, "labels": read_labels(labels)}
+    arguments = settings.parse(values, "the command line")
     speak("beatward: ", is_quiet=not verbose)
-    heart = _heart(name, told, job)
+    heart = _heart(name, arguments, job)
     plan = Plan(
         command, restart, backoff, max_backoff, orphan, is_job=bool(job), environment=environment
     )
     ctx.exit(Wrapper(name, heart, plan).run())
 
 
-def _heart(name: str, told: "AgentSettings", job: dict[str, str]) -> "Heart | None":
+def _heart(name: str, arguments: "AgentSettings", job: dict[str, str]) -> "Heart | None":
     """Return what watches the command, or None and say why: the command runs in any case.
 
     Raises ConfigError for what stands on the command line.
@@ -147,7 +147,7 @@ def _heart(name: str, told: "AgentSettings", job: dict[str, str]) -> "Heart | No
     try:
         if "schedule" in job and "timezone" not in job:
             job["timezone"] = _zone()
-        chosen = settings.merge(told, _from_environment(told))
+        chosen = settings.merge(arguments, _from_environment(arguments))
         return Heart(
             name,
             interval=chosen.interval or "1s",
@@ -182,7 +182,7 @@ def _unwatched(name: str, why: str) -> None:
     logging.getLogger("beatward.agent").error("%s: not watched: %s; the command runs", name, why)
 
 
-def _from_environment(told: "AgentSettings") -> "AgentSettings":
+def _from_environment(arguments: "AgentSettings") -> "AgentSettings":
     """Read what the environment says of this node; what is wrong in it is named and left out.
 
     Raises ConfigError when the monitor's address is wrong: another monitor must not be taken.
@@ -195,7 +195,7 @@ def _from_environment(told: "AgentSettings") -> "AgentSettings":
         try:
             found.append(settings.from_environment({variable: os.environ.get(variable, "")}))
         except ConfigError as error:
-            if getattr(told, key) is None and key == "monitor":
+            if getattr(arguments, key) is None and key == "monitor":
                 raise
             logging.getLogger("beatward.agent").warning("%s: left out", error)
             # The command still gets it; here nobody is to read it again.

@@ -84,11 +84,13 @@ def risks(service: dict[str, Any]) -> list[str]:
     for member in suspects:
         node = member["node"]
         since_ns = member["heard_ago_ns"]
-        said = "has said nothing yet"
+        report = "has said nothing yet"
         if member["state"]:
             when = "" if since_ns is None else f" {ago(since_ns)} ago"
-            said = f"last said `{member['state']}`{when}"
-        lines.append(f"  {node} may still hold it: its node is {member['status']}, and it {said}.")
+            report = f"last said `{member['state']}`{when}"
+        lines.append(
+            f"  {node} may still hold it: its node is {member['status']}, and it {report}."
+        )
     lines.append(f"  {_until(service, suspects)}")
     if _answers(service):
         lines.append(
@@ -144,10 +146,10 @@ def _until(service: dict[str, Any], suspects: list[dict[str, Any]]) -> str:
     left_ns = service["until_in_ns"]
     if left_ns is None:
         return "No lease of it runs any more, as far as this monitor knows."
-    words = f"Its lease and the time to stop run for another {ago(left_ns)}"
+    text = f"Its lease and the time to stop run for another {ago(left_ns)}"
     is_paused = service["paused"] is not None or not service["automatic"]
     if service["phase"] != "waiting":
-        return f"{words} at least."
+        return f"{text} at least."
     if is_paused:
-        return f"{words}; then `beatward failover {service['name']}` moves the role safely."
-    return f"{words}; then the role moves by itself, and safely."
+        return f"{text}; then `beatward failover {service['name']}` moves the role safely."
+    return f"{text}; then the role moves by itself, and safely."

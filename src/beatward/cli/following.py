@@ -49,14 +49,14 @@ class EventFollower:
             try:
                 place = str(after) if mark is None else f"{after}-{mark}"
                 for frame in self._client.follow(place, node=node, on_open=self._open):
-                    said = json.loads(frame["data"])
+                    data = json.loads(frame["data"])
                     if frame.get("event") == "anew":
                         after, mark = 0, None
-                        self._tell(f"{plain(said['reason'])} Its events follow from the beginning")
+                        self._tell(f"{plain(data['reason'])} Its events follow from the beginning")
                         continue
                     # A monitor of an older version gives no marks.
-                    after, mark = said["id"], frame.get("mark")
-                    yield said
+                    after, mark = data["id"], frame.get("mark")
+                    yield data
                 reason = "the monitor ended the stream"
             except (MonitorUnreachable, Refused) as error:
                 if not self._was_open:

@@ -24,9 +24,9 @@ def job_command() -> None:
 @click.option("--grace", default="10m", show_default=True, help="So late a run may begin.")
 @click.option("--max-run", help="So long a run may take. Default: as --grace.")
 @asking
-def add_command(client: Client, as_json: bool, name: str, **said: str | None) -> None:
+def add_command(client: Client, as_json: bool, name: str, **options: str | None) -> None:
     """Make NAME a job, or change what it promises."""
-    body = {key: value for key, value in said.items() if value is not None}
+    body = {key: value for key, value in options.items() if value is not None}
     answer = client.send("PUT", f"/v1/jobs/{quote(name, safe='')}", body)
     if as_json:
         print_json(answer)

@@ -54,19 +54,19 @@ class Move:
     as_json: bool
     wait_ns: int
     began: float = field(default_factory=time.monotonic)
-    _told: int = 0
+    _last_event: int = 0
     _declined: str = ""
 
     def order(self, word: str, body: dict[str, Any]) -> NoReturn:
         """Order it, wait for its end, and end the command: 0 moved, 1 not."""
         answer = self.client.send("POST", service_path(self.service, word), body)
-        self._told = answer["last_event"]
+        self._last_event = answer["last_event"]
         try:
             result, service = self._follow(body.get("to"))
         except MonitorUnreachable as error:
             # The order is with the monitor, whatever we can see of it.
-            told = f"the {word} of {self.service} was ordered, and what became of it is not known"
-            raise MonitorUnreachable(f"{told}: {error}") from error
+            text = f"the {word} of {self.service} was ordered, and what became of it is not known"
+            raise MonitorUnreachable(f"{text}: {error}") from error
         took_ns = int((time.monotonic() - self.began) * SECOND)
         sentence = self._sentence(result, service, took_ns)
         if self.as_json:
@@ -110,12 +110,12 @@ class Move:
         return any(service[key] != self.before[key] for key in keys)
 
     def _tell(self) -> None:
-        page = self.client.get("/v1/events", after=self._told)
+        page = self.client.get("/v1/events", after=self._last_event)
         if page.get("anew"):  # a journal restored meanwhile tells of other moves
-            self._told = page["last"]
+            self._last_event = page["last"]
             return
         for event in page["events"]:
-            self._told = event["id"]
+            self._last_event = event["id"]
             is_ours = event["event"] == "role" and event["detail"].get("service") == self.service
             if is_ours and event["cause"] == "declined":
                 self._declined = str(event["explanation"])

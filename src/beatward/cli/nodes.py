@@ -98,14 +98,14 @@ def _show(nodes: list[dict[str, Any]]) -> None:
         screen.print("No node matches.", style="dim")
         return
     has_jobs = any(node["job"] for node in nodes)
-    said = [remarks(node) for node in nodes]
-    has_remarks = any(said)
+    notes = [remarks(node) for node in nodes]
+    has_remarks = any(notes)
     columns = [*_COLUMNS]
     columns += [Column("due")] if has_jobs else []
     columns += [Column("labels")]
     columns += [Column("remarks")] if has_remarks else []
     rows: list[list[Cell]] = []
-    for node, words in zip(nodes, said, strict=True):
+    for node, note in zip(nodes, notes, strict=True):
         row = [
             node["name"],
             status_cell(node["status"]),
@@ -120,7 +120,7 @@ def _show(nodes: list[dict[str, Any]]) -> None:
         if has_jobs:
             row.append(due_words(node["job"]) if node["job"] else "-")
         row.append(" ".join(f"{key}={value}" for key, value in sorted(node["labels"].items())))
-        rows.append([*row, words] if has_remarks else row)
+        rows.append([*row, note] if has_remarks else row)
     print_table(screen, columns, rows)
 
 

@@ -53,16 +53,16 @@ def pause_command(
     With --service, its holder goes on holding the role; when it dies, or gives the role up, nobody
     else gets it but by `switchover` and `failover`.
     """
-    said: dict[str, Any] = {"by": by, "reason": reason}
+    details: dict[str, Any] = {"by": by, "reason": reason}
     if duration is not None:
-        said["for"] = duration
+        details["for"] = duration
     if service is not None:
         only_service(nodes, labels)
-        _pause_service(client, service, said, as_json=as_json)
+        _pause_service(client, service, details, as_json=as_json)
         return
     if not nodes and not labels:
         raise click.UsageError("say which nodes: names, patterns, or --label; or --service")
-    body = {"nodes": nodes, "labels": dict(labels), **said}
+    body = {"nodes": nodes, "labels": dict(labels), **details}
     answer = client.send("POST", "/v1/pause", body)
     is_done = in_effect(lambda: count_paused(client, nodes, labels)[1] == 0)
     until = when(answer["until"]) if answer["until"] else "somebody ends it"
@@ -70,8 +70,8 @@ def pause_command(
     tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)
 
 
-def _pause_service(client: Client, name: str, said: dict[str, Any], *, as_json: bool) -> None:
-    answer = client.send("POST", service_path(name, "pause"), said)
+def _pause_service(client: Client, name: str, details: dict[str, Any], *, as_json: bool) -> None:
+    answer = client.send("POST", service_path(name, "pause"), details)
 
     def is_so() -> bool:
         pause = client.get(service_path(name))["paused"]

@@ -257,8 +257,8 @@ def _show_groups(screen: Console, report: dict[str, Any]) -> None:
         rows.append(row)
     print_table(screen, columns, rows)
     if report["groups_total"] > len(report["groups"]):
-        words = f"the largest {len(report['groups']):,} of {report['groups_total']:,}"
-        screen.print(words, style="dim")
+        caption = f"the largest {len(report['groups']):,} of {report['groups_total']:,}"
+        screen.print(caption, style="dim")
 
 
 def _spread(found: dict[str, Any]) -> str:

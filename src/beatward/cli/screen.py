@@ -132,23 +132,23 @@ def about(silence: Mapping[str, Any]) -> str:
 
 def remarks(node: Mapping[str, Any]) -> str:
     """Say what was said of a node: by itself why it fails, by people what they do about it."""
-    said = [node["reason"]] if node.get("reason") else []
+    notes = [node["reason"]] if node.get("reason") else []
     if (pause := node["maintenance"]) is not None:
         until = f"until {when(pause['until'])}" if pause["until"] else "until somebody ends it"
-        said.append(f"paused {until}{credit(pause['by'], pause['reason'])}")
+        notes.append(f"paused {until}{credit(pause['by'], pause['reason'])}")
     if (known := node["acknowledgement"]) is not None:
-        said.append(f"acknowledged{credit(known['by'], known['note'])}")
+        notes.append(f"acknowledged{credit(known['by'], known['note'])}")
     if node["silence"] is not None:
-        said.append(f"silenced by {node['silence']}")
+        notes.append(f"silenced by {node['silence']}")
     if (other := node.get("conflict")) is not None:
         places = f"{other['believed_address']} and {other['other_address']}"
-        said.append(f"two processes: {places}")
-    return "; ".join(said)
+        notes.append(f"two processes: {places}")
+    return "; ".join(notes)
 
 
-def credit(by: str, words: str) -> str:
+def credit(by: str, note: str) -> str:
     """Say who has said so and why, where that is known, as the end of a clause."""
-    return (f" by {by}" if by else "") + (f" ({words})" if words else "")
+    return (f" by {by}" if by else "") + (f" ({note})" if note else "")
 
 
 def print_event(screen: Console, event: Mapping[str, Any]) -> None:

@@ -61,32 +61,32 @@ def phase_cell(service: dict[str, Any]) -> tuple[str, str]:
     """Return where a role stands, and its colour; of a balanced service how many serve."""
     if service["phase"] is None:
         healthy = sum(member["healthy"] for member in service["members"])
-        words = f"{healthy} of {len(service['members'])} healthy"
-        return words, "green" if healthy else "bold red"
+        text = f"{healthy} of {len(service['members'])} healthy"
+        return text, "green" if healthy else "bold red"
     return service["phase"], PHASE_COLOURS.get(service["phase"], "")
 
 
 def remark(service: dict[str, Any]) -> str:
     """Say what people should know of a service beside its row."""
-    said = [service["reason"]] if service["reason"] else []
+    notes = [service["reason"]] if service["reason"] else []
     if service["phase"] == "waiting" and service["until_in_ns"]:
         # First, because it is what is waited for: where there is little room the end is cut.
-        said.insert(0, f"may hold it {ago(service['until_in_ns'])} more")
+        notes.insert(0, f"may hold it {ago(service['until_in_ns'])} more")
     if service["phase"] == "held":
         holders = [one for one in service["members"] if one["node"] == service["holder"]]
-        said += [
+        notes += [
             f"{one['node']} is {one['status']}, {heard(one['heard_ago_ns'])}"
             for one in holders
             if one["status"] != "alive"
         ]
     if (pause := service["paused"]) is not None:
         until = f"until {when(pause['until'])}" if pause["until"] else "until somebody resumes it"
-        said.append(f"failover paused {until}{credit(pause['by'], pause['reason'])}")
+        notes.append(f"failover paused {until}{credit(pause['by'], pause['reason'])}")
     elif service["phase"] is not None and not service["automatic"]:
-        said.append("does not fail over by itself")
+        notes.append("does not fail over by itself")
     if service["target"]:
-        said.append(f"on its way to {service['target']}")
-    return "; ".join(said)
+        notes.append(f"on its way to {service['target']}")
+    return "; ".join(notes)
 
 
 def brief(services: list[dict[str, Any]], line_count: int, style: str = "") -> Group:
@@ -114,8 +114,8 @@ def brief(services: list[dict[str, Any]], line_count: int, style: str = "") -> G
         )
     if not hidden:
         return Group(table)
-    words = f"and {len(hidden):,} more" + (", all in order" if all(map(_is_calm, hidden)) else "")
-    return Group(table, Text(words, style="dim"))
+    rest = f"and {len(hidden):,} more" + (", all in order" if all(map(_is_calm, hidden)) else "")
+    return Group(table, Text(rest, style="dim"))
 
 
 def _role_cells(service: dict[str, Any]) -> tuple[str, str, str]:
@@ -136,13 +136,13 @@ def _healthy_text(service: dict[str, Any]) -> Text:
     return Text(f"{healthy}/{total}", style=style)
 
 
-def _cut(words: str) -> Text:
-    return Text(words, no_wrap=True, overflow="ellipsis")
+def _cut(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _show_all(screen: Console, services: list[dict[str, Any]]) -> None:
-    said = [remark(service) for service in services]
-    has_remarks = any(said)
+    notes = [remark(service) for service in services]
+    has_remarks = any(notes)
     columns = [Column(heading) for heading in ("service", "mode", "phase", "holder")]
     columns += [Column(heading, is_number=True) for heading in ("token", "since")]
     columns += [Column("members"), *([Column("remarks")] if has_remarks else [])]
@@ -153,9 +153,9 @@ def _show_all(screen: Console, services: list[dict[str, Any]]) -> None:
             phase_cell(service),
             *_role_cells(service),
             _members(service),
-            *([words] if has_remarks else []),
+            *([note] if has_remarks else []),
         ]
-        for service, words in zip(services, said, strict=True)
+        for service, note in zip(services, notes, strict=True)
     ]
     print_table(screen, columns, rows)
 
@@ -209,6 +209,6 @@ def _show_members(screen: Console, service: dict[str, Any]) -> None:
         port = f":{member['port']}" if member["port"] else ""
         address = f"[{member['address']}]" if ":" in member["address"] else member["address"]
         row += [member["zone"] or "-", member["version"] or "-", f"{address}{port}" or "-"]
-        words = [member["hindrance"], member.get("remark")]
-        rows.append([*row, ": ".join(word for word in words if word)])
+        notes = [member["hindrance"], member.get("remark")]
+        rows.append([*row, ": ".join(note for note in notes if note)])
     print_table(screen, columns, rows)

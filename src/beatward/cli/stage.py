@@ -181,19 +181,19 @@ def run(name: str, folder: Path, interval: str, demo_pid: int) -> None:
             pass
 
 
-def _command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "beatward.cli.stage", *words]
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "beatward.cli.stage", *arguments]
 
 
 def _running(path: Path) -> int | None:
     """Return the pid in a pid file if that process is a node of ours."""
     try:
         pid = int(path.read_text())
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
     # A zombie has no command line, and a pid may have been given to somebody else.
-    return pid if b"beatward.cli.stage" in words else None
+    return pid if b"beatward.cli.stage" in command_line else None
 
 
 def _signal(path: Path, number: signal.Signals) -> None:
@@ -214,9 +214,9 @@ def _wait_until(
     return answer
 
 
-def main(words: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Start or be a node: `start|run NAME FOLDER INTERVAL DEMO_PID`."""
-    role, name, folder, interval, demo_pid = words
+    role, name, folder, interval, demo_pid = arguments
     deed = {"start": start, "run": run}[role]
     deed(name, Path(folder), interval, int(demo_pid))
 

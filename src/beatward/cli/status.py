@@ -22,7 +22,7 @@ from beatward.cli.screen import (
 )
 
 _EVENTS_COUNT = 8
-_SAID_COUNT = 3
+_NOTES_MAX = 3
 _DOWN_COUNT = 6
 _DOWN_KEYS = ("name", "status", "since", "since_ns", "silent_ns")
 
@@ -70,13 +70,13 @@ def _show(
         screen.print(Text("  ").append_text(line), soft_wrap=True)
     screen.print()
     screen.print(_counts(status))
-    for words in _troubles(status["services"]) + _unknown(status["unknown"]):
-        screen.print(Text(f"  {words}", style="yellow"), soft_wrap=True)
+    for trouble in _troubles(status["services"]) + _unknown(status["unknown"]):
+        screen.print(Text(f"  {trouble}", style="yellow"), soft_wrap=True)
     screen.print()
-    said = _said(status["said"], status["nodes"]["paused"])
-    for line in said:
+    notes = _notes(status["said"], status["nodes"]["paused"])
+    for line in notes:
         screen.print(line, soft_wrap=True)
-    if said:
+    if notes:
         screen.print()
     if not events:
         screen.print("Nothing has happened yet.", style="dim")
@@ -94,8 +94,8 @@ def _counts(status: dict[str, Any]) -> Table:
     table.add_row("nodes", f"{nodes['total']}", line if nodes["total"] else Text("none enrolled"))
     services = status["services"]["counts"]
     if services["total"]:
-        words = {word: count for word, count in services.items() if word != "total"}
-        table.add_row("services", f"{services['total']}", _words(words))
+        counts = {word: count for word, count in services.items() if word != "total"}
+        table.add_row("services", f"{services['total']}", _listed(counts))
     counters = status["counters"]
     rejects = ", ".join(f"{count} {why}" for why, count in status["rejects"].items() if count)
     turned_away = f"; turned away: {rejects}" if rejects else ""
@@ -108,16 +108,18 @@ def _counts(status: dict[str, Any]) -> Table:
     waiting = f", {journal['waiting']} waiting" if journal["waiting"] else ""
     table.add_row("journal", f"{journal['written']}", f"entries on disk{waiting}")
     actions = status["actions"]
-    table.add_row("actions", f"{sum(actions.values())}", _words(actions) or "none under way")
+    table.add_row("actions", f"{sum(actions.values())}", _listed(actions) or "none under way")
     pauses = status["pauses"]
-    said = f"times the monitor itself stood still, last {pauses['last']}" if pauses["count"] else ""
-    table.add_row("pauses", f"{pauses['count']}", said)
+    remark = (
+        f"times the monitor itself stood still, last {pauses['last']}" if pauses["count"] else ""
+    )
+    table.add_row("pauses", f"{pauses['count']}", remark)
     return table
 
 
 def _troubles(services: dict[str, Any]) -> list[str]:
     """Return what people should know of services, a line each; of many only the first."""
-    lines = [one["remark"] for one in services["remarks"][:_SAID_COUNT]]
+    lines = [one["remark"] for one in services["remarks"][:_NOTES_MAX]]
     rest = services["remarks_count"] - len(lines)
     if rest > 0:
         lines.append(f"and {rest} service{'s' if rest > 1 else ''} more")
@@ -128,7 +130,7 @@ def _unknown(unknown: dict[str, Any]) -> list[str]:
     """Return who speaks and is not watched, a line each; of many only the first."""
     lines = [
         f"{one['sentence']} (heard {ago(one['heard_ns'])} ago)"
-        for one in unknown["speakers"][:_SAID_COUNT]
+        for one in unknown["speakers"][:_NOTES_MAX]
     ]
     rest = unknown["count"] - len(lines)
     if rest > 0:
@@ -138,30 +140,30 @@ def _unknown(unknown: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _said(said: dict[str, Any], paused_count: int) -> list[Text]:
+def _notes(upkeep: dict[str, Any], paused_count: int) -> list[Text]:
     """Return what people have said of nodes, a line each; of many only the next to end."""
     lines = []
-    for one in said["paused"][:_SAID_COUNT]:
-        words = remarks({"maintenance": one, "acknowledgement": None, "silence": None})
-        lines.append(Text.assemble((f"{one['node']} ", "bold"), words))
+    for one in upkeep["paused"][:_NOTES_MAX]:
+        note = remarks({"maintenance": one, "acknowledgement": None, "silence": None})
+        lines.append(Text.assemble((f"{one['node']} ", "bold"), note))
     rest = paused_count - len(lines)
     if lines and rest > 0:
         lines.append(Text(f"and {rest:,} more paused", style="dim"))
-    for one in said["acknowledged"][:_SAID_COUNT]:
-        words = remarks({"maintenance": None, "acknowledgement": one, "silence": None})
-        lines.append(Text.assemble((f"{one['node']} ", "bold"), words))
-    rest = said["acknowledged_count"] - len(said["acknowledged"][:_SAID_COUNT])
+    for one in upkeep["acknowledged"][:_NOTES_MAX]:
+        note = remarks({"maintenance": None, "acknowledgement": one, "silence": None})
+        lines.append(Text.assemble((f"{one['node']} ", "bold"), note))
+    rest = upkeep["acknowledged_count"] - len(upkeep["acknowledged"][:_NOTES_MAX])
     if rest > 0:
         lines.append(Text(f"and {rest:,} more acknowledged", style="dim"))
-    for one in said["silences"][:_SAID_COUNT]:
+    for one in upkeep["silences"][:_NOTES_MAX]:
         what = "notifications and repairs" if one["actions"] else "notifications"
-        words = f"{what} about {about(one)} are held until {when(one['until'])}"
-        lines.append(Text.assemble((f"silence {one['id']} ", "bold"), words))
-    rest = len(said["silences"]) - len(said["silences"][:_SAID_COUNT])
+        note = f"{what} about {about(one)} are held until {when(one['until'])}"
+        lines.append(Text.assemble((f"silence {one['id']} ", "bold"), note))
+    rest = len(upkeep["silences"]) - len(upkeep["silences"][:_NOTES_MAX])
     if rest > 0:
         lines.append(Text(f"and {rest} more silences", style="dim"))
     return lines
 
 
-def _words(counts: dict[str, int]) -> str:
+def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)

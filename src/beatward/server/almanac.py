@@ -74,17 +74,17 @@ class Almanac:
     def faults(self) -> list[str]:
         """Say which jobs are not judged, and why; may be asked in any thread."""
         if self._end is not None:
-            words = "no job with a schedule is judged, because due instants are not worked out"
-            return [f"{words} any more ({self._end!r}): restart the monitor"]
+            text = "no job with a schedule is judged, because due instants are not worked out"
+            return [f"{text} any more ({self._end!r}): restart the monitor"]
         refused = self._shown
         named = [f"{name} ({reason})" for name, reason in list(refused.items())[:_NAMED_MAX]]
         if not named:
             return []
         more = f" and {len(refused) - _NAMED_MAX:,} more" if len(refused) > _NAMED_MAX else ""
         verb = "is" if len(refused) == 1 else "are"
-        words = f"{len(refused):,} of the jobs {verb} not judged, because no due instant is known"
+        text = f"{len(refused):,} of the jobs {verb} not judged, because no due instant is known"
         remedy = "install the system's time zones (tzdata), or declare the job anew"
-        return [f"{words}: {', '.join(named)}{more}; {remedy}"]
+        return [f"{text}: {', '.join(named)}{more}; {remedy}"]
 
     def _run(self) -> None:
         try:

@@ -149,7 +149,7 @@ class ChangeLog:
         self._tell = tell or _tell_change
         self._window_seconds = window_seconds
         self._lock = threading.Lock()
-        self._told_count = 0
+        self._shown_count = 0
         self._is_open = False
         self._left_out: Counter[str] = Counter()
 
@@ -164,12 +164,12 @@ class ChangeLog:
     def _note(self, entry: Entry, word: str) -> None:
         with self._lock:
             if not self._is_open:
-                self._is_open, self._told_count = True, 0
+                self._is_open, self._shown_count = True, 0
                 timer = threading.Timer(self._window_seconds, self._end_window)
                 timer.daemon = True
                 timer.start()
-            self._told_count += 1
-            if self._told_count > CHANGES_MAX:
+            self._shown_count += 1
+            if self._shown_count > CHANGES_MAX:
                 self._left_out[word] += 1
                 return
         level = logging.WARNING if word in _GRAVE else logging.INFO

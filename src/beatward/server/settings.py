@@ -60,27 +60,27 @@ def _detector(detector: config.DetectorSettings) -> DetectorSettings:
     return DetectorSettings(**parameters)
 
 
-def _role(said: FailoverSettings) -> RoleSettings:
+def _role(failover: FailoverSettings) -> RoleSettings:
     return RoleSettings(
-        lease_ns=said.lease,
-        demote_ns=said.demote_within,
-        promote_ns=said.promote_within,
-        switchover_ns=said.switchover_within,
-        failback_ns=None if said.failback == "never" else said.failback,
+        lease_ns=failover.lease,
+        demote_ns=failover.demote_within,
+        promote_ns=failover.promote_within,
+        switchover_ns=failover.switchover_within,
+        failback_ns=None if failover.failback == "never" else failover.failback,
     )
 
 
-def _service(usual: FailoverSettings, said: ServiceSettings) -> RoleSettings:
-    own = {name: getattr(said, name) for name in FailoverSettings.model_fields}
+def _service(usual: FailoverSettings, service: ServiceSettings) -> RoleSettings:
+    own = {name: getattr(service, name) for name in FailoverSettings.model_fields}
     own = {name: value for name, value in own.items() if value is not None}
     return replace(
         _role(usual.model_copy(update=own)),
-        zones=said.zones,
-        max_lag=said.max_lag,
-        fence=said.fence or "",
-        fence_required=said.fence_required,
-        min_healthy=said.min_healthy,
-        automatic=said.automatic,
+        zones=service.zones,
+        max_lag=service.max_lag,
+        fence=service.fence or "",
+        fence_required=service.fence_required,
+        min_healthy=service.min_healthy,
+        automatic=service.automatic,
     )
 
 

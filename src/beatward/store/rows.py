@@ -96,11 +96,11 @@ def node_row(record: NodeRecord, sequence: int, wall_offset_ns: int) -> Row:
         "address": record.address,
         "via": record.via,
         "labels": _json(record.labels),
-        "maintenance": _said(record.maintenance, wall_offset_ns),
-        "acknowledgement": _said(record.acknowledgement, wall_offset_ns),
-        "job": _said(record.job, wall_offset_ns),
+        "maintenance": _moved_json(record.maintenance, wall_offset_ns),
+        "acknowledgement": _moved_json(record.acknowledgement, wall_offset_ns),
+        "job": _moved_json(record.job, wall_offset_ns),
         "services": _offered(record.services),
-        "conflict": _said(record.conflict, wall_offset_ns),
+        "conflict": _moved_json(record.conflict, wall_offset_ns),
     }
 
 
@@ -198,7 +198,7 @@ def silence_row(name: str, change: SilenceChange, wall_offset_ns: int) -> Row:
     return {
         "id": name,
         "sequence": change.sequence,
-        "said": _said(change.silence, wall_offset_ns),
+        "said": _moved_json(change.silence, wall_offset_ns),
     }
 
 
@@ -212,7 +212,7 @@ def service_row(change: ServiceChange, wall_offset_ns: int) -> Row:
     return {
         "name": change.record.name,
         "sequence": change.sequence,
-        "said": _said(change.record, wall_offset_ns),
+        "said": _moved_json(change.record, wall_offset_ns),
     }
 
 
@@ -243,10 +243,10 @@ def timestamp(wall_ns: int) -> str:
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest_ns // MILLISECOND:03d}Z"
 
 
-_Said = Maintenance | Acknowledgement | Silence | JobRecord | ServiceRecord | Conflict
+_Note = Maintenance | Acknowledgement | Silence | JobRecord | ServiceRecord | Conflict
 
 
-def _said(value: _Said | None, wall_offset_ns: int) -> str | None:
+def _moved_json(value: _Note | None, wall_offset_ns: int) -> str | None:
     if value is None:
         return None
     return _json(_written(msgspec.to_builtins(value.moved(wall_offset_ns))))
@@ -256,13 +256,13 @@ def _offered(offers: Sequence[Declaration]) -> str | None:
     return _json(_written(msgspec.to_builtins(offers))) if offers else None
 
 
-def _written(said: Any) -> Any:
+def _written(value: Any) -> Any:
     """Return builtins without what UTF-8 cannot write: what people say comes from terminals too."""
-    if isinstance(said, Mapping):
-        return {_text(key): _written(value) for key, value in said.items()}
-    if isinstance(said, Sequence) and not isinstance(said, str):
-        return [_written(value) for value in said]
-    return _text(said) if isinstance(said, str) else said
+    if isinstance(value, Mapping):
+        return {_text(key): _written(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_written(item) for item in value]
+    return _text(value) if isinstance(value, str) else value
 
 
 def _signed(node: int) -> int:

@@ -124,12 +124,12 @@ class SqliteStore:
                 nodes=node_columns(known, wall_offset_ns),
                 actions=tuple(action_record(row) for row in decided),
                 silences=tuple(
-                    silence_of(said, wall_offset_ns)
-                    for said in connection.execute(_SILENCES).scalars()
+                    silence_of(text, wall_offset_ns)
+                    for text in connection.execute(_SILENCES).scalars()
                 ),
                 services=tuple(
-                    service_of(said, wall_offset_ns)
-                    for said in connection.execute(_SERVICES).scalars()
+                    service_of(text, wall_offset_ns)
+                    for text in connection.execute(_SERVICES).scalars()
                 ),
             )
 

@@ -46,9 +46,9 @@ class JobBody(Body):
 
 def plan_of(name: str, body: JobBody) -> JobPlan:
     """Return what a job promises, checked as in the settings; raises Problem."""
-    said = body.model_dump(exclude_none=True)
+    members = body.model_dump(exclude_none=True)
     try:
-        return JobSettings.model_validate({"name": name, **said}).plan()
+        return JobSettings.model_validate({"name": name, **members}).plan()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

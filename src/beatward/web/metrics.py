@@ -74,7 +74,7 @@ class MonitorCollector(Collector):
             {"version": __version__, "name": backend.identity.name, "tags": snapshot.tags},
         )
         yield from _fleet(snapshot)
-        yield from _said(snapshot)
+        yield from _upkeep(snapshot)
         yield from role_metrics.families(snapshot)
         yield from _arrivals(snapshot)
         yield _speakers(snapshot)
@@ -159,7 +159,7 @@ def _guards(snapshot: Snapshot) -> Iterator[Metric]:
     yield dark
 
 
-def _said(snapshot: Snapshot) -> Iterator[Metric]:
+def _upkeep(snapshot: Snapshot) -> Iterator[Metric]:
     upkeep = snapshot.state.upkeep
     yield GaugeMetricFamily("beatward_silences", "Silences.", len(upkeep.silences))
     yield GaugeMetricFamily(

@@ -84,7 +84,7 @@ def _node_object(snapshot: Snapshot, row: int, margin_ns: int) -> dict[str, Any]
         **_report_object(snapshot, row, is_ill=bool(registry.health[row] == Health.ILL)),
         "labels": dict(snapshot.labels.get(row, {})),
         "job": _job_object(snapshot, snapshot.state.jobs.records.get(row)),
-        **_said_object(snapshot, row),
+        **_upkeep_object(snapshot, row),
     }
 
 
@@ -95,14 +95,14 @@ def _report_object(snapshot: Snapshot, row: int, *, is_ill: bool) -> dict[str, A
     return {"reason": report.reason or None if is_ill else None, "metrics": dict(report.metrics)}
 
 
-def _said_object(snapshot: Snapshot, row: int) -> dict[str, Any]:
+def _upkeep_object(snapshot: Snapshot, row: int) -> dict[str, Any]:
     registry = snapshot.state.registry
-    said = snapshot.state.upkeep.said(row, registry.names[row], snapshot.labels.get(row))
-    pause, known = said.maintenance, said.acknowledgement
+    notes = snapshot.state.upkeep.said(row, registry.names[row], snapshot.labels.get(row))
+    pause, known = notes.maintenance, notes.acknowledgement
     return {
         "maintenance": pause and maintenance_object(snapshot, pause),
         "acknowledgement": known and acknowledgement_object(snapshot, known),
-        "silence": said.silence and said.silence.id,
+        "silence": notes.silence and notes.silence.id,
         "conflict": _conflict_object(snapshot, snapshot.state.conflicts.get(row)),
     }
 
@@ -289,8 +289,8 @@ def _matching(
         wanted = [Status[word.upper()] for word in statuses]
         rows = rows[np.isin(snapshot.status[rows], wanted)]
     if labels:
-        said = snapshot.labels
-        labelled = [row for row in rows.tolist() if has_labels(said.get(row, {}), labels)]
+        all_labels = snapshot.labels
+        labelled = [row for row in rows.tolist() if has_labels(all_labels.get(row, {}), labels)]
         rows = np.array(labelled, np.int64)
     fits = re.compile(translate(match)).match
     names = snapshot.names

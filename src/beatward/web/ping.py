@@ -76,37 +76,37 @@ class PingDoor:
         if scope["method"] not in _METHODS:
             return _text(405, "only GET, POST and HEAD", {"Allow": ", ".join(_METHODS)})
         name, *rest = scope["path"][len(PREFIX) :].split("/")
-        key, *words = rest or [""]
+        key, *parts = rest or [""]
         keys = self._keyring.admit_ping(name, key)
-        said = _said(words)
+        ping = _read_ping(parts)
         if keys is None:
             self._strangers.note(name, scope, "ping")
-        if keys is None or said is None:
+        if keys is None or ping is None:
             return _text(404, "not found")
-        if not EXIT_CODE_MIN <= (said.exit_code or 0) <= EXIT_CODE_MAX:
+        if not EXIT_CODE_MIN <= (ping.exit_code or 0) <= EXIT_CODE_MAX:
             expected = f"expected {EXIT_CODE_MIN} to {EXIT_CODE_MAX}"
-            return _text(422, f"exit code: found {said.exit_code}, {expected}")
+            return _text(422, f"exit code: found {ping.exit_code}, {expected}")
         snapshot = self._machine.snapshot()
         row = snapshot.find(name)
-        if row in snapshot.state.jobs.records and said.exit_code is not None:
+        if row in snapshot.state.jobs.records and ping.exit_code is not None:
             # Of a job's run the code is told too; of a node's heartbeat there is no place for it.
-            said = _ended(said.exit_code)
+            ping = _ended(ping.exit_code)
         try:
             interval_ns = _interval_ns(scope["query_string"]) or _known_interval_ns(snapshot, row)
         except ValueError as error:
             return _text(422, str(error))
         record = Record(
-            kind=said.kind,
+            kind=ping.kind,
             node=keys.node,
             incarnation=1,
             sequence=0,
             interval_ms=interval_ns // MILLISECOND,
-            status=said.status,
-            flags=said.flags,
+            status=ping.status,
+            flags=ping.flags,
             echo=self._session,
         )
-        if said.kind == Kind.GOODBYE and said.exit_code is not None:
-            record = with_exit_code(record, said.exit_code)
+        if ping.kind == Kind.GOODBYE and ping.exit_code is not None:
+            record = with_exit_code(record, ping.exit_code)
         is_taken = enrol_if_unknown(self._machine, name) and self._machine.submit(
             seal(record, keys.key), Via.PING
         )
@@ -125,15 +125,15 @@ class _Ping:
     exit_code: int | None = None
 
 
-def _said(words: list[str]) -> _Ping | None:
-    if not words:
+def _read_ping(parts: list[str]) -> _Ping | None:
+    if not parts:
         return _Ping()
-    if words == ["start"]:
+    if parts == ["start"]:
         return _Ping(flags=Flag.STARTED)
-    if words == ["fail"]:
+    if parts == ["fail"]:
         return _Ping(status=Health.ILL)
-    if len(words) == 2 and words[0] == "exit" and _EXIT_CODE.fullmatch(words[1]):
-        code = int(words[1])
+    if len(parts) == 2 and parts[0] == "exit" and _EXIT_CODE.fullmatch(parts[1]):
+        code = int(parts[1])
         return _Ping(status=Health.ILL if code else Health.WELL, exit_code=code)
     return None
 

@@ -33,8 +33,8 @@ class Position:
 
 def mark_of(event: Mapping[str, Any]) -> str:
     """Return what tells an event from one of another journal under the same id."""
-    said = f"{event['id']} {event['at']} {event['event']} {event['node']}"
-    return blake2b(said.encode(), digest_size=_MARK_SIZE).hexdigest()
+    text = f"{event['id']} {event['at']} {event['event']} {event['node']}"
+    return blake2b(text.encode(), digest_size=_MARK_SIZE).hexdigest()
 
 
 def read_position(text: str) -> Position:

@@ -96,10 +96,10 @@ class RecordsDoor:
             return
         self.counts["taken"] += answer.taken
         self.counts["unmarked"] += answer.unmarked
-        said = self._encoder.encode(answer)
-        headers = [*_JSON_HEADERS, (b"content-length", str(len(said)).encode())]
+        content = self._encoder.encode(answer)
+        headers = [*_JSON_HEADERS, (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 202, "headers": headers})
-        await send({"type": "http.response.body", "body": said})
+        await send({"type": "http.response.body", "body": content})
 
     def _take(self, body: bytes) -> RecordsAnswer:
         records = np.frombuffer(body, RECORD)

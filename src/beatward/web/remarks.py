@@ -19,7 +19,7 @@ class Remarks:
 
     def note(self, node: str, remarks: Mapping[str, str]) -> None:
         """Take all remarks of a node in place of its former ones; an empty one is none."""
-        kept = {service: words for service, words in remarks.items() if words}
+        kept = {service: remark for service, remark in remarks.items() if remark}
         with self._lock:
             self._by_node.pop(node, None)
             if kept:

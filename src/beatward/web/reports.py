@@ -151,9 +151,9 @@ def note_of_heartbeat(
     known = state.reports.get(state.registry.slot_of(name))
     if known is None or known.incarnation != incarnation:
         known = SelfReport(incarnation)
-    said = SelfReport(
+    report = SelfReport(
         incarnation,
         known.reason if reason is None else reason,
         known.metrics if metrics is None else metrics,
     )
-    return said == known or machine.order(NoteReport(name, report=said))
+    return report == known or machine.order(NoteReport(name, report=report))

@@ -49,14 +49,14 @@ def find_service(snapshot: Snapshot, name: str) -> ServiceView:
     known = list(snapshot.services)
     alike = alike_names([name], known)
     if alike:
-        told = f"alike: {', '.join(alike)}"
+        hint = f"alike: {', '.join(alike)}"
     elif known:
         rest = f" and {len(known) - _ALIKE_MAX} more" if len(known) > _ALIKE_MAX else ""
-        told = f"there is {', '.join(known[:_ALIKE_MAX])}{rest}"
+        hint = f"there is {', '.join(known[:_ALIKE_MAX])}{rest}"
     else:
-        told = "no node offers any; agents declare them, see docs/configuration.md"
+        hint = "no node offers any; agents declare them, see docs/configuration.md"
     more = {"unknown": [name], "alike": alike, "known": len(known)}
-    raise Problem(404, "unknown-service", f"no service is called {shown(name)}; {told}", more=more)
+    raise Problem(404, "unknown-service", f"no service is called {shown(name)}; {hint}", more=more)
 
 
 def _rows_of(snapshot: Snapshot, name: str, labels: Mapping[str, str]) -> Iterator[int]:
@@ -68,8 +68,8 @@ def _rows_of(snapshot: Snapshot, name: str, labels: Mapping[str, str]) -> Iterat
     fits, names = re.compile(translate(name)).match, snapshot.names
     if labels:
         # Few fleets have labels on all of their nodes, and these are in a dict as it is.
-        for row, said in snapshot.labels.items():
-            if has_labels(said, labels) and (name == "*" or fits(names[row])):
+        for row, node_labels in snapshot.labels.items():
+            if has_labels(node_labels, labels) and (name == "*" or fits(names[row])):
                 yield row
         return
     yield from (row for row in snapshot.rows().tolist() if name == "*" or fits(names[row]))
@@ -83,13 +83,13 @@ def unknown_node(snapshot: Snapshot, name: str) -> Problem:
 def _unknown(
     snapshot: Snapshot, unknown: Sequence[str], labels: Mapping[str, str], then: str = ""
 ) -> Problem:
-    told = shown(" ".join(f"{key}={value}" for key, value in labels.items()))[1:-1]
+    wanted = shown(" ".join(f"{key}={value}" for key, value in labels.items()))[1:-1]
     meant = ", ".join(shown(name) for name in unknown[:_ALIKE_MAX])
     if len(unknown) > _ALIKE_MAX:
         meant += f" and {len(unknown) - _ALIKE_MAX} more"
-    detail = f"no node is called {meant}" if unknown else f"no node has {told}"
+    detail = f"no node is called {meant}" if unknown else f"no node has {wanted}"
     if unknown and labels:
-        detail += f" and has {told}"
+        detail += f" and has {wanted}"
     count = len(snapshot.rows())
     detail += f"; {count:,} nodes are enrolled" if count != 1 else "; 1 node is enrolled"
     names = []
@@ -107,8 +107,8 @@ def _unknown(
 
 
 def _values(snapshot: Snapshot, labels: Mapping[str, str]) -> list[str]:
-    said = snapshot.labels.values()
-    found = {f"{key}={one[key]}" for one in said for key in labels if key in one}
+    all_labels = snapshot.labels.values()
+    found = {f"{key}={one[key]}" for one in all_labels for key in labels if key in one}
     return sorted(found)[:_ALIKE_MAX]
 
 

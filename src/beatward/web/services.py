@@ -158,9 +158,9 @@ def summary_object(snapshot: Snapshot) -> dict[str, Any]:
     remarks = []
     for name, view in snapshot.services.items():
         counts["balance" if view.phase is None else str(view.phase)] += 1
-        words = _remark(view)
-        if words:
-            remarks.append({"service": name, "remark": words})
+        remark = _remark(view)
+        if remark:
+            remarks.append({"service": name, "remark": remark})
     return {"counts": counts, "remarks": remarks[:_REMARKS_MAX], "remarks_count": len(remarks)}
 
 
@@ -308,9 +308,9 @@ def _check_target(view: ServiceView, to: str | None, *, force: bool = False) -> 
             raise _impossible("no-candidate", detail, view)
     elif to not in why:
         alike = alike_names([to], list(why))
-        told = f"only {', '.join(why)}" if why else "no node does"
-        told = f"alike: {', '.join(alike)}" if alike else told
-        detail = f"{shown(to)} does not offer {view.name}; {told}"
+        hint = f"only {', '.join(why)}" if why else "no node does"
+        hint = f"alike: {', '.join(alike)}" if alike else hint
+        detail = f"{shown(to)} does not offer {view.name}; {hint}"
         more = {"unknown": [to], "alike": alike, "known": len(why)}
         raise Problem(404, "unknown-member", detail, more=more)
     elif why[to]:

@@ -106,34 +106,34 @@ def _of_datagrams(snapshot: Snapshot, one: Speaker, asked: Stranger | None) -> d
     address = shown_address(one.address)
     who, where = name or "a node", address or "a relay"
     if is_forgotten:
-        words = (
+        sentence = (
             f"{who} at {where} was forgotten and still speaks: end it, or enrol it again with a "
             "join token"
         )
     elif one.is_ours:
-        words = (
+        sentence = (
             f"{who} at {where} has a key of this monitor and is not enrolled; it enrols itself "
             "when it reaches the monitor over HTTP, or with a join token"
         )
     elif slot >= 0:
-        words = f"datagrams in the name of {who} come from {where} with another key"
+        sentence = f"datagrams in the name of {who} come from {where} with another key"
     else:
-        words = f"datagrams from {where} name a node that is not enrolled, with another key"
+        sentence = f"datagrams from {where} name a node that is not enrolled, with another key"
     return {
         **_common(snapshot, name, one.node, is_ours=one.is_ours, heard_ns=one.heard_ns),
         "address": address or None,
         "via": "udp" if address else "http",
         "forgotten": is_forgotten,
         "count": one.count,
-        "sentence": words,
+        "sentence": sentence,
     }
 
 
 def _of_requests(snapshot: Snapshot, one: Stranger) -> dict[str, Any]:
     if one.is_forgotten:
-        words = f"{one.name} at {one.address} was forgotten and asked to come back"
+        sentence = f"{one.name} at {one.address} was forgotten and asked to come back"
     else:
-        words = f"{one.address} spoke as {one.name} with a key that is not of this monitor"
+        sentence = f"{one.address} spoke as {one.name} with a key that is not of this monitor"
     return {
         **_common(
             snapshot,
@@ -146,7 +146,7 @@ def _of_requests(snapshot: Snapshot, one: Stranger) -> dict[str, Any]:
         "via": one.via,
         "forgotten": one.is_forgotten,
         "count": one.count,
-        "sentence": words,
+        "sentence": sentence,
     }
 
 

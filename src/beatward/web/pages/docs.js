@@ -50,8 +50,8 @@ function limits(schema) {
 function row(name, schema, description, required) {
   const says = [limits(resolved(schema)), schema.default != null ? `default ${JSON.stringify(schema.default)}` : ""];
   const more = says.filter(Boolean).join("; ");
-  const words = prose("td", `${description ?? ""}${more ? ` (${more})` : ""}`);
-  return make("tr", {}, make("td", {}, make("code", {}, name), required ? " *" : ""), make("td", {}, typeOf(schema)), words);
+  const text = prose("td", `${description ?? ""}${more ? ` (${more})` : ""}`);
+  return make("tr", {}, make("td", {}, make("code", {}, name), required ? " *" : ""), make("td", {}, typeOf(schema)), text);
 }
 
 function members(given) {
@@ -78,30 +78,30 @@ function body(title, content) {
 }
 
 function answers(responses) {
-  const rows = Object.entries(responses).map(([status, told]) =>
-    make("tr", {}, make("td", {}, make("code", {}, status)), prose("td", told.description ?? "")));
+  const rows = Object.entries(responses).map(([status, response]) =>
+    make("tr", {}, make("td", {}, make("code", {}, status)), prose("td", response.description ?? "")));
   const good = Object.entries(responses).find(([status]) => status.startsWith("2"));
   const parts = good?.[1].content ? body(`Answer ${good[0]}`, good[1].content) : [];
   const table = make("table", {}, make("tbody", {}, ...rows));
   return make("details", {}, make("summary", {}, "Answers"), table, ...parts);
 }
 
-function operation(path, verb, told, shared) {
-  const locks = (told.security ?? []).flatMap(Object.keys);
-  const article = make("article", { id: told.operationId });
-  const isOpen = (told.security ?? []).some((one) => Object.keys(one).length === 0);
+function operation(path, verb, spec, shared) {
+  const locks = (spec.security ?? []).flatMap(Object.keys);
+  const article = make("article", { id: spec.operationId });
+  const isOpen = (spec.security ?? []).some((one) => Object.keys(one).length === 0);
   const note = `token: ${locks.join(", ")}${isOpen ? ", or none on the monitor's own machine" : ""}`;
   const lock = locks.length ? make("span", { class: "lock" }, note) : null;
   const route = make("p", { class: "route" }, make("span", { class: `verb ${verb}` }, verb.toUpperCase()), make("code", {}, path), lock);
-  article.append(make("h3", {}, told.summary ?? path), route);
-  for (const part of (told.description ?? "").split(/\n\n/).filter(Boolean)) article.append(prose("p", part));
-  const parameters = [...shared, ...(told.parameters ?? [])];
+  article.append(make("h3", {}, spec.summary ?? path), route);
+  for (const part of (spec.description ?? "").split(/\n\n/).filter(Boolean)) article.append(prose("p", part));
+  const parameters = [...shared, ...(spec.parameters ?? [])];
   if (parameters.length) {
     const rows = parameters.map((one) => row(one.name, one.schema, `${one.description ?? ""} [${one.in}]`, one.required));
     article.append(make("h4", {}, "Parameters"), make("table", {}, make("tbody", {}, ...rows)));
   }
-  if (told.requestBody) article.append(...body("Body", told.requestBody.content).filter(Boolean));
-  article.append(answers(told.responses));
+  if (spec.requestBody) article.append(...body("Body", spec.requestBody.content).filter(Boolean));
+  article.append(answers(spec.responses));
   return article;
 }
 
