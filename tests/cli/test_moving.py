@@ -32,7 +32,7 @@ def test_a_switchover_that_is_refused_is_exit_code_1(run, members, held):
     held("alone", "alone-1")
     done = run("switchover", "alone")
     assert (done.code, done.out) == (1, "")
-    assert done.err == ("beatward: nobody could take the role of alone: alone-1 holds the role\n")
+    assert done.err == ("beatward: no node could take the role of alone: alone-1 holds the role\n")
     done = run("switchover", "alone", "--to", "alone-2")
     assert done.code == 1
     assert "'alone-2' does not offer alone; alike: alone-1" in done.err
@@ -71,7 +71,7 @@ def test_a_failover_by_force_wants_the_name_typed(run, members, held):
     done = run("failover", "risk", "--force")
     assert (done.code, done.out) == (2, "")
     for words in (
-        "risk: the role is taken away without knowing that nobody holds it.",
+        "risk: the role is taken away without knowing that no node holds it.",
         "risk-1 may still hold it: its node is alive, and it last said `active` 0.",
         "Its lease and the time to stop run for another ",
         "risk-1 answers: `beatward switchover risk` moves the role in good order",

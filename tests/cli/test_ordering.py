@@ -95,8 +95,8 @@ def test_a_pause_is_in_effect_when_the_command_returns(order, monitor):
 
 def test_a_pause_without_an_end_lasts_until_somebody_ends_it(order, monitor):
     alive(monitor, "open-1")
-    assert order("pause", "open-1").out == "open-1 is paused until somebody ends it\n"
-    assert "paused until somebody ends it" in order("nodes", "open-1").out
+    assert order("pause", "open-1").out == "open-1 is paused until it is ended\n"
+    assert "paused until it is ended" in order("nodes", "open-1").out
 
 
 @pytest.mark.parametrize("command", ["pause", "resume"])

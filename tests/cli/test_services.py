@@ -93,12 +93,13 @@ def service(**more):
 
 def test_what_is_risked_is_who_may_hold_it_until_when_and_what_must_be_true():
     assert "\n".join(risks(service())) == (
-        "db: the role is taken away without knowing that nobody holds it.\n"
+        "db: the role is taken away without knowing that no node holds it.\n"
         "  db-1 may still hold it: its node is dead, and it last said `active` 4.0 s ago.\n"
         "  Its lease and the time to stop run for another 3.0 s; then the role moves by itself, "
         "and safely.\n"
         "  To be safe, one of these must be true of db-1: it is switched off; or its db is stopped "
-        "and does not start by itself; or nobody can reach it, and what it writes is thrown away.\n"
+        "and does not start by itself; or it cannot be reached, and what it writes is thrown "
+        "away.\n"
         "  If none is, two nodes act as the primary at once, and what both have written cannot be "
         "brought together again."
     )
@@ -136,6 +137,6 @@ def test_who_claims_the_role_may_hold_it_too():
     # Whoever has been silent since the role moved on was waited for when it moved.
     silent = {**member, "heard_ago_ns": 10**10}
     lines = risks(service(holder=None, members=[silent]))
-    assert "  Nobody is known to hold it now." in lines
+    assert "  No node is known to hold it now." in lines
     newer = {**silent, "token": 4}
     assert any("db-3 may still hold it" in one for one in risks(service(members=[newer])))

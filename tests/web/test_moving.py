@@ -106,7 +106,7 @@ def test_orders_that_can_be_seen_to_be_in_vain_say_why(monitor, members, phase, 
     seen("vain", "vain-2", state="unable")
     seen("vain", "vain-3", state="unable")
     body = problem(send(monitor, path, {}), 409, "no-candidate")
-    assert body["detail"].startswith("nobody could take the role of vain: vain-1 holds the role; ")
+    assert body["detail"].startswith("no node could take the role of vain: vain-1 holds the role; ")
     assert (body["phase"], body["holder"]) == ("held", "vain-1")
     body = problem(send(monitor, "/v1/services/vain/failover", {}), 409, "held")
     assert "a switchover moves it in good order" in body["detail"]
@@ -126,7 +126,7 @@ def test_a_role_that_no_node_offers_any_more_can_be_given_to_nobody(
     phase("gone", "vacant", members=[])
     path = "/v1/services/gone/failover"
     body = problem(send(monitor, path, {}), 409, "no-candidate")
-    assert body["detail"] == "nobody could take the role of gone: no node offers the service"
+    assert body["detail"] == "no node could take the role of gone: no node offers the service"
     body = problem(send(monitor, path, {"to": "gone-1"}), 404, "unknown-member")
     assert body["detail"] == "'gone-1' does not offer gone; no node does"
 

@@ -1,4 +1,4 @@
-"""`beatward acknowledge`: somebody knows of an alarm."""
+"""`beatward acknowledge`: an operator knows of an alarm."""
 
 import click
 
@@ -15,7 +15,7 @@ from beatward.cli.ordering import by_option, in_effect, tell_ordered
 def acknowledge_command(
     client: Client, as_json: bool, *, node: str, by: str, note: str, is_removed: bool
 ) -> None:
-    """Say that you know of NODE's alarm: nobody is told of it again until it is over.
+    """Say that you know of NODE's alarm: no notification of it is sent until it is over.
 
     It ends with the recovery. What gets worse is told: the death of a node that was acknowledged
     as failing. Repairs go on. Exit code 1 when the node is unknown or has no alarm.

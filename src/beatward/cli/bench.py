@@ -125,7 +125,7 @@ def ingest_command(
 )
 @_measuring(10)
 def lateness_command(nodes: int, rate: float | None, stopped: int, **how: Any) -> "BenchReport":
-    """Let some of a fleet fall silent: is every one found, how late, and nobody else?"""
+    """Let some of a fleet fall silent: is every one found, how late, and no other node?"""
     from beatward.bench import lateness
 
     seconds, records, asks = how.pop("seconds"), how.pop("records"), how.pop("asks")

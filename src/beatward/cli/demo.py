@@ -270,7 +270,7 @@ def _verdict(story: _Story) -> str:
 
 
 def _table(nodes: list[dict[str, Any]], rows_max: int) -> Table:
-    """Return a table of so many nodes at most; where there are more, trouble is shown first."""
+    """Return a table of at most `rows_max` nodes; where there are more, trouble is shown first."""
     shown = nodes
     if len(nodes) > rows_max:
         shown = sorted(nodes, key=lambda node: bool(node["status"] == "alive"))[:rows_max]

@@ -1,7 +1,7 @@
 """`beatward doctor`: look at this machine as a monitor would, and say what to do.
 
 Each check looks and changes nothing. `fail` is what keeps a monitor from working, `warn` what
-will surprise somebody later.
+will surprise an operator later.
 """
 
 import contextlib
@@ -110,7 +110,7 @@ def _examine(settings: Settings, folder: Path, place: Place) -> Iterator[Finding
 def check_python() -> Finding:
     """Look at the interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):  # noqa: UP036  whoever runs this may have forced an install
+    if sys.version_info < (3, 11):  # noqa: UP036  an install may have been forced
         return Finding("python", FAIL, version, "install Python 3.11 or newer")
     return Finding("python", OK, version)
 
@@ -118,7 +118,7 @@ def check_python() -> Finding:
 def check_tags(name: str) -> Finding:
     """Look how heartbeats would be authenticated; all ways are right, one is slow."""
     if name == "python":
-        # No advice: below tens of thousands of heartbeats a second nobody would notice.
+        # No advice: below tens of thousands of heartbeats a second it makes no difference.
         found = "python: the extension is not built; with a C compiler and Python.h it would be"
         return Finding("tags", OK, f"{found}, and take several times as many heartbeats")
     return Finding("tags", OK, f"{name}, by the compiled extension")
@@ -278,7 +278,7 @@ def check_monitor(place: Place) -> Finding:
         try:
             health = client.get("/healthz")
         except MonitorUnreachable as error:
-            # Unless somebody named it, it may just not have been started yet.
+            # Unless the user named it, it may just not have been started yet.
             result = FAIL if place.found in ("--monitor", "BEATWARD_MONITOR") else WARN
             return Finding("monitor", result, str(error), "start it: beatward monitor")
         except BeatwardError as error:
@@ -294,14 +294,14 @@ def check_fences(settings: Settings) -> Iterator[Finding]:
         if action.kind == "fence":
             path = find_agent(action.program or "")
             if path is None:
-                advice = "without it nobody is fenced; Debian has it in the package fence-agents"
+                advice = "without it no node is fenced; Debian has it in the package fence-agents"
                 yield Finding(f"fence {name}", FAIL, f"{action.program} is not here", advice)
             else:
                 yield Finding(f"fence {name}", OK, path)
 
 
 def check_services(place: Place) -> Iterator[Finding]:
-    """Ask the monitor of services whose roles nobody holds."""
+    """Ask the monitor of services whose roles have no holder."""
     client = Client(place)
     with contextlib.closing(client), contextlib.suppress(BeatwardError):
         summary = client.get("/v1/status")["services"]

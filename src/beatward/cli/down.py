@@ -30,7 +30,7 @@ def is_well(status: Mapping[str, Any]) -> bool:
 
 
 def ask_down(client: Client, counts: Mapping[str, int], limit: int) -> list[dict[str, Any]]:
-    """Return at most so many nodes that are down; asks nothing where the counts have none."""
+    """Return at most `limit` nodes that are down; asks nothing where the counts have none."""
     found: list[dict[str, Any]] = []
     for word in _DOWN:
         rest = limit - len(found)
@@ -42,7 +42,7 @@ def ask_down(client: Client, counts: Mapping[str, int], limit: int) -> list[dict
 def down_lines(
     nodes: Sequence[Mapping[str, Any]], counts: Mapping[str, int], line_count: int
 ) -> list[Text]:
-    """Return at most so many lines that name them, and how many more there are."""
+    """Return at most `line_count` lines that name them, and how many more there are."""
     total = sum(max(counts.get(word, 0), 0) for word in _DOWN)
     if line_count < 1 or not nodes:
         return []

@@ -14,7 +14,7 @@ _PAGE_MAX = 1000
 
 @click.command("events")
 @click.option("--after", type=click.IntRange(min=0), help="Only events behind this id.")
-@click.option("--limit", type=click.IntRange(1, _PAGE_MAX), default=50, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, _PAGE_MAX), default=50, help="How many at most.")
 @click.option("--node", metavar="NAME", help="Only events of this node.")
 @click.option("--follow", "-f", "is_following", is_flag=True, help="Go on with what happens next.")
 @asking

@@ -86,9 +86,9 @@ def _check_every(text: str) -> None:
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
 @click.option("--schedule", help="COMMAND is a job: when it is due, as in '0 3 * * *'.")
 @click.option("--timezone", help="Of the schedule. Default: this machine's.")
-@click.option("--every", help="Instead of a schedule: due so long after the last run.")
+@click.option("--every", help="Instead of a schedule: due this long after the last run.")
 @click.option("--grace", help="So late a run may begin. Default: 10m.")
-@click.option("--max-run", help="So long a run may take. Default: as --grace.")
+@click.option("--max-run", help="How long a run may take. Default: as --grace.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.pass_context
 def exec_command(
@@ -198,6 +198,6 @@ def _from_environment(arguments: "AgentSettings") -> "AgentSettings":
             if getattr(arguments, key) is None and key == "monitor":
                 raise
             logging.getLogger("beatward.agent").warning("%s: left out", error)
-            # The command still gets it; here nobody is to read it again.
+            # The command still gets it; it is not to be read again here.
             os.environ.pop(variable, None)
     return settings.merge(*found)

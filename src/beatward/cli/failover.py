@@ -40,7 +40,7 @@ def failover_command(
 ) -> None:
     """Give the role of SERVICE to another node, although its holder does not answer.
 
-    Without --force as soon as nobody can hold it any more, also while automatic failover is
+    Without --force as soon as no node can hold it any more, also while automatic failover is
     paused. With --force at once: what that risks is said first, and you type the service's name.
     """
     if accepted is not None and not force:
@@ -64,7 +64,7 @@ def _confirm(service: dict[str, Any], accepted: str | None) -> None:
     click.echo("\n".join(risks(service)), err=True)
     if not sys.stdin.isatty():
         message = (
-            "nobody is there to confirm this; a script says --yes-i-accept-two-holders "
+            "this needs a terminal to be confirmed; a script says --yes-i-accept-two-holders "
             f"{name} when it has made sure"
         )
         raise click.UsageError(message)
@@ -77,10 +77,10 @@ def _confirm(service: dict[str, Any], accepted: str | None) -> None:
 def risks(service: dict[str, Any]) -> list[str]:
     """Return what a failover by force risks now: who may hold it, how long, what must be true."""
     name = service["name"]
-    lines = [f"{name}: the role is taken away without knowing that nobody holds it."]
+    lines = [f"{name}: the role is taken away without knowing that no node holds it."]
     suspects = _may_hold(service)
     if not suspects:
-        lines.append("  Nobody is known to hold it now.")
+        lines.append("  No node is known to hold it now.")
     for member in suspects:
         node = member["node"]
         since_ns = member["heard_ago_ns"]
@@ -100,7 +100,7 @@ def risks(service: dict[str, Any]) -> list[str]:
     who = " and of ".join(member["node"] for member in suspects) or "every node that offers it"
     lines.append(
         f"  To be safe, one of these must be true of {who}: it is switched off; or its {name} is "
-        "stopped and does not start by itself; or nobody can reach it, and what it writes is "
+        "stopped and does not start by itself; or it cannot be reached, and what it writes is "
         "thrown away."
     )
     lines.append(
@@ -140,7 +140,7 @@ def _is_near(service: dict[str, Any], member: dict[str, Any]) -> bool:
 
 
 def _until(service: dict[str, Any], suspects: list[dict[str, Any]]) -> str:
-    """Say how long somebody may still hold the role."""
+    """Say how long a node may still hold the role."""
     if any(member["state"] == "stuck" for member in suspects):
         return "It could not be made to stop, so no waiting makes this safe."
     left_ns = service["until_in_ns"]

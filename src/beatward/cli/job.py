@@ -20,9 +20,9 @@ def job_command() -> None:
 @click.argument("name")
 @click.option("--schedule", help="When a run is due, as in '0 3 * * *'.")
 @click.option("--timezone", default="UTC", show_default=True, help="Of the schedule.")
-@click.option("--every", help="Instead of a schedule: due so long after the last run.")
+@click.option("--every", help="Instead of a schedule: due this long after the last run.")
 @click.option("--grace", default="10m", show_default=True, help="So late a run may begin.")
-@click.option("--max-run", help="So long a run may take. Default: as --grace.")
+@click.option("--max-run", help="How long a run may take. Default: as --grace.")
 @asking
 def add_command(client: Client, as_json: bool, name: str, **options: str | None) -> None:
     """Make NAME a job, or change what it promises."""

@@ -1,8 +1,8 @@
 """What `switchover` and `failover` share: ordering a move of a role, and telling how it goes.
 
-The words are the monitor's own: what it writes into its journal of this role. A move has ended
-when somebody holds the role under a newer token, or when the monitor says that nobody may, or when
-it has come to nothing. Not here: whether it may be ordered (`web.services` and the machine say).
+The text is the monitor's own: what it writes into its journal of this role. A move has ended when
+a node holds the role under a newer token, or when the monitor says that no node may, or when it has
+come to nothing. Not here: whether it may be ordered (`web.services` and the machine say).
 """
 
 import time

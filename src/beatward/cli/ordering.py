@@ -84,7 +84,7 @@ def whoami() -> str:
 
 
 def in_effect(is_so: Callable[[], bool]) -> bool:
-    """Wait until something is so; False: it takes longer than anybody should wait."""
+    """Wait until something is so; False: it takes longer than a user should wait."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while not is_so():
         if time.monotonic() > end:

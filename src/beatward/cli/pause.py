@@ -50,8 +50,8 @@ def pause_command(
     and has the start grace before its silence counts. Returns when all are paused. Exit code 1
     when a name is unknown; then nothing is changed.
 
-    With --service, its holder goes on holding the role; when it dies, or gives the role up, nobody
-    else gets it but by `switchover` and `failover`.
+    With --service, its holder goes on holding the role; when it dies, or gives the role up, no
+    other node gets it but by `switchover` and `failover`.
     """
     details: dict[str, Any] = {"by": by, "reason": reason}
     if duration is not None:
@@ -65,7 +65,7 @@ def pause_command(
     body = {"nodes": nodes, "labels": dict(labels), **details}
     answer = client.send("POST", "/v1/pause", body)
     is_done = in_effect(lambda: count_paused(client, nodes, labels)[1] == 0)
-    until = when(answer["until"]) if answer["until"] else "somebody ends it"
+    until = when(answer["until"]) if answer["until"] else "it is ended"
     sentence = f"{nodes_meant(answer['count'], nodes)} paused until {until}"
     tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)
 
@@ -78,6 +78,6 @@ def _pause_service(client: Client, name: str, details: dict[str, Any], *, as_jso
         return pause is not None and (pause["until"] is None) == (answer["until"] is None)
 
     is_done = in_effect(is_so)
-    until = when(answer["until"]) if answer["until"] else "somebody resumes it"
+    until = when(answer["until"]) if answer["until"] else "it is resumed"
     sentence = f"automatic failover of {name} is paused until {until}"
     tell_ordered(answer, sentence, as_json=as_json, is_done=is_done)

@@ -72,7 +72,7 @@ def _goals(quality: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _from_journal(client: Client, report: dict[str, Any], since_ns: int) -> dict[str, Any]:
-    """Return the same report, counted once more from the journal of so long."""
+    """Return the same report, counted once more from the journal of that time."""
     node, by = report["node"], report["by"]
     goal = {key: one["goal_ns"] for key, one in _goals(report["quality"]).items()}
     end_ns = instant_ns(report["at"])

@@ -134,7 +134,7 @@ def remarks(node: Mapping[str, Any]) -> str:
     """Say what was said of a node: by itself why it fails, by people what they do about it."""
     notes = [node["reason"]] if node.get("reason") else []
     if (pause := node["maintenance"]) is not None:
-        until = f"until {when(pause['until'])}" if pause["until"] else "until somebody ends it"
+        until = f"until {when(pause['until'])}" if pause["until"] else "until it is ended"
         notes.append(f"paused {until}{credit(pause['by'], pause['reason'])}")
     if (known := node["acknowledgement"]) is not None:
         notes.append(f"acknowledged{credit(known['by'], known['note'])}")

@@ -80,7 +80,7 @@ def remark(service: dict[str, Any]) -> str:
             if one["status"] != "alive"
         ]
     if (pause := service["paused"]) is not None:
-        until = f"until {when(pause['until'])}" if pause["until"] else "until somebody resumes it"
+        until = f"until {when(pause['until'])}" if pause["until"] else "until it is resumed"
         notes.append(f"failover paused {until}{credit(pause['by'], pause['reason'])}")
     elif service["phase"] is not None and not service["automatic"]:
         notes.append("does not fail over by itself")
@@ -90,7 +90,7 @@ def remark(service: dict[str, Any]) -> str:
 
 
 def brief(services: list[dict[str, Any]], line_count: int, style: str = "") -> Group:
-    """Return a table of so many lines at most; where they are too few, trouble is shown first."""
+    """Return a table of at most `line_count` lines; where room is short, trouble is first."""
     rows_max = max(line_count - 1, 1)
     if len(services) > rows_max:
         by_need = sorted(services, key=_is_calm)

@@ -141,7 +141,7 @@ def simulate_command(
     minimise: bool,
     as_json: bool,
 ) -> None:
-    """Play simulated worlds: nodes crash, networks fail, the monitor dies, somebody forges.
+    """Play simulated worlds: nodes crash, networks fail, the monitor dies, an attacker forges.
 
     A seed decides everything, so the same seed has the same digest on every run. Every promise of
     the monitor is checked against what is really so in that world. Exit code 1 when one is broken.
@@ -242,7 +242,7 @@ def _reports(seeds: Sequence[int], asked: Asked, jobs: int) -> Iterator["WorldRe
                 yield _play(seed, asked)
                 advance()
             return
-        # Not forked: a copy of this process's threads and locks is nobody's idea of repeatable.
+        # Not forked: a copy of this process's threads and locks would not be repeatable.
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             for report in pool.map(_play, seeds, [asked] * len(seeds)):
                 yield report

@@ -192,7 +192,7 @@ def _running(path: Path) -> int | None:
         command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    # A zombie has no command line, and a pid may have been given to somebody else.
+    # A zombie has no command line, and a pid may have been given to another process.
     return pid if b"beatward.cli.stage" in command_line else None
 
 

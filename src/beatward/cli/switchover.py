@@ -24,8 +24,8 @@ def switchover_command(
 ) -> None:
     """Let the holder of SERVICE give its role up, and then another take it.
 
-    Nobody is promoted before the holder has given it up, so there is a short gap and never two.
-    Returns when somebody holds the role. If the target is gone meanwhile the best other one gets
+    No node is promoted before the holder has given it up, so there is a short gap and never two.
+    Returns when a node holds the role. If the target is gone meanwhile the best other one gets
     it, the old holder included. Exit code 1 when it was refused, or went elsewhere than asked.
     """
     before = client.get(service_path(service))

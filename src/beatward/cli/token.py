@@ -1,4 +1,4 @@
-"""`beatward token`: every secret that somebody may need to paste somewhere.
+"""`beatward token`: every secret that an operator may need to paste.
 
 All of them are derived from the data folder's master key, so nothing is registered and nothing is
 asked of the monitor; the commands work while it is down. Run them as the monitor's user.
@@ -45,7 +45,7 @@ def new_command(
 ) -> None:
     """Make a join token, with which nodes enrol themselves.
 
-    Whoever holds it may enrol under the names it is for, until it expires.
+    A node that holds it may enrol under the names it is for, until it expires.
     """
     if not keys.is_pattern(names) and not keys.is_name(names):
         raise ConfigError(

@@ -21,11 +21,11 @@ from beatward.core.jobs import Dues
 from beatward.server.clock import SystemClock
 from beatward.timetable import Timetable
 
-# Somebody may set the clock at any time; a second later than that is early enough for a grace.
+# The clock may be set at any time; a second later than that is early enough for a grace.
 _LOOK_S = 1.0
-# For what was refused: time zones come back with a package, and nobody waits for that.
+# For what was refused: time zones come back with a package, which is not urgent.
 RETRY_NS = MINUTE
-# So many jobs are named in a fault; a zone that is gone may be everybody's.
+# At most this many jobs are named in a fault; a missing zone may concern all jobs.
 _NAMED_MAX = 5
 
 _log = logging.getLogger(__name__)

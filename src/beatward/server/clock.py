@@ -9,7 +9,7 @@ from beatward.core.instants import HOUR
 class SystemClock:
     """Monotonic time with a random offset, so that a stray `time.monotonic_ns()` shows at once.
 
-    CLOCK_MONOTONIC does not count a suspended machine: while this one slept it heard nobody, and
+    CLOCK_MONOTONIC does not count a suspended machine: while this one slept it heard no node, and
     to wake up without a gap is the kindest way to doubt oneself.
     """
 

@@ -1,7 +1,7 @@
 """What comes in between two turns: datagrams from the door, and what other threads put here.
 
 Web handlers put sealed records and orders, drivers outcomes, the journal receipts. Everything is
-bounded; what does not fit is refused to whoever brought it and counted. What is put here rings the
+bounded; what does not fit is refused to its sender and counted. What is put here rings the
 bell that the wheel waits for. The wheel drains.
 """
 
@@ -33,15 +33,15 @@ NO_PEER = bytes(PEER_SIZE)
 RECORDS_MAX = 65_536
 # A join storm of a whole large fleet fits; an order is about 200 bytes.
 ORDERS_MAX = 200_000
-# So many of them a turn take 30 ms; the others wait for the next, and heartbeats do not wait.
+# This many orders a turn take 30 ms; the others wait for the next, and heartbeats do not wait.
 ORDERS_TURN = 1000
 
 
 class ServerInbox:
     """Implements `ports.Inbox`. `put_*` may be called from any thread, `drain` from the wheel's.
 
-    A deque's append and popleft are atomic in CPython, so the wheel waits for nobody here. Who puts
-    records waits at most for another who does, for less than a microsecond.
+    A deque's append and popleft are atomic in CPython, so the wheel never waits here. A thread that
+    puts records waits at most for another that does, for less than a microsecond.
     """
 
     def __init__(self, doors: Doors, now_ns: Callable[[], int], bell: Bell) -> None:

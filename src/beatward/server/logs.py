@@ -79,7 +79,7 @@ class _Window:
 
 
 class LineLimit(logging.Filter):
-    """Lets so many lines a second through from each place, and tells the count of the others.
+    """Lets a limited count of lines a second through from each place, and counts the others.
 
     A record may carry a limit of its own as `extra={"per_second": 1}`.
     """

@@ -80,7 +80,7 @@ class _Opened:
     listener: socket.socket
     machine: Monitor
     session: int
-    # Of what the journal knew. The machine has taken it up, and nobody holds a million rows twice.
+    # Of what the journal knew. The machine has taken it up, so a million rows are not held twice.
     sequence: int
     known_count: int
     action_keys: tuple[str, ...]
@@ -212,7 +212,7 @@ def _obey_the_rest(cycle: Cycle, inbox: ServerInbox, broken: list[BaseException]
     try:
         while inbox.has_orders() and not broken:
             cycle.turn()
-    except Exception as error:  # noqa: BLE001  handed on to whoever ends the program
+    except Exception as error:  # noqa: BLE001  handed on to the caller that ends the program
         _log.exception("a last turn of the wheel failed")
         broken.append(error)
 
@@ -407,7 +407,7 @@ def _identity(settings: Settings, opened: _Opened, endpoints: Endpoints) -> Moni
 
 
 def _write_local(endpoints: Endpoints, master: bytes) -> None:
-    """Leave what an agent or a command of the same user needs, readable by nobody else."""
+    """Leave what an agent or a command of the same user needs, readable by no other user."""
     content = {
         "monitor": f"http://{_reachable(endpoints.http)}",
         "token": join.new_token(master, serial=secrets.token_hex(4)),
@@ -415,7 +415,7 @@ def _write_local(endpoints: Endpoints, master: bytes) -> None:
     }
     path = endpoints.data / LOCAL_FILE
     fresh = path.with_name(f"{LOCAL_FILE}.{os.getpid()}")
-    # Born with its mode: between a plain open and a chmod anybody could read the token.
+    # Born with its mode: between a plain open and a chmod any user could read the token.
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump(content, file, indent=1)

@@ -26,8 +26,8 @@ from beatward.server.schedule import TurnSchedule
 SNAPSHOT_SPACING_NS = 200 * MILLISECOND
 # A copy of a very large fleet takes its time; it may have at most a thirtieth of the wheel's.
 SNAPSHOT_SHARE = 30
-# So long after the last question there are no more of them, and the memory of the last is given
-# back: of a million nodes it is 180 MB. Whoever scrapes metrics asks every 15 to 60 s.
+# This long after the last question no more snapshots are taken, and the memory of the last is given
+# back: of a million nodes it is 180 MB. A scraper of metrics asks every 15 to 60 s.
 IDLE_NS = 5 * SECOND
 # A turn takes milliseconds. Where none ends in this time, the reader has to come again.
 _WAIT_NS = SECOND
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 class Wheel:
     """Turns until it is stopped. `latest`, `turns_count` and `last_turn_ns` may be asked anywhere.
 
-    bell        what it waits for; closed by whoever made it
+    bell        what it waits for; closed by its maker
     schedule    when the next turn is to be taken
     received    how many datagrams were received so far
     on_failure  called in the wheel's thread with the exception that broke it
@@ -97,7 +97,7 @@ class Wheel:
         self._thread.join()
 
     def latest(self) -> Snapshot:
-        """Return the newest snapshot, and have them taken for as long as somebody asks.
+        """Return the newest snapshot, and have snapshots taken for as long as readers ask.
 
         Who asks after a long silence waits for the next turn; it may block for that long. Raises
         Busy when that turn takes more than a second.
@@ -106,7 +106,7 @@ class Wheel:
         snapshot = self._snapshot
         if snapshot is not None:
             return snapshot
-        if not self._thread.is_alive():  # nobody else touches the machine
+        if not self._thread.is_alive():  # no other thread touches the machine
             return self._decorate(self._cycle.monitor.snapshot(self._now_ns()))
         self._bell.ring()
         self._is_published.wait(_WAIT_NS / SECOND)
@@ -120,7 +120,7 @@ class Wheel:
             while not self._is_stopped.is_set():
                 self._turn()
                 self._rest()
-        except BaseException as error:  # noqa: BLE001  handed on to whoever ends the program
+        except BaseException as error:  # noqa: BLE001  handed on to the caller that ends the program
             _log.exception("a turn of the wheel failed")
             self._on_failure(error)
 

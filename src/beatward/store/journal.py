@@ -164,7 +164,7 @@ class JournalWriter:
     def unwritten(self) -> list[Entry]:
         """Return what was not written, in order; to be asked after `close`.
 
-        Of an attempt that hangs in the disk nobody can say whether it is written yet.
+        Of an attempt that hangs in the disk it is not known yet whether it is written.
         """
         with self._arrived:
             waiting = (*self._pending, *self._queue, *self._surplus.values())

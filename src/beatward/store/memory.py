@@ -34,7 +34,7 @@ class MemoryStore:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All entries in order, their instants on the clock of whoever appended them."""
+        """All entries in order, their instants on the clock of the monitor that appended them."""
         return tuple(entry for entry, _ in self._entries)
 
     @property

@@ -19,7 +19,7 @@ from beatward.core.entry import (
     Silence,
 )
 
-# So many of the newest entries are asked which actions failed when they were tried last: 0.1 s.
+# This many of the newest entries are searched for actions whose last attempt failed: 0.1 s.
 OUTCOMES_LOOKED_AT = 100_000
 
 

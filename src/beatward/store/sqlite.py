@@ -51,7 +51,7 @@ from beatward.store.rows import (
     silence_row,
 )
 
-# How long one attempt waits for somebody else's lock; the journal tries again anyway.
+# How long one attempt waits for another process's lock; the journal tries again anyway.
 BUSY_NS = 250 * MILLISECOND
 # A transaction of the largest size takes 0.3 s; what takes longer than this hangs.
 CLOSE_NS = 3 * SECOND
@@ -173,8 +173,8 @@ class SqliteStore:
 
     def _close(self) -> None:
         if self._connection is not None:
-            # SQLite does this by itself only where nobody reads; afterwards the one file is all,
-            # for those who copy it.
+            # SQLite does this by itself only where no process reads; afterwards the one file holds
+            # everything, so that it can be copied.
             with suppress(BeatwardError), explained(self._path):
                 cursor = self._connection.connection.cursor()  # past SQLAlchemy, as in PRAGMAS
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -184,7 +184,7 @@ class SqliteStore:
     def _connected(self) -> Connection:
         """Return the connection, and refuse to write into a file that no longer has its name.
 
-        A journal that somebody deleted or replaced would go on taking entries until the restart
+        A journal that was deleted or replaced would go on taking entries until the restart
         that finds none of them.
         """
         assert self._lock.is_held, "a closed store has no business with a file others may have"
@@ -310,7 +310,7 @@ def _connection(path: Path, mode: str) -> Connection:
         return connection
 
     engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
-    # IMMEDIATE, so that a lock of somebody else's is met before work is done and not at its end.
+    # IMMEDIATE, so that another process's lock is met before work is done and not at its end.
     begin = "BEGIN" if mode == "ro" else "BEGIN IMMEDIATE"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine.connect()

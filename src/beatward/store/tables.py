@@ -51,7 +51,7 @@ nodes = Table(
     Column("address", LargeBinary, nullable=False),
     Column("via", Text, nullable=False),
     Column("labels", Text, nullable=False),
-    # JSON of the few nodes of which somebody said something, with wall-clock instants.
+    # JSON of the few nodes that an operator gave an order for, with wall-clock instants.
     Column("maintenance", Text),
     Column("acknowledgement", Text),
     # The same of those that are jobs, and of those that offer services.

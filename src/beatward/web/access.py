@@ -6,7 +6,7 @@
     a node    its own bearer token, for its own name
     metrics   as reads; `/healthz` is open, because what asks for it holds no secrets
 
-A page in somebody's browser could ask a local listener under a name that it made resolve to
+A web page in a user's browser could ask a local listener under a name that it made resolve to
 127.0.0.1, and a proxy could carry strangers to it; so a local read needs a local `Host` and no
 trace of a proxy.
 """
@@ -33,7 +33,7 @@ from beatward.web.strangers import Strangers
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "ip6-localhost"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-# Four hashes a name, 9 us together; so many nodes fit in about 40 MB.
+# Four hashes a name, 9 us together; the keys of this many nodes fit in about 40 MB.
 _KNOWN_MAX = 100_000
 
 

@@ -92,10 +92,10 @@ class OutcomeBody(Body):
 
 
 class OutcomeAnswer(BaseModel):
-    """The report was taken, or nobody waits for it any more."""
+    """The report was taken, or no action waits for it any more."""
 
     model_config = ConfigDict(extra="forbid")
-    taken: bool = Field(description="False: too late, or for an attempt nobody asked for.")
+    taken: bool = Field(description="False: too late, or for an attempt that was not asked for.")
 
 
 _ServiceName = Annotated[
@@ -226,7 +226,7 @@ class PrimaryAnswer(BaseModel):
     service: str = Field(description="The service.")
     token: int = Field(description="The newest fencing token; 0: there was none yet.")
     phase: str | None = Field(description="As `GET /v1/services/{name}` has it.")
-    holder: Holder | None = Field(description="Null: nobody, or the service is balanced.")
+    holder: Holder | None = Field(description="Null: none, or the service is balanced.")
 
 
 @router.post(
@@ -273,7 +273,7 @@ def take_remarks(body: RemarksBody, request: Request, backend: Served) -> Remark
     responses=problems(400, 401, 404, 413, 422),
 )
 def ask_primary(body: PrimaryBody, request: Request, backend: Served) -> PrimaryAnswer:
-    """Say who has the role of a service, for whoever follows it."""
+    """Say which node has the role of a service, for programs that follow it."""
     admit_node(request, body.name)
     view = find_service(backend.machine.snapshot(), body.service)
     holder = None

@@ -118,7 +118,7 @@ def create_router() -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        # FastAPI's own page loads its script from a CDN; ours (`pages`) needs nobody.
+        # FastAPI's own page loads its script from a CDN; ours (`pages`) needs no other server.
         docs_url=None,
         redoc_url=None,
         openapi_tags=_TAGS,

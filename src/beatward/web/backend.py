@@ -72,7 +72,7 @@ class Mail(Protocol):
         """Return what waits for the agent of a node, and count it as fetched."""
 
     def outcome(self, node: str, outcome: Outcome) -> bool:
-        """Take a report from the agent of a node; False: nobody waits for it."""
+        """Take a report from the agent of a node; False: no action waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

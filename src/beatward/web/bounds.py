@@ -1,4 +1,4 @@
-"""A limit on every request body, before anybody reads it.
+"""A limit on every request body, before it is read.
 
 A body that says it is too large is refused at once; one that does not say is counted while it
 comes. Route: server -> `BoundedBodies` -> the rest of the web, of which the doors in front of the
@@ -13,7 +13,7 @@ from beatward.web.problems import Problem
 # The largest honest request is an enrolment with 32 labels, below 16 KiB.
 BODY_SIZE_MAX = 64 * 1024
 # The log of a job, posted with its ping: read to the end, so that a client which does not listen
-# while it sends gets its answer, and forgotten. Nobody's log needs more; it would cost time only.
+# while it sends gets its answer, and forgotten. No log needs more; it would cost time only.
 DROPPED_SIZE_MAX = 16 * 1024 * 1024
 
 
@@ -68,7 +68,7 @@ async def read_body(receive: Receive) -> bytes:
     while message.get("more_body", False):
         message = await receive()
         if message["type"] == "http.disconnect":
-            # Nobody reads the answer. What has come so far may look whole and is not.
+            # No client is left to read the answer. What has come so far may look whole and is not.
             raise Problem(400, "cut-short", "the connection ended before the body did")
         body += message.get("body", b"")
     return body

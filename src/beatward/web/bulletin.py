@@ -9,7 +9,7 @@ import asyncio
 
 
 class Bulletin:
-    """One number that only grows, and whoever waits for it to."""
+    """One number that only grows, and the tasks that wait for it to grow."""
 
     def __init__(self) -> None:
         self.sequence = 0
@@ -33,6 +33,6 @@ class Bulletin:
             await self._changed.wait()
 
     def _wake(self) -> None:
-        # A new event a time: those who wait hold the old one, and nobody has to clear it.
+        # A new event a time: waiting tasks hold the old one, and no task has to clear it.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -1,4 +1,4 @@
-"""POST /v1/join, and the quiet enrolment of whoever shows a secret that only a node can have.
+"""POST /v1/join, and the quiet enrolment of a node that shows a secret only it can have.
 
 A node's bearer token and ping URL are derived from the master key, so who shows one was given it
 by the monitor's owner: the node is enrolled with its first heartbeat, without a join.

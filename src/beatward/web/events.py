@@ -140,7 +140,7 @@ class _Stream(StreamingResponse):
 
 def _frame(event: Any) -> bytes:
     # No `event:` field, so that a browser's `onmessage` gets all of them; the kind is in the data.
-    # Fields that are not SSE's are passed over by whoever does not know them.
+    # Clients pass over fields of SSE that they do not know.
     mark = mark_of(event).encode()
     return b"id: %d\nmark: %s\ndata: %s\n\n" % (event["id"], mark, msgspec.json.encode(event))
 
@@ -164,7 +164,9 @@ def list_events(
         int | None,
         Query(description="Only events behind this id; without it the newest.", ge=0, le=ID_MAX),
     ] = None,
-    limit: Annotated[int, Query(description="At most so many.", ge=1, le=LIMIT_MAX)] = 100,
+    limit: Annotated[
+        int, Query(description="The most that are returned.", ge=1, le=LIMIT_MAX)
+    ] = 100,
     node: _Node = None,
     mark: _Mark = None,
 ) -> Response:

@@ -16,7 +16,7 @@ class Hold(Shape):
     since_ns: int = Field(description="How long ago that was, nanoseconds.")
     for_: str = Field(alias="for", description="The same for people.")
     dark: int = Field(description="How many nodes are dark.")
-    total: int = Field(description="Of so many that should be heard.")
+    total: int = Field(description="How many nodes should be heard.")
     sentence: str = Field(description="The reason in one sentence.")
 
 

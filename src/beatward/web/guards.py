@@ -66,8 +66,8 @@ def show_guard(backend: Served) -> Response:
 def lift_guard(body: guard_shapes.LiftBody, backend: Served) -> shapes.OrderedLift:
     """End what holds back destructive actions; they follow in order, at the rate that is set.
 
-    A monitor that seems cut off judges the silent then; whether to act on so many verdicts is a
-    question of its own, so that the mass failure it finds has to be lifted as well.
+    A monitor that seems cut off then judges the silent nodes. Whether to act on the mass failure
+    that it finds is a question of its own, so that hold has to be lifted as well.
     """
     if not backend.machine.order(Lift(body.zone or "")):
         raise inbox_full()

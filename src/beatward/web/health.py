@@ -59,12 +59,12 @@ def health_object(backend: Backend, strangers: Strangers) -> dict[str, Any]:
         reasons.append(f"the journal is {report.waiting} entries behind; its disk is too slow")
     if ago_ns > LATE_NS:
         reasons.append(
-            f"the wheel turned {format_duration(ago_ns)} ago; nobody is judged meanwhile"
+            f"the wheel turned {format_duration(ago_ns)} ago; no node is judged meanwhile"
         )
     if behind_ns > LATE_NS:
         reasons.append(
             f"more comes in than can be read: what has arrived in the last "
-            f"{format_duration(behind_ns)} waits, and nobody is judged on it"
+            f"{format_duration(behind_ns)} waits, and no node is judged on it"
         )
     status = "degraded" if reasons else "ok"
     return {
@@ -109,7 +109,7 @@ def status_counts(snapshot: Snapshot) -> dict[str, int]:
 def show_health(request: Request, backend: Served) -> Response:
     """Say whether the monitor judges and writes; open to everyone.
 
-    503 only when nobody has been judged for 5 s. `degraded` is 200: a monitor with a full disk
+    503 only when no node has been judged for 5 s. `degraded` is 200: a monitor with a full disk
     still judges, holds its entries back, and must not be killed for it.
     """
     body = health_object(backend, request.app.state.strangers)

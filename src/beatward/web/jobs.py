@@ -39,9 +39,11 @@ class JobBody(Body):
     )
     schedule: _Words | None = Field(None, description="Five fields of cron. Or say `every`.")
     timezone: _Words = Field("UTC", description="Of the schedule, as in `Europe/Berlin`.")
-    every: _Words | None = Field(None, description="Due so long after the last run ended.")
-    grace: _Words = Field("10m", description="So late a run may begin, or end.")
-    max_run: _Words | None = Field(None, description="So long it may take. Default: as `grace`.")
+    every: _Words | None = Field(None, description="Due this long after the last run ended.")
+    grace: _Words = Field("10m", description="How late a run may begin, or end.")
+    max_run: _Words | None = Field(
+        None, description="How long a run may take. Default: as `grace`."
+    )
 
 
 def plan_of(name: str, body: JobBody) -> JobPlan:

@@ -1,4 +1,4 @@
-"""uvicorn inside somebody else's event loop: no signal handlers, no log of its own, a clean end.
+"""uvicorn inside its caller's event loop: no signal handlers, no log of its own, a clean end.
 
 Route: `server` binds a socket and awaits `Listener.serve([socket])`; to end it calls `end`.
 Open streams would keep uvicorn from ever exiting, so they are ended first. uvicorn has no limit for

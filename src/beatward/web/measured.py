@@ -81,7 +81,7 @@ def _gauges(figures: Figures) -> Iterator[Metric]:
     for name, text, value in (
         (
             "query_accuracy",
-            "The share of time alive in which nobody was suspected wrongly.",
+            "The share of time alive in which no node was suspected wrongly.",
             figures.query_accuracy,
         ),
         (

@@ -163,7 +163,7 @@ def _upkeep(snapshot: Snapshot) -> Iterator[Metric]:
     upkeep = snapshot.state.upkeep
     yield GaugeMetricFamily("beatward_silences", "Silences.", len(upkeep.silences))
     yield GaugeMetricFamily(
-        "beatward_acknowledged", "Alarms that somebody knows of.", len(upkeep.acknowledged)
+        "beatward_acknowledged", "Alarms that were acknowledged.", len(upkeep.acknowledged)
     )
 
 

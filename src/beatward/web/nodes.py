@@ -189,7 +189,9 @@ def list_nodes(
         | None,
         Query(description="Only nodes with this label, `zone=a`; say it again for several."),
     ] = None,
-    limit: Annotated[int, Query(description="At most so many.", ge=1, le=LIMIT_MAX)] = 1000,
+    limit: Annotated[
+        int, Query(description="The most that are returned.", ge=1, le=LIMIT_MAX)
+    ] = 1000,
     after: Annotated[
         str | None,
         Query(description="Begin behind this name.", max_length=NAME_LENGTH_MAX),

@@ -6,7 +6,7 @@
     curl -fsS https://monitor/ping/backup/k3y/exit/$?       0 is well, anything else is ill
     curl -fsS https://monitor/ping/backup/k3y/start         a job begins a run; the others end it
 
-Anything wrong in name or key is the same 404, so nobody learns which names exist. A job that ended
+Anything wrong in name or key is the same 404, so the answer does not reveal names. A job that ended
 with an error spoke on time: its node is failing, not dead, and well again with the next good ping.
 A body, such as the job's log, is not needed: the ping counts before it is read, whatever its size.
 Raw ASGI, as `heartbeat`.
@@ -66,7 +66,7 @@ class PingDoor:
         except Busy as error:
             response = _text(503, f"not now: {error}", {"Retry-After": "1"})
         self.counts["taken" if response.status_code == 200 else "refused"] += 1
-        # The ping has counted by now. A long body is read for nobody but who has the key.
+        # The ping has counted by now. A long body is read only from a client that has the key.
         size_max = DROPPED_SIZE_MAX if response.status_code == 200 else BODY_SIZE_MAX
         if not await drop_body(scope, receive, size_max):
             response.headers["Connection"] = "close"

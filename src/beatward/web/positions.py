@@ -3,8 +3,8 @@
 Ids grow by one, within one journal. A monitor whose journal was restored from a backup gives ids a
 second time, to other events, so an id alone says nothing about what was seen. The mark of an event
 does: it is made of the event itself, so it needs no room in the journal, and a copy that holds the
-event holds the mark. Whoever comes back with id and mark is known to have read this journal, or
-another; by the id alone only a place behind the end is known to be of another.
+event holds the mark. A client that comes back with id and mark is known to have read this journal,
+or another; by the id alone only a place behind the end is known to be of another.
 """
 
 import re

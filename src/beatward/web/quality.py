@@ -16,7 +16,7 @@ from beatward.web.quality_shapes import QualityReport
 from beatward.web.selection import unknown_node
 from beatward.web.shapes import problems
 
-# A label may have as many values as there are nodes; nobody reads more than these.
+# A label may have as many values as there are nodes; a reader needs no more than these.
 GROUPS_MAX = 1000
 LABEL_LENGTH_MAX = 256
 router = APIRouter(tags=["monitor"])

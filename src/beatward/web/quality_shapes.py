@@ -20,7 +20,7 @@ class Brief(Shape):
 
 
 class DetectionTimes(Shape):
-    """Verdicts by silence that nobody refuted: how long the node had been silent."""
+    """Verdicts by silence that were not refuted: how long the node had been silent."""
 
     count: int = Field(description="How many.")
     mean_ns: int | None = Field(description="From the last word to the verdict, the mean.")

@@ -4,9 +4,9 @@ A relay collects what nodes behind it have sealed and holds no key itself. A rec
 who speaks, and the wheel checks it as it does those of datagrams; so no token is asked for here,
 and nothing is told but the session's number, which crosses the network in clear in any case.
 
-Whoever comes by HTTP cannot be probed, so the core lets its word count although it is late. That
-must not help somebody who held a datagram back to play it here when its node is long dead. So a
-node says under its tag that a record is meant for a relay, and nothing else is taken.
+A node that comes by HTTP cannot be probed, so the core counts its record although it is late. That
+must not help an attacker who holds a datagram back and plays it here when its node is long dead.
+So a node says under its tag that a record is meant for a relay, and nothing else is taken.
 
 Raw ASGI, as `heartbeat`. Not here: whether a record is believed (`core`).
 """
@@ -126,7 +126,7 @@ class RecordsDoor:
             key = node_key(self._master, node)
             data = body[row * RECORD_SIZE : (row + 1) * RECORD_SIZE]
             if not hmac.compare_digest(tag(key, data[:BODY_SIZE]), data[BODY_SIZE:]):
-                continue  # it is told to nobody else, although it is no great secret
+                continue  # the number goes to the node alone, although it is no great secret
             newer = newer_life(node, key, incarnation=int(life[row]), session=self._session)
             found.append(encoded(newer))
         return found

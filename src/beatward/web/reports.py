@@ -33,7 +33,7 @@ router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NO
 
 # An agent spaces its reports by a second; one that comes early by its own clock is no offence.
 SPACING_NS = SECOND // 2
-# So many nodes are remembered by the instant of their last report; beyond, all are forgotten.
+# At most this many nodes have the instant of their last report kept; beyond, all are dropped.
 _REMEMBERED_MAX = 100_000
 
 # What every reader of JSON takes exactly (RFC 7493, 2.2); as microseconds since 1970 the year 2255.

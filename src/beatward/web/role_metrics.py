@@ -22,7 +22,7 @@ _CAUSES = ("promoted", "failed", "expired", "switchover", "forced", "fenced", "f
 def families(snapshot: Snapshot) -> Iterator[Metric]:
     """Yield the families of all services of a snapshot."""
     held = GaugeMetricFamily(
-        "beatward_service_held", "1 while somebody holds the role.", labels=["service"]
+        "beatward_service_held", "1 while a node holds the role.", labels=["service"]
     )
     token = GaugeMetricFamily(
         "beatward_service_token",

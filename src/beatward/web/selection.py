@@ -17,7 +17,7 @@ from beatward.core.upkeep import has_labels
 from beatward.web.problems import Problem, shown
 
 LABEL_LENGTH_MAX = 256
-# Among so many names the alike are looked for, 40 ms for each that is unknown.
+# Similar names are sought among at most this many, 40 ms for each unknown name.
 _COMPARED_MAX = 10_000
 _ALIKE_MAX = 5
 _NO_LABELS: Mapping[str, str] = {}
@@ -98,7 +98,7 @@ def _unknown(
     alike = alike_names(unknown, names) if unknown else _values(snapshot, labels)
     if alike:
         detail += (", alike: " if unknown else ", there is ") + ", ".join(alike)
-    # Whoever asks for a service as for a node is led to the other question.
+    # A user who asked for a service as for a node is led to `beatward services`.
     services = [name for name in unknown[:_ALIKE_MAX] if name in snapshot.services]
     if services:
         detail += f"; {services[0]} is a service, see `beatward services {services[0]}`"

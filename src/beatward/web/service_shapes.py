@@ -102,20 +102,20 @@ class Service(Shape):
     )
     phase: PhaseWord | None = Field(description="Where the role stands; null: mode `balance`.")
     holder: str | None = Field(
-        description="Who has the role, takes it or gives it up; null: nobody."
+        description="The node that has the role, takes it or gives it up; null: none."
     )
     token: int = Field(description="The newest fencing token; 0: there was none yet.")
     since: str | None = Field(description=f"When the phase began. {_AT}")
     since_ns: int | None = Field(description="How long ago that was, nanoseconds.")
     until: str | None = Field(
-        description="Nobody else gets the role before this, unless it is given back or its holder "
+        description="No other node gets the role before this, unless its holder gives it back or "
         f"is fenced; null: nothing holds it back. {_AT}"
     )
     until_in_ns: int | None = Field(description="How far off that is, nanoseconds.")
-    reason: str = Field(description="Why nobody may have the role, or what is waited for.")
+    reason: str = Field(description="Why no node may have the role, or what is waited for.")
     explanation: str = Field(description="All of it as one sentence.")
     automatic: bool = Field(description="It fails over by itself, unless it is paused.")
-    paused: Maintenance | None = Field(description="Who paused automatic failover; null: nobody.")
+    paused: Maintenance | None = Field(description="Who paused automatic failover; null: no pause.")
     target: str | None = Field(description="The node it is being moved to on request.")
     lease_ns: int = Field(description="How long the role is lent at a time.")
     demote_within_ns: int = Field(description="How long after that a holder may take to stop.")

@@ -221,7 +221,7 @@ _COMMAND: dict[str, Any] = {
 def switch_over(name: ServiceName, body: SwitchoverBody, backend: Served) -> OrderedService:
     """Let the holder give the role up, and then the best candidate, or `to`, take it.
 
-    Never by time while the holder answers: nobody else is promoted before it has given the role up.
+    While the holder answers, no other node is promoted before it has given the role up.
     """
     snapshot, view = _find_role(backend, name)
     if view.phase != Phase.HELD:
@@ -238,7 +238,7 @@ def switch_over(name: ServiceName, body: SwitchoverBody, backend: Served) -> Ord
 
 @router.post("/{name}/failover", summary="Move a role without its holder", **_COMMAND)
 def fail_over(name: ServiceName, body: FailoverBody, backend: Served) -> OrderedService:
-    """Give the role to the best candidate, or to `to`, as soon as nobody can hold it any more.
+    """Give the role to the best candidate, or to `to`, as soon as no node can hold it any more.
 
     With `force` at once: if the old holder still acts, there are two for as long as its lease runs.
     """
@@ -265,7 +265,7 @@ def fail_over(name: ServiceName, body: FailoverBody, backend: Served) -> Ordered
 def pause_service(name: ServiceName, body: PauseServiceBody, backend: Served) -> OrderedService:
     """Let nothing move the role by itself, for a time or until `resume`; people still may.
 
-    The holder goes on holding it; when it dies, or gives the role up, nobody else gets it.
+    The holder goes on holding it; when it dies, or gives the role up, no other node gets it.
     """
     snapshot, _ = _find_role(backend, name)
     for_ns = NEVER if body.duration is None else parse_duration(body.duration)
@@ -296,15 +296,16 @@ def _find_role(backend: Backend, name: str) -> tuple[Snapshot, ServiceView]:
 
 
 def _check_target(view: ServiceView, to: str | None, *, force: bool = False) -> None:
-    """Raise Problem unless the role could go to a node, or without one to anybody."""
+    """Raise Problem unless the role could go to the node `to`, or without it to any node."""
     why = {one.node: _hindrance(view, one) for one in view.members}
     if force:
-        # Force skips rules, such as how far a copy may lag; what nobody can skip the machine says.
+        # Force skips rules, such as how far a copy may lag. The machine refuses what may not be
+        # skipped.
         able = [one for one in view.members if (one.status, one.state) == ("alive", "standby")]
         why |= {one.node: "" for one in able if one.node != view.holder}
     if to is None:
         if all(why.values()):
-            detail = f"nobody could take the role of {view.name}: {why_nobody(why)}"
+            detail = f"no node could take the role of {view.name}: {why_nobody(why)}"
             raise _impossible("no-candidate", detail, view)
     elif to not in why:
         alike = alike_names([to], list(why))

@@ -23,7 +23,8 @@ _AT = "RFC 3339, UTC, milliseconds."
 class Body(BaseModel):
     """A request, taken as it is described: `"80"` is no number, and `"yes"` is not true.
 
-    Whoever sends such a thing has made a mistake, and shall not learn it by what is done.
+    A client that sends such a value has made a mistake, and learns it from a 422, not from the
+    effect.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -89,9 +90,9 @@ class Job(Shape):
 
     schedule: str | None = Field(description="Five fields of cron, or null: by `period_ns`.")
     timezone: str = Field(description="Of the schedule.")
-    period_ns: int | None = Field(description="Due so long after the last run ended.")
-    grace_ns: int = Field(description="So late a run may begin, or end.")
-    max_run_ns: int = Field(description="So long a run may take.")
+    period_ns: int | None = Field(description="Due this long after the last run ended.")
+    grace_ns: int = Field(description="How late a run may begin, or end.")
+    max_run_ns: int = Field(description="How long a run may take.")
     due: str | None = Field(description=f"The run that is awaited. {_AT}")
     due_in_ns: int | None = Field(description="How far off that is; negative: it is late.")
     started: str | None = Field(description="When the run under way began; null: there is none.")
@@ -319,7 +320,7 @@ class PausedNode(Maintenance):
 
 
 class KnownAlarm(Acknowledgement):
-    """A node whose alarm somebody knows of."""
+    """A node whose alarm was acknowledged."""
 
     node: str = Field(description="The node's name.")
 
@@ -359,7 +360,7 @@ class Said(Shape):
     """What people have said of nodes."""
 
     paused: list[PausedNode] = Field(description="The next to end first, at most 10.")
-    acknowledged_count: int = Field(description="How many alarms somebody knows of.")
+    acknowledged_count: int = Field(description="How many alarms were acknowledged.")
     acknowledged: list[KnownAlarm] = Field(description="The newest first, at most 10.")
     silences: list[Silence] = Field(description="The next to end first.")
 
@@ -368,7 +369,7 @@ class ServiceRemark(Shape):
     """A service of which people should know something."""
 
     service: str = Field(description="The service.")
-    remark: str = Field(description="What: that nobody holds its role and why, or that it waits.")
+    remark: str = Field(description="That its role has no holder and why, or that it waits.")
 
 
 class ServiceSummary(Shape):

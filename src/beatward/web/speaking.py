@@ -30,7 +30,7 @@ class UnknownSpeaker(Shape):
     via: str = Field(description="`udp`, `http`, or `ping` for the bare URL.")
     key: str = Field(
         description="`ours`: it has the key that this monitor gives to that name; `other`: "
-        "another key or none, which anybody can have."
+        "another key or none, so the sender may be anything."
     )
     forgotten: bool = Field(description="An operator has forgotten it, and it asked to come back.")
     heard: str = Field(description=f"When it spoke last. {_AT}")

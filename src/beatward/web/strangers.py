@@ -1,7 +1,7 @@
 """Nodes that were turned away over HTTP, for people to see; the counterpart of `core.speakers`.
 
-A request names its node, which is all that is known of it: whoever may reach the listener can claim
-any name here. So the table is small, what finds no place is counted, and nothing follows from it.
+A request names its node, which is all that is known of it: any client of the listener can claim any
+name here. So the table is small, what finds no place is counted, and nothing follows from it.
 """
 
 from collections.abc import Callable

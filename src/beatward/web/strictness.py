@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from beatward.errors import did_you_mean
 from beatward.web.problems import Problem, shown
 
-# So many wrong names are told; the others are wrong all the same.
+# At most this many wrong names are shown; the others are refused all the same.
 _TOLD_MAX = 10
 
 
@@ -56,7 +56,7 @@ async def refuse_unknown(request: Request) -> None:
         return
     known = {parameter.alias for parameter in route.dependant.query_params}
     refuse_parameters(request.scope["query_string"], known)
-    # The body of a GET means nothing to anybody (RFC 9110, 9.3.1), and some clients send one.
+    # The body of a GET has no meaning (RFC 9110, 9.3.1), and some clients send one.
     if route.body_field is None and request.method != "GET" and await request.body():
         wrong = {"where": "body", "found": "a body", "expected": "none: this route takes no body"}
         raise _not_as_expected([wrong])

@@ -218,10 +218,10 @@ def resume_node(name: Name, backend: Served, body: ResumeOneBody | None = None) 
     **_command(409),
 )
 def acknowledge_alarm(name: Name, body: AcknowledgeBody, backend: Served) -> shapes.Ordered:
-    """Say that somebody knows of a node's alarm; it ends with the recovery.
+    """Acknowledge a node's alarm; the acknowledgement ends with the recovery.
 
-    Until then nobody is told of the node, unless it gets worse: acknowledged as `failing` or
-    `suspect`, its death is told. Repairs go on.
+    Until then no notification of the node is sent, unless it gets worse: where it was acknowledged
+    as `failing` or `suspect`, its death is notified. Repairs go on.
     """
     snapshot, row = find(backend, name)
     status = Status(snapshot.status[row])
@@ -268,7 +268,7 @@ def begin_silence(body: SilenceBody, backend: Served) -> shapes.OrderedSilence:
 
     Nodes are judged as ever, and repairs run unless `actions` holds them too. When it ends, of
     every node that still has the status it had when its last notification was held, that one is
-    sent. A name that is unknown is refused; a pattern may fit nobody yet.
+    sent. A name that is unknown is refused; a pattern may match no node yet.
     """
     snapshot = backend.machine.snapshot()
     if len(snapshot.state.upkeep.silences) >= SILENCES_MAX:

@@ -1,4 +1,4 @@
-"""How Alembic runs our revisions: inside the transaction of whoever opens the journal.
+"""How Alembic runs our revisions: inside the transaction that opens the journal.
 
 `beatward.store.schema.upgrade` hands the connection in; there is no configuration file, no
 logging and no offline mode.
