@@ -212,7 +212,7 @@ def _obey_the_rest(cycle: Cycle, inbox: ServerInbox, broken: list[BaseException]
     try:
         while inbox.has_orders() and not broken:
             cycle.turn()
-    except Exception as error:  # noqa: BLE001  handed on to the caller that ends the program
+    except Exception as error:  # noqa: BLE001  the caller ends the program
         _log.exception("a last turn of the wheel failed")
         broken.append(error)
 

@@ -120,7 +120,7 @@ class Wheel:
             while not self._is_stopped.is_set():
                 self._turn()
                 self._rest()
-        except BaseException as error:  # noqa: BLE001  handed on to the caller that ends the program
+        except BaseException as error:  # noqa: BLE001  the caller ends the program
             _log.exception("a turn of the wheel failed")
             self._on_failure(error)
 
