@@ -2,6 +2,7 @@
 
 import httpx2
 import pytest
+from tests.waiting import wait_for
 
 
 def declare(monitor, name, **plan):
@@ -15,9 +16,7 @@ def job(monitor, name):
 
 
 def wait_job(monitor, name, condition):
-    from tests.web.conftest import until
-
-    return until(lambda: (it := job(monitor, name)) and condition(it) and it, f"{name} is so")
+    return wait_for(lambda: (it := job(monitor, name)) and condition(it) and it, f"{name} is so")
 
 
 def runs(monitor, name):
@@ -86,9 +85,7 @@ def test_a_removed_job_is_gone(monitor):
     wait_job(monitor, "job-4", bool)
     answer = monitor.http.delete("/v1/nodes/job-4", headers=monitor.api)
     assert answer.status_code == 202
-    from tests.web.conftest import until
-
-    until(lambda: monitor.node("job-4") is None, "job-4 is gone")
+    wait_for(lambda: monitor.node("job-4") is None, "job-4 is gone")
 
 
 @pytest.mark.parametrize(
