@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beatward.cli.client import Client, Place
-from beatward.cli.following import EventFollower
+from beatward.cli.following import Follower
 from beatward.cli.screen import (
     COLOURS,
     ago,
@@ -131,7 +131,7 @@ def _follow(client: Client) -> "queue.SimpleQueue[dict[str, Any]]":
     def read() -> None:
         # When the stage is put away the stream ends, and with it this thread.
         with contextlib.suppress(BeatwardError, RuntimeError):
-            for event in EventFollower(client, tell=lambda _: None).events(0):
+            for event in Follower(client, tell=lambda _: None).events(0):
                 events.put(event)
 
     threading.Thread(target=read, name="events", daemon=True).start()

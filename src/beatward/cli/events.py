@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from beatward.cli.client import Client, asking, node_path
-from beatward.cli.following import EventFollower
+from beatward.cli.following import Follower
 from beatward.cli.screen import console, plain, print_event, print_json, print_json_line
 
 _PAGE_MAX = 1000
@@ -61,5 +61,5 @@ def events_command(
     # Nothing falls through between the page and the stream: it goes on behind what was shown.
     start = page["events"][-1]["id"] if page["events"] else (after or page["last"])
     with contextlib.suppress(KeyboardInterrupt):
-        for event in EventFollower(client).events(start, mark=page.get("mark"), node=node):
+        for event in Follower(client).events(start, mark=page.get("mark"), node=node):
             show(event)

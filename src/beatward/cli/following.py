@@ -25,7 +25,7 @@ def _tell(message: str) -> None:
     click.echo(f"beatward: {message}", err=True)
 
 
-class EventFollower:
+class Follower:
     """Follows one monitor's events without end.
 
     tell    hears, in a sentence, that the stream broke and that it goes on

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from beatward.cli.client import Client, Refused, asking, node_path
 from beatward.cli.down import ask_down, by_trouble, down_lines
-from beatward.cli.following import EventFollower
+from beatward.cli.following import Follower
 from beatward.cli.screen import (
     COLOURS,
     cleaned,
@@ -77,7 +77,7 @@ def watch_command(client: Client, as_json: bool, after: int | None, node: str | 
             view.run(last if after is None else after, mark, node)
             return
         start = last if after is None else after
-        for event in EventFollower(client).events(start, mark=mark, node=node):
+        for event in Follower(client).events(start, mark=mark, node=node):
             if as_json:
                 print_json_line(event)
             else:
@@ -121,7 +121,7 @@ class View:
     def _follow(self, after: int, mark: str | None, node: str | None) -> None:
         client = Client(self._client.place)
         try:
-            for event in EventFollower(client, tell=self._tell).events(after, mark=mark, node=node):
+            for event in Follower(client, tell=self._tell).events(after, mark=mark, node=node):
                 self._news.put(event)
         except BeatwardError as error:
             self._news.put(error)
