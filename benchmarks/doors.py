@@ -23,9 +23,9 @@ import time
 
 import numpy as np
 
-from beatward.config import split_address
 from beatward.core.protocol.record import MAGIC, RECORD_SIZE, VERSION
 from beatward.transport import open_doors
+from beatward.values import split_address
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 TICK_S = 0.005

@@ -22,7 +22,7 @@ from examples.ground.cluster import TookTooLong
 from examples.ground.telling import end_in_order, leave_if_missing, table, teller
 from examples.postgresql.stage import DEFAULT, FAULTS, TUNED, Report, Stage
 
-from beatward.bench.chart import Line, Panel, draw
+from beatward.bench.chart import ChartLine, Panel, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "failover.json"
@@ -143,7 +143,9 @@ def picture(results: dict[str, Any]) -> str:
         for fault, times in rows(results, is_tuned=is_tuned).items():
             pooled[KINDS.get(fault, LEASE_ENDS)] += times
         lines = [
-            Line(kind, [(at, 1 - index / len(times)) for index, at in enumerate(sorted(times))])
+            ChartLine(
+                kind, [(at, 1 - index / len(times)) for index, at in enumerate(sorted(times))]
+            )
             for kind, times in pooled.items()
         ]
         panels.append(Panel(f"share not writable yet, {name}", "seconds since the fault", lines))

@@ -17,7 +17,7 @@ import pytest
 from tests.live.harness import LiveMonitor, nodes, wait_for
 
 from beatward.bench.fleet import JOURNAL_FILE, name_of, settle
-from beatward.bench.sender import SHUFFLE_SEED, Pace, Sender, running
+from beatward.bench.sender import SHUFFLE_SEED, Sender, SendPace, running
 
 pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(150)]
 
@@ -52,7 +52,7 @@ class Fleet:
         # The sender keeps its nodes in an order of its own.
         order = np.random.default_rng(SHUFFLE_SEED).permutation(COUNT)
         mine = None if stops is None else stops[order]
-        self.sender.begin(Pace(RATE, interval_ms=1000, stops=mine))
+        self.sender.begin(SendPace(RATE, interval_ms=1000, stops=mine))
 
     def statuses(self) -> Counter[str]:
         return Counter({k: v for k, v in self.monitor.get("/v1/status")["nodes"].items() if v})
