@@ -65,7 +65,7 @@ def alone(scenario):
 
 
 def test_a_world_without_checkers_writes_the_same(report):
-    assert alone(draw(SEED, minutes=3)).digest == report.digest
+    assert alone(draw(SEED, minutes=2)).digest == report.digest
 
 
 def test_a_fence_switches_its_machine_off_although_no_checker_looks():

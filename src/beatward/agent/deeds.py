@@ -198,7 +198,10 @@ class Hands:
         credential, monitor = self._access()
         if credential is None:
             return None
-        if self._door is None or self._door.url != monitor:
+        if self._door is not None and self._door.url != monitor:
+            self._door.close()
+            self._door = None
+        if self._door is None:
             self._door = Door(monitor)
         answer = self._door.post(path, body, bearer=keys.bearer(credential.key))
         if 200 <= answer.status < 300:

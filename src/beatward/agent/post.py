@@ -104,6 +104,7 @@ class Door:
         response = self._connection.getresponse()
         data = response.read(ANSWER_SIZE_MAX + 1)
         if len(data) > ANSWER_SIZE_MAX:
+            self.close()  # the rest of it would be taken for the next answer
             raise MonitorUnreachable(f"{self.url}: the answer is larger than a monitor's would be")
         try:
             found = json.loads(data)
