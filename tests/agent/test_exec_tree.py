@@ -23,7 +23,8 @@ if os.fork():
 os.setsid()
 if sys.argv[1] == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("daemon", os.getpid(), flush=True)
+# In one write: an interpreter without buffers prints each word in a write of its own.
+os.write(1, f"daemon {os.getpid()}\\n".encode())
 os.close(1)
 time.sleep(600)
 """
