@@ -8,6 +8,8 @@ import inspect
 import sys
 from pathlib import Path
 
+from written_page import settle
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "sdk.md"
 AGENT = ROOT / "src" / "beatward" / "agent"
@@ -103,12 +105,7 @@ def main() -> int:
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     wanted = head + BEGIN + "\n" + "".join(shown(*one) for one in CLASSES) + END + tail
-    if "--check" in sys.argv:
-        if wanted != page:
-            sys.stderr.write("docs/sdk.md is not as the code: python scripts/sdk_page.py\n")
-        return int(wanted != page)
-    PAGE.write_text(wanted, "utf-8")
-    return 0
+    return settle(PAGE, wanted)
 
 
 sys.exit(main())

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from written_page import settle
+
 from beatward.cli.config import Setting, head_of, settings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
@@ -40,18 +42,13 @@ def default(one: Setting) -> str:
 
 def main() -> int:
     """Write the page anew, or say that it should be."""
-    page = wanted = PAGE.read_text("utf-8")
+    wanted = PAGE.read_text("utf-8")
     for head, found in groupby(settings(), key=lambda one: head_of(one.key)):
         before, heading, rest = wanted.partition(f"\n## {head}\n")
         words, _, table = rest.partition(HEADER)
         after = table[re.search(r"^(?!\|)|\Z", table, re.MULTILINE).start() :]
         wanted = before + heading + words + HEADER + rows(found) + after
-    if "--check" in sys.argv:
-        if wanted != page:
-            sys.stderr.write("docs/configuration.md is not as the code: scripts/settings_page.py\n")
-        return int(wanted != page)
-    PAGE.write_text(wanted, "utf-8")
-    return 0
+    return settle(PAGE, wanted)
 
 
 sys.exit(main())
