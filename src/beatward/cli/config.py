@@ -59,12 +59,13 @@ def check_command(file: Path, is_agents: bool, as_json: bool) -> None:
     If not, exit code 2, with the line, key, value and what was expected of every mistake.
     """
     try:
-        if is_agents or looks_like_an_agents(located(file)[0]):
+        tables = located(file)[0]
+        if is_agents or looks_like_an_agents(tables):
             counts, hints = _check_agents(file), []
         else:
             settings = load(file)
             counts = {"actions": len(settings.action), "rules": len(settings.rule)}
-            hints = [*_renamed(located(file)[0]), *_hints(settings)]
+            hints = [*_renamed(tables), *_hints(settings)]
     except ConfigError as error:
         if as_json:
             problems = [_problem(one) for one in error.problems]

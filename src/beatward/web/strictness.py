@@ -40,6 +40,8 @@ def refuse_parameters(query: bytes, known: Collection[str]) -> None:
 
 def read_flag(query: bytes, name: str) -> bool:
     """Return a parameter that is `true` or `false`, by default false; raises Problem 422."""
+    if not query:
+        return False
     parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     values = [value for key, value in parameters if key == name]
     for value in values:
