@@ -22,7 +22,9 @@ What must survive a crash is the token. A journal that knows less than the membe
 or has lost something, and then no member gets anything (`doubt`). A restart decides nothing new for
 a whole term, so that they can be heard.
 
-One object is one service; time and words come in, facts and grants go out. Not here: which nodes
+One object is one service; time and reports come in, facts and grants go out. It is one file,
+because each method moves the same role between the same phases; a part of it read alone would hide
+what the others may do meanwhile. Not here: which nodes
 offer it and what is written down (`core.services`), who is the best (`core.candidates`), and the
 arithmetic of leases (`core.leases`).
 """
