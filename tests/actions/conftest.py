@@ -50,8 +50,8 @@ class Hands:
 
 @pytest.fixture
 def surroundings(tmp_path):
-    poked = []
-    return Surroundings(tmp_path / "actions", time.monotonic_ns, time.time_ns, poked.append)
+    notified = []
+    return Surroundings(tmp_path / "actions", time.monotonic_ns, time.time_ns, notified.append)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ class MailboxBench:
     def __init__(self, surroundings, receiver, folder):
         self.seen = []
         self.held = []
-        self.driver = DRIVERS["agent"](dataclasses.replace(surroundings, poke=self.come))
+        self.driver = DRIVERS["agent"](dataclasses.replace(surroundings, notify_agent=self.come))
 
     def table(self, name):
         return {"kind": "agent", "agent": "host-1", "run": name}

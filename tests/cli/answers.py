@@ -17,17 +17,17 @@ from pydantic import BaseModel
 from beatward.web import guard_shapes, quality_shapes, service_shapes, shapes
 
 SHAPES = {
-    "/healthz": shapes.Health,
-    "/v1/status": shapes.Status,
+    "/healthz": shapes.HealthShape,
+    "/v1/status": shapes.StatusShape,
     "/v1/nodes": shapes.NodeList,
     "/v1/nodes/web-1": shapes.Node,
     "/v1/nodes/web-1/explain": shapes.Explanation,
     "/v1/events": shapes.EventList,
     "/v1/services": service_shapes.ServiceList,
-    "/v1/services/db": service_shapes.Service,
+    "/v1/services/db": service_shapes.ServiceShape,
     "/v1/jobs": shapes.JobList,
     "/v1/silences": shapes.SilenceList,
-    "/v1/guard": guard_shapes.Guard,
+    "/v1/guard": guard_shapes.GuardShape,
     "/v1/quality": quality_shapes.QualityReport,
 }
 # Members that are instants, as their descriptions say; any other text would be no answer of ours.

@@ -12,7 +12,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from beatward.actions.agent import Letter
+from beatward.actions.agent import PendingAction
 from beatward.core.entry import Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Datagrams, Via
@@ -118,7 +118,7 @@ class Mail:
         return node == "busy-1"
 
     def waiting(self, node):
-        return (Letter("4711/fix", "fix", "db-1", 2, SECOND),) if node == "busy-1" else ()
+        return (PendingAction("4711/fix", "fix", "db-1", 2, SECOND),) if node == "busy-1" else ()
 
     def outcome(self, node, outcome: Outcome):
         self.outcomes.append((node, outcome))
@@ -291,8 +291,8 @@ def test_an_agent_is_told_of_mail_fetches_it_and_reports(house):
         return house.http.post(path, json={"name": name, **body}, headers=house.bearer(name))
 
     assert post("inbox", "idle-1").json() == {"actions": []}
-    (letter,) = post("inbox", "busy-1").json()["actions"]
-    assert (letter["key"], letter["name"], letter["attempt"]) == ("4711/fix", "fix", 2)
+    (pending,) = post("inbox", "busy-1").json()["actions"]
+    assert (pending["key"], pending["name"], pending["attempt"]) == ("4711/fix", "fix", 2)
     report = {"key": "4711/fix", "attempt": 2, "result": "success", "message": "done"}
     assert post("outcome", "busy-1", **report).json() == {"taken": True}
     assert house.mail.outcomes == [("busy-1", Outcome("4711/fix", 2, "success", "done"))]

@@ -38,7 +38,7 @@ def test_a_mistake_is_counted_for_its_node(monitor, wronged, wait_until):
     assert shapes.QualityReport.model_validate(report, strict=True)
     assert report.keys() == shapes.QualityReport.model_fields.keys()
     quality = report["quality"]
-    assert quality.keys() == shapes.Quality.model_fields.keys()
+    assert quality.keys() == shapes.QualityShape.model_fields.keys()
     assert (report["node"], report["by"], report["groups"]) == ("qua-1", None, [])
     assert report["outage_bounds_ns"] == list(BOUNDS_NS)
     assert quality["nodes"] == 1

@@ -115,7 +115,7 @@ def test_a_node_looks_as_it_is_described(monitor, seen):
         assert len(node["since"]) == len("2026-11-23T07:15:02.123Z")
         # Two intervals after its ping; later if this machine made the monitor pause meanwhile.
         assert node["deadline_in_ns"] + node["silent_ns"] >= 120_000_000_000
-    shapes.Status.model_validate(monitor.get("/v1/status"), strict=True)
+    shapes.StatusShape.model_validate(monitor.get("/v1/status"), strict=True)
     shapes.Explanation.model_validate(monitor.get("/v1/nodes/seen-1/explain"), strict=True)
 
 

@@ -115,7 +115,7 @@ def test_a_balanced_service_shows_its_members_and_has_no_role(monitor, wait_unti
     found = wait_until(
         lambda: (s := service(monitor, "web")) and len(s["members"]) == 2 and s, "both are there"
     )
-    service_shapes.Service.model_validate(found, strict=True)
+    service_shapes.ServiceShape.model_validate(found, strict=True)
     assert (found["mode"], found["phase"], found["holder"]) == ("balance", None, None)
     member = found["members"][0]
     assert (member["node"], member["weight"], member["labels"]) == ("web-1", 50, {"rack": "7"})
@@ -136,7 +136,7 @@ def test_who_holds_a_role_is_shown_with_why_the_others_could_not(members, phase,
     second.state, second.freshness = State.STANDBY, 4711
     seen("show", "show-2", freshness=4711)
     found = seen("show", "show-3", state="unable")
-    service_shapes.Service.model_validate(found, strict=True)
+    service_shapes.ServiceShape.model_validate(found, strict=True)
     assert found["token"] == 1
     assert found["explanation"].startswith("show-1 holds the role of show under token 1, since ")
     assert found["lease_ns"] > 0

@@ -8,7 +8,7 @@ again (`core.policy`, `core.outbox`).
 
 from collections.abc import Callable, Mapping
 
-from .agent import Letter, Mailbox
+from .agent import AgentQueue, PendingAction
 from .command import Command
 from .dispatcher import Dispatcher
 from .driver import Driver, Surroundings
@@ -19,17 +19,17 @@ DRIVERS: Mapping[str, Callable[[Surroundings], Driver]] = {
     "webhook": Webhook,
     "notify": Command,
     "exec": Command,
-    "agent": Mailbox,
+    "agent": AgentQueue,
     "fence": Power,
 }
 
 __all__ = [
     "DRIVERS",
+    "AgentQueue",
     "Command",
     "Dispatcher",
     "Driver",
-    "Letter",
-    "Mailbox",
+    "PendingAction",
     "Power",
     "Surroundings",
     "Webhook",

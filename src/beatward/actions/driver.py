@@ -26,16 +26,17 @@ _OURS = re.compile(r"BEATWARD_|(NOTIFY_SOCKET|WATCHDOG_USEC|WATCHDOG_PID|LISTEN_
 class Surroundings:
     """What drivers may know of the monitor that they work for.
 
-    folder   where a driver keeps what must outlive the monitor; made when it is needed
-    now_ns   the monotonic clock
-    wall_ns  nanoseconds since 1970 UTC; for people and for dates that others send
-    poke     tells an agent, by its node's name, that an action waits; called in the loop's thread
+    folder        where a driver keeps what must outlive the monitor; made when it is needed
+    now_ns        the monotonic clock
+    wall_ns       nanoseconds since 1970 UTC; for people and for dates that others send
+    notify_agent  tells an agent, by its node's name, that an action waits; called in the loop's
+                  thread
     """
 
     folder: Path
     now_ns: Callable[[], int]
     wall_ns: Callable[[], int]
-    poke: Callable[[str], None]
+    notify_agent: Callable[[str], None]
 
 
 class Driver(Protocol):

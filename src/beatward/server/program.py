@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from beatward.actions import DRIVERS, Dispatcher, Driver, Mailbox, Surroundings
+from beatward.actions import DRIVERS, AgentQueue, Dispatcher, Driver, Surroundings
 from beatward.config import Settings
 from beatward.core.entry import Entry, Event
 from beatward.core.monitor import Monitor
@@ -193,7 +193,7 @@ async def _serve(
     machine = MachineAdapter(wheel, inbox, clock)
     reader = JournalReader(endpoints.data / JOURNAL_FILE)
     identity = _identity(settings, opened, endpoints)
-    backend = Backend(machine, reader, _mailbox(drivers), health, identity, bulletin)
+    backend = Backend(machine, reader, _agent_queue(drivers), health, identity, bulletin)
     _write_local(endpoints, opened.master)
     wheel.start()
     try:
@@ -331,15 +331,15 @@ def _drivers(settings: Settings, clock: SystemClock, inbox: ServerInbox) -> dict
         folder=settings.data_folder() / "actions",
         now_ns=clock.now_ns,
         wall_ns=clock.wall_ns,
-        poke=lambda node: _order_mail(inbox, node),
+        notify_agent=lambda node: _order_mail(inbox, node),
     )
     return {kind: make(surroundings) for kind, make in DRIVERS.items()}
 
 
-def _mailbox(drivers: dict[str, Driver]) -> Mailbox:
-    mailbox = drivers["agent"]
-    assert isinstance(mailbox, Mailbox)
-    return mailbox
+def _agent_queue(drivers: dict[str, Driver]) -> AgentQueue:
+    queue = drivers["agent"]
+    assert isinstance(queue, AgentQueue)
+    return queue
 
 
 def _order_mail(inbox: ServerInbox, node: str) -> None:

@@ -2,7 +2,7 @@
 what services a node offers.
 
 The monitor hands out a name and a key, never a command line. Not here: when an action is handed
-out and when it has been waited for long enough (`actions.restart.mailbox`), who gets a role
+out and when it has been waited for long enough (`actions.agent`), who gets a role
 (`core.failover`), and what people ask of services (`services`).
 """
 
@@ -44,7 +44,7 @@ class InboxBody(Body):
     name: _Name
 
 
-class Letter(BaseModel):
+class PendingActionShape(BaseModel):
     """One action to run."""
 
     model_config = ConfigDict(extra="forbid")
@@ -59,7 +59,7 @@ class InboxAnswer(BaseModel):
     """What waits, oldest first; it is there again until it is reported."""
 
     model_config = ConfigDict(extra="forbid")
-    actions: list[Letter] = Field(description="At most 64; ask again for more.")
+    actions: list[PendingActionShape] = Field(description="At most 64; ask again for more.")
 
 
 class OutcomeBody(Body):
@@ -293,8 +293,8 @@ def ask_primary(body: PrimaryBody, request: Request, backend: Served) -> Primary
 def fetch_actions(body: InboxBody, request: Request, backend: Served) -> Response:
     """Return the actions that wait for the agent on a node; ask when an answer said `mail`."""
     admit_node(request, body.name)
-    letters: list[Any] = [msgspec.to_builtins(one) for one in backend.mail.waiting(body.name)]
-    return Response(msgspec.json.encode({"actions": letters}), media_type="application/json")
+    pending: list[Any] = [msgspec.to_builtins(one) for one in backend.mail.waiting(body.name)]
+    return Response(msgspec.json.encode({"actions": pending}), media_type="application/json")
 
 
 @router.post(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from beatward.actions.agent import Letter
+from beatward.actions.agent import PendingAction
 from beatward.core.entry import Failure
 from beatward.core.intake import Via
 from beatward.core.order_kinds import Order
@@ -63,12 +63,12 @@ class Events(Protocol):
 
 
 class Mail(Protocol):
-    """Actions that agents run: `actions.restart.mailbox.Mailbox`."""
+    """Actions that agents run: `actions.agent.AgentQueue`."""
 
     def has_mail(self, node: str) -> bool:
         """Tell whether something waits that the agent of a node has not fetched yet."""
 
-    def waiting(self, node: str) -> Sequence[Letter]:
+    def waiting(self, node: str) -> Sequence[PendingAction]:
         """Return what waits for the agent of a node, and count it as fetched."""
 
     def outcome(self, node: str, outcome: Outcome) -> bool:

@@ -7,7 +7,7 @@ from beatward.web.shape import Shape
 _AT = "RFC 3339, UTC, milliseconds."
 
 
-class Hold(Shape):
+class HoldShape(Shape):
     """Destructive actions of a zone or of the fleet are held back."""
 
     cause: str = Field(description="`mass_failure`, or `cut_off` when it seems to be the monitor.")
@@ -20,11 +20,11 @@ class Hold(Shape):
     sentence: str = Field(description="The reason in one sentence.")
 
 
-class Guard(Shape):
+class GuardShape(Shape):
     """What is held back, and why."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
-    holds: list[Hold] = Field(description="Mass failures that hold back destructive actions.")
+    holds: list[HoldShape] = Field(description="Mass failures that hold back destructive actions.")
     guarded: int = Field(description="How many actions wait, held by these or by the rate.")
     nodes: dict[str, list[str]] = Field(
         description="Names of waiting actions by node, of the first 1,000."

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/guard", tags=["monitor"])
 
 
 def hold_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return what is held back as `guard_shapes.Hold` describes it."""
+    """Return what is held back as `guard_shapes.HoldShape` describes it."""
     at_ns, offset_ns = snapshot.taken_ns, snapshot.wall_offset_ns
     return [
         {
@@ -39,7 +39,7 @@ def hold_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
 @router.get(
     "",
     summary="Show what is held back",
-    response_model=guard_shapes.Guard,
+    response_model=guard_shapes.GuardShape,
     dependencies=[Depends(may_read)],
     responses=problems(401),
 )

@@ -40,7 +40,8 @@ router = APIRouter(tags=["monitor"])
 
 
 def health_object(backend: Backend, strangers: Strangers) -> dict[str, Any]:
-    """Return the monitor's health as `shapes.Health` describes it: one opinion for every reader.
+    """Return the monitor's health as `shapes.HealthShape` describes it: one opinion for every
+    reader.
 
     It takes no snapshot, because it is asked every few seconds and also of a wheel that stands.
     """
@@ -103,8 +104,8 @@ def status_counts(snapshot: Snapshot) -> dict[str, int]:
 @router.get(
     "/healthz",
     summary="Is the monitor well",
-    response_model=shapes.Health,
-    responses={503: {"description": "The wheel stands still.", "model": shapes.Health}},
+    response_model=shapes.HealthShape,
+    responses={503: {"description": "The wheel stands still.", "model": shapes.HealthShape}},
 )
 def show_health(request: Request, backend: Served) -> Response:
     """Say whether the monitor judges and writes; open to everyone.
@@ -120,7 +121,7 @@ def show_health(request: Request, backend: Served) -> Response:
 @router.get(
     "/v1/status",
     summary="The fleet on one screen",
-    response_model=shapes.Status,
+    response_model=shapes.StatusShape,
     dependencies=[Depends(may_read)],
     responses=problems(401),
 )

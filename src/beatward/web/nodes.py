@@ -108,7 +108,7 @@ def _upkeep_object(snapshot: Snapshot, row: int) -> dict[str, Any]:
 
 
 def _conflict_object(snapshot: Snapshot, conflict: Conflict | None) -> dict[str, Any] | None:
-    """Return it as `shapes.Conflict` describes it."""
+    """Return it as `shapes.ConflictShape` describes it."""
     if conflict is None:
         return None
     return {
@@ -123,7 +123,7 @@ def _conflict_object(snapshot: Snapshot, conflict: Conflict | None) -> dict[str,
 
 
 def maintenance_object(snapshot: Snapshot, pause: Maintenance) -> dict[str, Any]:
-    """Return it as `shapes.Maintenance` describes it."""
+    """Return it as `shapes.MaintenanceShape` describes it."""
     return {
         "until": timestamp_or_none(pause.until_ns, snapshot.wall_offset_ns),
         "left_ns": None if pause.until_ns == NEVER else pause.until_ns - snapshot.taken_ns,
@@ -133,7 +133,7 @@ def maintenance_object(snapshot: Snapshot, pause: Maintenance) -> dict[str, Any]
 
 
 def acknowledgement_object(snapshot: Snapshot, known: Acknowledgement) -> dict[str, Any]:
-    """Return it as `shapes.Acknowledgement` describes it."""
+    """Return it as `shapes.AcknowledgementShape` describes it."""
     return {
         "at": timestamp(known.at_ns + snapshot.wall_offset_ns),
         "status": known.status,

@@ -3,6 +3,7 @@
 The schemas of the doors come from the very types that read and write their JSON.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from beatward.web.records import RecordsAnswer
 from beatward.web.shapes import problems
 
 _SCHEMAS = "#/components/schemas/{name}"
+# A component has its class's name without `Shape`, but for this one of the first version.
+_COMPONENTS = {"PendingActionShape": "Letter"}
 
 
 def describe(app: FastAPI) -> None:
@@ -32,7 +35,13 @@ def describe(app: FastAPI) -> None:
 
 
 def _completed(schema: dict[str, Any]) -> dict[str, Any]:
+    _rename_components(schema)
     schemas = schema["components"]["schemas"]
+    for model in (*vars(shapes).values(), *vars(service_shapes).values()):
+        # FastAPI drops every null on its way, also from examples, which are then no longer true.
+        extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
+        if extra and (name := _component(model.__name__)) in schemas:
+            schemas[name]["examples"] = extra["examples"]
     problem = shapes.ProblemShape.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"] = problem
     _, of_doors = msgspec.json.schema_components(
@@ -41,11 +50,6 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     schemas.update(of_doors)
     schemas["HeartbeatBody"]["oneOf"] = [{"required": ["interval"]}, {"required": ["interval_ms"]}]
     schema["paths"].update(_HEARTBEAT | _RECORDS | _PINGS)
-    for model in (*vars(shapes).values(), *vars(service_shapes).values()):
-        # FastAPI drops every null on its way, also from examples, which are then no longer true.
-        extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
-        if extra and model.__name__ in schemas:
-            schemas[model.__name__]["examples"] = extra["examples"]
     # Every error is ours, so FastAPI's own shape of a wrong request never appears.
     for method, operation in _operations(schema):
         if method == "get" and operation.get("security"):
@@ -58,6 +62,32 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     return schema
+
+
+def _rename_components(schema: dict[str, Any]) -> None:
+    """Give the components the names of the document, which the classes of shapes do not have."""
+    shaped = schema["components"]["schemas"]
+    for old, component in shaped.items():
+        component["title"] = _component(old)
+    schema["components"]["schemas"] = dict(sorted((_component(old), shaped[old]) for old in shaped))
+    references = {
+        _SCHEMAS.format(name=old): _SCHEMAS.format(name=_component(old)) for old in shaped
+    }
+    _rename_references(schema, references)
+
+
+def _component(class_name: str) -> str:
+    return _COMPONENTS.get(class_name, class_name.removesuffix("Shape"))
+
+
+def _rename_references(part: Any, references: Mapping[str, str]) -> None:
+    if isinstance(part, dict):
+        if part.get("$ref") in references:
+            part["$ref"] = references[part["$ref"]]
+        part = list(part.values())
+    if isinstance(part, list):
+        for one in part:
+            _rename_references(one, references)
 
 
 def _operations(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -71,7 +71,7 @@ class Compared(Shape):
     mistakes_every: MistakesEvery | None = Field(default=None, description="How seldom wrong.")
 
 
-class Quality(Shape):
+class QualityShape(Shape):
     """What was counted of some nodes, and Chen's measures of it; null is not known yet."""
 
     nodes: int = Field(description="How many nodes.")
@@ -97,7 +97,7 @@ class QualityGroup(Shape):
     """The nodes with one value of a label."""
 
     value: str | None = Field(description="The value; null: they have no such label.")
-    quality: Quality = Field(description="Theirs.")
+    quality: QualityShape = Field(description="Theirs.")
 
 
 class QualityReport(Shape):
@@ -109,6 +109,8 @@ class QualityReport(Shape):
     node: str | None = Field(description="The node it is about; null: the fleet.")
     by: str | None = Field(description="The label that was asked for.")
     outage_bounds_ns: list[int] = Field(description="The bounds of the outages' histogram.")
-    quality: Quality = Field(description="The fleet's, with nodes forgotten since; or the node's.")
+    quality: QualityShape = Field(
+        description="The fleet's, with nodes forgotten since; or the node's."
+    )
     groups: list[QualityGroup] = Field(description="By the label, the largest group first.")
     groups_total: int = Field(description="How many groups there are.")

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from beatward.action_settings import StatusWord
 from beatward.web.shape import Shape
-from beatward.web.shapes import Maintenance
+from beatward.web.shapes import MaintenanceShape
 
 _AT = "RFC 3339, UTC, milliseconds."
 ModeWord = Literal["balance", "failover"]
@@ -48,7 +48,7 @@ class ServiceMember(Shape):
     )
 
 
-class Service(Shape):
+class ServiceShape(Shape):
     """A service, who offers it, and who holds its role."""
 
     model_config = ConfigDict(
@@ -115,7 +115,9 @@ class Service(Shape):
     reason: str = Field(description="Why no node may have the role, or what is waited for.")
     explanation: str = Field(description="All of it as one sentence.")
     automatic: bool = Field(description="It fails over by itself, unless it is paused.")
-    paused: Maintenance | None = Field(description="Who paused automatic failover; null: no pause.")
+    paused: MaintenanceShape | None = Field(
+        description="Who paused automatic failover; null: no pause."
+    )
     target: str | None = Field(description="The node it is being moved to on request.")
     lease_ns: int = Field(description="How long the role is lent at a time.")
     demote_within_ns: int = Field(description="How long after that a holder may take to stop.")
@@ -126,7 +128,7 @@ class ServiceList(Shape):
     """All services in order of their names."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
-    services: list[Service] = Field(description="All that nodes have declared.")
+    services: list[ServiceShape] = Field(description="All that nodes have declared.")
 
 
 class OrderedService(Shape):

@@ -31,7 +31,7 @@ from beatward.web.nodes import maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.remarks import Remarks
 from beatward.web.selection import alike_names, find_service
-from beatward.web.service_shapes import OrderedService, Service, ServiceList
+from beatward.web.service_shapes import OrderedService, ServiceList, ServiceShape
 from beatward.web.shapes import Body, problems
 from beatward.web.timestamps import timestamp_or_none
 from beatward.web.upkeep import By, DurationText, Reason
@@ -116,7 +116,7 @@ def list_services(backend: Served) -> Response:
 @router.get(
     "/{name}",
     summary="Show a service",
-    response_model=Service,
+    response_model=ServiceShape,
     dependencies=[Depends(may_read)],
     responses=problems(401, 404, 422),
 )
@@ -128,7 +128,7 @@ def show_service(name: ServiceName, backend: Served) -> Response:
 
 
 def service_object(snapshot: Snapshot, view: ServiceView, remarks: Remarks) -> dict[str, Any]:
-    """Return a service as `service_shapes.Service` describes it."""
+    """Return a service as `service_shapes.ServiceShape` describes it."""
     offset_ns, at_ns = snapshot.wall_offset_ns, snapshot.taken_ns
     is_kept = at_ns < view.until_ns < NEVER
     return {

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from beatward.action_settings import StatusWord
-from beatward.web.guard_shapes import Hold
+from beatward.web.guard_shapes import HoldShape
 from beatward.web.problems import MEDIA_TYPE
 from beatward.web.quality_shapes import Brief
 from beatward.web.report_shapes import Reported
 from beatward.web.shape import Shape
-from beatward.web.speaking import Conflict, Unknown
+from beatward.web.speaking import ConflictShape, Unknown
 
 _AT = "RFC 3339, UTC, milliseconds."
 
@@ -103,7 +103,7 @@ class Job(Shape):
     exit_code: int | None = Field(description="With this, if it was said; a signal is negative.")
 
 
-class Maintenance(Shape):
+class MaintenanceShape(Shape):
     """Why a node is paused, and until when."""
 
     until: str | None = Field(description=f"The planned end; null: until `resume`. {_AT}")
@@ -112,7 +112,7 @@ class Maintenance(Shape):
     reason: str = Field(description="Why.")
 
 
-class Acknowledgement(Shape):
+class AcknowledgementShape(Shape):
     """Who knows of a node's alarm."""
 
     at: str = Field(description=f"Since when. {_AT}")
@@ -191,10 +191,10 @@ class Node(Reported, Shape):
     load: float | None = Field(description="Load average, as it said.")
     labels: dict[str, str] = Field(description="Words about the node, from its enrolment.")
     job: Job | None = Field(description="What it promises, if it is a job.")
-    maintenance: Maintenance | None = Field(description="Of a node that is paused.")
-    acknowledgement: Acknowledgement | None = Field(description="Of an alarm that is known.")
+    maintenance: MaintenanceShape | None = Field(description="Of a node that is paused.")
+    acknowledgement: AcknowledgementShape | None = Field(description="Of an alarm that is known.")
     silence: str | None = Field(description="The id of the silence that holds its notifications.")
-    conflict: Conflict | None = Field(description="Two processes speak under its name.")
+    conflict: ConflictShape | None = Field(description="Two processes speak under its name.")
     quality: Brief = Field(description="How well it is watched.")
 
 
@@ -215,7 +215,7 @@ class JobList(Shape):
     jobs: list[Node] = Field(description="Nodes that are jobs.")
 
 
-class Event(BaseModel):
+class EventShape(BaseModel):
     """One fact of the journal; it is on disk."""
 
     model_config = ConfigDict(
@@ -256,7 +256,7 @@ class Event(BaseModel):
 class EventList(Shape):
     """Events in order of their ids."""
 
-    events: list[Event] = Field(description="The newest first asked for, oldest first shown.")
+    events: list[EventShape] = Field(description="The newest first asked for, oldest first shown.")
     last: int = Field(description="The id of the newest event in the journal.")
     mark: str | None = Field(description="The mark of the last of `events`; null: there is none.")
     anew: str | None = Field(
@@ -280,7 +280,7 @@ class WheelHealth(Shape):
     last_turn_ago_ns: int = Field(description="How long ago it turned last.")
 
 
-class Health(Shape):
+class HealthShape(Shape):
     """The monitor's own health."""
 
     model_config = ConfigDict(
@@ -313,19 +313,19 @@ class PauseCounts(Shape):
     )
 
 
-class PausedNode(Maintenance):
+class PausedNode(MaintenanceShape):
     """A node that is paused."""
 
     node: str = Field(description="The node's name.")
 
 
-class KnownAlarm(Acknowledgement):
+class KnownAlarm(AcknowledgementShape):
     """A node whose alarm was acknowledged."""
 
     node: str = Field(description="The node's name.")
 
 
-class Silence(Shape):
+class SilenceShape(Shape):
     """Notifications that are held."""
 
     model_config = ConfigDict(
@@ -356,13 +356,13 @@ class Silence(Shape):
     reason: str = Field(description="Why.")
 
 
-class Said(Shape):
+class SaidShape(Shape):
     """What people have said of nodes."""
 
     paused: list[PausedNode] = Field(description="The next to end first, at most 10.")
     acknowledged_count: int = Field(description="How many alarms were acknowledged.")
     acknowledged: list[KnownAlarm] = Field(description="The newest first, at most 10.")
-    silences: list[Silence] = Field(description="The next to end first.")
+    silences: list[SilenceShape] = Field(description="The next to end first.")
 
 
 class ServiceRemark(Shape):
@@ -382,7 +382,7 @@ class ServiceSummary(Shape):
     remarks_count: int = Field(description="Of how many there would be one.")
 
 
-class Status(Shape):
+class StatusShape(Shape):
     """The monitor and its fleet on one screen."""
 
     name: str = Field(description="The monitor's name.")
@@ -396,17 +396,17 @@ class Status(Shape):
     started: str | None = Field(description=f"When this session began. {_AT}")
     running_ns: int = Field(description="How long ago that was, nanoseconds.")
     running: str = Field(description="The same for people.")
-    health: Health = Field(description="As `/healthz` has it.")
+    health: HealthShape = Field(description="As `/healthz` has it.")
     nodes: dict[str, int] = Field(description="How many nodes have each status, and `total`.")
     counters: dict[str, int] = Field(description="What has come in since the start.")
     rejects: dict[str, int] = Field(description="Records that changed nothing, by reason.")
     pauses: PauseCounts = Field(description="The monitor's own pauses.")
-    guards: list[Hold] = Field(description="Mass failures that hold back destructive actions.")
+    guards: list[HoldShape] = Field(description="Mass failures that hold back destructive actions.")
     actions: dict[str, int] = Field(
         description="Actions that wait, run, or are held back by silences or guards."
     )
     services: ServiceSummary = Field(description="What nodes offer, in few words.")
-    said: Said = Field(description="What people have said of nodes.")
+    said: SaidShape = Field(description="What people have said of nodes.")
     unknown: Unknown = Field(description="Nodes that speak and are not watched.")
     last_event: int = Field(description="The id of the newest event in the journal.")
 
@@ -415,7 +415,7 @@ class SilenceList(Shape):
     """The silences that have not ended."""
 
     at: str = Field(description=f"The instant of the snapshot. {_AT}")
-    silences: list[Silence] = Field(description="The next to end first.")
+    silences: list[SilenceShape] = Field(description="The next to end first.")
 
 
 class Explanation(Shape):
@@ -427,7 +427,7 @@ class Explanation(Shape):
     cause: str = Field(description="Why the status last changed.")
     sentence: str = Field(description="The reason in one sentence.")
     detail: dict[str, Any] = Field(description="The numbers behind it, durations in nanoseconds.")
-    last_verdict: Event | None = Field(
+    last_verdict: EventShape | None = Field(
         description="The newest transition of this node to suspect, dead or left."
     )
 

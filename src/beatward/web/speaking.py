@@ -39,7 +39,7 @@ class UnknownSpeaker(Shape):
     sentence: str = Field(description="What it is and what to do, in one sentence.")
 
 
-class Conflict(Shape):
+class ConflictShape(Shape):
     """Two processes under one name: the one that is believed, and the other."""
 
     since: str = Field(description=f"Since when it is known of. {_AT}")

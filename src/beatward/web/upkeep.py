@@ -311,13 +311,13 @@ def end_silence(
 
 
 def silence_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return the silences of a snapshot as `shapes.Silence` describes them."""
+    """Return the silences of a snapshot as `shapes.SilenceShape` describes them."""
     silences = snapshot.state.upkeep.silences.values()
     return [_silence_object(snapshot, one) for one in sorted(silences, key=lambda s: s.until_ns)]
 
 
 def said_object(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what has been said of nodes as `shapes.Said` describes it."""
+    """Return what has been said of nodes as `shapes.SaidShape` describes it."""
     upkeep, names = snapshot.state.upkeep, snapshot.names
     # A maintenance may be of a hundred thousand nodes.
     paused = nsmallest(_SHOWN_MAX, upkeep.maintenance.items(), key=lambda one: one[1].until_ns)
