@@ -145,7 +145,8 @@ class _Forgetful(Role):
 
     def restore(self, record, now_ns, **how):
         token = max(record.token - 1, 0)
-        super().restore(replace(record, token=token, holder="", seen=0), now_ns, **how)
+        earlier = replace(record, phase="vacant", token=token, holder="", seen=0)
+        super().restore(earlier, now_ns, **how)
 
     def hear(self, claim, now_ns, *, is_stale):
         is_news = super().hear(claim, now_ns, is_stale=is_stale)

@@ -5,17 +5,63 @@ here: what becomes of a role (`core.failover`).
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from beatward.core.candidates import Member, candidates, is_healthy, zone_of
-from beatward.core.entry import Declaration
+from beatward.core.candidates import (
+    Member,
+    Remembered,
+    candidates,
+    is_healthy,
+    wanted_by,
+    zone_of,
+)
+from beatward.core.entry import Declaration, Maintenance
 from beatward.core.explanation import credit
 from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.membership import Status
-from beatward.core.roles import MemberView, Phase, ServiceView
+from beatward.core.roles import MemberView, Phase, RoleSettings, ServiceView
 from beatward.core.state import State
 
 _STATUSES = tuple(Status)
+
+
+class RoleCopy(NamedTuple):
+    """A role at an instant, for readers in other threads; nothing of it changes any more."""
+
+    name: str
+    settings: RoleSettings
+    members: tuple[Member, ...]
+    phase: Phase
+    since_ns: int
+    holder: str
+    token: int
+    until_ns: int
+    reason: str
+    target: str
+    paused: Maintenance | None
+    former: str
+    remembered: Remembered | None
+
+    @classmethod
+    def of(cls, role: Role) -> "RoleCopy":
+        """Copy a role. The wheel waits for it."""
+        lease = role.lease
+        return cls(
+            role.name,
+            role.settings,
+            tuple(role.members.values()),
+            role.phase,
+            role.since_ns,
+            lease.holder,
+            lease.token,
+            lease.until_ns,
+            role.reason,
+            "" if role.wish is None else role.wish.to,
+            role.paused,
+            role.former,
+            role.remembered,
+        )
 
 
 class Board(Mapping[str, ServiceView]):
@@ -24,7 +70,7 @@ class Board(Mapping[str, ServiceView]):
     def __init__(
         self,
         state: State,
-        roles: Mapping[str, Role],
+        roles: Mapping[str, RoleCopy],
         balanced: Mapping[str, Mapping[int, Declaration]],
         taken_ns: int,
     ) -> None:
@@ -59,25 +105,25 @@ class Board(Mapping[str, ServiceView]):
         words = f"{healthy} of {len(members)} members of {name} are healthy and serve"
         return ServiceView(name, "balance", members, explanation=words)
 
-    def _failover(self, role: Role) -> ServiceView:
-        members = sorted(role.members.values(), key=lambda one: one.node)
-        settings = role.settings
-        _, others = candidates(members, role.wanted, self._state.membership, self._taken_ns)
-        others.pop(role.lease.holder, None)
+    def _failover(self, role: RoleCopy) -> ServiceView:
+        members, settings = sorted(role.members, key=lambda one: one.node), role.settings
+        wanted = wanted_by(settings, role.former, role.remembered, members)
+        _, others = candidates(members, wanted, self._state.membership, self._taken_ns)
+        others.pop(role.holder, None)
         return ServiceView(
             role.name,
             "failover",
             tuple(self._member(member, others.get(member.node, "")) for member in members),
             phase=role.phase,
-            holder=role.lease.holder,
-            token=role.lease.token,
+            holder=role.holder,
+            token=role.token,
             since_ns=role.since_ns,
-            until_ns=role.lease.until_ns,
+            until_ns=role.until_ns,
             reason=role.reason,
             explanation=explain(role, self._taken_ns),
             automatic=settings.automatic,
             paused=role.paused,
-            target="" if role.wish is None else role.wish.to,
+            target=role.target,
             lease_ns=settings.lease_ns,
             demote_ns=settings.demote_ns,
         )
@@ -105,24 +151,23 @@ class Board(Mapping[str, ServiceView]):
         )
 
 
-def explain(role: Role, at_ns: int) -> str:
+def explain(role: RoleCopy, at_ns: int) -> str:
     """Say in one sentence who has the role, since when, and what is waited for."""
-    lease, holder = role.lease, role.lease.holder
+    holder, token = role.holder, role.token
     since = format_duration(max(at_ns - role.since_ns, 0))
     words = {
         Phase.VACANT: f"nobody has the role of {role.name}, since {since}",
-        Phase.PROMOTING: f"{holder} takes the role of {role.name} under token {lease.token}, "
+        Phase.PROMOTING: f"{holder} takes the role of {role.name} under token {token}, "
         f"since {since}",
-        Phase.HELD: f"{holder} holds the role of {role.name} under token {lease.token}, "
-        f"since {since}",
+        Phase.HELD: f"{holder} holds the role of {role.name} under token {token}, since {since}",
         Phase.DEMOTING: f"{holder} gives the role of {role.name} up, since {since}",
         Phase.WAITING: f"{holder} may still hold the role of {role.name} under token "
-        f"{lease.token}, for another {format_duration(max(lease.until_ns - at_ns, 0))}",
+        f"{token}, for another {format_duration(max(role.until_ns - at_ns, 0))}",
         Phase.REFUSED: f"nobody may have the role of {role.name}, since {since}",
     }[role.phase]
     words += f": {role.reason}" if role.reason else ""
-    if role.wish is not None and role.wish.to:
-        words += f"; it was asked to go to {role.wish.to}"
+    if role.target:
+        words += f"; it was asked to go to {role.target}"
     if role.paused is not None:
         planned = role.paused.until_ns != NEVER
         left = f" for another {format_duration(role.paused.until_ns - at_ns)}" if planned else ""

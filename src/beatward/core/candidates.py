@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from beatward.core.entry import Declaration, ServiceRecord
 from beatward.core.membership import Membership, Status
 from beatward.core.protocol.roles import Standing, State
+from beatward.core.roles import RoleSettings
 from beatward.core.standings import Claim
 
 _STATUSES = tuple(Status)
@@ -133,6 +134,17 @@ def recalled(
     return memory if memory is not None and named(memory.node, members) is not None else None
 
 
+def wanted_by(
+    settings: RoleSettings,
+    former: str,
+    memory: Remembered | None,
+    members: Iterable[Member],
+) -> Wanted:
+    """Return what a role asks of candidates: by its settings, and by who had it last."""
+    known = recalled(memory, members)
+    return Wanted(settings.within_ns, settings.zones, settings.max_lag, former, known)
+
+
 def is_healthy(status: int, said: Standing | None) -> bool:
     """Tell whether a member of a node with that status serves, or could."""
     return status == Status.ALIVE and (said is None or said.state not in _ILL)
@@ -179,6 +191,17 @@ def why_nobody(others: Mapping[str, str]) -> str:
     """Say why no member can take a role: `others` as `candidates` returns them."""
     told = "; ".join(f"{node} {why}" for node, why in sorted(others.items()))
     return told or "no node offers the service"
+
+
+def why_not(to: str, able: Iterable[Member], others: Mapping[str, str]) -> str:
+    """Say why a role cannot go to a node, or (empty) to any; empty: it can.
+
+    able, others   as `candidates` returns them
+    """
+    nodes = [one.node for one in able]
+    if to and to not in nodes:
+        return f"{to} {others.get(to, 'does not offer the service')}"
+    return "" if nodes else f"there is nobody to take it: {why_nobody(others)}"
 
 
 def _lags(member: Member, best: int, max_lag: int | None) -> str:

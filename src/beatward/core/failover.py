@@ -18,6 +18,7 @@ the same name says frees nothing (`leases.Lease.owner`), and what it says to hol
     VACANT ──token──► PROMOTING ──active──► HELD ──asked, or by itself──► DEMOTING ──given back──►
                           └──────silent───────┴──► WAITING ──term──► VACANT
 
+All of its ways are in `roles.TABLE`; nothing else moves it, and nothing but this writes it.
 What must survive a crash is the token. A journal that knows less than the members do was restored
 or has lost something, and then no member gets anything (`doubt`). A restart decides nothing new for
 a whole term, so that they can be heard.
@@ -37,9 +38,10 @@ from beatward.core.candidates import (
     Wanted,
     candidates,
     named,
-    recalled,
     remembered,
+    wanted_by,
     why_nobody,
+    why_not,
 )
 from beatward.core.doubles import Doubles, hear_last, is_owner, kept, owner_of, replaces, why_silent
 from beatward.core.entry import Maintenance, ServiceRecord
@@ -48,7 +50,16 @@ from beatward.core.instants import NEVER, SECOND, format_duration
 from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms, speaker
 from beatward.core.membership import Membership
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
-from beatward.core.roles import DOES, Fact, FenceState, Phase, RoleSettings, Wish
+from beatward.core.roles import (
+    DOES,
+    TABLE,
+    Fact,
+    FenceState,
+    Phase,
+    RoleCause,
+    RoleSettings,
+    Wish,
+)
 from beatward.core.standings import Claim
 
 # It is looked this often whether something has changed that is not reported, such as a node's
@@ -58,22 +69,11 @@ WAIT_SPACING_NS = SECOND // 10
 # Where every candidate has failed it begins anew after this long, then twice as long each time, up
 # to the time that a promotion may take: what failed for a moment must not keep a service down.
 ROUND_PAUSE_NS = SECOND
-
-# What the holder's word under our token makes of the phase. Where it was asked to give the role up,
-# it is DEMOTING whatever it says on its way there.
-_P, _S = Phase, State
-TABLE: dict[tuple[Phase, State], Phase] = {
-    (_P.PROMOTING, _S.ACTIVE): _P.HELD,
-    (_P.WAITING, _S.ACTIVE): _P.HELD,
-    (_P.DEMOTING, _S.ACTIVE): _P.HELD,
-    (_P.REFUSED, _S.ACTIVE): _P.HELD,
-    (_P.WAITING, _S.PROMOTING): _P.PROMOTING,
-    (_P.DEMOTING, _S.PROMOTING): _P.PROMOTING,
-    (_P.REFUSED, _S.PROMOTING): _P.PROMOTING,
-    (_P.PROMOTING, _S.DEMOTING): _P.DEMOTING,
-    (_P.HELD, _S.DEMOTING): _P.DEMOTING,
-    (_P.WAITING, _S.DEMOTING): _P.DEMOTING,
-    (_P.REFUSED, _S.DEMOTING): _P.DEMOTING,
+# What the holder's report under our token says of the role, where it was not asked for it.
+_HEARD = {
+    State.PROMOTING: RoleCause.TAKING,
+    State.ACTIVE: RoleCause.ACTIVE,
+    State.DEMOTING: RoleCause.GIVES_UP,
 }
 
 
@@ -109,14 +109,6 @@ class Role:
         self._rounds_count = 0  # how many have failed since a member held for long enough
         self.round_ns = NEVER
         self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
-
-    def copy(self) -> "Role":
-        """Return a copy for readers."""
-        # Past `copy`, which takes five times as long, and the wheel waits for it.
-        twin, lease = Role.__new__(Role), Lease.__new__(Lease)
-        vars(twin).update(vars(self), members=self.members.copy(), lease=lease)
-        vars(lease).update(vars(self.lease))
-        return twin
 
     @property
     def is_automatic(self) -> bool:
@@ -210,7 +202,89 @@ class Role:
             self._promote_by_ns = now_ns + self.settings.promote_ns
         return grant
 
-    # -- what others decide ------------------------------------------------------------------
+    # -- what operators ask ------------------------------------------------------------------
+
+    # An order that is in vain changes nothing and says why in an entry: the API refuses it before,
+    # and this is for what has changed in the moment between.
+
+    def switch_over(self, to: str, who: str, now_ns: int) -> Fact:
+        """Move the role in order, to a node or (empty) to the best.
+
+        who   who asks and why, as a clause
+        """
+        why = why_not(to, *self.candidates(now_ns))
+        if self.phase != Phase.HELD:
+            why = "nobody holds the role, so nobody can give it up in order"
+        if why:
+            return self._decline("switchover", to, f"{who}: {why}")
+        self._forgive()
+        return self._ask_back(RoleCause.SWITCHOVER, to, f" as asked{who}", now_ns)
+
+    def fail_over(self, to: str, who: str) -> Fact:
+        """Let the role move, to a node or to the best, as soon as no member can hold it."""
+        holder = self.lease.holder
+        if self.doubt or self.stuck:
+            return self._decline("failover", to, f"{who}: {self.reason}")
+        if self.phase in DOES:
+            why = f"{holder} has the role and answers; a switchover moves it in order"
+            return self._decline("failover", to, f"{who}: {why}")
+        self._forgive()
+        self.wish = Wish(to)
+        words = f"the role is to go to {to or 'the best'} as soon as nobody can hold it{who}"
+        return self._fact("failover", words)
+
+    def force(self, to: str, who: str, now_ns: int) -> Fact:
+        """Give the role to a node or to the best at once, whatever it is unsure of."""
+        able, others = self.candidates(now_ns, any_lag=True)
+        why = why_not(to, able, others)
+        if why:
+            return self._decline("failover --force", to, f"{who}: {why}")
+        why, holder = f", by force{who}{self._risk(now_ns)}", self.lease.holder
+        self.former = holder or self.former
+        self.doubt, self.stuck, self.failed, self.remembered = "", False, {}, None
+        self.ready_ns = min(self.ready_ns, now_ns)
+        self.wish = Wish(to, away=holder)
+        chosen = self._chosen(able)
+        return self._promote(RoleCause.FORCED, chosen, now_ns, of_count=len(able), why=why)
+
+    def pause(self, paused: Maintenance, now_ns: int) -> Fact:
+        """Let nothing fail over by itself until that ends; its holder goes on."""
+        self.paused = paused
+        planned = paused.until_ns != NEVER
+        left = f" for {format_duration(paused.until_ns - now_ns)}" if planned else ""
+        words = f"automatic failover is paused{left}{credit(paused.by, paused.reason)}"
+        return self._fact("paused", words)
+
+    def resume(self, by: str, now_ns: int) -> Fact | None:
+        """End a pause."""
+        if self.paused is None:
+            return None
+        is_over = self.paused.until_ns <= now_ns
+        self.paused = None
+        why = ": the planned end of its pause has come" if is_over else credit(by, "")
+        return self._fact("resumed", f"automatic failover is on again{why}")
+
+    def _forgive(self) -> None:
+        # All may be tried again that have failed in this round.
+        self.failed, self.round_ns = {}, NEVER
+
+    def _decline(self, what: str, to: str, why: str) -> Fact:
+        goal = f" to {to}" if to else ""
+        return self._fact("declined", f"a {what}{goal} was declined{why}")
+
+    def _risk(self, now_ns: int) -> str:
+        holder, lease, risks = self.lease.holder, self.lease, [self.doubt]
+        if self.stuck:
+            risks.append(f"{holder} could not be demoted and may still act")
+        elif holder:
+            left = format_duration(max(lease.until_ns - now_ns, 0))
+            risks.append(f"{holder} may still act under token {lease.token} for {left}")
+        if self.remembered is not None and self.is_unsure:
+            risks.append(f"how far the others are behind {self.remembered.node} is not known")
+        told = "; ".join(filter(None, risks))
+        return f", at this risk: {told}" if told else ""
+
+    # -- what other rooms do -----------------------------------------------------------------
 
     def tell(self, word: str) -> bool:
         """Note what rules are asked about, a word of `roles.TOLD`; return whether that is news."""
@@ -219,30 +293,31 @@ class Role:
         self.told = word
         return is_news
 
+    def written(self) -> None:
+        """Note that the journal has the newest token, so that it may be lent."""
+        self.lease.written()
+
+    def begin_fence(self, why: str) -> Fact:
+        """Note that isolating the holder was decided; `why` as from `fencing.why_fence`."""
+        self.fence = FenceState.DECIDED
+        words = f"{self.lease.holder} {why} and may still act under token {self.lease.token}"
+        return self._fact("fence", f"{self.settings.fence} is to isolate it: {words}")
+
     def note_fence(self, token: int, became: FenceState) -> None:
         """Note what became of fencing the holder of a token; of an older one it says nothing."""
         if self.lease.token == token:
             self.fence = became
 
-    def forgive(self) -> None:
-        """Let all be tried again who have failed in this round."""
-        self.failed, self.round_ns = {}, NEVER
-
-    def wish_for(self, to: str) -> None:
-        """Let the role go to a node (empty: the best) as soon as no member can hold it."""
-        self.wish = Wish(to)
-
-    def overrule(self, to: str, now_ns: int) -> None:
-        """Be sure of nothing any more, so that a node or (empty) the best can have the role."""
+    def end_fence(self, token: int, message: str, now_ns: int, *, done: bool) -> Fact | None:
+        """Take what became of isolating the holder of a token."""
         holder = self.lease.holder
-        self.former = holder or self.former
-        self.doubt, self.stuck, self.failed, self.remembered = "", False, {}, None
-        self.ready_ns = min(self.ready_ns, now_ns)
-        self.wish = Wish(to, away=holder)
-
-    def pause(self, paused: Maintenance) -> None:
-        """Let it not fail over by itself until that ends."""
-        self.paused = paused
+        if token != self.lease.token or not holder:
+            return None
+        if not done:
+            self.fence = FenceState.FAILED
+            return self._fact("fence_failed", f"{holder} was not isolated: {message}")
+        words = f"{holder} is isolated and cannot act under token {token} any more"
+        return self._free(RoleCause.FENCED, words, now_ns)
 
     # -- what happens ------------------------------------------------------------------------
 
@@ -252,7 +327,7 @@ class Role:
             return self.resume("", now_ns)
         if self.doubt:
             words = f"nobody may have the role: {self.doubt}; beatward failover --force ends this"
-            return self._refuse("doubt", self.doubt, words, now_ns)
+            return self._stay(RoleCause.DOUBT, self.doubt, words, now_ns)
         return self._follow(now_ns) if self.lease.holder else self._fill(now_ns)
 
     def _follow(self, now_ns: int) -> Fact | None:
@@ -286,29 +361,30 @@ class Role:
         return self._hold(now_ns) if self.phase == Phase.HELD else None
 
     def _hear_holder(self, state: State, now_ns: int) -> Fact | None:
-        phase = TABLE.get((self.phase, state), self.phase)
+        cause = _HEARD.get(state)
         if self.lease.is_asked:
-            phase = Phase.DEMOTING
-        if phase == self.phase:
-            return None
+            # It is on its way to giving the role up, whatever it says of that.
+            cause = RoleCause.GIVING_UP
+        elif (self.phase, cause) == (Phase.PROMOTING, RoleCause.ACTIVE):
+            cause = RoleCause.PROMOTED
+        if cause is None or (self.phase, cause) not in TABLE:
+            return None  # it says what is known
+        phase = TABLE[self.phase, cause]
         if phase == Phase.HELD:
             self.wish = None
             if self._held_ns is None:
                 self._held_ns = now_ns
         if phase == Phase.PROMOTING and self._promote_by_ns == NEVER:
             self._promote_by_ns = now_ns + self.settings.promote_ns
-        cause = "gives_up" if phase == Phase.DEMOTING and not self.lease.is_asked else "heard"
-        if self.phase == Phase.PROMOTING and phase == Phase.HELD:
-            cause = "promoted"
         words = f"{self.lease.holder} {DOES[phase]} under token {self.lease.token}"
-        return self._enter(phase, cause, words, now_ns)
+        return self._enter(cause, words, now_ns)
 
     def _give_up(self, now_ns: int) -> Fact:
         late = f"it was not active within {format_duration(self.settings.promote_ns)}"
         self.failed[self.lease.holder] = late
         self.lease.ask_back(0)
         words = f"{self.lease.holder} is to give token {self.lease.token} up: {late}"
-        return self._enter(Phase.DEMOTING, "too_slow", words, now_ns)
+        return self._enter(RoleCause.TOO_SLOW, words, now_ns)
 
     def _hold(self, now_ns: int) -> Fact | None:
         # A member that holds for as long as a promotion may take has not failed at it.
@@ -338,15 +414,15 @@ class Role:
         if now_ns - max(since_ns, self._better[best.node]) < able_for_ns:
             return None
         words = f", because its priority is higher and it could for {format_duration(able_for_ns)}"
-        return self.ask_back("failback", best.node, words, now_ns)
+        return self._ask_back(RoleCause.FAILBACK, best.node, words, now_ns)
 
-    def ask_back(self, cause: str, to: str, why: str, now_ns: int) -> Fact:
+    def _ask_back(self, cause: RoleCause, to: str, why: str, now_ns: int) -> Fact:
         """Ask the holder to give the role up in order, so that another can have it."""
         self.wish = Wish(to, away=self.lease.holder)
         self.lease.ask_back(now_ns + self.settings.switchover_ns)
         words = f"{self.lease.holder} is to give token {self.lease.token} up"
         words += f" for {to}" if to else ""
-        return self._enter(Phase.DEMOTING, cause, words + why, now_ns)
+        return self._enter(cause, words + why, now_ns)
 
     def _take_back(self, now_ns: int) -> Fact:
         node, token = self.lease.holder, self.lease.token
@@ -356,12 +432,16 @@ class Role:
             if is_own_doing:
                 self.failed.setdefault(node, "it did not become active")
             words = f"{node} did not become active under token {token}, and has given it up"
-            return self.free("failed", words, now_ns)
+            return self._free(RoleCause.FAILED, words, now_ns)
         if self.lease.is_asked:
-            return self.free("demoted", f"{node} has given token {token} up as asked", now_ns)
+            return self._free(
+                RoleCause.DEMOTED, f"{node} has given token {token} up as asked", now_ns
+            )
         if is_own_doing and now_ns - self._held_ns < self.settings.promote_ns:
             self.failed[node] = "it gave the role up soon after"
-        return self.free("given_back", f"{node} has given token {token} up by itself", now_ns)
+        return self._free(
+            RoleCause.GIVEN_BACK, f"{node} has given token {token} up by itself", now_ns
+        )
 
     def _be_stuck(self, now_ns: int) -> Fact | None:
         self.stuck = True
@@ -370,7 +450,7 @@ class Role:
             f"nobody may have the role: {reason} under token {self.lease.token} and may still act; "
             "it has to be fenced, or beatward failover --force takes that risk"
         )
-        return self._refuse("stuck", reason, words, now_ns)
+        return self._stay(RoleCause.STUCK, reason, words, now_ns)
 
     def _wait(self, now_ns: int) -> Fact:
         holder, lease = self.lease.holder, self.lease
@@ -381,7 +461,7 @@ class Role:
             "for certain"
         )
         reason = why_silent(lease, self.holding)
-        return self._enter(Phase.WAITING, "silent", words, now_ns, reason=reason)
+        return self._enter(RoleCause.SILENT, words, now_ns, reason=reason)
 
     def _expire(self, now_ns: int) -> Fact | None:
         """Free the role because a term has passed."""
@@ -391,24 +471,23 @@ class Role:
         if self._held_ns is None:
             self.failed.setdefault(node, "it was not heard any more")
         words = f"the time is over in which {node} may have held the role under token {token}"
-        return self.free("expired", words, now_ns)
+        return self._free(RoleCause.EXPIRED, words, now_ns)
 
     def _stay_unfenced(self, now_ns: int) -> Fact | None:
         became = "has failed" if self.fence == FenceState.FAILED else "is not confirmed"
         reason = f"{self.lease.holder} may still act: {self.settings.fence} {became}"
-        phase = Phase.REFUSED if self.fence == FenceState.FAILED else Phase.WAITING
-        if (self.phase, self.reason) == (phase, reason):
-            return None
+        is_over = self.fence == FenceState.FAILED
+        cause = RoleCause.FENCE_FAILED if is_over else RoleCause.UNFENCED
         words = f"nobody may have the role: {reason}, and fence_required does not trust in time"
-        return self._enter(phase, "unfenced", words, now_ns, reason=reason)
+        return self._stay(cause, reason, words, now_ns)
 
-    def free(self, cause: str, words: str, now_ns: int) -> Fact:
+    def _free(self, cause: RoleCause, words: str, now_ns: int) -> Fact:
         """Let no member have the role: its holder cannot act any more."""
         node = self.former = self.lease.holder
         self.lease.end()
         self.stuck, self.fence = False, FenceState.NONE
         self._held_ns, self._promote_by_ns, self._better = None, NEVER, {}
-        fact = self._enter(Phase.VACANT, cause, words, now_ns)
+        fact = self._enter(cause, words, now_ns)
         return replace(fact, node=node)
 
     # -- who is next -------------------------------------------------------------------------
@@ -427,7 +506,9 @@ class Role:
             self.failed = {}
         untried = [one for one in able if one.node not in self.failed]
         if untried:
-            return self.promote(self.chosen(untried), now_ns, of_count=len(able))
+            return self._promote(
+                RoleCause.CHOSEN, self._chosen(untried), now_ns, of_count=len(able)
+            )
         if not able:
             return self._stay_vacant(f"there is nobody to take it: {why_nobody(others)}", now_ns)
         if self.round_ns == NEVER:
@@ -442,7 +523,7 @@ class Role:
         reason = f"how far the others are behind {node} is not known"
         words = f"nobody may have the role: {reason}, for {node} has not been heard since the "
         words += "monitor began, and max_lag is set; beatward failover --force takes that risk"
-        return self._refuse("unsure", reason, words, now_ns)
+        return self._stay(RoleCause.UNSURE, reason, words, now_ns)
 
     def candidates(
         self, now_ns: int, *, any_lag: bool = False
@@ -454,23 +535,19 @@ class Role:
     @property
     def wanted(self) -> Wanted:
         """What is asked of candidates."""
-        settings, memory = self.settings, recalled(self.remembered, self.members.values())
-        return Wanted(settings.within_ns, settings.zones, settings.max_lag, self.former, memory)
+        return wanted_by(self.settings, self.former, self.remembered, self.members.values())
 
-    def chosen(self, able: list[Member]) -> Member:
+    def _chosen(self, able: list[Member]) -> Member:
         """Return the best, or who is wished for."""
         wish = self.wish or Wish()
         others = [one for one in able if one.node != wish.away]
         return named(wish.to, able) or (others or able)[0]
 
     def _stay_vacant(self, reason: str, now_ns: int) -> Fact | None:
-        if (self.phase, self.reason) == (Phase.VACANT, reason):
-            return None
-        words = f"nobody has the role: {reason}"
-        return self._enter(Phase.VACANT, "vacant", words, now_ns, reason=reason)
+        return self._stay(RoleCause.VACANT, reason, f"nobody has the role: {reason}", now_ns)
 
-    def promote(
-        self, member: Member, now_ns: int, *, of_count: int, cause: str = "chosen", why: str = ""
+    def _promote(
+        self, cause: RoleCause, member: Member, now_ns: int, *, of_count: int, why: str = ""
     ) -> Fact:
         """Decide that a member is to have the role under a new token.
 
@@ -484,30 +561,23 @@ class Role:
         self.fence = FenceState.NONE
         words = f"{member.node} is to take the role under token {token}"
         words += f", the best of {of_count} that could" if of_count > 1 and not why else ""
-        return self._enter(Phase.PROMOTING, cause, words + why, now_ns)
+        return self._enter(cause, words + why, now_ns)
 
-    def _refuse(self, cause: str, reason: str, words: str, now_ns: int) -> Fact | None:
-        if (self.phase, self.reason) == (Phase.REFUSED, reason):
+    def _stay(self, cause: RoleCause, reason: str, words: str, now_ns: int) -> Fact | None:
+        """Enter a phase in which nothing happens, unless it is there already for that reason."""
+        if (self.phase, self.reason) == (TABLE[self.phase, cause], reason):
             return None
-        return self._enter(Phase.REFUSED, cause, words, now_ns, reason=reason)
+        return self._enter(cause, words, now_ns, reason=reason)
 
-    def _enter(
-        self, phase: Phase, cause: str, words: str, now_ns: int, *, reason: str = ""
-    ) -> Fact:
+    def _enter(self, cause: RoleCause, words: str, now_ns: int, *, reason: str = "") -> Fact:
+        phase = TABLE[self.phase, cause]
         if phase != self.phase:
             self.phase, self.since_ns = phase, now_ns
         self.reason = reason
-        return Fact(cause, f"{self.name}: {words}", self.lease.holder)
+        return self._fact(cause.word, words)
 
-    def resume(self, by: str, now_ns: int) -> Fact | None:
-        """End a pause."""
-        if self.paused is None:
-            return None
-        is_over = self.paused.until_ns <= now_ns
-        self.paused = None
-        why = ": the planned end of its pause has come" if is_over else credit(by, "")
-        words = f"{self.name}: automatic failover is on again{why}"
-        return Fact("resumed", words, self.lease.holder)
+    def _fact(self, cause: str, words: str) -> Fact:
+        return Fact(cause, f"{self.name}: {words}", self.lease.holder)
 
     # -- before and after a restart ----------------------------------------------------------
 

@@ -5,14 +5,14 @@
 A fence makes the role free sooner than time does, or at all where time is not trusted. A node that
 speaks again before the action has begun, and acts only as it may, is left alone; but the word of
 another process of its name proves nothing while the role waits for the fence. Not here: the deed
-(`actions/`), and when it may be done (`core.outbox`).
+(`actions/`), when it may be done (`core.outbox`), and what follows for the role (`core.failover`).
 """
 
 from beatward.core.doubles import replaces
 from beatward.core.failover import Role
 from beatward.core.leases import GIVEN_UP
 from beatward.core.membership import Cause, Membership, Status
-from beatward.core.roles import Fact, FenceState, Phase
+from beatward.core.roles import Phase
 
 
 def why_fence(role: Role, membership: Membership, now_ns: int) -> str:
@@ -38,26 +38,6 @@ def why_fence(role: Role, membership: Membership, now_ns: int) -> str:
         return "answers as another process, which knows nothing of the first one,"
     was_seen = membership.cause[member.slot] == Cause.EXITED
     return "is dead" if status == Status.DEAD and (was_seen or is_waiting) else ""
-
-
-def begin_fence(role: Role, why: str) -> Fact:
-    """Note that isolating the holder was decided; `why` as from `why_fence`."""
-    role.note_fence(role.lease.token, FenceState.DECIDED)
-    words = f"{role.lease.holder} {why} and may still act under token {role.lease.token}"
-    words = f"{role.name}: {role.settings.fence} is to isolate it: {words}"
-    return Fact("fence", words, role.lease.holder)
-
-
-def end_fence(role: Role, token: int, message: str, now_ns: int, *, done: bool) -> Fact | None:
-    """Take what became of isolating the holder of a token."""
-    holder = role.lease.holder
-    if token != role.lease.token or not holder:
-        return None
-    if not done:
-        role.note_fence(token, FenceState.FAILED)
-        return Fact("fence_failed", f"{role.name}: {holder} was not isolated: {message}", holder)
-    words = f"{holder} is isolated and cannot act under token {token} any more"
-    return role.free("fenced", words, now_ns)
 
 
 def is_answered(role: Role, node: str, token: int, since_ns: int) -> bool:

@@ -53,7 +53,6 @@ from beatward.core.outbox import Outbox
 from beatward.core.roles import Fact
 from beatward.core.services import Services
 from beatward.core.state import State
-from beatward.core.switching import fail_over, force, pause, switch_over
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
 from beatward.core.voice import Voice
 
@@ -362,17 +361,17 @@ class Orders:
 
 
 def _switch_over(order: SwitchOver, role: Role, now_ns: int) -> Fact | None:
-    return switch_over(role, order.to, credit(order.by, order.reason), now_ns)
+    return role.switch_over(order.to, credit(order.by, order.reason), now_ns)
 
 
 def _fail_over(order: FailOver, role: Role, now_ns: int) -> Fact | None:
     who = credit(order.by, order.reason)
-    return force(role, order.to, who, now_ns) if order.force else fail_over(role, order.to, who)
+    return role.force(order.to, who, now_ns) if order.force else role.fail_over(order.to, who)
 
 
 def _pause_service(order: PauseService, role: Role, now_ns: int) -> Fact | None:
     until_ns = _end_ns(order.for_ns, now_ns)
-    return pause(role, Maintenance(until_ns, order.by, order.reason), now_ns)
+    return role.pause(Maintenance(until_ns, order.by, order.reason), now_ns)
 
 
 def _resume_service(order: ResumeService, role: Role, now_ns: int) -> Fact | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beatward.core.board import Board
+from beatward.core.board import Board, RoleCopy
 from beatward.core.candidates import Member, is_healthy, zone_of
 from beatward.core.entry import (
     ActionRecord,
@@ -27,7 +27,7 @@ from beatward.core.entry import (
     ServiceRecord,
 )
 from beatward.core.failover import Role
-from beatward.core.fencing import begin_fence, end_fence, is_answered, why_fence
+from beatward.core.fencing import is_answered, why_fence
 from beatward.core.instants import NEVER
 from beatward.core.intake import Heartbeats, Intake, IntArray, Reject
 from beatward.core.ledger import Ledger
@@ -101,7 +101,7 @@ class Services:
 
     def board(self, state: State, now_ns: int) -> Board:
         """Copy all that is known for readers; `state` is frozen already."""
-        roles = {name: role.copy() for name, role in self.roles.items()}
+        roles = {name: RoleCopy.of(role) for name, role in self.roles.items()}
         balanced = {name: offers.copy() for name, offers in self.balanced.items()}
         return Board(state, roles, balanced, now_ns)
 
@@ -248,7 +248,7 @@ class Services:
 
         A node that is not heard any more is not told: then it cannot have it, and the next one may.
         """
-        role.lease.written()
+        role.written()
         member = role.holding
         if member is None or member.heard_ns is None or not self._is_current(member):
             return []
@@ -305,7 +305,7 @@ class Services:
         if not why:
             return
         token = role.lease.token
-        cause = self.record(role, begin_fence(role, why), now_ns)
+        cause = self.record(role, role.begin_fence(why), now_ns)
         self._fences[role.name] = _Fence(role.lease.holder, token, now_ns)
         key = fence_key(role.name, token)
         self._ledger.decide_fence(cause, role.settings.fence, key, why=why)
@@ -340,7 +340,7 @@ class Services:
             slot = self._registry.slot_of(settled.record.node)
             for other in self.roles.values():
                 other.cut_off(slot)
-        fact = end_fence(role, token, settled.message, now_ns, done=is_done)
+        fact = role.end_fence(token, settled.message, now_ns, done=is_done)
         if fact is not None:
             self.record(role, fact, now_ns)
 

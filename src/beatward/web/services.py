@@ -1,7 +1,7 @@
 """Services: who offers them, who holds their roles, and the orders by which people move them.
 
 An order that can be seen to be in vain is refused here, with the reason and what to do instead;
-what changes in the moment between is refused by the machine (`core.switching`), whose reason is
+what changes in the moment between is refused by the machine (`core.failover`), whose reason is
 then in the service. Not here: what nodes declare (`agents`).
 """
 
