@@ -48,7 +48,7 @@ from beatward.values import split_address
 from beatward.web.app import create_app
 from beatward.web.backend import Backend, MonitorIdentity
 from beatward.web.bulletin import Bulletin
-from beatward.web.listener import Listener
+from beatward.web.listener import Listener, connections_allowed
 
 JOURNAL_FILE = "journal.sqlite3"
 LOCAL_FILE = "local.json"
@@ -316,7 +316,7 @@ async def _serve_http(
     stop: asyncio.Event,
     ready: Callable[[], None],
 ) -> None:
-    server = Listener(create_app(backend), backend.bulletin)
+    server = Listener(create_app(backend), backend.bulletin, connections_max=connections_allowed())
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event
