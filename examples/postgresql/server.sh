@@ -24,6 +24,12 @@ die() {
     exit 1
 }
 
+# It comes from another machine, and stands in connection strings, in SQL and in a file of settings
+# below. The monitor and the agent let only host names and addresses through; so does this.
+case ${BEATWARD_PRIMARY_ADDRESS:-}/${BEATWARD_PRIMARY_PORT:-} in
+-* | *[!A-Za-z0-9.:%_/-]* | */*/*) die "BEATWARD_PRIMARY_ADDRESS and _PORT are no address: '$BEATWARD_PRIMARY_ADDRESS', '$BEATWARD_PRIMARY_PORT'" ;;
+esac
+
 # PostgreSQL refuses to run as root.
 as_postgres() {
     if [ "$(id -u)" -eq 0 ]; then

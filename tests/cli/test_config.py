@@ -348,3 +348,10 @@ def test_an_old_name_beside_the_new_one_is_refused(beatward, tmp_path):
 def test_an_old_name_is_explained_under_the_new_one(beatward):
     done = beatward("config", "explain", "detector.late")
     assert "late_probability  (number" in done.out
+
+
+def test_an_error_steers_no_terminal_by_what_it_quotes(beatward, tmp_path):
+    done = beatward("config", "check", str(tmp_path / "a\x1b]0;stolen\x07b.toml"))
+    assert done.code == 2
+    assert "stolen" in done.err
+    assert all(line.isprintable() for line in done.err.split("\n"))

@@ -110,3 +110,15 @@ def test_a_closed_terminal_is_gone_on_without():
     lines = StderrLines(closed)
     lines.emit(logging.LogRecord("beatward", logging.INFO, "x", 1, "line", None, None))
     lines.close()
+
+
+def test_a_nodes_text_forges_no_line_and_steers_no_terminal():
+    stream = io.StringIO()
+    lines = StderrLines(stream)
+    said = "web-1 says: x\n2026-12-01 00:00:00 INFO forged\x1b]0;stolen\x07"
+    lines.emit(logging.LogRecord("beatward", logging.INFO, "x", 1, "%s", (said,), None))
+    lines.close()
+    line = stream.getvalue()
+    assert line.count("\n") == 1
+    assert line.removesuffix("\n").isprintable()
+    assert "forged" in line

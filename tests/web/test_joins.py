@@ -77,11 +77,13 @@ def test_a_token_cannot_be_stretched(monitor, problem):
         ({"labels": {"x": "x" * 257}}, "labels"),
         ({"labels": {"": "x"}}, "labels"),
         ({"labels": {"x": 1}}, "labels"),
+        ({"labels": {"x": "\x1b]0;stolen\x07"}}, "labels.x"),
+        ({"labels": {"a\nforged": "x"}}, "one line of text without control characters"),
         ({"nonce": "not base64!"}, "nonce"),
         ({"name": None}, "name"),
         ({"surname": "x"}, "surname"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_a_wrong_request_says_where(monitor, problem, more, where):
     asked = asdict(join.request(monitor.join_token(), "no-3", NONCE))

@@ -89,6 +89,13 @@ def test_a_service_has_one_mode(monitor, wait_until, problem):
         # What is described as a number is one: no text that looks like it, and no truth.
         ([{"name": "a", "port": "80"}], "body.services.0.port"),
         ([{"name": "a", "priority": True}], "body.services.0.priority"),
+        # An address reaches the hooks of other nodes, where a shell may read it.
+        ([{"name": "a", "address": "$(touch /tmp/x)"}], "body.services.0.address"),
+        ([{"name": "a", "address": "-oProxyCommand=x"}], "body.services.0.address"),
+        ([{"name": "a", "address": "db'\n"}], "body.services.0.address"),
+        ([{"name": "a", "zone": "b\nc"}], "body.services.0.zone"),
+        ([{"name": "a", "version": "\x1b[2J"}], "body.services.0.version"),
+        ([{"name": "a", "labels": {"k": "\x07"}}], "body.services.0.labels.k"),
         ([{"name": "a", "hooks": {}}], "body.services.0.hooks"),
         ([{"name": f"s{index}"} for index in range(33)], "body.services"),
         ([{"name": "twice"}, {"name": "twice", "port": 1}], "body.services"),

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from beatward.action_settings import ActionSettings
 from beatward.core.instants import MINUTE, SECOND, format_duration
 from beatward.core.outbox import Action, AttemptResult, Outcome
+from beatward.core.protocol.texts import shown
 from beatward.errors import PermanentError, TemporaryError
 
 from .driver import Driver
@@ -247,7 +248,7 @@ def _outcome(
 
 def _shown(message: str) -> str:
     """Return one bounded line; what a command prints must not paint on a terminal."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    line = " ".join(shown(message).split())
     if len(line) <= MESSAGE_LENGTH_MAX:
         return line
     return line[: MESSAGE_LENGTH_MAX - 3] + "..."

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from beatward.core.protocol import join, keys
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import is_name
+from beatward.core.protocol.texts import LINE_WORDS, is_line
 from beatward.errors import JoinRefused, MonitorUnreachable
 
 from .post import check_url, post_as, post_once
@@ -308,6 +309,8 @@ def check_labels(labels: Any) -> Mapping[str, str]:
             )
         if not _is_unicode(label + value):
             raise ValueError(f"expected labels in UTF-8, found {label!r}: {value!r}")
+        if not is_line(label + value):
+            raise ValueError(f"expected labels of {LINE_WORDS}, found {label!r}: {value!r}")
     return dict(labels)
 
 

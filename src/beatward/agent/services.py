@@ -24,6 +24,7 @@ from typing import Any
 from beatward.core.instants import MINUTE, SECOND
 from beatward.core.protocol.keys import is_name
 from beatward.core.protocol.roles import service_id
+from beatward.core.protocol.texts import HOST_WORDS, LINE_WORDS, is_host, is_line
 from beatward.errors import ConfigError
 from beatward.toml_file import Mistakes
 
@@ -207,6 +208,15 @@ def _short(value: Any, file: str, key: str) -> str:
     found = tables.text(value, file, key)
     if len(found) > _TEXT_SIZE_MAX:
         raise ConfigError(file, key, value, f"at most {_TEXT_SIZE_MAX} characters")
+    if not is_line(found):
+        raise ConfigError(file, key, value, LINE_WORDS)
+    return found
+
+
+def _host(value: Any, file: str, key: str) -> str:
+    found = tables.text(value, file, key)
+    if not is_host(found):
+        raise ConfigError(file, key, value, HOST_WORDS)
     return found
 
 
@@ -225,7 +235,7 @@ def _number(least: int, most: int) -> Callable[[Any, str, str], int]:
 
 _READ: Mapping[str, Callable[[Any, str, str], Any]] = {
     "mode": _mode,
-    "address": _short,
+    "address": _host,
     "port": _number(0, PORT_MAX),
     "weight": _number(0, WEIGHT_MAX),
     "priority": _number(-PRIORITY_MAX, PRIORITY_MAX),

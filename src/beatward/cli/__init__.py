@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 from beatward import __version__
+from beatward.core.protocol.texts import shown
 from beatward.errors import BeatwardError, ConfigError, MonitorUnreachable
 
 # Command -> what it does, for the list that an agent's machine shows too. Its module has the same
@@ -109,5 +110,7 @@ def _tolerate_any_encoding() -> None:
 
 
 def _stop(error: BeatwardError, code: int) -> None:
-    click.echo(f"beatward: {error}", err=True)
+    # A monitor's answer may be in it, and so may what a node has said.
+    lines = [shown(line) for line in str(error).split("\n")]
+    click.echo("beatward: " + "\n".join(lines), err=True)
     sys.exit(code)

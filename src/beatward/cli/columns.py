@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.console import Console
 
-from beatward.cli.screen import has_width, plain
+from beatward.cli.screen import has_width
+from beatward.core.protocol.texts import shown
 
 # A text, or a text and its style.
 Cell = str | tuple[str, str]
@@ -38,7 +39,7 @@ class Column:
 
 def print_table(screen: Console, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
     """Print rows (each as many cells as there are columns) below their headings."""
-    texts = [[plain(cell if isinstance(cell, str) else cell[0]) for cell in row] for row in rows]
+    texts = [[shown(cell if isinstance(cell, str) else cell[0]) for cell in row] for row in rows]
     widths = [cell_len(column.heading) for column in columns]
     for row in texts:
         widths = [max(width, _width(text)) for width, text in zip(widths, row, strict=True)]

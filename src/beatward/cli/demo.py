@@ -29,12 +29,12 @@ from beatward.cli.screen import (
     console,
     duration,
     is_screen,
-    plain,
     print_json_line,
     status_text,
 )
 from beatward.cli.stage import Stage
 from beatward.core.instants import MILLISECOND, SECOND, format_duration, parse_duration
+from beatward.core.protocol.texts import shown
 from beatward.errors import BeatwardError
 
 # Enough heartbeats that the detector has learnt the schedule and dropped its first, wide margin.
@@ -226,7 +226,7 @@ class _Teller:
         seconds = time.monotonic() - self._begun
         word = (event["status"] if event["event"] == "transition" else event["event"]) or ""
         style = COLOURS.get(word, "bold" if event["id"] is None else "dim")
-        text = plain(event["explanation"] or "")
+        text = shown(event["explanation"] or "")
         if not self._is_screen:
             # A pipe or a file gets one line an event, whatever its width.
             self._out.print(f"{seconds:6.2f} s  {word:<10}  {text}", soft_wrap=True)
@@ -271,13 +271,13 @@ def _verdict(story: _Story) -> str:
 
 def _table(nodes: list[dict[str, Any]], rows_max: int) -> Table:
     """Return a table of at most `rows_max` nodes; where there are more, trouble is shown first."""
-    shown = nodes
+    picked = nodes
     if len(nodes) > rows_max:
-        shown = sorted(nodes, key=lambda node: bool(node["status"] == "alive"))[:rows_max]
+        picked = sorted(nodes, key=lambda node: bool(node["status"] == "alive"))[:rows_max]
     table = Table(expand=False, border_style="dim")
     for title in ("node", "status", "silent for", "interval", "margin", "heartbeat"):
         table.add_column(title, justify="left" if title in ("node", "status") else "right")
-    for node in shown:
+    for node in picked:
         table.add_row(
             node["name"],
             status_text(node["status"]),

@@ -7,7 +7,8 @@ import click
 
 from beatward.cli.client import Client, asking, node_path
 from beatward.cli.following import Follower
-from beatward.cli.screen import console, plain, print_event, print_json, print_json_line
+from beatward.cli.screen import console, print_event, print_json, print_json_line
+from beatward.core.protocol.texts import shown
 
 _PAGE_MAX = 1000
 
@@ -38,7 +39,7 @@ def events_command(
         client.get(node_path(node))
     if page.get("anew"):
         click.echo(
-            f"beatward: {plain(page['anew'])} Its events follow from the beginning", err=True
+            f"beatward: {shown(page['anew'])} Its events follow from the beginning", err=True
         )
         after = None
     if as_json and not is_following:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from beatward.cli.client import Client, Refused
-from beatward.cli.screen import plain
+from beatward.core.protocol.texts import shown
 from beatward.errors import MonitorUnreachable
 
 _WAIT_SECONDS = 0.5
@@ -52,7 +52,7 @@ class Follower:
                     data = json.loads(frame["data"])
                     if frame.get("event") == "anew":
                         after, mark = 0, None
-                        self._tell(f"{plain(data['reason'])} Its events follow from the beginning")
+                        self._tell(f"{shown(data['reason'])} Its events follow from the beginning")
                         continue
                     # A monitor of an older version gives no marks.
                     after, mark = data["id"], frame.get("mark")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from beatward.core.instants import format_duration
+from beatward.core.protocol.texts import shown
 
 COLOURS = {
     "new": "cyan",
@@ -61,21 +62,14 @@ def _is_ascii_safer() -> bool:
     return not encoding.lower().startswith("utf")
 
 
-def plain(text: str) -> str:
-    """Return a text from outside on one line, and without what would steer the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
-
-
 def cleaned(value: Any) -> Any:
-    """Return an answer of the API with all its texts as `plain` has them."""
+    """Return an answer of the API with all its texts as `shown` has them."""
     if isinstance(value, str):
-        return plain(value)
+        return shown(value)
     if isinstance(value, list):
         return [cleaned(one) for one in value]
     if isinstance(value, dict):
-        return {plain(key): cleaned(one) for key, one in value.items()}
+        return {shown(key): cleaned(one) for key, one in value.items()}
     return value
 
 
@@ -164,9 +158,9 @@ def event_line(event: Mapping[str, Any], *, in_full: bool = True) -> Text:
     line.append(f"{at[:10]} " if in_full else "", style="dim")
     line.append(f"{at[11:23]}Z ", style="dim")
     line.append(f"{event['id']:>6}  " if in_full else "", style="dim")
-    word = plain((event["status"] if event["event"] == "transition" else event["event"]) or "")
+    word = shown((event["status"] if event["event"] == "transition" else event["event"]) or "")
     line.append(f"{word:<10} ", style=COLOURS.get(word, "bold"))
-    line.append(plain(str(event["explanation"] or _summary(event))))
+    line.append(shown(str(event["explanation"] or _summary(event))))
     return line
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from beatward.core.entry import Entry, Event
+from beatward.log_lines import OneLine
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # From one place a second: of a library, which repeats itself under load, and of our own rooms.
@@ -43,7 +44,7 @@ class StderrLines(logging.Handler):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(FORMAT))
+        self.setFormatter(OneLine(FORMAT))
         self._stream = stream or sys.stderr
         self._lines: queue.Queue[str | None] = queue.Queue(_WAITING_MAX)
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)

@@ -24,8 +24,16 @@ from beatward.core.snapshot import Snapshot
 from beatward.web.access import NODE_BEARER, Served, admit_node
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.remarks import REMARK_LENGTH_MAX
-from beatward.web.selection import LABEL_LENGTH_MAX, find_service
-from beatward.web.shapes import Body, Whole, problems
+from beatward.web.selection import find_service
+from beatward.web.shapes import (
+    Body,
+    HostText,
+    Labels,
+    LabelText,
+    PrintedText,
+    Whole,
+    problems,
+)
 
 router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NODE_BEARER)])
 _Name = Annotated[
@@ -84,7 +92,7 @@ class OutcomeBody(Body):
     result: Literal["success", "temporary", "permanent"] = Field(
         description="`temporary` is tried again, `permanent` never."
     )
-    message: str = Field(
+    message: PrintedText = Field(
         default="",
         description=f"A sentence for people; {MESSAGE_LENGTH_MAX} characters are kept.",
         max_length=4000,
@@ -107,7 +115,6 @@ _ServiceName = Annotated[
         examples=["db"],
     ),
 ]
-_Text = Annotated[str, Field(max_length=LABEL_LENGTH_MAX)]
 SERVICES_MAX = 32
 
 
@@ -119,7 +126,9 @@ class OfferedService(Body):
         default="balance",
         description="`balance`: all healthy members serve; `failover`: one of them holds the role.",
     )
-    address: _Text = Field(default="", description="Where it is reached.")
+    address: HostText = Field(
+        default="", description="The host name or IP address where it is reached."
+    )
     port: Whole = Field(default=0, description="And at which port; 0: none.", ge=0, le=65535)
     weight: Whole = Field(default=100, description="Its share of traffic.", ge=0, le=1_000_000)
     priority: Whole = Field(
@@ -128,11 +137,9 @@ class OfferedService(Body):
         ge=-1_000_000,
         le=1_000_000,
     )
-    zone: _Text = Field(default="", description="Without it the node's own label `zone`.")
-    version: _Text = Field(default="", description="What of it runs here.")
-    labels: dict[Annotated[str, Field(min_length=1, max_length=LABEL_LENGTH_MAX)], _Text] = Field(
-        default_factory=dict, description="Words about it.", max_length=32
-    )
+    zone: LabelText = Field(default="", description="Without it the node's own label `zone`.")
+    version: LabelText = Field(default="", description="What of it runs here.")
+    labels: Labels = Field(default_factory=dict, description="Words about it.")
 
 
 class ServicesBody(Body):
@@ -175,7 +182,7 @@ class MemberRemark(Body):
     """What a node says of itself as a member of one service."""
 
     service: _ServiceName
-    remark: Annotated[str, Field(max_length=REMARK_LENGTH_MAX)] = Field(
+    remark: Annotated[PrintedText, Field(max_length=REMARK_LENGTH_MAX)] = Field(
         description="Words for people, mostly those of a hook that failed."
     )
 

@@ -16,10 +16,10 @@ from beatward.core.order_kinds import Readmit
 from beatward.core.protocol import join
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.web.access import NODE_BEARER, Served, admit_node
-from beatward.web.enrolment import LABELS_MAX, Encoded, LabelKey, LabelValue
+from beatward.web.enrolment import Encoded
 from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.shapes import Body, problems
+from beatward.web.shapes import Body, Labels, problems
 from beatward.web.strangers import Strangers
 
 router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NODE_BEARER)])
@@ -39,9 +39,8 @@ class NodeBody(Body):
         max_length=NAME_LENGTH_MAX, description="The node; the bearer token is that node's."
     )
     nonce: Encoded = Field(description="Chance, base64url without padding, new each time.")
-    labels: dict[LabelKey, LabelValue] | None = Field(
+    labels: Labels | None = Field(
         default=None,
-        max_length=LABELS_MAX,
         description="Its labels, in place of those it had; without it they stay.",
     )
     job: JobBody | None = Field(None, description="What it promises, if it runs now and then.")

@@ -18,10 +18,7 @@ from beatward.web.access import Served
 from beatward.web.backend import MonitorMachine
 from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.selection import LABEL_LENGTH_MAX
-from beatward.web.shapes import Body, problems
-
-LABELS_MAX = 32
+from beatward.web.shapes import Body, Labels, problems
 
 router = APIRouter(tags=["agents"])
 
@@ -35,8 +32,6 @@ def enrol_if_unknown(machine: MonitorMachine, name: str) -> bool:
 
 
 Encoded = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_-]*$")]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
-LabelValue = Annotated[str, StringConstraints(max_length=LABEL_LENGTH_MAX)]
 
 
 class JoinBody(Body):
@@ -60,9 +55,8 @@ class JoinBody(Body):
     nonce: Encoded = Field(description="Chance, base64url without padding.")
     proof: Encoded = Field(description="Made with the token's secret; see docs/protocol.md.")
     job: JobBody | None = Field(None, description="What it promises, if it runs now and then.")
-    labels: dict[LabelKey, LabelValue] = Field(
+    labels: Labels = Field(
         default_factory=dict,
-        max_length=LABELS_MAX,
         description="Words about the node, such as its zone; without it they stay.",
     )
 

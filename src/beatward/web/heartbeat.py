@@ -37,11 +37,11 @@ from beatward.core.protocol.report import (
     METRIC_COUNT_MAX,
     METRIC_MAX,
     METRIC_NAME,
-    REASON,
     REASON_LENGTH_MAX,
     check_own_metrics,
     check_reason,
 )
+from beatward.core.protocol.texts import LINE
 from beatward.transport.peer import pack_peer
 from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
 from beatward.web.backend import Backend
@@ -110,7 +110,7 @@ class HeartbeatBody(msgspec.Struct, forbid_unknown_fields=True):
         _Meta(description="Load average: runnable processes."),
     ] = None
     reason: Annotated[
-        Annotated[str, _Meta(max_length=REASON_LENGTH_MAX, pattern=f"^{REASON}$")] | None,
+        Annotated[str, _Meta(max_length=REASON_LENGTH_MAX, pattern=f"^{LINE}$")] | None,
         _Meta(description="With `failing`: why, on one line; left out: as before."),
     ] = None
     metrics: Annotated[

@@ -18,12 +18,12 @@ from beatward.core.protocol.report import (
     METRIC_COUNT_MAX,
     METRIC_MAX,
     METRIC_NAME,
-    REASON,
     REASON_LENGTH_MAX,
     SelfReport,
     check_own_metrics,
     check_reason,
 )
+from beatward.core.protocol.texts import LINE
 from beatward.web.access import NODE_BEARER, Served, admit_node
 from beatward.web.backend import MonitorMachine
 from beatward.web.problems import Problem, inbox_full
@@ -43,7 +43,7 @@ Reason = Annotated[
     str,
     Field(
         max_length=REASON_LENGTH_MAX,
-        pattern=f"^{REASON}$",
+        pattern=f"^{LINE}$",
         description="Why it is failing, on one line.",
     ),
     AfterValidator(check_reason),

@@ -35,8 +35,8 @@ from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
 from beatward.web.nodes import Name, acknowledgement_object, find, maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
-from beatward.web.selection import LABEL_LENGTH_MAX, select
-from beatward.web.shapes import Body, problems
+from beatward.web.selection import select
+from beatward.web.shapes import Body, Labels, LineText, problems
 from beatward.web.timestamps import timestamp_or_none
 
 FOR_MAX_NS = 3650 * DAY
@@ -58,13 +58,14 @@ DurationText = Annotated[
     StringConstraints(max_length=64, pattern=r"^\s*([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+\s*$"),
     AfterValidator(_check_duration),
 ]
-Reason = Annotated[str, Field(description="Why.", max_length=_WORDS_LENGTH_MAX)]
-By = Annotated[str, Field(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
-_ByQuery = Annotated[str, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
-_LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_LENGTH_MAX)]
+Reason = Annotated[LineText, Field(description="Why.", max_length=_WORDS_LENGTH_MAX)]
+By = Annotated[LineText, Field(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
+_ByQuery = Annotated[
+    LineText, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)
+]
 _Labels = Annotated[
-    dict[_LabelKey, Annotated[str, StringConstraints(max_length=LABEL_LENGTH_MAX)]],
-    Field(description="Only nodes that have all of these.", max_length=32),
+    Labels,
+    Field(description="Only nodes that have all of these."),
 ]
 _NodeName = Annotated[str, StringConstraints(min_length=1, max_length=NAME_LENGTH_MAX)]
 _FOR: Any = Field(

@@ -17,6 +17,8 @@ from typing import Any
 from beatward.agent.attempts import Backoff, in_background
 from beatward.agent.post import Access, post_as
 from beatward.core.instants import NEVER, SECOND
+from beatward.core.protocol.keys import is_name
+from beatward.core.protocol.texts import HOST_WORDS, is_host
 from beatward.errors import MonitorUnreachable
 
 log = logging.getLogger("beatward.agent")
@@ -151,4 +153,21 @@ class Standby:
         answer = post_as(credential, monitor, "/v1/agent/primary", {"service": self._service})
         if answer.status != 200:
             raise MonitorUnreachable(f"{monitor}: {answer.reason}")
+        _check_holder(answer.body.get("holder"), monitor)
         return {**answer.body, "own": credential.name}
+
+
+def _check_holder(holder: object, monitor: str) -> None:
+    """Raise MonitorUnreachable for a holder that must not reach a hook.
+
+    The monitor has checked what that node declared. It may have been broken into, and a hook
+    that does not quote its variables would run what an address holds.
+    """
+    if not isinstance(holder, dict):
+        return
+    node, address, port = (holder.get(word) or "" for word in ("node", "address", "port"))
+    is_right = isinstance(node, str) and (not node or is_name(node))
+    is_right = is_right and isinstance(address, str) and (not address or is_host(address))
+    if not is_right or not str(port or 0).isdigit():
+        found = f"{node!r} at {address!r}, port {port!r}"
+        raise MonitorUnreachable(f"{monitor}: found a holder {found}, expected {HOST_WORDS}")

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from beatward.core.protocol.texts import is_line
+
 REASON_LENGTH_MAX = 200
 METRIC_COUNT_MAX = 16
-# No control characters and no other ends of lines; what else a terminal cannot show, it is spared.
-REASON = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*"
 # Every finite number that is measured in practice, and far from the end of 64 bits.
 METRIC_MAX = 1e300
 METRIC_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
@@ -30,8 +30,8 @@ class SelfReport:
 
 def check_reason(reason: Any) -> str:
     """Return a text that may be shown anywhere, or raise ValueError."""
-    is_line = isinstance(reason, str) and re.fullmatch(REASON, reason) is not None
-    if not is_line or len(reason) > REASON_LENGTH_MAX:
+    is_text = isinstance(reason, str) and is_line(reason)
+    if not is_text or len(reason) > REASON_LENGTH_MAX:
         shown = repr(reason[:40] if isinstance(reason, str) else reason)[:80]
         raise ValueError(
             f"reason: found {shown}, expected one line of at most {REASON_LENGTH_MAX} characters"
