@@ -12,7 +12,6 @@ import functools
 import logging
 import resource
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,8 +24,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from beatward.web.bulletin import Bulletin
 
 _log = logging.getLogger(__name__)
-# Refused connections are reported this often.
-_WARNING_SECONDS = 60.0
+# Refused connections are reported after this many ticks of the loop, which come once a second.
+_WARNING_TICKS = 60
 # At most this many addresses are counted between two reports.
 _REFUSED_MAX = 1000
 # A client that does not read its answer must not hold the monitor's end up.
@@ -283,7 +282,7 @@ class Listener(uvicorn.Server):
         super().__init__(config)
         self._bulletin = bulletin
         self._is_ending = asyncio.Event()
-        self._warned_at = -_WARNING_SECONDS
+        self._ticks_to_warning = 0
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -306,14 +305,15 @@ class Listener(uvicorn.Server):
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._is_ending.wait(), 1)
-            self._warn_of_refused(time.monotonic())
+            self._warn_of_refused()
 
-    def _warn_of_refused(self, now: float) -> None:
-        if now - self._warned_at < _WARNING_SECONDS:
+    def _warn_of_refused(self) -> None:
+        self._ticks_to_warning -= 1
+        if self._ticks_to_warning > 0:
             return
         refused = self.places.take_refused()
         if refused:
-            self._warned_at = now
+            self._ticks_to_warning = _WARNING_TICKS
             (source, count), *others = refused.most_common()
             more = f", and {sum(refused.values()) - count:,} from {len(others)} others"
             _log.warning(
