@@ -44,7 +44,7 @@ class Fleet:
         self.monitor = Monitor(Settings(), master=MASTER, session=SESSION)
         self.monitor.restore(Recovered(), START)
         self.join_ns = self._spent(self._join) / nodes
-        self.peers = np.tile(np.frombuffer(PEER, np.uint8), (BATCH, 1))
+        self.peers = np.tile(np.frombuffer(PEER, np.uint8), (nodes, 1))
         registry = self.monitor.snapshot(START).state.registry
         self.rows = np.zeros((nodes, 64), np.uint8)
         self.records = self.rows.view(RECORD).reshape(-1)
@@ -88,25 +88,39 @@ class Fleet:
             entries = self._turn().entries
             yield time.process_time_ns() - begun, entries
 
-    def _beat(self, number, slots):
-        """Let nodes beat once; return the nanoseconds that it took."""
+    def overload(self, each):
+        """Return what a heartbeat costs where a drain has several of each node, to one where it has
+        as many of different nodes.
+        """
+        first, count = self.nodes // 10, each * BATCH
+        once, often = [], []
+        for number in range(WARM + ROUNDS + 10, WARM + ROUNDS + 10 + 6 * (each + 1), each + 1):
+            self.now_ns += SECOND
+            once.append(self._beat(number, np.arange(first, first + count), batch=count))
+            numbers = number + 1 + np.repeat(np.arange(each), BATCH)
+            slots = np.tile(np.arange(first, first + BATCH), each)
+            often.append(self._beat(numbers, slots, batch=count))
+        return min(often) / min(once)
+
+    def _beat(self, number, slots, *, batch=BATCH):
+        """Let nodes beat, once each `batch`; return the nanoseconds that it took."""
         registry = self.monitor.state.registry
         rows = self.rows[slots]
-        rows.view(RECORD)["sequence"] = number
+        rows.view(RECORD)[:, 0]["sequence"] = number
         rows[:, BODY_SIZE:] = registry.tags.seal(rows[:, :BODY_SIZE], slots, registry.secret)
-        batches = [rows[begin : begin + BATCH] for begin in range(0, len(rows), BATCH)]
+        batches = [rows[begin : begin + batch] for begin in range(0, len(rows), batch)]
         spent = 0
         for part in batches:
             self.now_ns += TICK_NS
             count = len(part)
-            batch = Datagrams(
+            datagrams = Datagrams(
                 part,
                 np.full(count, 64),
                 self.peers[:count],
                 np.full(count, self.now_ns - MILLISECOND),
                 Via.UDP,
             )
-            spent += self._spent(lambda given=batch: self._turn(datagrams=(given,)))
+            spent += self._spent(lambda given=datagrams: self._turn(datagrams=(given,)))
         return spent
 
     def _fall_silent(self, count):
@@ -163,6 +177,7 @@ def measure():
     return {
         "heartbeat, in tags of hmac": large.heartbeat_ns / tag_ns,
         "heartbeat of 100,000 nodes to one of 5,000": large.heartbeat_ns / small.heartbeat_ns,
+        "heartbeat, eight of each node in a drain, to one": large.overload(8),
         "a thousand nodes in an idle turn, in tags": 1000 * large.turn_ns / tag_ns,
         "join, in tags": large.join_ns / tag_ns,
         "death, with its two entries, in tags": large.death_ns / tag_ns,

@@ -18,7 +18,7 @@ from tests.core.by_hand import (
     said,
 )
 
-from beatward.core.hearing import ROUNDS_MAX
+from beatward.core.hearing import LARGE_ROUND, LARGE_ROUNDS_MAX, ROUNDS_MAX
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.protocol.keys import node_id
@@ -131,6 +131,17 @@ def test_of_many_heartbeats_of_one_node_in_one_batch_the_newest_is_always_taken(
     assert hand.rejected() == ({"replay": count - taken} if count > taken else {})
     assert registry(hand).sequence[0] == count - 1
     assert registry(hand).cpu[0] == count - 1
+
+
+@pytest.mark.parametrize("count", [8, LARGE_ROUNDS_MAX + 2])
+def test_of_a_large_fleet_eight_heartbeats_of_each_node_in_one_batch_are_all_taken(count):
+    names = tuple(f"web-{number}" for number in range(LARGE_ROUND))
+    hand = ByHand(nodes=names)
+    hand.step(0, *(said(name, sequence=sequence) for sequence in range(count) for name in names))
+    taken = min(count, LARGE_ROUNDS_MAX + 1) * len(names)
+    assert hand.snapshot().counters["accepted"] == taken
+    assert sum(hand.rejected().values()) == count * len(names) - taken
+    assert set(registry(hand).sequence.tolist()) == {count - 1}
 
 
 def test_1024_heartbeats_of_one_node_do_not_cost_another_its_own():

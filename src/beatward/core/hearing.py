@@ -32,6 +32,10 @@ from beatward.core.voice import Voice
 # One node may put many heartbeats into one batch (a queue that was flushed); beyond this many
 # rounds only its newest is taken, so that no sender can make a turn quadratic.
 ROUNDS_MAX = 4
+# A monitor that has fallen behind finds several heartbeats of every node in one drain. A round over
+# many nodes costs each of them little, so more of such rounds are taken.
+LARGE_ROUND = 1024
+LARGE_ROUNDS_MAX = 16
 # At most this many heartbeats may be missing before one whose instant is worked out; no sum
 # overflows then.
 _AHEAD_MAX = 1 << 16
@@ -218,23 +222,31 @@ class Hearing:
     # -- heartbeats --------------------------------------------------------------------------
 
     def _take_heartbeats(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
-        rounds = 0
-        while len(beats.slots):
-            sequence = beats.records["sequence"].astype(np.int64)
-            fresh = sequence > self._registry.sequence[beats.slots]
-            if rounds == ROUNDS_MAX:
-                self._quality.pass_over(beats.slots[fresh], sequence[fresh])
-                fresh &= newest_of_each(beats.slots, beats.records["sequence"])
+        """Take heartbeats in rounds: the first of each slot, then the next one of each, ..."""
+        sequence = beats.records["sequence"].astype(np.int64)
+        rows, rounds = np.arange(len(sequence)), 0
+        while len(rows):
+            slots = beats.slots[rows]
+            fresh = sequence[rows] > self._registry.sequence[slots]
             if not fresh.all():
-                self._intake.refuse(Reject.REPLAY, int(len(fresh) - fresh.sum()))
-                self._conflicts.hint_replays(beats.take(~fresh), now_ns)
-            beats = beats.take(fresh)
-            first = self._registry.first_of_each(beats.slots)
-            self._observe(beats.take(first), now_ns, learn=not stale)
-            if first.all():
+                self._refuse_replays(beats.at(rows[~fresh]), now_ns)
+                rows, slots = rows[fresh], slots[fresh]
+            chosen = self._registry.first_of_each(slots)
+            count = int(np.count_nonzero(chosen))
+            if rounds >= ROUNDS_MAX and (rounds == LARGE_ROUNDS_MAX or count < LARGE_ROUND):
+                self._quality.pass_over(slots, sequence[rows])
+                chosen = newest_of_each(slots, sequence[rows])
+                self._refuse_replays(beats.at(rows[~chosen]), now_ns)
+                count = len(rows)
+            taken = beats if count == len(sequence) else beats.at(rows[chosen])
+            self._observe(taken, now_ns, learn=not stale)
+            if count == len(rows):
                 return
-            beats = beats.take(~first)
-            rounds += 1
+            rows, rounds = rows[~chosen], rounds + 1
+
+    def _refuse_replays(self, beats: Heartbeats, now_ns: int) -> None:
+        self._intake.refuse(Reject.REPLAY, len(beats.slots))
+        self._conflicts.hint_replays(beats, now_ns)
 
     def _observe(self, beats: Heartbeats, now_ns: int, *, learn: bool) -> None:
         """Take heartbeats of distinct slots, each newer than what was heard of its slot."""

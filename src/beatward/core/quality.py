@@ -232,10 +232,13 @@ class Quality(Rows):
 
         The others came as well, in a queue that was flushed; `hear` will take them for missing.
         """
-        pairs = np.unique(np.stack((slots, sequence), axis=1), axis=0)
-        found, counts = np.unique(pairs[:, 0], return_counts=True)
+        order = np.lexsort((sequence, slots))
+        slots, sequence = slots[order], sequence[order]
+        is_repeated = np.zeros(len(slots), np.bool_)
+        is_repeated[1:] = (slots[1:] == slots[:-1]) & (sequence[1:] == sequence[:-1])
+        found, counts = np.unique(slots[~is_repeated], return_counts=True)
         self._miss(found, 1 - counts)
-        self.received_count += len(pairs) - len(found)
+        self.received_count += int(counts.sum()) - len(found)
 
     def answer(
         self, slots: IntArray, steps: IntArray, arrived_ns: IntArray, *, answered: BoolArray
