@@ -8,7 +8,7 @@ from beatward.config import DetectorSettings, Settings, load, parse
 from beatward.core.detect import DETECTORS
 from beatward.core.instants import SECOND
 from beatward.core.monitor import Settings as CoreSettings
-from beatward.core.roles import RoleSettings
+from beatward.core.roles.settings import RoleSettings
 from beatward.errors import ConfigError
 from beatward.server.settings import core_settings
 from beatward.values import split_address

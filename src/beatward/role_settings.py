@@ -1,7 +1,7 @@
 """[failover] and [service.NAME]: how the roles of services are lent and moved.
 
 Each field says its unit, its default and what it costs to turn it either way; what they do is in
-`core.failover`. Read by `beatward.config` like all other tables.
+`core.roles.machine`. Read by `beatward.config` like all other tables.
 """
 
 from pydantic import Field, model_validator

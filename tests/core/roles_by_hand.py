@@ -16,7 +16,7 @@ from beatward.core.protocol.roles import (
     seal_standing,
     service_id,
 )
-from beatward.core.roles import RoleSettings
+from beatward.core.roles.settings import RoleSettings
 from beatward.store.memory import MemoryStore
 
 from .by_hand import LIFE, ByHand, key_of, said

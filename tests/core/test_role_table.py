@@ -10,15 +10,16 @@ from random import Random
 
 import pytest
 
-from beatward.core.candidates import Member
 from beatward.core.entry import Declaration, Maintenance
-from beatward.core.failover import Role
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.membership import Membership, MembershipSettings, Status
 from beatward.core.protocol.roles import Standing, State
-from beatward.core.role_rows import row_of
-from beatward.core.roles import TABLE, FenceState, Phase, RoleCause, RoleSettings
-from beatward.core.standings import Claim
+from beatward.core.roles.candidates import Member
+from beatward.core.roles.machine import Role
+from beatward.core.roles.phases import TABLE, FenceState, Phase, RoleCause
+from beatward.core.roles.reports import Claim
+from beatward.core.roles.rows import row_of
+from beatward.core.roles.settings import RoleSettings
 
 from .by_hand import PEER
 

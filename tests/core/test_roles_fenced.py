@@ -13,7 +13,7 @@ from beatward.core.order_kinds import AddSilence, Declare, FailOver, PauseServic
 from beatward.core.outbox import Outcome
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.protocol.record import Farewell, Kind
-from beatward.core.roles import RoleSettings
+from beatward.core.roles.settings import RoleSettings
 
 OFF = {"off": ActionSettings("off", "fence", attempts_max=2, revives=True, destructive=True)}
 FENCED = replace(ROLES, fence="off")

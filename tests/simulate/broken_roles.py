@@ -27,11 +27,11 @@ from tests.simulate.role_worlds import (
 )
 
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder
-from beatward.core.failover import Role
 from beatward.core.instants import MINUTE
-from beatward.core.leases import ACTING, GIVEN_UP, Lease, Terms, speaker
 from beatward.core.monitor import Monitor
 from beatward.core.protocol.roles import State, Word, term_ns
+from beatward.core.roles.lease import ACTING, GIVEN_UP, Lease, Terms, speaker
+from beatward.core.roles.machine import Role
 from beatward.simulate import Scenario
 
 # -- monitors ---------------------------------------------------------------------------------
@@ -183,9 +183,9 @@ class _Fond(Role):
     """Gives a role back to whoever is preferred, though that has just failed at it."""
 
     def _fail_back(self, able_for_ns, now_ns):
-        failed, self.failed = self.failed, {}
+        failed, self._rounds.failed = self._rounds.failed, {}
         fact = super()._fail_back(able_for_ns, now_ns)
-        self.failed = failed
+        self._rounds.failed = failed
         return fact
 
 

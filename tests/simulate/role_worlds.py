@@ -10,7 +10,7 @@ from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
 from beatward.core.pace import PaceSettings
-from beatward.core.roles import RoleSettings
+from beatward.core.roles.settings import RoleSettings
 from beatward.simulate import draw
 from beatward.simulate.faults import Fault, FaultKind, in_order
 from beatward.simulate.network import Weather

@@ -13,11 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from beatward.agent.roles.lease_holder import LeaseHolder
-from beatward.core.candidates import Member
 from beatward.core.entry import Declaration
 from beatward.core.instants import HOUR, MILLISECOND, SECOND
-from beatward.core.leases import Lease, Speaker, Terms
 from beatward.core.protocol.roles import DRIFT_PPM, State
+from beatward.core.roles.candidates import Member
+from beatward.core.roles.lease import Lease, Speaker, Terms
 from beatward.simulate.clock import HostClock
 
 LATENESS_MAX_NS = 99 * MILLISECOND

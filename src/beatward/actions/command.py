@@ -23,8 +23,7 @@ from urllib.parse import quote
 from beatward.action_settings import PLACEHOLDERS, ActionSettings
 from beatward.actions.driver import Surroundings, environment_for_programs, last_words, nodes_of
 from beatward.core.instants import SECOND, format_duration
-from beatward.core.outbox import Action
-from beatward.core.roles import fenced_by
+from beatward.core.outbox import Action, fenced_by
 from beatward.errors import PermanentError, TemporaryError
 
 from .durable_command import Deed, Ended, remove

@@ -28,8 +28,7 @@ from beatward import __version__
 from beatward.action_settings import ActionSettings
 from beatward.actions.driver import Surroundings, nodes_of
 from beatward.core.instants import HOUR, SECOND, format_duration
-from beatward.core.outbox import Action
-from beatward.core.roles import fenced_by
+from beatward.core.outbox import Action, fenced_by
 from beatward.errors import PermanentError, TemporaryError
 
 from .discretion import Discretion

@@ -205,7 +205,7 @@ class ServiceRecord:
     target   whom it is being moved to on request, empty: the best; None: not asked for
     freshness   of the data of the holder, or else of who had it before, as that one said last
     unsure   it may have written more since, without our hearing it
-    life, host   the process that the token was lent to, see `core.leases.Speaker`; the host as
+    life, host   the process that the token was lent to, see `core.roles.lease.Speaker`; the host as
              hexadecimal digits. 0 and empty: its end is proven, or the row is of an earlier version
     """
 

@@ -27,7 +27,7 @@ from beatward.core.instants import MILLISECOND, format_duration
 from beatward.core.jobs import Run
 from beatward.core.mass import MassGuard
 from beatward.core.membership import Cause, Change, Status
-from beatward.core.outbox import Outbox, Outcome, Settled
+from beatward.core.outbox import Outbox, Outcome, Settled, fenced_by
 from beatward.core.peers import PEER_SIZE
 from beatward.core.policy import (
     ActionSettings,
@@ -36,7 +36,6 @@ from beatward.core.policy import (
     decide_for_many,
     decide_for_role,
 )
-from beatward.core.roles import fenced_by
 from beatward.core.state import State
 
 IntArray = npt.NDArray[np.int64]

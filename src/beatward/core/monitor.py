@@ -50,12 +50,12 @@ from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.registry import NO_VIA
-from beatward.core.roles import RoleSettings
+from beatward.core.roles.reports import Standings
+from beatward.core.roles.settings import RoleSettings
 from beatward.core.runs import Runs
 from beatward.core.services import Services
 from beatward.core.snapshot import Snapshot, freeze
 from beatward.core.speakers import Speaker
-from beatward.core.standings import Standings
 from beatward.core.state import State
 from beatward.core.voice import Voice
 

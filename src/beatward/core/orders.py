@@ -18,7 +18,6 @@ import numpy as np
 
 from beatward.core.entry import Acknowledgement, Event, JobPlan, Maintenance, Silence
 from beatward.core.explanation import credit
-from beatward.core.failover import Role
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import IntArray
 from beatward.core.job_words import said
@@ -50,7 +49,8 @@ from beatward.core.order_kinds import (
     Unacknowledge,
 )
 from beatward.core.outbox import Outbox
-from beatward.core.roles import Fact
+from beatward.core.roles.machine import Role
+from beatward.core.roles.phases import Fact
 from beatward.core.services import Services
 from beatward.core.state import State
 from beatward.core.upkeep import ALARMED, SILENCES_MAX

@@ -24,7 +24,6 @@ from typing import Any, Protocol
 from beatward.core.entry import ActionRecord, ActionState, Failure
 from beatward.core.instants import MILLISECOND, MINUTE, NEVER
 from beatward.core.policy import ActionSettings
-from beatward.core.roles import fenced_by
 
 # How often it is tried again whether guarded actions may be released; none is more urgent.
 GATE_SPACING_NS = 100 * MILLISECOND
@@ -478,3 +477,14 @@ def _with(record: ActionRecord, state: ActionState, attempt: int) -> ActionRecor
     return ActionRecord(
         record.key, record.name, record.kind, record.node, state, attempt, record.event
     )
+
+
+def fence_key(service: str, token: int) -> str:
+    """Return the key under which the holder of a token is fenced."""
+    return f"{service}/{token}/fence"
+
+
+def fenced_by(key: str) -> tuple[str, int] | None:
+    """Return service and token of such a key; None for the key of another action."""
+    service, _, token = key.removesuffix("/fence").rpartition("/")
+    return (service, int(token)) if key.endswith("/fence") and token.isdigit() else None

@@ -5,7 +5,7 @@
 In one turn all that members have said comes first, then each role that a member spoke of or whose
 time has come is led as far as it goes, and then the members that spoke are answered, by what is
 true then. A monitor without services in failover mode does none of this. Not here: what becomes of
-a role (`core.failover`), and who may order what (`web.access`).
+a role (`core.roles.machine`), and who may order what (`web.access`).
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beatward.core.board import Board, RoleCopy
-from beatward.core.candidates import Member, is_healthy, zone_of
 from beatward.core.entry import (
     ActionRecord,
     ActionState,
@@ -26,18 +24,21 @@ from beatward.core.entry import (
     Event,
     ServiceRecord,
 )
-from beatward.core.failover import Role
-from beatward.core.fencing import is_answered, why_fence
 from beatward.core.instants import NEVER
 from beatward.core.intake import Heartbeats, Intake, IntArray, Reject
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Status
-from beatward.core.outbox import Outbox, Settled
+from beatward.core.outbox import Outbox, Settled, fence_key, fenced_by
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.roles import LAST_WORD, TOKEN_AHEAD_MAX, Grant, service_id
-from beatward.core.role_rows import row_of
-from beatward.core.roles import Fact, FenceState, RoleSettings, fence_key, fenced_by
-from beatward.core.standings import Claim, Standings
+from beatward.core.roles.candidates import Member, is_healthy, zone_of
+from beatward.core.roles.fencing import is_answered, why_fence
+from beatward.core.roles.machine import Role
+from beatward.core.roles.phases import Fact, FenceState
+from beatward.core.roles.reports import Claim, Standings
+from beatward.core.roles.rows import row_of
+from beatward.core.roles.settings import RoleSettings
+from beatward.core.roles.views import Board, RoleCopy
 from beatward.core.state import State
 from beatward.core.voice import Voice
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from beatward.core.explanation import gather, numbers, sentence
 from beatward.core.pace import PaceReport
-from beatward.core.roles import ServiceView
+from beatward.core.roles.views import ServiceView
 from beatward.core.speakers import Speaker
 from beatward.core.state import State
 

@@ -12,7 +12,7 @@ from beatward.core.monitor import Settings
 from beatward.core.order_kinds import Join, Order
 from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.policy import ActionSettings, Rule
-from beatward.core.roles import RoleSettings
+from beatward.core.roles.settings import RoleSettings
 from beatward.role_settings import FailoverSettings, ServiceSettings
 
 

@@ -15,7 +15,8 @@ from beatward.core.entry import Recovered
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.monitor import Monitor
 from beatward.core.protocol.roles import term_ns
-from beatward.core.roles import Phase, ServiceView
+from beatward.core.roles.phases import Phase
+from beatward.core.roles.views import ServiceView
 
 from .checker import Checker, Findings, WorldFacts
 from .services import DrawnService

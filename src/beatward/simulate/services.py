@@ -9,7 +9,7 @@ from random import Random
 
 from beatward.core.entry import Declaration
 from beatward.core.instants import MILLISECOND
-from beatward.core.roles import RoleSettings
+from beatward.core.roles.settings import RoleSettings
 
 from .chance import chosen_ns, happens, split, uniform_ns
 from .site import HookRates

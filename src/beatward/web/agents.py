@@ -3,7 +3,7 @@ what services a node offers.
 
 The monitor hands out a name and a key, never a command line. Not here: when an action is handed
 out and when it has been waited for long enough (`actions.agent`), who gets a role
-(`core.failover`), and what people ask of services (`services`).
+(`core.roles.machine`), and what people ask of services (`services`).
 """
 
 from collections.abc import Sequence

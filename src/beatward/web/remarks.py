@@ -1,7 +1,7 @@
 """What members say of themselves in words: why they could not take a role, as their hooks tell.
 
 Only shown, never judged by, so it is kept in memory: a member repeats it to each session of the
-monitor. Not here: where members stand, which is a datagram (`core.standings`).
+monitor. Not here: where members stand, which is a datagram (`core.roles.reports`).
 """
 
 import threading

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from beatward.core.protocol.roles import State
-from beatward.core.roles import Phase
+from beatward.core.roles.phases import Phase
 from beatward.core.snapshot import Snapshot
 
 # What a member is that has not said where it stands.

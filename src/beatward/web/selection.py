@@ -11,7 +11,7 @@ from fnmatch import translate
 from itertools import islice
 
 from beatward.core.protocol.keys import is_pattern
-from beatward.core.roles import ServiceView
+from beatward.core.roles.views import ServiceView
 from beatward.core.snapshot import Snapshot
 from beatward.core.upkeep import has_labels
 from beatward.web.problems import Problem, shown

@@ -1,7 +1,7 @@
 """Services: who offers them, who holds their roles, and the orders by which people move them.
 
 An order that can be seen to be in vain is refused here, with the reason and what to do instead;
-what changes in the moment between is refused by the machine (`core.failover`), whose reason is
+what changes in the moment between is refused by the machine (`core.roles.machine`), whose reason is
 then in the service. Not here: what nodes declare (`agents`).
 """
 
@@ -12,7 +12,6 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
-from beatward.core.candidates import why_nobody
 from beatward.core.instants import NEVER, parse_duration
 from beatward.core.order_kinds import (
     FailOver,
@@ -22,7 +21,9 @@ from beatward.core.order_kinds import (
     SwitchOver,
 )
 from beatward.core.protocol.keys import NAME_LENGTH_MAX
-from beatward.core.roles import DOES, MemberView, Phase, ServiceView
+from beatward.core.roles.candidates import why_nobody
+from beatward.core.roles.phases import DOES, Phase
+from beatward.core.roles.views import MemberView, ServiceView
 from beatward.core.snapshot import Snapshot
 from beatward.store.rows import timestamp
 from beatward.web.access import Served, may_command, may_read

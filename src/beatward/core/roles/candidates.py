@@ -5,7 +5,7 @@
     order     priority, the zones in the order of the settings, freshness, who had it before, name
 
 Freshness comes after what people have said, because it differs in every moment and the lag that is
-allowed is theirs to say. Not here: whether the role may move at all (`core.failover`).
+allowed is theirs to say. Not here: whether the role may move at all (`core.roles.machine`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from beatward.core.entry import Declaration, ServiceRecord
 from beatward.core.membership import Membership, Status
 from beatward.core.protocol.roles import Standing, State
-from beatward.core.roles import RoleSettings
-from beatward.core.standings import Claim
+from beatward.core.roles.reports import Claim
+from beatward.core.roles.settings import RoleSettings
 
 _STATUSES = tuple(Status)
 _ILL = (State.UNABLE, State.STUCK)
@@ -94,7 +94,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of candidates: see `roles.RoleSettings`, and `within_ns`, when it was heard."""
+    """What is asked of candidates, see `RoleSettings`; `within_ns`: when they were heard."""
 
     within_ns: int
     zones: Sequence[str] = ()

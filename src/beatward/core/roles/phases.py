@@ -1,18 +1,12 @@
-"""The words about services and roles: phases, settings, what the journal and readers are told.
+"""The phases of a role, the table of all its ways, and the words for what becomes of it.
 
-Not here: what happens to a role, and why (`core.failover`).
+Not here: what happens to a role, and why (`core.roles.machine`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from beatward.core.entry import Maintenance
-from beatward.core.instants import SECOND
 from beatward.core.protocol.roles import State
-
-# A candidate was heard within a lease, or this: one lost datagram of a short lease is no death.
-HEARD_WITHIN_NS = 2 * SECOND
 
 
 class Phase(StrEnum):
@@ -126,39 +120,6 @@ TOLD = ("held", "vacant", "refused")
 
 
 @dataclass(frozen=True, slots=True)
-class RoleSettings:
-    """How a role is lent and moved. Units, reasons and costs: config.FailoverSettings."""
-
-    lease_ns: int = 2 * SECOND
-    demote_ns: int = SECOND
-    promote_ns: int = 30 * SECOND
-    switchover_ns: int = 60 * SECOND
-    failback_ns: int | None = None
-    zones: tuple[str, ...] = ()
-    max_lag: int | None = None
-    fence: str = ""
-    fence_required: bool = False
-    min_healthy: int = 0
-    automatic: bool = True
-
-    @property
-    def within_ns(self) -> int:
-        """Who has not been heard for longer is silent."""
-        return max(self.lease_ns, HEARD_WITHIN_NS)
-
-
-def fence_key(service: str, token: int) -> str:
-    """Return the key under which the holder of a token is fenced."""
-    return f"{service}/{token}/fence"
-
-
-def fenced_by(key: str) -> tuple[str, int] | None:
-    """Return service and token of such a key; None for the key of another action."""
-    service, _, token = key.removesuffix("/fence").rpartition("/")
-    return (service, int(token)) if key.endswith("/fence") and token.isdigit() else None
-
-
-@dataclass(frozen=True, slots=True)
 class Fact:
     """What has become of a role: an entry of the journal.
 
@@ -182,65 +143,3 @@ class Wish:
 
     to: str = ""
     away: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberView:
-    """A node that offers a service, for readers.
-
-    row        of the node in the snapshot
-    status     of the node, a word of `membership.Status`
-    state      what it said last of its role, a word of `protocol.roles.State`; empty: nothing yet
-    token      the one it said then
-    heard_ns   when it said so
-    zone       its own, or its node's label
-    healthy    the node is alive and the member neither unable nor stuck
-    hindrance  why the role cannot go to it now, in a few words; empty: it can, or has it
-    """
-
-    node: str
-    row: int
-    status: str
-    state: str = ""
-    token: int = 0
-    freshness: int | None = None
-    heard_ns: int | None = None
-    address: str = ""
-    port: int = 0
-    weight: int = 100
-    priority: int = 100
-    zone: str = ""
-    version: str = ""
-    labels: Mapping[str, str] | None = None
-    healthy: bool = False
-    hindrance: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceView:
-    """A service, for readers; what follows `members` means something in failover mode only.
-
-    phase        None in balance mode
-    holder       the name of the node that has the role, takes it or gives it up; empty: none
-    until_ns     no other member may have the role before, unless it is given back or fenced
-    reason       why no member may have it, or what is waited for; empty: nothing is wrong
-    explanation  all of it as one sentence
-    automatic    it fails over by itself; not while `paused` says something
-    target       the node it is being moved to on request; empty: none in particular
-    """
-
-    name: str
-    mode: str
-    members: tuple[MemberView, ...] = ()
-    phase: Phase | None = None
-    holder: str = ""
-    token: int = 0
-    since_ns: int = 0
-    until_ns: int = 0
-    reason: str = ""
-    explanation: str = ""
-    automatic: bool = True
-    paused: Maintenance | None = None
-    target: str = ""
-    lease_ns: int = 0
-    demote_ns: int = 0

@@ -1,11 +1,11 @@
 """A role as the row that the journal keeps of it.
 
-Not here: how a session takes it up again (`failover.Role.restore`).
+Not here: how a session takes it up again (`machine.Role.restore`).
 """
 
-from beatward.core.candidates import recalled
 from beatward.core.entry import ServiceRecord
-from beatward.core.failover import Role
+from beatward.core.roles.candidates import recalled
+from beatward.core.roles.machine import Role
 
 
 def row_of(role: Role, now_ns: int) -> ServiceRecord:

@@ -1,13 +1,18 @@
 """All services as readers see them: copies of what is known, made into views where one is read.
 
 The wheel copies a few dicts; sentences and views are made by the reader, in its own thread. Not
-here: what becomes of a role (`core.failover`).
+here: what becomes of a role (`core.roles.machine`).
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from beatward.core.candidates import (
+from beatward.core.entry import Declaration, Maintenance
+from beatward.core.explanation import credit
+from beatward.core.instants import NEVER, format_duration
+from beatward.core.membership import Status
+from beatward.core.roles.candidates import (
     Member,
     Remembered,
     candidates,
@@ -15,15 +20,74 @@ from beatward.core.candidates import (
     wanted_by,
     zone_of,
 )
-from beatward.core.entry import Declaration, Maintenance
-from beatward.core.explanation import credit
-from beatward.core.failover import Role
-from beatward.core.instants import NEVER, format_duration
-from beatward.core.membership import Status
-from beatward.core.roles import MemberView, Phase, RoleSettings, ServiceView
+from beatward.core.roles.machine import Role
+from beatward.core.roles.phases import Phase
+from beatward.core.roles.settings import RoleSettings
 from beatward.core.state import State
 
 _STATUSES = tuple(Status)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """A node that offers a service, for readers.
+
+    row        of the node in the snapshot
+    status     of the node, a word of `membership.Status`
+    state      what it said last of its role, a word of `protocol.roles.State`; empty: nothing yet
+    token      the one it said then
+    heard_ns   when it said so
+    zone       its own, or its node's label
+    healthy    the node is alive and the member neither unable nor stuck
+    hindrance  why the role cannot go to it now, in a few words; empty: it can, or has it
+    """
+
+    node: str
+    row: int
+    status: str
+    state: str = ""
+    token: int = 0
+    freshness: int | None = None
+    heard_ns: int | None = None
+    address: str = ""
+    port: int = 0
+    weight: int = 100
+    priority: int = 100
+    zone: str = ""
+    version: str = ""
+    labels: Mapping[str, str] | None = None
+    healthy: bool = False
+    hindrance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A service, for readers; what follows `members` means something in failover mode only.
+
+    phase        None in balance mode
+    holder       the name of the node that has the role, takes it or gives it up; empty: none
+    until_ns     no other member may have the role before, unless it is given back or fenced
+    reason       why no member may have it, or what is waited for; empty: nothing is wrong
+    explanation  all of it as one sentence
+    automatic    it fails over by itself; not while `paused` says something
+    target       the node it is being moved to on request; empty: none in particular
+    """
+
+    name: str
+    mode: str
+    members: tuple[MemberView, ...] = ()
+    phase: Phase | None = None
+    holder: str = ""
+    token: int = 0
+    since_ns: int = 0
+    until_ns: int = 0
+    reason: str = ""
+    explanation: str = ""
+    automatic: bool = True
+    paused: Maintenance | None = None
+    target: str = ""
+    lease_ns: int = 0
+    demote_ns: int = 0
 
 
 class RoleCopy(NamedTuple):

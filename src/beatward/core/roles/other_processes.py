@@ -1,16 +1,16 @@
 """Other processes of the holder's name: a copied folder, a restored machine, the life after it.
 
-What such a process says frees nothing, and lowers no position (`leases.Lease.owner`); that one has
+What such a process says frees nothing, and lowers no position (`lease.Lease.owner`); that one has
 spoken is told once for each of its lives under each token. Not here: what follows for the role
-(`core.failover`).
+(`core.roles.machine`).
 """
 
-from beatward.core.candidates import Member, Remembered
 from beatward.core.entry import ServiceRecord
-from beatward.core.leases import GIVEN_UP, Lease, Speaker, speaker
 from beatward.core.protocol.roles import Standing
-from beatward.core.roles import CLAIMS, Fact
-from beatward.core.standings import Claim
+from beatward.core.roles.candidates import Member, Remembered
+from beatward.core.roles.lease import GIVEN_UP, Lease, Speaker, speaker
+from beatward.core.roles.phases import CLAIMS, Fact
+from beatward.core.roles.reports import Claim
 
 
 class Doubles:

@@ -4,7 +4,7 @@ The part of hearing that is about roles. A standing proves no life: it counts on
 heartbeat has proved in this session. Of several of one member in a batch the newest says all,
 because what a member says of itself only moves forward. A last word is of a life that may be over,
 and true for ever: it needs no proof, and is neither newer nor older than others. Not here: whether
-the node offers the service, and whether it said this before (`core.candidates`, which knows it).
+the node offers the service, and whether it said this before (`core.roles.candidates`).
 """
 
 from dataclasses import dataclass

@@ -5,14 +5,14 @@
 A fence makes the role free sooner than time does, or at all where time is not trusted. A node that
 speaks again before the action has begun, and acts only as it may, is left alone; but the word of
 another process of its name proves nothing while the role waits for the fence. Not here: the deed
-(`actions/`), when it may be done (`core.outbox`), and what follows for the role (`core.failover`).
+(`actions/`), when it may be done (`core.outbox`), and what follows (`core.roles.machine`).
 """
 
-from beatward.core.doubles import replaces
-from beatward.core.failover import Role
-from beatward.core.leases import GIVEN_UP
 from beatward.core.membership import Cause, Membership, Status
-from beatward.core.roles import Phase
+from beatward.core.roles.lease import GIVEN_UP
+from beatward.core.roles.machine import Role
+from beatward.core.roles.other_processes import replaces
+from beatward.core.roles.phases import Phase
 
 
 def why_fence(role: Role, membership: Membership, now_ns: int) -> str:

@@ -13,26 +13,28 @@ of two clocks. The role moves
 and otherwise not, whatever a node is held to be: no verdict about a node is a proof about its
 workload. What a process says of (token, state) only moves forward, so its word that it has given up
 is true for ever, however late it comes and how often. But it is its word: what another process of
-the same name says frees nothing (`leases.Lease.owner`), and what it says to hold, holds.
+the same name says frees nothing (`lease.Lease.owner`), and what it says to hold, holds.
 
     VACANT ──token──► PROMOTING ──active──► HELD ──asked, or by itself──► DEMOTING ──given back──►
                           └──────silent───────┴──► WAITING ──term──► VACANT
 
-All of its ways are in `roles.TABLE`; nothing else moves it, and nothing but this writes it.
+All of its ways are in `phases.TABLE`; nothing else moves it, and nothing but this writes it.
 What must survive a crash is the token. A journal that knows less than the members do was restored
 or has lost something, and then no member gets anything (`doubt`). A restart decides nothing new for
 a whole term, so that they can be heard.
 
-One object is one service; time and reports come in, facts and grants go out. It is one file,
-because each method moves the same role between the same phases; a part of it read alone would hide
-what the others may do meanwhile. Not here: which nodes
-offer it and what is written down (`core.services`), who is the best (`core.candidates`), and the
-arithmetic of leases (`core.leases`).
+One object is one service; time and reports come in, facts and grants go out. Not here: which nodes
+offer it and what is written down (`core.services`).
 """
 
 from dataclasses import replace
 
-from beatward.core.candidates import (
+from beatward.core.entry import Maintenance, ServiceRecord
+from beatward.core.explanation import credit
+from beatward.core.instants import NEVER, SECOND, format_duration
+from beatward.core.membership import Membership
+from beatward.core.protocol.roles import Grant, Standing, State, service_id
+from beatward.core.roles.candidates import (
     Member,
     Remembered,
     Wanted,
@@ -43,32 +45,25 @@ from beatward.core.candidates import (
     why_nobody,
     why_not,
 )
-from beatward.core.doubles import Doubles, hear_last, is_owner, kept, owner_of, replaces, why_silent
-from beatward.core.entry import Maintenance, ServiceRecord
-from beatward.core.explanation import credit
-from beatward.core.instants import NEVER, SECOND, format_duration
-from beatward.core.leases import GIVEN_UP, HOLDING, Lease, Terms, speaker
-from beatward.core.membership import Membership
-from beatward.core.protocol.roles import Grant, Standing, State, service_id
-from beatward.core.roles import (
-    DOES,
-    TABLE,
-    Fact,
-    FenceState,
-    Phase,
-    RoleCause,
-    RoleSettings,
-    Wish,
+from beatward.core.roles.lease import GIVEN_UP, HOLDING, Lease, Terms, speaker
+from beatward.core.roles.other_processes import (
+    Doubles,
+    hear_last,
+    is_owner,
+    kept,
+    owner_of,
+    replaces,
+    why_silent,
 )
-from beatward.core.standings import Claim
+from beatward.core.roles.phases import DOES, TABLE, Fact, FenceState, Phase, RoleCause, Wish
+from beatward.core.roles.reports import Claim
+from beatward.core.roles.rounds import Failback, Rounds
+from beatward.core.roles.settings import RoleSettings
 
 # It is looked this often whether something has changed that is not reported, such as a node's
 # status.
 LOOK_SPACING_NS = SECOND
 WAIT_SPACING_NS = SECOND // 10
-# Where every candidate has failed it begins anew after this long, then twice as long each time, up
-# to the time that a promotion may take: what failed for a moment must not keep a service down.
-ROUND_PAUSE_NS = SECOND
 # What the holder's report under our token says of the role, where it was not asked for it.
 _HEARD = {
     State.PROMOTING: RoleCause.TAKING,
@@ -92,7 +87,7 @@ class Role:
         self.phase, self.since_ns = Phase.VACANT, now_ns
         self.former = ""
         self.reason = self.doubt = ""
-        self.told = ""  # what rules were asked about last, a word of `roles.TOLD`
+        self.told = ""  # what rules were asked about last, a word of `phases.TOLD`
         self.seen = 0  # the highest token that a member has claimed
         self.stuck = False
         self.remembered: Remembered | None = None  # of a session before this one
@@ -102,12 +97,9 @@ class Role:
         # The members of a service that was unknown a moment ago were not all heard yet.
         self.ready_ns = now_ns + self.lease.term_left_ns(now_ns)
         self._held_ns: int | None = None  # since when the holder has been active
-        self._better: dict[str, int] = {}  # who is preferred to the holder, and able since when
         self._promote_by_ns = NEVER
-        self.failed: dict[str, str] = {}  # who was tried in this round, and what became of it
+        self._rounds, self._failback = Rounds(), Failback()
         self._doubles = Doubles()
-        self._rounds_count = 0  # how many have failed since a member held for long enough
-        self.round_ns = NEVER
         self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
 
     @property
@@ -191,7 +183,7 @@ class Role:
         return list(self._heard)
 
     def answer(self, slot: int, now_ns: int, base_ns: int) -> Grant | None:
-        """Answer what a member said last, see `leases.Lease.answer`."""
+        """Answer what a member said last, see `lease.Lease.answer`."""
         member = self.members.get(slot)
         if member is None or self.doubt:
             return None
@@ -217,7 +209,7 @@ class Role:
             why = "nobody holds the role, so nobody can give it up in order"
         if why:
             return self._decline("switchover", to, f"{who}: {why}")
-        self._forgive()
+        self._rounds.forgive()
         return self._ask_back(RoleCause.SWITCHOVER, to, f" as asked{who}", now_ns)
 
     def fail_over(self, to: str, who: str) -> Fact:
@@ -228,7 +220,7 @@ class Role:
         if self.phase in DOES:
             why = f"{holder} has the role and answers; a switchover moves it in order"
             return self._decline("failover", to, f"{who}: {why}")
-        self._forgive()
+        self._rounds.forgive()
         self.wish = Wish(to)
         words = f"the role is to go to {to or 'the best'} as soon as nobody can hold it{who}"
         return self._fact("failover", words)
@@ -241,7 +233,8 @@ class Role:
             return self._decline("failover --force", to, f"{who}: {why}")
         why, holder = f", by force{who}{self._risk(now_ns)}", self.lease.holder
         self.former = holder or self.former
-        self.doubt, self.stuck, self.failed, self.remembered = "", False, {}, None
+        self.doubt, self.stuck, self.remembered = "", False, None
+        self._rounds.forgive()
         self.ready_ns = min(self.ready_ns, now_ns)
         self.wish = Wish(to, away=holder)
         chosen = self._chosen(able)
@@ -264,10 +257,6 @@ class Role:
         why = ": the planned end of its pause has come" if is_over else credit(by, "")
         return self._fact("resumed", f"automatic failover is on again{why}")
 
-    def _forgive(self) -> None:
-        # All may be tried again that have failed in this round.
-        self.failed, self.round_ns = {}, NEVER
-
     def _decline(self, what: str, to: str, why: str) -> Fact:
         goal = f" to {to}" if to else ""
         return self._fact("declined", f"a {what}{goal} was declined{why}")
@@ -287,7 +276,7 @@ class Role:
     # -- what other rooms do -----------------------------------------------------------------
 
     def tell(self, word: str) -> bool:
-        """Note what rules are asked about, a word of `roles.TOLD`; return whether that is news."""
+        """Note what rules are asked about, a word of `phases.TOLD`; return whether that is news."""
         # A reason that changes is no news; another holder always is.
         is_news = word == "held" or word != self.told
         self.told = word
@@ -381,7 +370,7 @@ class Role:
 
     def _give_up(self, now_ns: int) -> Fact:
         late = f"it was not active within {format_duration(self.settings.promote_ns)}"
-        self.failed[self.lease.holder] = late
+        self._rounds.fail(self.lease.holder, late)
         self.lease.ask_back(0)
         words = f"{self.lease.holder} is to give token {self.lease.token} up: {late}"
         return self._enter(RoleCause.TOO_SLOW, words, now_ns)
@@ -390,28 +379,20 @@ class Role:
         # A member that holds for as long as a promotion may take has not failed at it.
         since_ns = now_ns if self._held_ns is None else self._held_ns
         if now_ns - since_ns >= self.settings.promote_ns:
-            self.failed, self._rounds_count = {}, 0
+            self._rounds.end()
         if self.settings.failback_ns is None or not self.is_automatic:
-            self._better = {}
+            self._failback.end()
             return None
         return self._fail_back(self.settings.failback_ns, now_ns) if self._heard else None
 
     def _fail_back(self, able_for_ns: int, now_ns: int) -> Fact | None:
-        """Give the role back to who is preferred, once it has been able for long enough.
-
-        All the time: who lags too far behind now and then (seed 60233), or has failed at it
-        (10058), would be asked for and not promoted, and so it would go on for ever.
-        """
-        holder = self.holding
-        able = [one for one in self.candidates(now_ns)[0] if one.node not in self.failed]
+        """Give the role back to a preferred node, once that has been able for long enough."""
+        holder, failed = self.holding, self._rounds.failed
+        able = [one for one in self.candidates(now_ns)[0] if one.node not in failed]
         if holder is not None:
             able = [one for one in able if one.offer.priority > holder.offer.priority]
-        self._better = {one.node: self._better.get(one.node, now_ns) for one in able}
-        if holder is None or not able:
-            return None
-        best = able[0]
-        since_ns = max(best.able_ns or now_ns, int(self._membership.since_ns[best.slot]))
-        if now_ns - max(since_ns, self._better[best.node]) < able_for_ns:
+        best = self._failback.choose(able, self._membership, now_ns, able_for_ns=able_for_ns)
+        if holder is None or best is None:
             return None
         words = f", because its priority is higher and it could for {format_duration(able_for_ns)}"
         return self._ask_back(RoleCause.FAILBACK, best.node, words, now_ns)
@@ -430,7 +411,7 @@ class Role:
         is_own_doing = self.lease.is_running(now_ns)
         if self._held_ns is None:
             if is_own_doing:
-                self.failed.setdefault(node, "it did not become active")
+                self._rounds.fail(node, "it did not become active")
             words = f"{node} did not become active under token {token}, and has given it up"
             return self._free(RoleCause.FAILED, words, now_ns)
         if self.lease.is_asked:
@@ -438,7 +419,7 @@ class Role:
                 RoleCause.DEMOTED, f"{node} has given token {token} up as asked", now_ns
             )
         if is_own_doing and now_ns - self._held_ns < self.settings.promote_ns:
-            self.failed[node] = "it gave the role up soon after"
+            self._rounds.fail(node, "it gave the role up soon after")
         return self._free(
             RoleCause.GIVEN_BACK, f"{node} has given token {token} up by itself", now_ns
         )
@@ -469,7 +450,7 @@ class Role:
         if self.settings.fence_required and self.lease.granted_ns:
             return self._stay_unfenced(now_ns)
         if self._held_ns is None:
-            self.failed.setdefault(node, "it was not heard any more")
+            self._rounds.fail(node, "it was not heard any more")
         words = f"the time is over in which {node} may have held the role under token {token}"
         return self._free(RoleCause.EXPIRED, words, now_ns)
 
@@ -486,7 +467,8 @@ class Role:
         node = self.former = self.lease.holder
         self.lease.end()
         self.stuck, self.fence = False, FenceState.NONE
-        self._held_ns, self._promote_by_ns, self._better = None, NEVER, {}
+        self._held_ns, self._promote_by_ns = None, NEVER
+        self._failback.end()
         fact = self._enter(cause, words, now_ns)
         return replace(fact, node=node)
 
@@ -502,21 +484,13 @@ class Role:
         able, others = self.candidates(now_ns)
         if able and self.remembered is not None and self.is_unsure:
             return self._stay_unsure(self.remembered.node, now_ns)
-        if able and all(one.node in self.failed for one in able) and now_ns >= self.round_ns:
-            self.failed = {}
-        untried = [one for one in able if one.node not in self.failed]
-        if untried:
-            return self._promote(
-                RoleCause.CHOSEN, self._chosen(untried), now_ns, of_count=len(able)
-            )
+        if untried := self._rounds.untried(able, now_ns):
+            chosen = self._chosen(untried)
+            return self._promote(RoleCause.CHOSEN, chosen, now_ns, of_count=len(able))
         if not able:
             return self._stay_vacant(f"there is nobody to take it: {why_nobody(others)}", now_ns)
-        if self.round_ns == NEVER:
-            pause_ns = ROUND_PAUSE_NS << min(self._rounds_count, 20)
-            self.round_ns = now_ns + min(pause_ns, self.settings.promote_ns)
-            self._rounds_count += 1
-        tried = "; ".join(f"{node}: {why}" for node, why in sorted(self.failed.items()))
-        return self._stay_vacant(f"every candidate failed: {tried}", now_ns)
+        failures = self._rounds.plan(now_ns, longest_ns=self.settings.promote_ns)
+        return self._stay_vacant(f"every candidate failed: {failures}", now_ns)
 
     def _stay_unsure(self, node: str, now_ns: int) -> Fact | None:
         """Promote no member that may lag: the last holder may have written on without us."""
@@ -557,7 +531,8 @@ class Role:
         owner = speaker(member.incarnation, member.peer)
         self.lease.begin(token, member.node, owner, now_ns)
         self._doubles = Doubles()
-        self._held_ns, self._promote_by_ns, self.round_ns = None, NEVER, NEVER
+        self._held_ns, self._promote_by_ns = None, NEVER
+        self._rounds.choose()
         self.fence = FenceState.NONE
         words = f"{member.node} is to take the role under token {token}"
         words += f", the best of {of_count} that could" if of_count > 1 and not why else ""
@@ -610,7 +585,7 @@ class Role:
         if self.doubt or (not self.members and not lease.holder):
             return dues[0]
         if not lease.holder:
-            later = [self.ready_ns, self.round_ns, now_ns + LOOK_SPACING_NS]
+            later = [self.ready_ns, self._rounds.again_ns, now_ns + LOOK_SPACING_NS]
         elif lease.is_written:
             quiet_ns = max(lease.spoke_ns, lease.granted_ns) + self.settings.lease_ns
             look_ns = now_ns + (WAIT_SPACING_NS if self.phase == Phase.WAITING else LOOK_SPACING_NS)

@@ -17,10 +17,10 @@ more under it (docs/decisions/014-whose-word-frees-a-role.md).
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from beatward.core.candidates import Member
 from beatward.core.instants import MILLISECOND
 from beatward.core.peers import host_of
 from beatward.core.protocol.roles import Grant, Standing, State, Word, term_ns
+from beatward.core.roles.candidates import Member
 
 # Who has given a token up says so in one of these.
 GIVEN_UP = frozenset((State.STANDBY, State.UNABLE))
