@@ -15,9 +15,9 @@ PAGE = ROOT / "docs" / "sdk.md"
 AGENT = ROOT / "src" / "beatward" / "agent"
 BEGIN, END = "<!-- signatures: scripts/sdk_page.py -->\n", "<!-- end of signatures -->\n"
 WIDTH = 100
-# A heart of either kind is what `Vitals` is, and more; that is told once.
+# A heart of either kind is what `AbstractHeart` is, and more; that is told once.
 CLASSES = (
-    ("Heart", (("vitals.py", "Vitals"), ("heart.py", "Heart"))),
+    ("Heart", (("abstract_heart.py", "AbstractHeart"), ("heart.py", "Heart"))),
     ("AsyncHeart", (("heart.py", "AsyncHeart"),)),
     ("Service", (("services.py", "Service"),)),
     ("Role", (("roles/role.py", "Role"),)),

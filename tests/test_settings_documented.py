@@ -153,7 +153,7 @@ def test_the_example_for_the_monitor_has_every_key_with_its_default(table):
 
 
 def test_the_example_for_the_agent_can_be_used():
-    assert agent_settings.load(EXAMPLES / "agent.toml").deeds
+    assert agent_settings.load(EXAMPLES / "agent.toml").actions
 
 
 def test_the_example_for_the_agent_has_every_key():

@@ -327,7 +327,7 @@ async def test_closing_ends_a_run_that_has_only_just_begun(hands, quick, until, 
     log = tmp_path / "log"
     one = hands(drivers=quick, revive=shell(WAITS, log, tmp_path / "never", 0))
     one.submit("revive")
-    await until(lambda: quick["exec"]._beginning or quick["exec"]._deeds)
+    await until(lambda: quick["exec"]._beginning or quick["exec"]._runs)
     await one.dispatcher.close(end_deeds=True)
     # TERM may have come before the command did; if it had begun, it has ended.
     assert not log.exists() or not is_alive(number_in(log))

@@ -5,8 +5,8 @@ import inspect
 import pytest
 
 from beatward import AsyncHeart, Heart, Service
+from beatward.agent.abstract_heart import AbstractHeart
 from beatward.agent.roles.role import Role
-from beatward.agent.vitals import Vitals
 
 # By parameter: values that cannot be meant, and a part of the sentence.
 OF_A_HEART = {
@@ -130,9 +130,9 @@ def test_every_parameter_of_every_public_call_has_a_row():
     def words(function):
         return set(inspect.signature(function).parameters) - {"self"}
 
-    assert words(Vitals.__init__) == set(OF_A_HEART)
+    assert words(AbstractHeart.__init__) == set(OF_A_HEART)
     assert words(Service.__init__) == set(OF_A_SERVICE)
-    assert words(Vitals.report) == set(OF_A_REPORT)
+    assert words(AbstractHeart.report) == set(OF_A_REPORT)
     assert words(AsyncHeart.role) == set(OF_A_ROLE)
     assert words(Heart.role) == {*OF_A_ROLE, "promote", "demote"}
 

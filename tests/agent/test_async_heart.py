@@ -17,7 +17,7 @@ def wait_silent(heart):
     """Wait until the heart has given its socket up at least once."""
     pause = threading.Event()
     for _ in range(400):
-        if heart._conversation._is_silent:
+        if heart._connection._is_silent:
             return
         pause.wait(0.05)
     pytest.fail("the heart never noticed that nobody answers")

@@ -1,4 +1,4 @@
-"""`beatward agent` as a process: heartbeats with facts, actions by name, systemd, its settings."""
+"""`beatward agent` as a process: heartbeats with metrics, actions by name, systemd, settings."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from beatward.agent import settings
-from beatward.agent.deeds import Hands, Letter, end_group, run
-from beatward.agent.facts import ProcFacts, facts
-from beatward.agent.notify import notify, watchdog_ns
-from beatward.agent.settings import Deed
+from beatward.agent.action_runner import ActionRunner, FetchedAction, end_group, run
+from beatward.agent.settings import LocalAction
 from beatward.agent.state import DONE_COUNT_MAX, StateFile
+from beatward.agent.system_metrics import ProcMetrics, system_metrics
+from beatward.agent.systemd import notify, watchdog_ns
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.record import NO_GAUGE, Farewell
 from beatward.errors import ConfigError
@@ -176,11 +176,11 @@ def test_without_systemd_nothing_is_told_and_no_watchdog_is_due(tmp_path):
 # --- running a command ---
 
 
-def deed(*command, seconds=20.0):
-    return Deed("deed", command, int(seconds * SECOND))
+def local(*command, seconds=20.0):
+    return LocalAction("deed", command, int(seconds * SECOND))
 
 
-LETTER = Letter("1/a", "deed", "web-2", 3)
+FETCHED = FetchedAction("1/a", "deed", "web-2", 3)
 
 
 @pytest.mark.real
@@ -195,21 +195,21 @@ LETTER = Letter("1/a", "deed", "web-2", 3)
     ],
 )
 def test_the_outcome_of_a_command_says_how_it_ended(text, result, message):
-    found = run(deed("sh", "-c", text), LETTER)
+    found = run(local("sh", "-c", text), FETCHED)
     assert (found.result, found.message) == (result, message)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("program", ["/no/such/program", "/etc/passwd"])
 def test_a_program_that_cannot_run_is_not_tried_again(program):
-    found = run(deed(program), LETTER)
+    found = run(local(program), FETCHED)
     assert found.result == "permanent"
     assert program in found.message
 
 
 @pytest.mark.real
 def test_output_is_bounded_and_its_end_is_kept():
-    found = run(deed("sh", "-c", "yes loud | head -c 5000000; echo the end; exit 1"), LETTER)
+    found = run(local("sh", "-c", "yes loud | head -c 5000000; echo the end; exit 1"), FETCHED)
     assert len(found.message) < 500
     assert found.message.startswith("exit code 1: ")
     assert found.message.endswith("the end")
@@ -222,8 +222,8 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(tmp_path, by
     text = f"sleep 60 & echo $! > {tmp_path}/pid; echo waiting; wait"
     limits = {"settings": (0.5, 0), "monitor": (60, SECOND // 2)}
     seconds, timeout_ns = limits[by]
-    letter = Letter("1/a", "deed", "web-2", 1, timeout_ns)
-    found = run(deed("sh", "-c", text, seconds=seconds), letter)
+    fetched = FetchedAction("1/a", "deed", "web-2", 1, timeout_ns)
+    found = run(local("sh", "-c", text, seconds=seconds), fetched)
     assert (found.result, found.message) == ("temporary", "ended after 500 ms: waiting")
     pid = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 20
@@ -241,14 +241,16 @@ def _stat(pid):
 
 @pytest.mark.real
 def test_a_command_that_ignores_sigterm_is_killed():
-    found = run(deed("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done", seconds=0.3), LETTER)
+    found = run(
+        local("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done", seconds=0.3), FETCHED
+    )
     assert found.message == "ended after 300 ms"
 
 
 @pytest.mark.real
 def test_a_service_left_in_the_background_is_neither_waited_for_nor_ended(tmp_path):
     text = f"sleep 60 & echo $! > {tmp_path}/pid"
-    found = run(deed("sh", "-c", text), LETTER)
+    found = run(local("sh", "-c", text), FETCHED)
     pid = int((tmp_path / "pid").read_text())
     try:
         assert found.result == "success"
@@ -257,23 +259,23 @@ def test_a_service_left_in_the_background_is_neither_waited_for_nor_ended(tmp_pa
         os.kill(pid, signal.SIGKILL)
 
 
-# --- hands against the test's monitor ---
+# --- runner against the test's monitor ---
 
 
 @pytest.fixture
-def hands(monitor, told, tmp_path):
+def runner(monitor, told, tmp_path):
     from beatward.agent.enrol import find, identify
 
     identity = identify("web-1", **told)
     credential = find(identity, None, "", wants_udp=False).credential
     ran = tmp_path / "ran"
-    deeds = {
-        "touch": Deed("touch", ("sh", "-c", f"echo $BEATWARD_ACTION_KEY >> {ran}")),
-        "slow": Deed("slow", ("sleep", "60"), 60 * SECOND),
-        "fail": Deed("fail", ("sh", "-c", f"echo $BEATWARD_ACTION_KEY >> {ran}; exit 1")),
+    actions = {
+        "touch": LocalAction("touch", ("sh", "-c", f"echo $BEATWARD_ACTION_KEY >> {ran}")),
+        "slow": LocalAction("slow", ("sleep", "60"), 60 * SECOND),
+        "fail": LocalAction("fail", ("sh", "-c", f"echo $BEATWARD_ACTION_KEY >> {ran}; exit 1")),
     }
     file = StateFile(tmp_path, "web-1")
-    made = Hands("web-1", deeds, file, lambda: (credential, monitor.url))
+    made = ActionRunner("web-1", actions, file, lambda: (credential, monitor.url))
     made.start()
     made.ran = lambda: ran.read_text().split() if ran.exists() else []
     yield made
@@ -281,45 +283,45 @@ def hands(monitor, told, tmp_path):
 
 
 @pytest.mark.real
-def test_an_outcome_is_posted_again_until_it_is_taken_and_the_deed_is_done_once(monitor, hands):
+def test_an_outcome_is_posted_again_until_it_is_taken_and_the_action_is_done_once(monitor, runner):
     monitor.refuses_outcomes = 2
     monitor.actions["web-1"] = [action()]
-    hands.beckon()
+    runner.notify()
     monitor.wait(lambda: monitor.outcomes)
-    assert hands.ran() == ["1/a"]
+    assert runner.ran() == ["1/a"]
     posted = [body for path, body in monitor.requests if path == "/v1/agent/outcome"]
     assert posted == [posted[0]] * 3
 
 
 @pytest.mark.real
-def test_a_letter_that_comes_again_is_answered_again_but_not_run_again(monitor, hands):
+def test_an_action_that_comes_again_is_answered_again_but_not_run_again(monitor, runner):
     for count, attempt, name in ((1, 1, "fail"), (2, 1, "fail"), (3, 2, "fail")):
         monitor.actions["web-1"] = [action("1/f", name, attempt)]
-        hands.beckon()
+        runner.notify()
         monitor.wait(lambda count=count: len(monitor.outcomes) == count)
     # The second was the first attempt handed out again; the third is a new attempt.
-    assert hands.ran() == ["1/f", "1/f"]
+    assert runner.ran() == ["1/f", "1/f"]
     assert {told["result"] for told in monitor.outcomes} == {"temporary"}
 
 
 @pytest.mark.real
-def test_a_strange_inbox_does_not_end_the_hands(monitor, hands, caplog):
+def test_a_strange_inbox_does_not_end_the_runner(monitor, runner, caplog):
     monitor.actions["web-1"] = [{"key": "1/x"}]
-    hands.beckon()
+    runner.notify()
     monitor.wait(lambda: any("not an action" in record.getMessage() for record in caplog.records))
     monitor.actions["web-1"] = [action()]
-    hands.beckon()
+    runner.notify()
     monitor.wait(lambda: monitor.outcomes)
 
 
 @pytest.mark.real
-def test_hands_that_are_stopped_end_what_they_run(monitor, hands):
+def test_a_runner_that_is_stopped_ends_what_it_runs(monitor, runner):
     monitor.actions["web-1"] = [action("1/s", "slow")]
-    hands.beckon()
-    process = monitor.wait(lambda: hands._process)
-    hands.stop(0.05)
+    runner.notify()
+    process = monitor.wait(lambda: runner._process)
+    runner.stop(0.05)
     assert process.poll() is not None
-    assert not hands._thread.is_alive()
+    assert not runner._thread.is_alive()
     end_group(process)
 
 
@@ -373,7 +375,7 @@ def test_a_folder_that_cannot_be_written_is_told_once(tmp_path, caplog):
     assert caplog.text.count("kept in memory") == 1
 
 
-# --- facts ---
+# --- metrics of the system ---
 
 
 def write_proc(folder, cpu, memory="MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 750 kB\n"):
@@ -384,7 +386,7 @@ def write_proc(folder, cpu, memory="MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailab
 def test_cpu_is_the_busy_share_since_the_last_question(tmp_path):
     # user nice system idle iowait irq softirq steal guest guest_nice
     write_proc(tmp_path, "100 0 50 800 50 0 0 0 100 0")
-    measure = ProcFacts(tmp_path)
+    measure = ProcMetrics(tmp_path)
     write_proc(tmp_path, "110 5 60 860 55 3 2 5 100 0")
     found = measure()
     # 35 of 100 ticks: all but idle and iowait; guest time is in user already.
@@ -396,25 +398,25 @@ def test_cpu_is_the_busy_share_since_the_last_question(tmp_path):
 
 def test_what_the_kernel_does_not_say_is_left_out(tmp_path):
     write_proc(tmp_path, "1 1 1 1 1 1 1 1", memory="MemTotal: 1000 kB\n")
-    assert "memory" not in ProcFacts(tmp_path)()
+    assert "memory" not in ProcMetrics(tmp_path)()
 
 
 def test_a_clock_of_ticks_that_steps_back_is_no_negative_cpu(tmp_path):
     write_proc(tmp_path, "100 0 0 100 0 0 0 0")
-    measure = ProcFacts(tmp_path)
+    measure = ProcMetrics(tmp_path)
     write_proc(tmp_path, "90 0 0 200 0 0 0 0")
     assert measure()["cpu"] == 0.0
 
 
 def test_this_machine_has_facts_that_a_heart_takes(tmp_path):
-    from beatward.agent.limits import check_metrics
+    from beatward.agent.validation import check_metrics
 
-    assert {"cpu", "memory", "load"} == check_metrics(facts()()).keys()
+    assert {"cpu", "memory", "load"} == check_metrics(system_metrics()()).keys()
 
 
 def test_without_proc_psutil_is_asked_if_it_is_there(tmp_path):
     pytest.importorskip("psutil")
-    assert {"cpu", "memory", "load"} == facts(tmp_path)().keys()
+    assert {"cpu", "memory", "load"} == system_metrics(tmp_path)().keys()
 
 
 # --- the settings file ---
@@ -422,7 +424,7 @@ def test_without_proc_psutil_is_asked_if_it_is_there(tmp_path):
 
 def test_the_example_can_be_loaded_and_says_what_it_shows():
     found = settings.load(EXAMPLE)
-    assert found.deeds["restart-web"].command == ("systemctl", "restart", "web")
+    assert found.actions["restart-web"].command == ("systemctl", "restart", "web")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tests.waiting import wait_for
 
 from beatward.agent import clock
-from beatward.agent.roles.channel import Plan
+from beatward.agent.roles.channel import GuardianPlan
 from beatward.agent.roles.guardian_client import GuardianClient
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MILLISECOND, SECOND
@@ -43,7 +43,7 @@ class Site:
         self.client = self.new()
 
     def new(self) -> GuardianClient:
-        plan = Plan("web-1", "db", self.hooks, str(self.folder / "agent" / "web-1+db.lock"))
+        plan = GuardianPlan("web-1", "db", self.hooks, str(self.folder / "agent" / "web-1+db.lock"))
         return GuardianClient(plan)
 
     def wait(self, condition, client=None):

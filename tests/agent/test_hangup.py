@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from beatward.agent.deeds import Letter, run
-from beatward.agent.settings import Deed
+from beatward.agent.action_runner import FetchedAction, run
+from beatward.agent.settings import LocalAction
 from beatward.core.instants import SECOND
 from beatward.core.protocol.record import Farewell
 
@@ -67,7 +67,9 @@ def test_an_agent_whose_terminal_is_gone_says_goodbye(monitor, environment):
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_an_action_past_its_time_ends_with_what_has_a_session_of_its_own(tmp_path):
     text = f"setsid sleep 600 & echo $! > {tmp_path}/pid; wait"
-    result = run(Deed("slow", ("sh", "-c", text), SECOND), Letter("k", "slow", "web-1", 1))
+    result = run(
+        LocalAction("slow", ("sh", "-c", text), SECOND), FetchedAction("k", "slow", "web-1", 1)
+    )
     assert result.result == "temporary"
     pid = int((tmp_path / "pid").read_text())
     stat = Path(f"/proc/{pid}/stat")

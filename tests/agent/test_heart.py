@@ -186,10 +186,10 @@ def test_each_life_has_a_higher_number_even_when_the_clock_goes_back(monitor, to
 
 def heart_has_asked_in_vain(heart, seconds=20):
     """Wait until the heart has given its socket up at least once."""
-    conversation = heart._conversation
+    connection = heart._connection
     deadline = threading.Event()
     for _ in range(seconds * 20):
-        if conversation._is_silent:
+        if connection._is_silent:
             return
         deadline.wait(0.05)
     pytest.fail("the heart never noticed that nobody answers")
@@ -244,7 +244,7 @@ def test_heartbeats_go_on_while_the_monitor_is_away_and_it_is_met_again(monitor,
         monitor.session += 1
         monitor.open()
         back = monitor.wait_beats("web-1", before + 5)[before:]
-        monitor.wait(lambda: not heart._conversation._is_silent)
+        monitor.wait(lambda: not heart._connection._is_silent)
     assert {beat.incarnation for beat in back} == {incarnation}
     assert any(beat.echo == monitor.session for beat in back)
     texts = messages(caplog, logging.INFO)

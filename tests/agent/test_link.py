@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from beatward.agent.conversation import Conversation
 from beatward.agent.enrol import Found, find, identify
+from beatward.agent.heartbeat_protocol import Report
 from beatward.agent.link import HttpLink, UdpLink, as_json
-from beatward.agent.offers import Offers
-from beatward.agent.post import Door, _proxy, check_url
-from beatward.agent.pulse import Report
+from beatward.agent.monitor_connection import MonitorConnection
+from beatward.agent.post import HttpClient, _proxy, check_url
+from beatward.agent.registrations import Registrations
 from beatward.agent.roles.lease_holder import HolderState
 from beatward.agent.roles.shared_holder import SharedLeaseHolder
 from beatward.agent.state import StateFile
@@ -128,25 +128,30 @@ def test_who_holds_a_role_goes_on_to_the_address_at_which_it_was_lent(peer, held
     # By the monitor's other address it might speak from another one of its own.
     file = StateFile(tmp_path, "web-1")
     file.note_role("db", HolderState(token=1, held=held))
-    offers = Offers()
-    offers.add(SharedLeaseHolder("db", {"name": "db"}, lambda: None))
+    registrations = Registrations()
+    registrations.add(SharedLeaseHolder("db", {"name": "db"}, lambda: None))
     identity = identify("web-1", monitor="http://127.0.0.1:9", data=tmp_path)
-    conversation = Conversation(
-        identity, file, interval_ns=SECOND, transport="udp", wake=lambda: None, offers=offers
+    connection = MonitorConnection(
+        identity,
+        file,
+        interval_ns=SECOND,
+        transport="udp",
+        wake=lambda: None,
+        registrations=registrations,
     )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         ways = [bound.getsockname() for bound in (peer, other)]
         addresses = tuple((socket.AF_INET, way) for way in ways)
         found = Found(Credential("web-1", KEY, ""), "http://127.0.0.1:9", addresses)
-        conversation._take_up(found, START)
+        connection._take_up(found, START)
         seen = set()
         for number in range(20):
             # One that is being given up as long as this lasts: nobody runs its demotion.
-            offers.holders[0].begin(file, START + number * SECOND)
-            conversation.turn(START + number * SECOND, Report)
-            seen.add(ways.index(conversation._link.peer[1]))
-    conversation.close()
+            registrations.holders[0].begin(file, START + number * SECOND)
+            connection.turn(START + number * SECOND, Report)
+            seen.add(ways.index(connection._link.peer[1]))
+    connection.close()
     assert seen == places
 
 
@@ -244,17 +249,17 @@ def test_a_link_that_closes_waits_for_its_last_request(monitor):
 
 
 def test_a_connection_that_the_monitor_closed_meanwhile_is_opened_again(monitor):
-    door = Door(monitor.url)
-    assert door.post("/nothing", {}).status == 401
-    door._connection.sock.shutdown(socket.SHUT_RDWR)
-    answer = door.post("/nothing", {})
+    client = HttpClient(monitor.url)
+    assert client.post("/nothing", {}).status == 401
+    client._connection.sock.shutdown(socket.SHUT_RDWR)
+    answer = client.post("/nothing", {})
     assert (answer.status, answer.reason) == (401, "who are you")
-    door.close()
+    client.close()
 
 
 def test_nobody_there_is_said_with_the_address():
     with pytest.raises(MonitorUnreachable, match=r"http://127\.0\.0\.1:9: .*refused"):
-        Door("http://127.0.0.1:9").post("/", {})
+        HttpClient("http://127.0.0.1:9").post("/", {})
 
 
 @pytest.mark.parametrize(
@@ -278,19 +283,19 @@ def test_what_is_no_monitor_is_unreachable(data):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        door = Door(f"http://127.0.0.1:{server.getsockname()[1]}")
+        client = HttpClient(f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(MonitorUnreachable):
-            door.post("/", {})
+            client.post("/", {})
         # What is left of the answer must not be read as the next one.
-        assert door._connection is None
+        assert client._connection is None
         thread.join(20)
 
 
 def test_a_monitor_that_does_not_answer_in_time_is_unreachable():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        door = Door(f"http://127.0.0.1:{server.getsockname()[1]}", timeout_s=0.1)
+        client = HttpClient(f"http://127.0.0.1:{server.getsockname()[1]}", timeout_s=0.1)
         with pytest.raises(MonitorUnreachable, match="timed out"):
-            door.post("/", {})
+            client.post("/", {})
 
 
 def test_a_proxy_is_asked_for_what_is_not_exempt(monkeypatch):
@@ -313,9 +318,9 @@ def test_a_proxy_is_asked_for_what_is_not_exempt(monkeypatch):
 def test_a_request_goes_through_the_proxy(monitor, monkeypatch):
     # The test's monitor answers any path; as a proxy it is shown the whole address.
     monkeypatch.setenv("http_proxy", monitor.url)
-    door = Door("http://monitor.example:7227")
-    assert door.post("/v1/join", {"asked": 1}).status == 401
-    door.close()
+    client = HttpClient("http://monitor.example:7227")
+    assert client.post("/v1/join", {"asked": 1}).status == 401
+    client.close()
     assert monitor.requests == [("http://monitor.example:7227/v1/join", {"asked": 1})]
 
 

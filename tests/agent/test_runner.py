@@ -8,7 +8,7 @@ import pytest
 from tests.waiting import wait_for
 
 from beatward.agent import clock
-from beatward.agent.pulse import Pulse
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.roles.async_role import AsyncRole, TaskWorkload
 from beatward.agent.roles.guardian_workload import GuardianWorkload
 from beatward.agent.roles.lease_holder import HolderState, RoleCommand
@@ -62,7 +62,9 @@ class Conversation:
             self.file.note_role("db", HolderState(held, held, demote_ms))
         self.said = None
         self.runner = RoleRunner({"name": "db"}, self.file, wake=lambda: None)
-        self.pulse = Pulse("web-1", bytes(32), incarnation=7, interval_ns=SECOND, start_ns=0)
+        self.protocol = HeartbeatProtocol(
+            "web-1", bytes(32), incarnation=7, interval_ns=SECOND, start_ns=0
+        )
 
     def say(self):
         """Return the report that is due now, or None."""
@@ -72,7 +74,7 @@ class Conversation:
         """Let the monitor answer the newest report."""
         self.said = self.say() or self.said
         grant = Grant(self.runner.shared.id, self.said.counter, word, token, LEASE_MS, 1000)
-        self.runner.shared.hear(grant, clock.now_ns(), self.pulse, None)
+        self.runner.shared.hear(grant, clock.now_ns(), self.protocol, None)
 
     @property
     def state(self):

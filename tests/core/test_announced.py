@@ -5,8 +5,8 @@ import pytest
 from tests.core.by_hand import ByHand, changes, key_of, said
 from tests.core.test_detectors import column, hear, new_detector
 
-from beatward.agent.pulse import Pulse, Report
-from beatward.agent.stride import Bounds
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol, Report
+from beatward.agent.send_schedule import Bounds
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
 from beatward.core.monitor import Settings
@@ -137,26 +137,28 @@ def test_a_detector_is_told_of_the_old_grid_only():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_agent_and_the_monitor_agree_over_hours_of_changes(kind):
-    """A pulse that is asked for another interval every now and then, heard through the monitor."""
+    """A node that is asked for another interval every now and then, heard through the monitor."""
     hand = monitor_with(kind)
     rng = np.random.default_rng(2)
     key = key_of("web-1")
     bounds = Bounds(500 * MILLISECOND, 8 * SECOND)
-    pulse = Pulse("web-1", key, incarnation=1, interval_ns=SECOND, start_ns=0, bounds=bounds)
+    protocol = HeartbeatProtocol(
+        "web-1", key, incarnation=1, interval_ns=SECOND, start_ns=0, bounds=bounds
+    )
     seen = set()
     found = []
     for place in range(600):
-        due_ns = pulse.next_due_ns
+        due_ns = protocol.next_due_ns
         found += hand.walk(due_ns + 20 * MILLISECOND, tick_ns=200 * MILLISECOND)
-        output = hand.step(hand.now, pulse.beat(due_ns, Report()))
+        output = hand.step(hand.now, protocol.beat(due_ns, Report()))
         found += changes(output)
         if place % 30 == 0:
             wish_ms = int(rng.choice([500, 1000, 3000, 8000]))
         rows = [row.tobytes() for row in output.replies.rows]
         for row in rows:
-            for reply in pulse.receive(wishing(row, key, wish_ms), due_ns + 40 * MILLISECOND):
+            for reply in protocol.receive(wishing(row, key, wish_ms), due_ns + 40 * MILLISECOND):
                 found += changes(hand.step(hand.now, reply))
-        seen.add(pulse.interval_ns)
+        seen.add(protocol.interval_ns)
     assert [status for _, status, _ in found] == ["alive"]
     assert len(seen) >= 4
 

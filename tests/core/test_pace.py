@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.core.by_hand import ByHand, changes, heard, key_of, said
 from tests.core.test_restart import row, started
 
-from beatward.agent.pulse import Pulse, Report
-from beatward.agent.stride import Bounds
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol, Report
+from beatward.agent.send_schedule import Bounds
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
 from beatward.core.intake import Via
 from beatward.core.membership import Cause, Membership, MembershipSettings, Status
@@ -282,8 +282,8 @@ def test_agents_and_monitor_come_to_the_budget_and_nobody_is_suspected():
     names = ("web-1", "web-2", "web-3")
     hand = ByHand(paced(budget=0.75), nodes=names)
     bounds = Bounds(100 * MILLISECOND, 10 * SECOND)
-    pulses = [
-        Pulse(
+    senders = [
+        HeartbeatProtocol(
             name,
             key_of(name),
             incarnation=9,
@@ -295,20 +295,20 @@ def test_agents_and_monitor_come_to_the_budget_and_nobody_is_suspected():
     ]
     found = []
     while hand.now < 300 * SECOND:
-        due_ns = min(pulse.next_due_ns for pulse in pulses)
+        due_ns = min(protocol.next_due_ns for protocol in senders)
         found += hand.walk(due_ns, tick_ns=500 * MILLISECOND)
-        rows = [one.beat(due_ns, Report()) for one in pulses if one.next_due_ns <= due_ns]
+        rows = [one.beat(due_ns, Report()) for one in senders if one.next_due_ns <= due_ns]
         while rows:
             output = hand.step(hand.now + 5 * MILLISECOND, *rows)
             found += changes(output)
             answers = [row.tobytes() for row in output.replies.rows]
             rows = [
                 reply
-                for pulse in pulses
+                for protocol in senders
                 for row in answers
-                for reply in pulse.receive(row, hand.now)
+                for reply in protocol.receive(row, hand.now)
             ]
     assert [status for _, status, _ in found] == ["alive"] * 3
-    assert {pulse.interval_ns for pulse in pulses} == {4 * SECOND}
+    assert {protocol.interval_ns for protocol in senders} == {4 * SECOND}
     assert hand.snapshot().pace.promised == pytest.approx(0.75, rel=0.2)
     assert math.isclose(hand.snapshot().pace.budget, 0.75)

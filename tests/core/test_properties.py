@@ -97,12 +97,12 @@ def test_who_cannot_hear_is_alive_and_who_cannot_be_heard_is_not():
     world.run(5 * SECOND)
     world.node("mute").is_cut = True
     deaf = world.node("deaf")
-    deaf.pulse.receive = lambda *_: []
+    deaf.protocol.receive = lambda *_: []
     world.run(20 * SECOND)
     snapshot = world.monitor.snapshot(world.now_ns)
     by_name = {snapshot.names[slot]: snapshot.status[slot] for slot in snapshot.rows()}
     assert (int(by_name["mute"]), int(by_name["deaf"])) == (3, 1)
-    assert deaf.pulse.wants_reconnect
+    assert deaf.protocol.wants_reconnect
 
 
 def test_a_fixed_timeout_finds_who_died_when_its_arithmetic_says():

@@ -86,12 +86,12 @@ def beginning(world):
 
 
 def start(world, name):
-    if world.node(name).pulse is None:
+    if world.node(name).protocol is None:
         world.start(name, SECOND)
 
 
 def end(world, name, exit_code):
-    if world.node(name).pulse is not None:
+    if world.node(name).protocol is not None:
         world.end(name, exit_code)
 
 

@@ -1,4 +1,4 @@
-"""A small world: one monitor, nodes that beat by the agent's own pulse, a network that can be cut.
+"""A small world: one monitor, nodes that beat by the agent's own code, a network that can be cut.
 
 Time is handed in and goes in ticks. Datagrams arrive within the tick in which they are sent,
 answers reach their node within the same tick, and what a node says to that arrives in the next.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.core.by_hand import LIFE, MASTER, SESSION, START, datagrams, key_of
 
-from beatward.agent.pulse import Pulse, Report
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol, Report
 from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Declaration, Event, Recovered
 from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
@@ -25,11 +25,11 @@ TICK_NS = 10 * MILLISECOND
 
 @dataclass
 class Node:
-    """One name; `pulse` is its life of now, None while nothing runs."""
+    """One name; `protocol` is its life of now, None while nothing runs."""
 
     name: str
     peer: bytes
-    pulse: Pulse | None = None
+    protocol: HeartbeatProtocol | None = None
     lives: int = 0
     report: Report = field(default_factory=Report)
     is_cut: bool = False
@@ -41,7 +41,7 @@ class Node:
         self.lives += 1
         for service, old in self.tenures.items():
             self.tenures[service] = LeaseHolder(service, old.memory, now_ns=now_ns)
-        self.pulse = Pulse(
+        self.protocol = HeartbeatProtocol(
             self.name,
             key_of(self.name),
             incarnation=LIFE + self.lives,
@@ -137,12 +137,12 @@ class World:
         self.node(name).start(self.now_ns + TICK_NS, interval_ns)
 
     def kill(self, name):
-        self.node(name).pulse = None
+        self.node(name).protocol = None
 
     def end(self, name, exit_code=None):
         node = self.node(name)
         farewell = Farewell.LEFT if exit_code is None else Farewell.EXITED
-        self._send(node, node.pulse.goodbye(self.now_ns, farewell, exit_code=exit_code))
+        self._send(node, node.protocol.goodbye(self.now_ns, farewell, exit_code=exit_code))
 
     def say_health(self, name, health):
         self.node(name).report = Report(Health.ILL if health == "ill" else Health.WELL)
@@ -169,7 +169,7 @@ class World:
         return [
             node.name
             for node in self.nodes.values()
-            if node.pulse is not None
+            if node.protocol is not None
             and service in node.tenures
             and node.tenures[service].turn(self.now_ns) is not None
             and node.tenures[service].is_holding
@@ -181,11 +181,11 @@ class World:
 
     def _beat(self):
         for node in self.nodes.values():
-            if node.pulse is not None and self.now_ns >= node.pulse.next_due_ns:
-                self._send(node, node.pulse.beat(self.now_ns, node.report))
-                if node.pulse.next_due_ns == NEVER:
-                    node.pulse = None
-            if node.pulse is not None:
+            if node.protocol is not None and self.now_ns >= node.protocol.next_due_ns:
+                self._send(node, node.protocol.beat(self.now_ns, node.report))
+                if node.protocol.next_due_ns == NEVER:
+                    node.protocol = None
+            if node.protocol is not None:
                 self._stand(node)
         for service in sorted({name for node in self.nodes.values() for name in node.tenures}):
             assert len(self.holders(service)) <= 1, f"two hold {service} at {self.now_ns}"
@@ -203,7 +203,7 @@ class World:
                 self._send(node, row)
 
     def _life(self, node):
-        return {"node": node_id(node.name), "incarnation": node.pulse.incarnation}
+        return {"node": node_id(node.name), "incarnation": node.protocol.incarnation}
 
     def _send(self, node, data):
         self.recorded.append((data, node.peer))
@@ -249,13 +249,13 @@ class World:
         by_peer = {node.peer: node for node in self.nodes.values()}
         for row, peer in zip(replies.rows, replies.peers, strict=True):
             node = by_peer[peer.tobytes()]
-            if node.pulse is None or node.is_cut:
+            if node.protocol is None or node.is_cut:
                 continue
             data, key = row.tobytes(), key_of(node.name)
-            for answer in node.pulse.receive(data, self.now_ns):
+            for answer in node.protocol.receive(data, self.now_ns):
                 self._send(node, answer)
             grant = open_grant(data, **self._life(node), key=key)
             for tenure in node.tenures.values() if grant is not None else ():
                 tenure.hear(grant, self.now_ns)
-            if node.pulse.next_due_ns == NEVER:
-                node.pulse = None
+            if node.protocol.next_due_ns == NEVER:
+                node.protocol = None

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from beatward.agent.pulse import Pulse
-from beatward.agent.stride import ANNOUNCED_COUNT_MIN, Stride
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol
+from beatward.agent.send_schedule import ANNOUNCED_COUNT_MIN, SendSchedule
 from beatward.core.columns import Words
 from beatward.core.detect import DetectorSettings
 from beatward.core.guard import GuardSettings
@@ -77,7 +77,7 @@ class _Inattentive(Hearing):
         self._detector.deadline_ns[slots] = late_ns
 
 
-class _Impatient(Stride):
+class _Impatient(SendSchedule):
     """Slows down after three announcements, whether or not they were heard."""
 
     def sent(self, slot):
@@ -87,9 +87,9 @@ class _Impatient(Stride):
 
 
 def _impatient(*arguments, **settings):
-    pulse = Pulse(*arguments, **settings)
-    pulse._stride.__class__ = _Impatient
-    return pulse
+    protocol = HeartbeatProtocol(*arguments, **settings)
+    protocol._schedule.__class__ = _Impatient
+    return protocol
 
 
 class _Unchecked(Monitor):
@@ -377,11 +377,11 @@ class Broken:
     rules: frozenset[str]
     seeds: tuple[int, ...]
     world: Callable[[int], Scenario] = short
-    pulse: Callable[..., Pulse] = Pulse
+    protocol: Callable[..., HeartbeatProtocol] = HeartbeatProtocol
 
 
-def _broken(build, rules, *seeds, world=short, pulse=Pulse):
-    return Broken(build, frozenset(rules.split()), seeds, world, pulse)
+def _broken(build, rules, *seeds, world=short, protocol=HeartbeatProtocol):
+    return Broken(build, frozenset(rules.split()), seeds, world, protocol)
 
 
 def _blind_to_itself(settings):
@@ -409,7 +409,7 @@ BROKEN = {
     "does not wait for what was announced": _broken(
         _with("_hearing", _Inattentive), "promise", 3, world=restless
     ),
-    "slows down unheard": _broken(Monitor, "promise", 3, world=restless, pulse=_impatient),
+    "slows down unheard": _broken(Monitor, "promise", 3, world=restless, protocol=_impatient),
     "does not hear answers": _broken(_with("_hearing", _Deaf), "verdict liveness", 1),
     "verifies no tags": _broken(_Unchecked, "replay", 11),
     "does not notice its own pause": _broken(

@@ -11,7 +11,7 @@ SEEDS_MAX = 30
 
 
 def _violations(broken, seed):
-    return play(broken.world(seed), build=broken.build, pulse=broken.pulse).violations
+    return play(broken.world(seed), build=broken.build, protocol=broken.protocol).violations
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -60,7 +60,7 @@ class Stage:
         return True
 
     def probe(self, echo):
-        ask = Record(Kind.PROBE, node_id("a"), self.node.pulse.incarnation, 0, 1000, echo=echo)
+        ask = Record(Kind.PROBE, node_id("a"), self.node.protocol.incarnation, 0, 1000, echo=echo)
         self.network.send_to_node(self.node._address, seal(ask, KEY))
 
     def run(self, until_s):

@@ -26,7 +26,7 @@ from beatward.core.instants import SECOND, format_duration
 from beatward.core.outbox import Action, fenced_by
 from beatward.errors import PermanentError, TemporaryError
 
-from .durable_command import Deed, Ended, remove
+from .durable_command import CommandEnd, CommandRun, remove
 
 RUNNING_MAX = 16
 # Between TERM and KILL; half of what systemd's and Docker's defaults are mostly cut to, because
@@ -48,28 +48,28 @@ class Command:
         self._folder = surroundings.folder
         self._term_grace_seconds = term_grace_ns / SECOND
         self.grace_ns = term_grace_ns + COLLECT_GRACE_NS
-        self._deeds: dict[str, Deed] = {}
-        self._beginning: set[asyncio.Future[Deed | None]] = set()
+        self._runs: dict[str, CommandRun] = {}
+        self._beginning: set[asyncio.Future[CommandRun | None]] = set()
 
     async def do(self, action: Action, settings: ActionSettings) -> str:
         """Run the command, or wait for the run that an earlier life of the monitor began."""
         arguments, environment = _prepared(action, settings)
         folder = self._folder / folder_name(action.key)
 
-        def begin() -> Deed | None:
-            begun = Deed.begin(folder, action.attempt, arguments, environment)
+        def begin() -> CommandRun | None:
+            begun = CommandRun.begin(folder, action.attempt, arguments, environment)
             if begun is not None:
-                self._deeds[action.key] = begun
+                self._runs[action.key] = begun
             return begun
 
         try:
-            deed = await self._begin(begin)
-            if deed is None:
+            run = await self._begin(begin)
+            if run is None:
                 return "exit status 0 before the monitor's restart; not run again"
-            ended, is_late = await self._watch(deed, settings)
+            ended, is_late = await self._watch(run, settings)
             return _judged(ended, limit_ns=settings.timeout if is_late else None)
         finally:
-            left = self._deeds.pop(action.key, None)
+            left = self._runs.pop(action.key, None)
             if left is not None:
                 left.release()
 
@@ -77,8 +77,8 @@ class Command:
         """End every run; see `Driver.end`."""
         if self._beginning:
             await asyncio.wait(self._beginning)
-        deeds = list(self._deeds.values())
-        await asyncio.gather(*(deed.end(self._term_grace_seconds) for deed in deeds))
+        runs = list(self._runs.values())
+        await asyncio.gather(*(run.end(self._term_grace_seconds) for run in runs))
 
     async def forget(self, keys: Collection[str]) -> None:
         """Remove the folders of these keys; see `Driver.forget`."""
@@ -93,7 +93,7 @@ class Command:
     async def close(self) -> None:
         """Do nothing: who was cancelled has let go already."""
 
-    async def _begin(self, begin: Callable[[], Deed | None]) -> Deed | None:
+    async def _begin(self, begin: Callable[[], CommandRun | None]) -> CommandRun | None:
         # In a thread, because the disk may be slow; to its end, because what has been started must
         # be known to us even when we are cancelled meanwhile.
         beginning = asyncio.ensure_future(asyncio.to_thread(begin))
@@ -107,15 +107,15 @@ class Command:
         except OSError as error:
             raise TemporaryError(f"the command cannot be started: {error.strerror}") from error
 
-    async def _watch(self, deed: Deed, settings: ActionSettings) -> tuple[Ended, bool]:
+    async def _watch(self, run: CommandRun, settings: ActionSettings) -> tuple[CommandEnd, bool]:
         is_late = False
         try:
             async with asyncio.timeout(settings.timeout / SECOND):
-                await deed.wait_ended()
+                await run.wait_ended()
         except TimeoutError:
             is_late = True
-            await deed.end(self._term_grace_seconds)
-        return await deed.collect(self._term_grace_seconds), is_late
+            await run.end(self._term_grace_seconds)
+        return await run.collect(self._term_grace_seconds), is_late
 
     def _found(self) -> set[str]:
         if not self._folder.is_dir():
@@ -178,7 +178,7 @@ def _words(action: Action) -> dict[str, str]:
     }
 
 
-def _judged(ended: Ended, limit_ns: int | None) -> str:
+def _judged(ended: CommandEnd, limit_ns: int | None) -> str:
     """Return the sentence about a success, or raise; `limit_ns` where the run was ended for it."""
     said = last_words(ended.output or "")
     if ended.status == 0:

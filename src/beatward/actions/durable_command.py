@@ -73,7 +73,7 @@ _OUTPUT_WAIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandEnd:
     """How a run ended.
 
     status  the exit status as a shell gives it (128 + number for a signal); None when the run was
@@ -85,7 +85,7 @@ class Ended:
     output: str | None
 
 
-class Deed:
+class CommandRun:
     """A run under way: our own child, or one that an earlier life of the monitor began."""
 
     def __init__(self, folder: Path, attempt: int) -> None:
@@ -98,7 +98,7 @@ class Deed:
     @classmethod
     def begin(
         cls, folder: Path, attempt: int, arguments: Sequence[str], environment: Mapping[str, str]
-    ) -> "Deed | None":
+    ) -> "CommandRun | None":
         """Start, or find, the run of a key; None when it has succeeded before. Blocks on disk.
 
         folder   of this key alone
@@ -106,20 +106,20 @@ class Deed:
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deed = cls(folder, attempt)
+        run = cls(folder, attempt)
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, lock)
             if not _take(lock):
                 stack.pop_all()  # Kept open: it is what we wait for.
-                deed._lock = lock
-                return deed
+                run._lock = lock
+                return run
             if any(_status(path) == 0 for path in folder.glob("*.exit")):
                 return None
             os.truncate(lock, 0)
             _clear(folder)
-            deed._child = _start(lock, folder, attempt, arguments, environment)
-            deed._leader = deed._child.pid
-        return deed
+            run._child = _start(lock, folder, attempt, arguments, environment)
+            run._leader = run._child.pid
+        return run
 
     def is_running(self) -> bool:
         """Tell whether the command still runs; what it left in the background does not count."""
@@ -144,7 +144,7 @@ class Deed:
             # A process in uninterruptible sleep outlives even this; the lock knows.
             await _bounded(self._is_gone, 1)
 
-    async def collect(self, grace_seconds: float) -> Ended:
+    async def collect(self, grace_seconds: float) -> CommandEnd:
         """Return how the run ended, once it has, and let go of it.
 
         What is left of a run whose shell was killed is ended first: the next attempt must not
@@ -165,12 +165,12 @@ class Deed:
             # It has to be reaped if this process lives on.
             threading.Thread(target=self._child.wait, daemon=True).start()
 
-    def _collect(self) -> Ended:
+    def _collect(self) -> CommandEnd:
         output = None
         with contextlib.suppress(OSError):
             raw = (self.folder / f"{self.attempt}.out").read_bytes()
             output = raw[-OUTPUT_SIZE_MAX:].decode("utf-8", "replace")
-        ended = Ended(self._read_status(), output)
+        ended = CommandEnd(self._read_status(), output)
         self.release()
         return ended
 

@@ -34,7 +34,7 @@ from typing import NoReturn
 from beatward.core.instants import MINUTE, NEVER, SECOND, format_duration
 
 from . import clock
-from .deeds import signal_name
+from .action_runner import signal_name
 from .heart import Heart
 from .processes import processes_below
 from .supervisor import (
@@ -42,10 +42,10 @@ from .supervisor import (
     LOOK_MIN_NS,
     NOT_EXECUTABLE,
     NOT_FOUND,
-    News,
     Order,
     Program,
     Supervisor,
+    SupervisorEvent,
     original_environment,
 )
 
@@ -73,7 +73,7 @@ _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CommandPlan:
     """What to run, and what to do when it ends.
 
     restart   `never`, `on-failure` (any exit code but 0, and any signal) or `always`
@@ -92,7 +92,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedSignal:
     """A signal; `is_ours` when a process sent it to the wrapper and not the kernel to the group.
 
     sender   that process, 0 where it is not known
@@ -141,7 +141,7 @@ class Wrapper:
     heart   None: the command runs without being watched
     """
 
-    def __init__(self, name: str, heart: Heart | None, plan: Plan) -> None:
+    def __init__(self, name: str, heart: Heart | None, plan: CommandPlan) -> None:
         self._watch = Watch(name, heart)
         self._plan = plan
         self._pid = 0
@@ -159,17 +159,19 @@ class Wrapper:
             except OSError as error:
                 self._become(program, str(error.strerror))
             try:
-                news = self._supervisor.run()
-                if not news or news[0][1] < 0:
-                    self._become(program, os.strerror(-news[0][1]) if news else _SUPERVISOR_LOST)
-                return self._run(news)
+                events = self._supervisor.run()
+                if not events or events[0][1] < 0:
+                    self._become(
+                        program, os.strerror(-events[0][1]) if events else _SUPERVISOR_LOST
+                    )
+                return self._run(events)
             finally:
                 self._supervisor.leave()
 
-    def _run(self, news: Sequence[tuple[News, int]]) -> int:
+    def _run(self, events: Sequence[tuple[SupervisorEvent, int]]) -> int:
         while True:
             started_ns = clock.now_ns()
-            refusal = self._begin(news)
+            refusal = self._begin(events)
             if refusal is not None:
                 return refusal
             code = self._attend()
@@ -182,13 +184,13 @@ class Wrapper:
                 return code if code >= 0 else 128 - code
             if not self._pause():
                 return 128 + self._ended_by
-            news = self._supervisor.run() or [(News.REFUSED, errno.ECHILD)]
+            events = self._supervisor.run() or [(SupervisorEvent.REFUSED, errno.ECHILD)]
 
-    def _begin(self, news: Sequence[tuple[News, int]]) -> int | None:
+    def _begin(self, events: Sequence[tuple[SupervisorEvent, int]]) -> int | None:
         """Begin a life with its command; returns an exit code when there is no such command."""
         self._exit_code = None
-        found, number = news[0]
-        if found == News.REFUSED:
+        found, number = events[0]
+        if found == SupervisorEvent.REFUSED:
             number = abs(number)
             # As a shell says it, and without a traceback: the mistake is in the command line.
             log.error("%s: %s", self._plan.command[0], os.strerror(number))
@@ -199,7 +201,7 @@ class Wrapper:
             return refusal
         self._pid = number
         self._watch.begin()
-        self._take_news(news[1:])
+        self._take_events(events[1:])
         return None
 
     def _become(self, program: Program, trouble: str) -> NoReturn:
@@ -329,10 +331,10 @@ class Wrapper:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             signal.signal(signal.SIGCHLD, default)
 
-    def _take(self, heard: Heard) -> None:
+    def _take(self, heard: ReceivedSignal) -> None:
         if heard.number == signal.SIGCHLD:
             self._reap()
-            self._take_news(self._supervisor.news())
+            self._take_events(self._supervisor.events())
             if heard.sender == self._supervisor.pid:
                 return
         self._note_ending(heard)
@@ -344,22 +346,22 @@ class Wrapper:
             # Stop as the terminal asks, heartbeats and all: the command does not serve either.
             _stop(heard.number)
 
-    def _take_news(self, news: Sequence[tuple[News, int]]) -> None:
-        for what, number in news:
-            if what == News.STOPPED:
+    def _take_events(self, events: Sequence[tuple[SupervisorEvent, int]]) -> None:
+        for what, number in events:
+            if what == SupervisorEvent.STOPPED:
                 self._watch.tell("failing")
-            elif what == News.CONTINUED:
+            elif what == SupervisorEvent.CONTINUED:
                 self._watch.tell("ok")
-            elif what == News.ENDED:
+            elif what == SupervisorEvent.ENDED:
                 self._exit_code, self._pid = number, 0
-            elif what == News.LEFT:
+            elif what == SupervisorEvent.LEFT:
                 self._left_count = number
         if self._supervisor.is_lost and self._exit_code is None:
             # The kernel has killed the command with it, or `_kill_below` does.
             log.error("%s: %s", self._watch.name, _SUPERVISOR_LOST)
             self._exit_code = -signal.SIGKILL
 
-    def _note_ending(self, heard: Heard) -> None:
+    def _note_ending(self, heard: ReceivedSignal) -> None:
         # A SIGHUP that a process sent means "read your settings again"; one of the kernel's means
         # that the terminal is gone.
         is_hangup = heard.number == signal.SIGHUP and not heard.is_ours
@@ -380,7 +382,7 @@ def _stop(number: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
 
-def wait_signal(numbers: set[int], timeout_ns: int) -> Heard | None:
+def wait_signal(numbers: set[int], timeout_ns: int) -> ReceivedSignal | None:
     """Wait for one of the blocked signals; returns None when the time is up.
 
     timeout_ns   NEVER: as long as it takes
@@ -396,14 +398,14 @@ def wait_signal(numbers: set[int], timeout_ns: int) -> Heard | None:
         # Negative and zero are kill, tgkill and sigqueue; positive is the kernel on its own. What
         # a write to a closed pipe has caused comes from this process itself.
         is_ours = info.si_code <= 0 and info.si_pid != os.getpid()
-        return Heard(info.si_signo, is_ours, info.si_pid if info.si_code <= 0 else 0)
+        return ReceivedSignal(info.si_signo, is_ours, info.si_pid if info.si_code <= 0 else 0)
     deadline_ns = NEVER if timeout_ns == NEVER else clock.now_ns() + timeout_ns
     while not signal.sigpending() & numbers:
         if clock.now_ns() >= deadline_ns:
             return None
         time.sleep(_POLL_S)
     number = signal.sigwait(numbers)
-    return Heard(number, not _is_from_keyboard(number))
+    return ReceivedSignal(number, not _is_from_keyboard(number))
 
 
 def _is_from_keyboard(number: int) -> bool:

@@ -2,7 +2,7 @@
 
 Heartbeats carry cpu, memory and load. SIGTERM and SIGINT say goodbye and end with 0; systemd is
 told when the agent is ready, and its watchdog only while the heart really turns. Not here: the
-command line (`cli.agent`), and what an action is (`deeds`).
+command line (`cli.agent`), and what runs actions (`action_runner`).
 """
 
 import logging
@@ -19,14 +19,14 @@ from beatward.core.protocol.join import Credential
 from beatward.errors import ConfigError, JoinRefused
 
 from . import clock, services
-from .deeds import Hands
-from .facts import facts
+from .action_runner import ActionRunner
 from .heart import Heart
-from .notify import notify, watchdog_ns
 from .roles.guardian_workload import GuardianWorkload
 from .roles.runner import RoleRunner
 from .services import HookedService
 from .settings import AgentSettings
+from .system_metrics import system_metrics
+from .systemd import notify, watchdog_ns
 from .waker import WAIT_MAX_NS
 from .watchdog import Watchdog
 
@@ -67,7 +67,7 @@ class Daemon:
                 labels=settings.labels,
                 transport=settings.transport or "udp",
                 data=settings.data,
-                measure=facts(),
+                measure=system_metrics(),
                 on_mail=self._take_mail,
                 services=[
                     service for service in settings.services.values() if not service.has_role
@@ -85,7 +85,9 @@ class Daemon:
             if isinstance(service, HookedService):
                 self._offer(service)
         self._watchdog = None if settings.watchdog is None else Watchdog(settings.watchdog)
-        self._hands = Hands(self._heart.name, settings.deeds, self._heart.state_file, self._access)
+        self._actions = ActionRunner(
+            self._heart.name, settings.actions, self._heart.state_file, self._access
+        )
 
     def run(self) -> None:
         """Beat until SIGTERM or SIGINT; raises JoinRefused when the monitor will not have us."""
@@ -93,7 +95,7 @@ class Daemon:
             signal.signal(number, self._take_signal)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._take_hangup)
-        self._hands.start()
+        self._actions.start()
         self._heart.start()
         for runner, workload in self._workloads.items():
             runner.start(workload)
@@ -105,14 +107,14 @@ class Daemon:
             self._watch()
         finally:
             notify("STOPPING=1")
-            self._hands.stop()
+            self._actions.stop()
             # Who says goodbye while it still acts would be believed too early.
             self._leave_roles()
             self._heart.stop()
 
     def _offer(self, service: HookedService) -> None:
         runner = RoleRunner(service.declaration(), self._heart.state_file, wake=self._heart.wake)
-        self._heart.offers.add(runner.shared)
+        self._heart.registrations.add(runner.shared)
         self._workloads[runner] = GuardianWorkload(
             runner, service, node=self._heart.name, access=self._access
         )
@@ -160,7 +162,7 @@ class Daemon:
                 notify("WATCHDOG=1")
 
     def _take_mail(self) -> None:
-        self._hands.beckon()
+        self._actions.notify()
 
     def _access(self) -> tuple[Credential | None, str]:
         return self._heart.credential, self._heart.monitor
@@ -184,11 +186,11 @@ class Daemon:
         except ConfigError as error:
             log.error("SIGHUP: %s; the settings stay as they were", error)  # noqa: TRY400
             return
-        self._hands.take(fresh.deeds)
+        self._actions.take(fresh.actions)
         names = [field.name for field in fields(fresh) if field.name != "deeds"]
         changed = [name for name in names if getattr(fresh, name) != getattr(self._settings, name)]
         log.info(
-            "SIGHUP: the settings were read again; actions: %s", ", ".join(fresh.deeds) or "none"
+            "SIGHUP: the settings were read again; actions: %s", ", ".join(fresh.actions) or "none"
         )
         if changed:
             log.warning("SIGHUP: restart the agent for what is new in: %s", ", ".join(changed))

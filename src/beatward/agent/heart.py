@@ -27,12 +27,12 @@ from beatward.core.instants import SECOND
 from beatward.core.protocol.record import Farewell
 
 from . import clock, ending
-from .conversation import Conversation
+from .abstract_heart import AbstractHeart
 from .ending import Beating, exit_code_of
-from .limits import check_exit_code, check_flag, check_timeout
+from .monitor_connection import MonitorConnection
 from .roles.role import CallbackWorkload, Role
 from .services import with_role
-from .vitals import Vitals
+from .validation import check_exit_code, check_flag, check_timeout
 from .waker import WAIT_MAX_NS, Waker
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ ROLE_STOP_TIMEOUT_S = 60.0
 log = logging.getLogger("beatward.agent")
 
 
-class Heart(Vitals):
+class Heart(AbstractHeart):
     """Beats from a daemon thread until `stop`, the end of `with`, or the program's exit."""
 
     def start(self) -> Self:
         """Begin a life; returns at once, the rest happens in the background."""
-        if self._conversation is not None and not self._is_inherited:
+        if self._connection is not None and not self._is_inherited:
             raise RuntimeError(f"the heart of {self.name} beats already")
         self._process = os.getpid()
         self._farewell: tuple[Farewell, int | None] | None = None
@@ -60,9 +60,9 @@ class Heart(Vitals):
         self._waker = Waker()
         self._acknowledged = threading.Event()
         self.last_turn_ns = clock.now_ns()
-        self._conversation = self._new_conversation(self._waker.wake)
+        self._connection = self._new_conversation(self._waker.wake)
         self._thread = threading.Thread(
-            target=self._run, args=(self._conversation, self._waker), name="beatward", daemon=True
+            target=self._run, args=(self._connection, self._waker), name="beatward", daemon=True
         )
         self._thread.start()
         self._beating = Beating(self.is_job, self._announce, self.stop)
@@ -82,18 +82,18 @@ class Heart(Vitals):
             return
         # The program's own end and a SIGTERM may come at once, in two threads.
         with self._stopping:
-            if self._conversation is None:
+            if self._connection is None:
                 return
             for runner in list(self._runners):
                 self._dismiss(runner)
             self._say_goodbye(exit_code, is_failure=is_failure)
             self._thread.join(JOB_STOP_TIMEOUT_S if self.is_job else STOP_TIMEOUT_S)
-            self._conversation = None
+            self._connection = None
             ending.remove(self._beating)
 
     def _announce(self, exit_code: int | None) -> None:
         # A role has to be given up before.
-        if self._conversation is not None and not self._runners:
+        if self._connection is not None and not self._runners:
             self._say_goodbye(exit_code)
 
     def _say_goodbye(self, exit_code: int | None, *, is_failure: bool = False) -> None:
@@ -138,13 +138,13 @@ class Heart(Vitals):
 
     def wake(self) -> None:
         """Let the heart look at once whether there is something to say; from any thread."""
-        if self._conversation is not None and not self._is_inherited:
+        if self._connection is not None and not self._is_inherited:
             self._waker.wake()
 
     def wait_acknowledged(self, timeout: str = "5s") -> bool:
         """Wait until the monitor has acknowledged this life; returns whether it did in time."""
         timeout_s = check_timeout(timeout)
-        if self._conversation is None:
+        if self._connection is None:
             raise RuntimeError(f"the heart of {self.name} does not beat")
         return self._acknowledged.wait(timeout_s)
 
@@ -159,39 +159,39 @@ class Heart(Vitals):
     ) -> None:
         self.stop(exit_code_of(error, is_job=self.is_job))
 
-    def _run(self, conversation: Conversation, waker: "Waker") -> None:
-        conversation.begin(clock.now_ns())
-        while not conversation.is_over:
+    def _run(self, connection: MonitorConnection, waker: "Waker") -> None:
+        connection.begin(clock.now_ns())
+        while not connection.is_over:
             try:
-                self._turn(conversation)
+                self._turn(connection)
             except Exception:
                 # Our own mistake must neither take the program down nor silence the heart.
                 log.exception("%s: a turn failed", self.name)
                 waker.wait(-1, SECOND)
                 continue
-            wait_ns = min(conversation.next_turn_ns - clock.now_ns(), WAIT_MAX_NS)
-            if not conversation.is_over:
-                waker.wait(conversation.fileno(), max(wait_ns, 0))
-        conversation.close()
+            wait_ns = min(connection.next_turn_ns - clock.now_ns(), WAIT_MAX_NS)
+            if not connection.is_over:
+                waker.wait(connection.fileno(), max(wait_ns, 0))
+        connection.close()
         waker.close()
 
-    def _turn(self, conversation: Conversation) -> None:
+    def _turn(self, connection: MonitorConnection) -> None:
         self.last_turn_ns = clock.now_ns()
-        conversation.turn(self.last_turn_ns, self._current)
-        if conversation.is_acknowledged and not self._acknowledged.is_set():
+        connection.turn(self.last_turn_ns, self._current)
+        if connection.is_acknowledged and not self._acknowledged.is_set():
             self._acknowledged.set()
         if self._farewell is not None:
-            conversation.say_goodbye(self.last_turn_ns, *self._farewell)
+            connection.say_goodbye(self.last_turn_ns, *self._farewell)
 
 
-class AsyncHeart(Vitals):
+class AsyncHeart(AbstractHeart):
     """Beats from the running event loop: `async with AsyncHeart("web-1") as heart:`."""
 
     async def start(self) -> Self:
         """Begin a life on the running loop."""
         import asyncio  # noqa: PLC0415  a program without it must not pay for it
 
-        if self._conversation is not None:
+        if self._connection is not None:
             raise RuntimeError(f"the heart of {self.name} beats already")
         self._process = os.getpid()
         self._loop = asyncio.get_running_loop()
@@ -200,11 +200,11 @@ class AsyncHeart(Vitals):
         self._watched = -1
         self._workloads: dict[str, tuple[RoleRunner, TaskWorkload]] = {}
         # Its state file is on a disk, which may take its time.
-        conversation = await self._loop.run_in_executor(
+        connection = await self._loop.run_in_executor(
             None, self._new_conversation, self.wake, self._forget
         )
-        self._conversation = conversation
-        conversation.begin(clock.now_ns())
+        self._connection = connection
+        connection.begin(clock.now_ns())
         self._turn()
         self._beating = Beating(self.is_job, lambda _: None, self._leave)
         ending.add(self._beating, handle_sigterm=self._handle_sigterm)
@@ -213,22 +213,22 @@ class AsyncHeart(Vitals):
     async def stop(self, exit_code: int | None = None) -> None:
         """Say goodbye and end this life, as `Heart.stop`."""
         check_exit_code(exit_code)
-        conversation = self._conversation
-        if conversation is None or self._is_inherited:
+        connection = self._connection
+        if connection is None or self._is_inherited:
             return
         for runner in list(self._runners):
             # The loop turns on: what is given up has to be said.
             await self._loop.run_in_executor(None, self._dismiss, runner)
         self._workloads.clear()
         farewell = Farewell.EXITED if exit_code else Farewell.LEFT
-        conversation.say_goodbye(clock.now_ns(), farewell, exit_code)
+        connection.say_goodbye(clock.now_ns(), farewell, exit_code)
         self._turn()
         await self._over
-        if self._conversation is None:
+        if self._connection is None:
             return  # Stopped by a SIGTERM meanwhile.
-        self._conversation = None
+        self._connection = None
         ending.remove(self._beating)
-        await self._loop.run_in_executor(None, conversation.close)
+        await self._loop.run_in_executor(None, connection.close)
 
     def _leave(self, exit_code: int | None) -> None:
         """Say goodbye at the end of the program, from another thread, or when the loop is over."""
@@ -238,22 +238,22 @@ class AsyncHeart(Vitals):
             timeout_s = ROLE_STOP_TIMEOUT_S if self._runners else STOP_TIMEOUT_S
             asyncio.run_coroutine_threadsafe(self.stop(exit_code), self._loop).result(timeout_s)
             return
-        conversation, self._watched = self._conversation, -1
-        if conversation is None:
+        connection, self._watched = self._connection, -1
+        if connection is None:
             return
         for runner in list(self._runners):
             self._dismiss(runner)
         waker = Waker()
-        conversation.say_goodbye(
+        connection.say_goodbye(
             clock.now_ns(), Farewell.EXITED if exit_code else Farewell.LEFT, exit_code
         )
-        while not conversation.is_over:
-            wait_ns = conversation.turn(clock.now_ns(), self._current) - clock.now_ns()
-            if not conversation.is_over:
-                waker.wait(conversation.fileno(), max(min(wait_ns, SECOND), 0))
-        conversation.close()
+        while not connection.is_over:
+            wait_ns = connection.turn(clock.now_ns(), self._current) - clock.now_ns()
+            if not connection.is_over:
+                waker.wait(connection.fileno(), max(min(wait_ns, SECOND), 0))
+        connection.close()
         waker.close()
-        self._conversation = None
+        self._connection = None
         ending.remove(self._beating)
 
     def role(
@@ -301,22 +301,22 @@ class AsyncHeart(Vitals):
         await self.stop(exit_code_of(error, is_job=self.is_job))
 
     def _turn(self) -> None:
-        conversation = self._conversation
-        if conversation is None or self._is_inherited or self._over.done():
+        connection = self._connection
+        if connection is None or self._is_inherited or self._over.done():
             return
         if self._timer is not None:
             self._timer.cancel()
         wait_ns = SECOND
         try:
-            next_ns = conversation.turn(clock.now_ns(), self._current)
+            next_ns = connection.turn(clock.now_ns(), self._current)
             wait_ns = min(next_ns - clock.now_ns(), WAIT_MAX_NS)
         except Exception:
             log.exception("%s: a turn failed", self.name)
-        if conversation.is_over:
+        if connection.is_over:
             self._forget(self._watched)
             self._over.set_result(None)
             return
-        self._watch(conversation.fileno())
+        self._watch(connection.fileno())
         self._timer = self._loop.call_later(max(wait_ns, 0) / SECOND, self._turn)
 
     def _watch(self, fileno: int) -> None:

@@ -6,7 +6,7 @@
 
 Both look the same from outside: `send`, `receive`, `reopen`, `fileno`, `close`. What the network
 refuses is lost, like any datagram; the next heartbeat is the repetition. Not here: what the
-records mean (`pulse`), and finding the address (`enrol`).
+records mean (`protocol`), and finding the address (`enrol`).
 """
 
 import logging
@@ -33,7 +33,7 @@ from beatward.core.protocol.record import (
 from beatward.errors import MonitorUnreachable
 
 from .attempts import LogOnce
-from .post import Answer, Door
+from .post import Answer, HttpClient
 
 log = logging.getLogger("beatward.agent")
 
@@ -179,7 +179,7 @@ class HttpLink:
         self._credential = credential
         self._bearer = keys.bearer(credential.key)
         self._path = f"/v1/nodes/{credential.name}/heartbeat"
-        self._door = Door(monitor)
+        self._client = HttpClient(monitor)
         self._forget = forget
         self._outer, self._inner = socket.socketpair()
         self._outer.setblocking(False)  # noqa: FBT003  its only parameter
@@ -250,23 +250,23 @@ class HttpLink:
                 self._is_posting = True
             assert data is not None
             self._post(open_record(data, self._credential.key))
-        self._door.close()
+        self._client.close()
         self._inner.close()
 
     def _post(self, spoken: Record) -> None:
         try:
-            answer = self._door.post(self._path, as_json(spoken), bearer=self._bearer)
+            answer = self._client.post(self._path, as_json(spoken), bearer=self._bearer)
             echo = _echo(answer)
             if echo not in (0, spoken.echo):
                 # Not believed yet: the monitor wants its own number back, see the protocol.
                 body = {**as_json(spoken), "echo": echo}
-                answer = self._door.post(self._path, body, bearer=self._bearer)
+                answer = self._client.post(self._path, body, bearer=self._bearer)
                 echo = _echo(answer)
         except MonitorUnreachable as error:
             self._tell(str(error))
             return
         if answer.status not in (200, 202):
-            self._tell(f"{self._door.url}: {answer.reason}")
+            self._tell(f"{self._client.url}: {answer.reason}")
             return
         self._log.clear()
         if answer.body.get("known") is False:
@@ -325,7 +325,7 @@ def _newer_life(answer: Answer) -> bytes | None:
         data = decoded(text) if isinstance(text, str) else b""
     except ValueError:
         return None
-    # Opened by the pulse, which checks the tag: a forged number would lock the name for ever.
+    # Opened by the protocol, which checks the tag: a forged number would lock the name for ever.
     return data if len(data) == RECORD_SIZE else None
 
 

@@ -59,7 +59,7 @@ def check_url(url: object) -> str:
     return url.rstrip("/")
 
 
-class Door:
+class HttpClient:
     """One keep-alive connection to one monitor; used by one thread at a time."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -116,12 +116,12 @@ class Door:
 def post_once(
     url: str, path: str, body: Mapping[str, Any], *, bearer: str = "", timeout_s: float = TIMEOUT_S
 ) -> Answer:
-    """Send one object over a connection of its own, see `Door.post`."""
-    door = Door(url, timeout_s=timeout_s)
+    """Send one object over a connection of its own, see `HttpClient.post`."""
+    client = HttpClient(url, timeout_s=timeout_s)
     try:
-        return door.post(path, body, bearer=bearer)
+        return client.post(path, body, bearer=bearer)
     finally:
-        door.close()
+        client.close()
 
 
 def post_as(

@@ -33,9 +33,9 @@ from beatward.toml_file import Mistakes, located
 
 from . import services, tables
 from .enrol import check_labels, check_name, check_token
-from .limits import check_bounds, check_interval, check_transport
 from .post import check_url
 from .services import Service
+from .validation import check_bounds, check_interval, check_transport
 
 ACTION_TIMEOUT_NS = 30 * SECOND
 _FROM_ENVIRONMENT = ("name", "monitor", "token", "data")
@@ -57,7 +57,7 @@ _ACTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class LocalAction:
     """One [action.NAME]: what is run when the monitor asks for the name, and for how long."""
 
     name: str
@@ -78,7 +78,7 @@ class AgentSettings:
     transport: str | None = None
     data: Path | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    deeds: Mapping[str, Deed] = field(default_factory=dict)
+    actions: Mapping[str, LocalAction] = field(default_factory=dict)
     services: Mapping[str, Service] = field(default_factory=dict)
     watchdog: Path | None = None
 
@@ -119,11 +119,11 @@ def parse(data: Mapping[str, Any], file: str) -> AgentSettings:
     offered: Mapping[str, Service] = {}
     with mistakes.caught():
         offered = services.parse(tables.table(data.get("service", {}), file, "service"), file)
-    deeds = {}
+    actions = {}
     with mistakes.caught():
         for name, value in tables.table(data.get("action", {}), file, "action").items():
             with mistakes.caught():
-                deeds[name] = _deed(name, value, file)
+                actions[name] = _local_action(name, value, file)
     mistakes.tell()
     folder, watchdog = said.pop("data", None), said.pop("watchdog", None)
     return AgentSettings(
@@ -132,7 +132,7 @@ def parse(data: Mapping[str, Any], file: str) -> AgentSettings:
         watchdog=None if watchdog is None else Path(watchdog),
         labels=labels,
         services=offered,
-        deeds=deeds,
+        actions=actions,
     )
 
 
@@ -174,7 +174,7 @@ def merge(*layers: AgentSettings) -> AgentSettings:
     return AgentSettings(**{name: value for name, value in chosen.items() if value is not None})
 
 
-def _deed(name: str, value: Any, file: str) -> Deed:
+def _local_action(name: str, value: Any, file: str) -> LocalAction:
     key = f"action.{name}"
     said = tables.table(value, file, key)
     if not _ACTION_NAME.fullmatch(name):
@@ -184,7 +184,7 @@ def _deed(name: str, value: Any, file: str) -> Deed:
     timeout_ns = ACTION_TIMEOUT_NS
     if "timeout" in said:
         timeout_ns = tables.duration_ns(said["timeout"], file, f"{key}.timeout")
-    return Deed(name, command, timeout_ns)
+    return LocalAction(name, command, timeout_ns)
 
 
 def _read_token(path: str, file: str, *, is_double: bool) -> str:

@@ -69,7 +69,7 @@ class Order(IntEnum):
     LEAVE = 4  # the wrapper ends in order: end too, and leave what runs alone
 
 
-class News(IntEnum):
+class SupervisorEvent(IntEnum):
     """From the supervisor to the wrapper, with a number."""
 
     BEGAN = 1  # the command's process
@@ -130,9 +130,9 @@ def original_environment() -> dict[bytes, bytes]:
 
 
 class Supervisor:
-    """The wrapper's side. `news` is to be asked for after every SIGCHLD.
+    """The wrapper's side. `events` is to be asked for after every SIGCHLD.
 
-    pid       of the supervisor, which also sends SIGCHLD when it has news
+    pid       of the supervisor, which also sends SIGCHLD when it has any
     is_lost   it was killed, or its socket is gone
     """
 
@@ -157,16 +157,16 @@ class Supervisor:
         with contextlib.suppress(OSError):
             self._socket.send(_MESSAGE.pack(what, number))
 
-    def run(self) -> list[tuple[News, int]]:
-        """Start the command: the first news is BEGAN or REFUSED; none if the supervisor is lost."""
+    def run(self) -> list[tuple[SupervisorEvent, int]]:
+        """Start the command: the first event is BEGAN or REFUSED; none if the supervisor died."""
         self.order(Order.RUN)
-        found: list[tuple[News, int]] = []
+        found: list[tuple[SupervisorEvent, int]] = []
         while not found and not self.is_lost:
             select.select([self._socket], [], [])
-            found = self.news()
+            found = self.events()
         return found
 
-    def news(self) -> list[tuple[News, int]]:
+    def events(self) -> list[tuple[SupervisorEvent, int]]:
         """Return what has happened since the last call, in order."""
         try:
             while data := self._socket.recv(4096):
@@ -178,7 +178,7 @@ class Supervisor:
             self.is_lost = True
         whole = len(self._received) // _MESSAGE.size * _MESSAGE.size
         data, self._received = self._received[:whole], self._received[whole:]
-        return [(News(what), number) for what, number in _MESSAGE.iter_unpack(data)]
+        return [(SupervisorEvent(what), number) for what, number in _MESSAGE.iter_unpack(data)]
 
     def leave(self) -> None:
         """End the supervisor, and nothing that it is the parent of."""
@@ -279,7 +279,7 @@ class _Nurse:
             reader, writer = os.pipe()
             child = os.fork()
         except OSError as error:
-            self._tell(News.REFUSED, -(error.errno or 1))
+            self._tell(SupervisorEvent.REFUSED, -(error.errno or 1))
             return
         if child == 0:
             self._become(writer)
@@ -288,10 +288,10 @@ class _Nurse:
             refusal = pipe.read()
         if refusal:
             os.waitpid(child, 0)
-            self._tell(News.REFUSED, int(refusal))
+            self._tell(SupervisorEvent.REFUSED, int(refusal))
         else:
             self._command = child
-            self._tell(News.BEGAN, child)
+            self._tell(SupervisorEvent.BEGAN, child)
 
     def _become(self, writer: int) -> NoReturn:
         number = errno.EINTR
@@ -323,12 +323,12 @@ class _Nurse:
             if pid != self._command:
                 continue
             if os.WIFSTOPPED(status):
-                self._tell(News.STOPPED)
+                self._tell(SupervisorEvent.STOPPED)
             elif os.WIFCONTINUED(status):
-                self._tell(News.CONTINUED)
+                self._tell(SupervisorEvent.CONTINUED)
             else:
                 self._command = 0
-                self._tell(News.ENDED, os.waitstatus_to_exitcode(status))
+                self._tell(SupervisorEvent.ENDED, os.waitstatus_to_exitcode(status))
 
     # --- what it has left ---
 
@@ -351,7 +351,9 @@ class _Nurse:
             return
         self._look_ns = NEVER
         self._is_over = self._is_deserted
-        self._tell(News.LEFT, len(processes_below(self._pid)) if self._has_children() else 0)
+        self._tell(
+            SupervisorEvent.LEFT, len(processes_below(self._pid)) if self._has_children() else 0
+        )
 
     @staticmethod
     def _has_children() -> bool:
@@ -372,10 +374,10 @@ class _Nurse:
                 if number == signal.SIGTERM:
                     os.kill(pid, signal.SIGCONT)  # What is stopped could not end.
 
-    def _tell(self, what: News, number: int = 0) -> None:
+    def _tell(self, what: SupervisorEvent, number: int = 0) -> None:
         with contextlib.suppress(OSError):
             self._channel.send(_MESSAGE.pack(what, number))
-            if what not in (News.BEGAN, News.REFUSED):
+            if what not in (SupervisorEvent.BEGAN, SupervisorEvent.REFUSED):
                 os.kill(self._parent, signal.SIGCHLD)
 
 

@@ -68,8 +68,8 @@ ROWS = {
     "Heart, enrolled in this very process": "import os, shutil\n"
     "shutil.rmtree(os.environ['BEATWARD_DATA'])\n" + _BEATING,
     "Heart over HTTP": _BEATING.replace("{more}", ", transport='http'"),
-    "Heart with facts": "from beatward.agent.facts import facts\n"
-    + _BEATING.replace("{more}", ", measure=facts()"),
+    "Heart with metrics": "from beatward.agent.system_metrics import system_metrics\n"
+    + _BEATING.replace("{more}", ", measure=system_metrics()"),
     "AsyncHeart": """
 import asyncio, threading
 from beatward import AsyncHeart

@@ -22,7 +22,7 @@ from beatward.core.instants import SECOND
 # The first heartbeats of a new interval have more work than the later ones.
 _SETTLE_SECONDS = 0.7
 _FRESH_SECONDS = 30.0
-# What an agent does: see `agent.pulse.ASK_SPACING_NS`.
+# What an agent does: see `agent.heartbeat_protocol.ASK_SPACING_NS`.
 ASK_NS = 10 * SECOND
 # What was taken may lie behind what was offered by this share, and by a breath of the sender's.
 _SHARE_SLACK = 0.03

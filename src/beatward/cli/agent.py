@@ -30,7 +30,7 @@ def agent_command(
     """
     from beatward.agent import settings
     from beatward.agent.daemon import Daemon
-    from beatward.agent.spoken import speak
+    from beatward.agent.logs import log_to_stderr
 
     values: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if labels:
@@ -44,7 +44,7 @@ def agent_command(
         ]
         return settings.merge(*layers)
 
-    speak("", is_verbose=verbose)
+    log_to_stderr("", is_verbose=verbose)
     Daemon(read(), None if config is None else read).run()
 
 

@@ -109,7 +109,7 @@ def _tables_in(table: object) -> list[Mapping[str, Any]]:
 
 def _check_agents(file: Path) -> dict[str, int]:
     found = agent_settings.load(file, is_all=True)
-    return {"actions": len(found.deeds), "services": len(found.services)}
+    return {"actions": len(found.actions), "services": len(found.services)}
 
 
 def _problem(error: ConfigError) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def exec_command(
     if os.name != "posix":
         raise click.UsageError("`beatward exec` needs Linux or macOS; a program can use Heart")
     from beatward.agent import settings
-    from beatward.agent.command import Plan, Wrapper
-    from beatward.agent.spoken import speak
+    from beatward.agent.command import CommandPlan, Wrapper
+    from beatward.agent.logs import log_to_stderr
     from beatward.agent.supervisor import original_environment
     from beatward.cli.agent import read_labels
 
@@ -128,9 +128,9 @@ def exec_command(
     values: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     values |= {"name": name, "labels": read_labels(labels)}
     arguments = settings.parse(values, "the command line")
-    speak("beatward: ", is_quiet=not verbose)
+    log_to_stderr("beatward: ", is_quiet=not verbose)
     heart = _heart(name, arguments, job)
-    plan = Plan(
+    plan = CommandPlan(
         command, restart, backoff, max_backoff, orphan, is_job=bool(job), environment=environment
     )
     ctx.exit(Wrapper(name, heart, plan).run())

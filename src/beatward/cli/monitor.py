@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from beatward.agent.notify import notify
+from beatward.agent.systemd import notify
 from beatward.config import Settings, load
 from beatward.server.logs import LineLimit, StderrLines
 from beatward.server.program import Endpoints, serve

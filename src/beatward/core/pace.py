@@ -12,10 +12,10 @@ f). Of f only the ratio between nodes matters: 1 + 3 n, where n counts suspicion
 of the past forgotten by half every ten minutes, and one more while it is suspect or returning. So
 one suspicion halves an interval, and a node that flaps beats several times as fast.
 
-A wish is no order: a node has bounds of its own (`agent.stride`), and a node that has not followed
-once its time is over, or cannot be asked because it speaks over HTTP, is counted at the rate that
-it promises. A wish changes by more than a fifth, by a factor of two from what the node promises at
-most, and not before ten intervals have passed (rule 3 of docs/pace.md).
+A wish is no order: a node has bounds of its own (`agent.send_schedule`), and a node that has not
+followed once its time is over, or cannot be asked because it speaks over HTTP, is counted at the
+rate that it promises. A wish changes by more than a fifth, by a factor of two from what the node
+promises at most, and not before ten intervals have passed (rule 3 of docs/pace.md).
 
 The table is walked in slices, one a turn and all of it about once a second, so that a turn costs
 no more for a million nodes than for four thousand. A node has 8 bytes for this: its wish and its

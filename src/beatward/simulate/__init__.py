@@ -2,10 +2,11 @@
 
     seed -> Scenario -> World -> WorldReport(digest, violations, counts, journal)
 
-It drives the very `cycle.Cycle`, `core.monitor.Monitor` and `agent.pulse.Pulse` of production; all
-else is played: `clock`, `network`, `disk`, `hands`, `node`, `monitor`, under the events of
-`agenda`. `faults` draws what goes wrong, `checkers` know what is really so and what must hold.
-Not here: real time, sockets, processes, and chance that the seed does not decide.
+It drives the very `cycle.Cycle`, `core.monitor.Monitor` and
+`agent.heartbeat_protocol.HeartbeatProtocol` of production; all else is played: `clock`, `network`,
+`disk`, `hands`, `node`, `monitor`, under the events of `agenda`. `faults` draws what goes wrong,
+`checkers` know what is really so and what must hold. Not here: real time, sockets, processes, and
+chance that the seed does not decide.
 """
 
 from .checker import Violation

@@ -1,7 +1,7 @@
 """Whether a change of interval was announced before it held, and waited for while it was promised.
 
 node      A longer gap between two heartbeats follows only on one that arrived and promised it. What
-          was lost has promised nothing, so the rate before stays in force (`agent.stride`).
+          was lost has promised nothing, so the rate before stays in force (`agent.send_schedule`).
 monitor   After a change no node is suspected before the promise of the last heartbeat heard has run
           out. (Without one, a heartbeat may be so late by its own schedule that its successor is.)
 

@@ -207,10 +207,10 @@ class RoleChecker(Checker):
             if book.stuck.get(name, standing.token + 1) <= standing.token:
                 del book.stuck[name]
             return
-        assert node.pulse is not None
+        assert node.protocol is not None
         said = self._said.setdefault((name, standing.service), {})
         now_ns, stamp_ns = self._facts.now_ns, node.clock.now_ns(self._facts.now_ns)
-        said[node.pulse.incarnation, standing.counter] = _Said(
+        said[node.protocol.incarnation, standing.counter] = _Said(
             standing.state, standing.token, now_ns, stamp_ns
         )
         if len(said) > _SAID_MAX:

@@ -1,9 +1,10 @@
-"""One simulated node: a machine with clocks, and a process on it that runs the real `Pulse`.
+"""One simulated node: a machine with clocks, and a process on it that runs the real
+`HeartbeatProtocol`.
 
 The process can be killed, started again as a new life, frozen (SIGSTOP), suspended with its
 machine, have its wall clock set, say goodbye, or end under a wrapper that reports how. It drives
-`Pulse` as `agent.heart` does: wait for a datagram until the next heartbeat is due, answer at once,
-beat when it is due, open a new socket and join again when no answer comes.
+`HeartbeatProtocol` as `agent.heart` does: wait for a datagram until the next heartbeat is due,
+answer at once, beat when it is due, open a new socket and join again when no answer comes.
 Where the machine offers services, the process has a `member` for each of its `sites`.
 Not here: when any of this happens (`faults`), and enrolment itself (`world` plays the HTTP).
 """
@@ -16,9 +17,9 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-from beatward.agent.pulse import Pulse, Report
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol, Report
 from beatward.agent.roles.lease_holder import LeaseHolder
-from beatward.agent.stride import Bounds
+from beatward.agent.send_schedule import Bounds
 from beatward.core.instants import MICROSECOND, NEVER, SECOND
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id
@@ -88,7 +89,7 @@ class PlayedNode:
     """A machine and at most one process on it.
 
     join    asks for enrolment by HTTP and calls back, later
-    pulse   makes the agent's side; another one than ours is how checkers are tested
+    protocol   makes the agent's side; another one than ours is how checkers are tested
     enlist  makes the member of a site in a new life, or goes on with a copied one
     said    told of each standing that is sent
     """
@@ -103,7 +104,7 @@ class PlayedNode:
         rng: Random,
         truth: NodeTruth,
         join: Callable[["PlayedNode", Answered], None],
-        pulse: Callable[..., Pulse] = Pulse,
+        protocol: Callable[..., HeartbeatProtocol] = HeartbeatProtocol,
         enlist: Callable[["PlayedNode", Site, LeaseHolder | None], PlayedMember] | None = None,
         said: Callable[["PlayedNode", Standing], None] = lambda _node, _standing: None,
     ) -> None:
@@ -114,7 +115,7 @@ class PlayedNode:
         self.settings = settings
         self.clock = clock
         self.truth = truth
-        self.pulse: Pulse | None = None
+        self.protocol: HeartbeatProtocol | None = None
         self.stays_down = False
         self.label = settings.label or settings.name
         self.is_over = False  # a twin that was ended
@@ -122,7 +123,7 @@ class PlayedNode:
         self._network = network
         self._rng = rng
         self._join = join
-        self._beats = pulse
+        self._beats = protocol
         self._process = 0  # counts processes, so that a timer of a dead one does nothing
         self._timer = 0  # counts timers, so that one that was set anew does nothing
         self._address = b""
@@ -148,7 +149,9 @@ class PlayedNode:
     @property
     def is_speaking(self) -> bool:
         """Whether a process runs, gets time, and has begun to speak."""
-        return self.is_up and not self.is_still and self.pulse is not None and not self._is_leaving
+        return (
+            self.is_up and not self.is_still and self.protocol is not None and not self._is_leaving
+        )
 
     @property
     def last_incarnation(self) -> int:
@@ -174,13 +177,13 @@ class PlayedNode:
         """Let the machine have a state file: a key, and the number of the last life."""
         self._has_key, self._last_incarnation = True, incarnation
 
-    def wake_as_copy(self, pulse: Pulse, tenures: Sequence[LeaseHolder]) -> None:
+    def wake_as_copy(self, protocol: HeartbeatProtocol, tenures: Sequence[LeaseHolder]) -> None:
         """Go on in the middle of the life of a process that was copied with its machine."""
         self.truth.history.end(Trouble.DOWN, self._agenda.now_ns)
         self._process += 1
-        self.take_state(pulse.incarnation)
+        self.take_state(protocol.incarnation)
         self._open_socket()
-        self.pulse = pulse
+        self.protocol = protocol
         if self._enlist is not None:
             pairs = zip(self.sites, tenures, strict=True)
             self.members = [self._enlist(self, site, tenure) for site, tenure in pairs]
@@ -198,7 +201,7 @@ class PlayedNode:
         if not self.is_up:
             return
         self._process += 1
-        self.pulse = None
+        self.protocol = None
         for member in self.members:
             member.crash()
         self.members = []
@@ -245,7 +248,7 @@ class PlayedNode:
         self._leave(self._process, _GIVE_UP_LOOKS, farewell, exit_code)
 
     def _leave(self, process: int, looks: int, farewell: Farewell, exit_code: int | None) -> None:
-        if self.pulse is None or self.is_still or self._is_leaving or process != self._process:
+        if self.protocol is None or self.is_still or self._is_leaving or process != self._process:
             return
         holding = [member for member in self.members if member.is_holding]
         if farewell == Farewell.LEFT and holding and looks:
@@ -255,13 +258,13 @@ class PlayedNode:
             return
         self._is_leaving = True
         self.truth.farewells.append((self._agenda.now_ns, farewell, exit_code))
-        self._say(self.pulse.goodbye(self._now_ns(), farewell, exit_code=exit_code))
+        self._say(self.protocol.goodbye(self._now_ns(), farewell, exit_code=exit_code))
         self._arm()
 
     def hear_refusal(self) -> None:
         """Take the network's word that nothing listens at the monitor's port."""
-        if self.pulse is not None and not self.is_still:
-            self.pulse.doubt()
+        if self.protocol is not None and not self.is_still:
+            self.protocol.doubt()
 
     # -- its own life ---------------------------------------------------------------------------
 
@@ -280,14 +283,14 @@ class PlayedNode:
             self._agenda.after(again_ns, self._ask_to_join, process)
             return
         self._has_key = True
-        if self.pulse is not None:
-            self.pulse.introduce(self._now_ns())
+        if self.protocol is not None:
+            self.protocol.introduce(self._now_ns())
             self._arm()
         self._begin(process)
 
     def _begin(self, process: int) -> None:
         """Speak for the first time in this life, a moment after the process was started."""
-        if process != self._process or self.pulse is not None:
+        if process != self._process or self.protocol is not None:
             return
         if any(site.is_guarded for site in self.sites):
             self._agenda.after(_LOOK_NS, self._begin, process)
@@ -298,7 +301,7 @@ class PlayedNode:
         self._is_leaving = False
         self.truth.history.end(Trouble.WAITING, self._agenda.now_ns)
         self._open_socket()
-        self.pulse = self._beats(
+        self.protocol = self._beats(
             self.settings.name,
             self.settings.key,
             incarnation=wall_us,
@@ -314,29 +317,29 @@ class PlayedNode:
         return self.clock.now_ns(self._agenda.now_ns)
 
     def _arm(self) -> None:
-        """Set the timer for what the pulse wants next; whatever was set before is void."""
-        if self.pulse is None:
+        """Set the timer for what the protocol wants next; whatever was set before is void."""
+        if self.protocol is None:
             return
         self._timer += 1
-        if self.pulse.next_due_ns == NEVER:
+        if self.protocol.next_due_ns == NEVER:
             self._agenda.after(0, self._end_after_goodbye, self._process)
             return
-        due_ns = self.clock.true_ns(self.pulse.next_due_ns)
+        due_ns = self.clock.true_ns(self.protocol.next_due_ns)
         late_ns = exponential_ns(self._rng, self.settings.lateness_ns)
         self._agenda.at(due_ns + late_ns, self._ring, self._timer)
 
     def _ring(self, timer: int) -> None:
-        if timer != self._timer or self.pulse is None or self.is_still:
+        if timer != self._timer or self.protocol is None or self.is_still:
             return
         now_ns = self._now_ns()
-        if now_ns >= self.pulse.next_due_ns:
+        if now_ns >= self.protocol.next_due_ns:
             ill = self.truth.illness.has(ILL)
-            self.truth.interval_ns = max(self.truth.interval_ns, self.pulse.promise_ns)
-            self._say(self.pulse.beat(now_ns, Report(Health.ILL if ill else Health.WELL)))
-        self._last_incarnation = max(self._last_incarnation, self.pulse.incarnation)
-        if self.pulse.wants_reconnect:
+            self.truth.interval_ns = max(self.truth.interval_ns, self.protocol.promise_ns)
+            self._say(self.protocol.beat(now_ns, Report(Health.ILL if ill else Health.WELL)))
+        self._last_incarnation = max(self._last_incarnation, self.protocol.incarnation)
+        if self.protocol.wants_reconnect:
             self._open_socket()
-            self.pulse.reconnected(now_ns)
+            self.protocol.reconnected(now_ns)
             self._ask_to_join(self._process)
         self._arm()
 
@@ -359,10 +362,10 @@ class PlayedNode:
 
     def stand(self, standing: Standing) -> None:
         """Say where a member stands."""
-        if self.pulse is None or self._is_leaving:
+        if self.protocol is None or self._is_leaving:
             return
         self._said(self, standing)
-        self._say(self.pulse.seal_standing(standing))
+        self._say(self.protocol.seal_standing(standing))
         site = next(site for site in self.sites if service_id(site.service) == standing.service)
         if site.ended is not None and standing.state in _FREE and standing.counter < _LAST_MAX:
             self._say_last(site.service, *site.ended)
@@ -375,7 +378,7 @@ class PlayedNode:
         self._say(seal_standing(word, node=node_id(name), incarnation=life, slot=0, key=key))
 
     def _cares(self) -> bool:
-        return self.pulse is not None and not self.is_still
+        return self.protocol is not None and not self.is_still
 
     def _say(self, data: bytes) -> None:
         self._network.send_to_monitor(self.label, self._address, data)
@@ -394,22 +397,22 @@ class PlayedNode:
         return True
 
     def _take(self, datagram: Datagram) -> None:
-        if self.pulse is None:
+        if self.protocol is None:
             return
-        grant = self.pulse.open_grant(datagram.data) if self.members else None
+        grant = self.protocol.open_grant(datagram.data) if self.members else None
         if grant is not None:
             for member in self.members:
                 self._lend(member, grant)
             return
-        for reply in self.pulse.receive(datagram.data, self._now_ns()):
+        for reply in self.protocol.receive(datagram.data, self._now_ns()):
             self._say(reply)
 
     def _lend(self, member: PlayedMember, grant: Grant) -> None:
         before = member.tenure.memory.held
         member.hear(grant)
         held = member.tenure.memory.held
-        if held and held != before and self.pulse is not None:
-            member.site.lent = (held, self.pulse.incarnation)
+        if held and held != before and self.protocol is not None:
+            member.site.lent = (held, self.protocol.incarnation)
 
 
 def _bounds(interval_ns: int) -> Bounds:

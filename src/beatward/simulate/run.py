@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from beatward.agent.pulse import Pulse
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
 from beatward.core.monitor import Monitor, Settings
@@ -67,12 +67,12 @@ def play(
     scenario: Scenario,
     *,
     build: Callable[..., Monitor] = Monitor,
-    pulse: Callable[..., Pulse] = Pulse,
+    protocol: Callable[..., HeartbeatProtocol] = HeartbeatProtocol,
     tenure: Callable[..., LeaseHolder] = LeaseHolder,
     checkers: Callable[[WorldFacts, Findings], Sequence[Checker]] = every_checker,
 ) -> WorldReport:
-    """Play one world; `build`, `pulse` and `tenure` make the monitor and the nodes' side."""
-    world = World(scenario, build=build, pulse=pulse, tenure=tenure, checkers=checkers)
+    """Play one world; `build`, `protocol` and `tenure` make the monitor and the nodes' side."""
+    world = World(scenario, build=build, protocol=protocol, tenure=tenure, checkers=checkers)
     try:
         world.play()
     except Exception as error:  # noqa: BLE001  whatever it is: no world may bring the monitor down

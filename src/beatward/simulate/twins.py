@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
-from beatward.agent.pulse import Pulse
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder
 from beatward.core.instants import MINUTE, SECOND
 
@@ -40,7 +40,7 @@ _PORTS = 30_000
 class _Image:
     """A machine as it stood. tenures, runs and lent: one a site; the clocks show its own time."""
 
-    pulse: Pulse
+    protocol: HeartbeatProtocol
     tenures: tuple[LeaseHolder, ...]
     runs: tuple[int, ...]
     lent: tuple[tuple[int, int] | None, ...]
@@ -142,9 +142,9 @@ class Twins:
 
     def _taken(self, node: PlayedNode) -> _Image:
         now_ns = self._agenda.now_ns
-        assert node.pulse is not None
+        assert node.protocol is not None
         return _Image(
-            deepcopy(node.pulse),
+            deepcopy(node.protocol),
             tuple(deepcopy(member.tenure) for member in node.members),
             tuple(0 if site.run is None else site.run.token for site in node.sites),
             tuple(site.lent for site in node.sites),
@@ -161,7 +161,7 @@ class Twins:
         ):
             site.wake_as_copy(memory, token, tenure.over_ns)
             site.lent = lent
-        twin.wake_as_copy(image.pulse, image.tenures)
+        twin.wake_as_copy(image.protocol, image.tenures)
 
     def _end(self, twin: PlayedNode, node: PlayedNode) -> None:
         if twin.is_over:

@@ -1,8 +1,8 @@
 """The simulated world: machines, network, adversary, faults and heal under one agenda.
 
-It plays everything that is not the monitor's core or the agent's pulse: the kernel, the disk, the
-hands, the operator, HTTP. The checkers are told what happens and change nothing of it. Route:
-`Scenario -> World.play -> Findings and the journal`.
+It plays everything that is not the monitor's core or the agent's `HeartbeatProtocol`: the kernel,
+the disk, the hands, the operator, HTTP. The checkers are told what happens and change nothing of
+it. Route: `Scenario -> World.play -> Findings and the journal`.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from beatward.agent.pulse import Pulse
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND, format_duration
@@ -50,7 +50,7 @@ _AUDIT_NS = SECOND
 class World:
     """All of it, built from a scenario; `play` runs it to its end.
 
-    build, pulse, tenure   make the monitor, and the nodes' side
+    build, protocol, tenure   make the monitor, and the nodes' side
     checkers               makes what is told all that happens
     """
 
@@ -59,12 +59,12 @@ class World:
         scenario: Scenario,
         *,
         build: Callable[..., Monitor] = Monitor,
-        pulse: Callable[..., Pulse] = Pulse,
+        protocol: Callable[..., HeartbeatProtocol] = HeartbeatProtocol,
         tenure: Callable[..., LeaseHolder] = LeaseHolder,
         checkers: Callable[[WorldFacts, Findings], Sequence[Checker]] = every_checker,
     ) -> None:
         self.scenario = scenario
-        self._pulse = pulse
+        self._protocol = protocol
         self.agenda = Agenda()
         self.faults: Counter[str] = Counter()
         self.findings = Findings(self.agenda)
@@ -201,7 +201,7 @@ class World:
             rng=rng,
             truth=truth,
             join=self._join,
-            pulse=self._pulse,
+            protocol=self._protocol,
             enlist=self.crew.enlist,
             said=self._stood,
         )

@@ -9,6 +9,6 @@
                       it over a `channel`, and its `lock` proves its end
     standby           getting ready to take over
 
-Not here: what the monitor decides (`core`), and how reports and grants travel (`conversation`,
-`offers`).
+Not here: what the monitor decides (`core`), and how reports and grants travel
+(`monitor_connection`, `registrations`).
 """

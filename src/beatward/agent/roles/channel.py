@@ -19,7 +19,7 @@ READ_SIZE = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GuardianPlan:
     """What a guardian is for. hooks: by name; lock: the file that it locks while it lives."""
 
     node: str
@@ -29,7 +29,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class LeaseTimes:
     """Until when the token may be acted upon, and given up; instants on the agent's clock."""
 
     token: int
@@ -54,9 +54,9 @@ class LastWord:
     address: Sequence[Any]
 
 
-def lease_of(holder: LeaseHolder) -> Lease:
+def lease_of(holder: LeaseHolder) -> LeaseTimes:
     """Return what a guardian has to know of the role that is held."""
-    return Lease(holder.token, holder.lease_end_ns, holder.demote_until_ns, holder.over_ns)
+    return LeaseTimes(holder.token, holder.lease_end_ns, holder.demote_until_ns, holder.over_ns)
 
 
 class Channel:

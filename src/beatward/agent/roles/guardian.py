@@ -43,11 +43,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from beatward.agent import clock
+from beatward.agent.logs import log_to_stderr
 from beatward.agent.processes import become_subreaper
-from beatward.agent.spoken import speak
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 
-from .channel import Channel, LastWord, Lease, Plan
+from .channel import Channel, GuardianPlan, LastWord, LeaseTimes
 from .hooks import Hook, Hooks
 from .lease_holder import KILL_RESERVE_NS, LOOK_NS, STUCK_PAUSE_NS
 from .lock import Lock
@@ -73,7 +73,7 @@ class Shared:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SHARED.size + _LAST_SIZE)
 
-    def note(self, lease: Lease | None, hook: Hook | None) -> None:
+    def note(self, lease: LeaseTimes | None, hook: Hook | None) -> None:
         """Write it down; the shadow reads it only after the guardian has ended."""
         demote_ns = 0 if lease is None else lease.over_ns - lease.end_ns
         over_ns = 0 if lease is None else lease.over_ns
@@ -81,14 +81,14 @@ class Shared:
         packed = _SHARED.pack(lease.token if lease else 0, demote_ns, over_ns, pid)
         self._memory[: _SHARED.size] = packed
 
-    def read(self, now_ns: int) -> tuple[Lease | None, int]:
+    def read(self, now_ns: int) -> tuple[LeaseTimes | None, int]:
         """Return a lease that ends now, if one was held, and the hook's process or 0."""
         token, demote_ns, over_ns, pid = _SHARED.unpack(self._memory[: _SHARED.size])
         if not token:
             return None, pid
         over_ns = min(over_ns, now_ns + demote_ns)
         until_ns = over_ns - min(KILL_RESERVE_NS, demote_ns // 2)
-        return Lease(token, now_ns, until_ns, over_ns), pid
+        return LeaseTimes(token, now_ns, until_ns, over_ns), pid
 
     @property
     def last(self) -> LastWord | None:
@@ -111,7 +111,13 @@ class Guardian:
     """
 
     def __init__(
-        self, plan: Plan, shared: Shared, channel: Channel | None, *, lock: Lock, widowed: int
+        self,
+        plan: GuardianPlan,
+        shared: Shared,
+        channel: Channel | None,
+        *,
+        lock: Lock,
+        widowed: int,
     ) -> None:
         self._plan = plan
         self._lock = lock
@@ -120,7 +126,7 @@ class Guardian:
         self._root = os.getpid() if widowed < 0 else os.getppid()
         self._widowed = widowed
         self._hooks = Hooks()
-        self._lease: Lease | None = None
+        self._lease: LeaseTimes | None = None
         self._hook: Hook | None = None  # promote or start: at most one, and none while ending
         self._number = 0
         self._look: Hook | None = None  # state
@@ -134,11 +140,11 @@ class Guardian:
         self._given_up = lock.given_up()
         self._is_alone = channel is None
         self._shall_end = False
-        self._stuck: Lease | None = None
+        self._stuck: LeaseTimes | None = None
         self._retry_ns = NEVER
         self._primary: Mapping[str, str] = {}
 
-    def take_over(self, lease: Lease) -> None:
+    def take_over(self, lease: LeaseTimes) -> None:
         """Take up the lease that a killed guardian has left; it ends at once."""
         self._lease = lease
 
@@ -206,7 +212,7 @@ class Guardian:
     def _heed(self, words: Mapping[str, Any]) -> None:
         what = words["do"]
         if what == "lease":
-            self._take_lease(Lease(*words["lease"]))
+            self._take_lease(LeaseTimes(*words["lease"]))
             self._say({"is": "here"})
         elif what == "ping":
             self._say({"is": "here"})
@@ -217,7 +223,7 @@ class Guardian:
         elif what == "end":
             self._shall_end = True
 
-    def _take_lease(self, lease: Lease) -> None:
+    def _take_lease(self, lease: LeaseTimes) -> None:
         held = self._lease
         is_over = lease.token <= self._ended[0] or lease.token == self._given_up
         if is_over or (held is not None and lease.token < held.token):
@@ -245,14 +251,14 @@ class Guardian:
             self._given_up = 0
             last = words["last"]
             self._shared.last = None if last is None else LastWord(**last)
-            self._take_lease(Lease(*words["lease"]))
+            self._take_lease(LeaseTimes(*words["lease"]))
         self._number = number
         self._hook = self._begin(kind, words["token"], limit_ns)
         self._shared.note(self._lease, self._hook)
 
     def _end_role(self, words: Mapping[str, Any]) -> None:
         self._say({"is": "here"})
-        lease = Lease(*words["lease"])
+        lease = LeaseTimes(*words["lease"])
         token, is_certain = self._ended
         is_stop = words["do"] == "stop"
         is_ended = token == lease.token and (is_certain or not is_stop)
@@ -269,7 +275,7 @@ class Guardian:
 
     # --- giving a role up ---
 
-    def _begin_ending(self, lease: Lease) -> None:
+    def _begin_ending(self, lease: LeaseTimes) -> None:
         self._lease = lease
         self._ending = self._ending_steps()
         self._say({"is": "ending", "token": lease.token})
@@ -369,7 +375,7 @@ class Guardian:
         return self._hooks.kill_below(self._root, spared, until_ns)
 
     @property
-    def _ended_lease(self) -> Lease:
+    def _ended_lease(self) -> LeaseTimes:
         """The lease of the role that is given up; in an orderly demotion it goes on meanwhile."""
         assert self._lease is not None, "a role is given up under its lease"
         return self._lease
@@ -403,7 +409,7 @@ class Guardian:
 
 def main(arguments: Sequence[str]) -> None:
     """Guard what the first line over the given descriptor says; returns when all is over."""
-    speak("")
+    log_to_stderr("")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         # What ends the agent is not meant for its guardian; but hooks are not to inherit that.
         signal.signal(number, lambda *_: None)
@@ -411,7 +417,7 @@ def main(arguments: Sequence[str]) -> None:
     words = _first_words(channel)
     if words is None:
         return
-    plan = Plan(**words)
+    plan = GuardianPlan(**words)
     lock = _take_lock(plan, channel)
     if lock is None:
         return
@@ -430,7 +436,7 @@ def main(arguments: Sequence[str]) -> None:
     os._exit(0)
 
 
-def _outlive(child: int, plan: Plan, shared: Shared, lock: Lock) -> NoReturn:
+def _outlive(child: int, plan: GuardianPlan, shared: Shared, lock: Lock) -> NoReturn:
     """Wait for the guardian's end, and do its duty if that was not in order."""
     pid = status = 0
     while pid != child:
@@ -455,7 +461,7 @@ def _first_words(channel: Channel) -> Mapping[str, Any] | None:
     return None
 
 
-def _take_lock(plan: Plan, channel: Channel) -> Lock | None:
+def _take_lock(plan: GuardianPlan, channel: Channel) -> Lock | None:
     """Wait until no other guardian of this service is there; None: the agent has gone before."""
     lock = Lock(Path(plan.lock))
     has_waited = False

@@ -21,7 +21,7 @@ from typing import Any
 from beatward.agent import clock
 from beatward.core.instants import NEVER, SECOND
 
-from .channel import Channel, LastWord, Lease, Plan, lease_of
+from .channel import Channel, GuardianPlan, LastWord, LeaseTimes, lease_of
 from .lease_holder import LeaseHolder, RoleCommand
 
 log = logging.getLogger("beatward.agent")
@@ -48,7 +48,7 @@ class GuardianClient:
     ended        the token and the life of a holder before, of which its lock file proves the end
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: GuardianPlan) -> None:
         self._plan = plan
         self._process: subprocess.Popen[bytes] | None = None
         self._former: list[subprocess.Popen[bytes]] = []
@@ -146,7 +146,7 @@ class GuardianClient:
         self._ask(words, clock.now_ns())
         return self._number
 
-    def lend(self, lease: Lease) -> None:
+    def lend(self, lease: LeaseTimes) -> None:
         """Say how long the lease runs."""
         self._ask({"do": "lease", "lease": astuple(lease)}, clock.now_ns())
 

@@ -17,7 +17,7 @@ from beatward.agent.services import HookedService
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.roles import State
 
-from .channel import Lease, Plan, lease_of
+from .channel import GuardianPlan, LeaseTimes, lease_of
 from .guardian_client import GuardianClient, HookResult
 from .lease_holder import LeaseHolder, RoleCommand
 from .runner import RoleRunner
@@ -48,13 +48,13 @@ class GuardianWorkload:
         self._shared = runner.shared
         self._service = service
         self._name = service.name
-        plan = Plan(node, service.name, service.hooks, str(runner.lock_path))
+        plan = GuardianPlan(node, service.name, service.hooks, str(runner.lock_path))
         self._client = GuardianClient(plan)
         run = self._run_start if "start" in service.hooks else None
         self._standby = Standby(service.name, access=access, run=run, wake=runner.wake)
         self._command: RoleCommand | None = None
         self._command_number = self._start_number = self._state_number = 0
-        self._lent: Lease | None = None
+        self._lent: LeaseTimes | None = None
         self._has_state = "state" in service.hooks
         # Without a start hook a workload that is not there stands by.
         self._no_standby = ("primary", "none") if run else ("primary",)

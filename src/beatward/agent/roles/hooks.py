@@ -31,7 +31,7 @@ KILL_PAUSE_NS = 5 * MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class HookEnd:
     """What became of a hook. code: None: it could not be started; below 0: minus the signal.
 
     head   the first that it said on standard output, at most OUTPUT_SIZE_MAX bytes
@@ -56,7 +56,7 @@ class Hook:
         self.command = command
         self.limit_ns = limit_ns
         self.process: subprocess.Popen[bytes] | None = None
-        self.ended: Ended | None = None
+        self.ended: HookEnd | None = None
         self._head = b""
         self._tail = b""
         self._began_ns = clock.now_ns()
@@ -85,7 +85,7 @@ class Hook:
             )
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            self.ended = Ended(None, "", f"{self.kind}: {self.command[0]}: {why}")
+            self.ended = HookEnd(None, "", f"{self.kind}: {self.command[0]}: {why}")
             return
         for pipe in self.pipes():
             os.set_blocking(pipe.fileno(), False)
@@ -115,7 +115,7 @@ class Hook:
             how = "did not end in time and was killed"
         last = self._tail.decode("utf-8", "replace").strip()[-OUTPUT_SHOWN_MAX:]
         text = f"{self.kind}: {how} after {took}{f': {last}' if last else ''}"
-        self.ended = Ended(code, self._head.decode("utf-8", "replace"), text)
+        self.ended = HookEnd(code, self._head.decode("utf-8", "replace"), text)
 
     def kill(self, *, is_late: bool = False) -> None:
         """End it and its session, for certain; what has left the session is not meant."""

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from beatward.agent import clock
-from beatward.agent.limits import check_function, check_timeout
+from beatward.agent.validation import check_function, check_timeout
 from beatward.core.instants import SECOND
 
 from .program_workload import Finish, ProgramWorkload

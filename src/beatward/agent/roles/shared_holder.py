@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from beatward.agent import clock
-from beatward.agent.pulse import Pulse
+from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.state import StateFile
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State, service_id
@@ -121,10 +121,12 @@ class SharedLeaseHolder:
         with self.lock:
             return None if self.holder is None else self.holder.standing(now_ns)
 
-    def hear(self, grant: Grant, now_ns: int, pulse: Pulse, where: tuple[int, Any] | None) -> None:
+    def hear(
+        self, grant: Grant, now_ns: int, protocol: HeartbeatProtocol, where: tuple[int, Any] | None
+    ) -> None:
         """Take in an answer.
 
-        pulse   of the life that it is for; where: the monitor's socket, if there is one
+        protocol   of the life that it is for; where: the monitor's socket, if there is one
         """
         if grant.service == self.id and self.holder is not None:
             with self.lock:
@@ -132,11 +134,11 @@ class SharedLeaseHolder:
                 self.holder.hear(grant, now_ns)
                 held = self.holder.memory.held
                 if held and held != before and where is not None:
-                    data = pulse.seal_last_word(self.id, held, pulse.incarnation)
-                    self.last_word = LastWord(held, pulse.incarnation, data.hex(), *where)
+                    data = protocol.seal_last_word(self.id, held, protocol.incarnation)
+                    self.last_word = LastWord(held, protocol.incarnation, data.hex(), *where)
             self._on_news()
 
-    def word_of_the_ended(self, pulse: Pulse) -> bytes | None:
+    def word_of_the_ended(self, protocol: HeartbeatProtocol) -> bytes | None:
         """Return the last word of a holder before us, while it is to be said with ours.
 
         What that has left behind is ours to end, so it is not said before we hold nothing.
@@ -146,4 +148,4 @@ class SharedLeaseHolder:
         if self._ended is None or not is_free or self._ended_count >= ENDED_COUNT_MAX:
             return None
         self._ended_count += 1
-        return pulse.seal_last_word(self.id, *self._ended)
+        return protocol.seal_last_word(self.id, *self._ended)

@@ -1,4 +1,4 @@
-"""What a node offers, as its conversation sees it: services to declare, and holders to speak for.
+"""What a node offers, as its connection sees it: services to declare, and holders to speak for.
 
     declare    POST /v1/agent/services, at the start and again after each enrolment, and whenever
                the monitor's session is a new one: it may know nothing of us
@@ -21,8 +21,8 @@ from beatward.core.protocol.roles import service_id
 from beatward.errors import MonitorUnreachable
 
 from .attempts import Backoff, LogOnce, in_background
+from .heartbeat_protocol import HeartbeatProtocol
 from .post import Answer, post_as
-from .pulse import Pulse
 from .roles.shared_holder import SharedLeaseHolder
 from .services import SERVICE_COUNT_MAX, Service
 
@@ -34,7 +34,7 @@ REMARK_PAUSE_NS = 5 * SECOND
 REMARK_SIZE_MAX = 500
 
 
-class Offers:
+class Registrations:
     """All that a node offers; safe to use from several threads. version: counts changes."""
 
     def __init__(self) -> None:
@@ -88,36 +88,41 @@ class Offers:
         """Whether a role is taken, held or being given up."""
         return any(holder.is_held for holder in self.holders)
 
-    def speak(self, pulse: Pulse, now_ns: int) -> Sequence[bytes]:
+    def speak(self, protocol: HeartbeatProtocol, now_ns: int) -> Sequence[bytes]:
         """Return the datagrams that are due, to be sent at once."""
         words: list[bytes] = []
         for holder in self.holders:
             said = holder.standing(now_ns)
             if said is not None:
-                last = holder.word_of_the_ended(pulse)
-                words += [pulse.seal_standing(said), *([] if last is None else [last])]
+                last = holder.word_of_the_ended(protocol)
+                words += [protocol.seal_standing(said), *([] if last is None else [last])]
         return words
 
     def take(
-        self, data: bytes, pulse: Pulse, now_ns: int, *, where: tuple[int, Any] | None
+        self,
+        data: bytes,
+        protocol: HeartbeatProtocol,
+        now_ns: int,
+        *,
+        where: tuple[int, Any] | None,
     ) -> bool:
         """Take in a datagram, if it is a grant; returns whether it is one.
 
         where   the monitor's socket, if there is one
         """
-        grant = pulse.open_grant(data) if self.holders else None
+        grant = protocol.open_grant(data) if self.holders else None
         if grant is None:
             return False
         for holder in self.holders:
-            holder.hear(grant, now_ns, pulse, where)
+            holder.hear(grant, now_ns, protocol, where)
         return True
 
 
-class Herald:
-    """Declares the offers to one monitor after the other; `turn` never blocks."""
+class Registrar:
+    """Declares the registrations to one monitor after the other; `turn` never blocks."""
 
-    def __init__(self, offers: Offers, *, is_offering: bool) -> None:
-        self._offers = offers
+    def __init__(self, registrations: Registrations, *, is_offering: bool) -> None:
+        self._registrations = registrations
         self._has_something = is_offering
         self._told: tuple[Any, ...] = ()
         self._asked: tuple[Any, ...] = ()
@@ -153,10 +158,10 @@ class Herald:
         session   the monitor's own number, which is another one after its restart; 0: not known
         """
         heard = self._take(now_ns)
-        declarations = self._offers.declarations()
+        declarations = self._registrations.declarations()
         if declarations:
             self._has_something = True
-        wanted = (credential, monitor, session, self._offers.version)
+        wanted = (credential, monitor, session, self._registrations.version)
         is_due = self._declaring is None and now_ns >= self._due_ns
         if self._has_something and session and wanted != self._told and is_due:
             self._asked = wanted
@@ -174,7 +179,9 @@ class Herald:
         """Say what has changed; what is lost on its way is said again with the next change."""
         if self._remark is not None and self._remark.done():
             self._remark = None
-        remarks = {holder.name: holder.remark[:REMARK_SIZE_MAX] for holder in self._offers.holders}
+        remarks = {
+            holder.name: holder.remark[:REMARK_SIZE_MAX] for holder in self._registrations.holders
+        }
         known = self._remarked[1] if self._remarked[0] == session else {}
         said = {name: words for name, words in remarks.items() if words}
         if self._remark is not None or said == known or now_ns < self._remark_due_ns:

@@ -7,8 +7,8 @@ from typing import Any
 from beatward.core.instants import MILLISECOND, SECOND, format_duration, parse_duration
 from beatward.core.protocol.report import check_own_metrics
 
-from .pulse import INTERVAL_MAX_NS
-from .stride import Bounds
+from .heartbeat_protocol import INTERVAL_MAX_NS
+from .send_schedule import Bounds
 
 # Ten heartbeats a second find a dead process in a quarter of a second; faster than 10 ms a
 # Python process cannot keep its own promise while the collector runs.

@@ -12,9 +12,15 @@ from beatward.core.protocol.record import Health
 from beatward.core.protocol.report import check_reason
 
 from . import clock
-from .conversation import Conversation
 from .enrol import identify
-from .limits import (
+from .heartbeat_protocol import Report
+from .monitor_connection import MonitorConnection
+from .registrations import Registrations
+from .reporter import Reporter
+from .roles.runner import RoleRunner, Workload
+from .services import Service
+from .state import StateFile
+from .validation import (
     check_bounds,
     check_flag,
     check_function,
@@ -24,12 +30,6 @@ from .limits import (
     check_transport,
     split_metrics,
 )
-from .offers import Offers
-from .pulse import Report
-from .reporter import Reporter
-from .roles.runner import RoleRunner, Workload
-from .services import Service
-from .state import StateFile
 
 STATUSES = {"ok": Health.WELL, "failing": Health.ILL}
 
@@ -38,7 +38,7 @@ Measure = Callable[[], Mapping[str, float]]
 log = logging.getLogger("beatward.agent")
 
 
-class Vitals:
+class AbstractHeart:
     """What a heart of either kind is told, checks and knows."""
 
     def __init__(
@@ -91,13 +91,13 @@ class Vitals:
         self._may_warn_of_measure = True
         self._on_mail = on_mail or (lambda: None)
         self._handle_sigterm = check_flag("handle_sigterm", handle_sigterm)
-        self.offers = Offers()
+        self.registrations = Registrations()
         for service in _listed(services):
-            self.offers.add_plain(_without_role(service))
+            self.registrations.add_plain(_without_role(service))
         self._runners: list[RoleRunner] = []
         self._report = Report()
         self._reporter = Reporter()
-        self._conversation: Conversation | None = None
+        self._connection: MonitorConnection | None = None
         self._file: StateFile | None = None
         self._process = 0
 
@@ -109,32 +109,32 @@ class Vitals:
     @property
     def credential(self) -> Credential | None:
         """The node's credential, once there is one."""
-        return None if self._conversation is None else self._conversation.credential
+        return None if self._connection is None else self._connection.credential
 
     @property
     def monitor(self) -> str:
         """The address of the monitor that enrolled this node, or "" before that."""
-        return "" if self._conversation is None else self._conversation.monitor
+        return "" if self._connection is None else self._connection.monitor
 
     @property
     def incarnation(self) -> int:
         """The number of this life, 0 before the first."""
-        return 0 if self._conversation is None else self._conversation.incarnation
+        return 0 if self._connection is None else self._connection.incarnation
 
     @property
     def refusal(self) -> str:
         """Why the monitor would not enrol this node, or ""."""
-        return "" if self._conversation is None else self._conversation.refusal
+        return "" if self._connection is None else self._connection.refusal
 
     @property
     def is_acknowledged(self) -> bool:
         """Whether the monitor has acknowledged this life."""
-        return self._conversation is not None and self._conversation.is_acknowledged
+        return self._connection is not None and self._connection.is_acknowledged
 
     @property
     def round_trip_ns(self) -> int | None:
         """The last measured time from asking the monitor to its answer, or None."""
-        return None if self._conversation is None else self._conversation.round_trip_ns
+        return None if self._connection is None else self._connection.round_trip_ns
 
     @property
     def state_file(self) -> StateFile:
@@ -168,7 +168,7 @@ class Vitals:
         is_new = STATUSES[status] == Health.ILL and self._report.health == Health.WELL
         self._reporter.tell(reason, own, holds=bool(reason) and is_new)
         self._report = Report(STATUSES[status], **gauges)
-        if self._conversation is not None and not self._is_inherited:
+        if self._connection is not None and not self._is_inherited:
             self.wake()
 
     def wake(self) -> None:
@@ -181,11 +181,11 @@ class Vitals:
 
     def _engage(self, runner: RoleRunner, workload: Workload) -> None:
         """Begin to stand by for a role; raises ValueError for what cannot be offered."""
-        if self._conversation is None or self._is_inherited:
+        if self._connection is None or self._is_inherited:
             raise RuntimeError(f"the heart of {self.name} does not beat; start it first")
         if self._transport != "udp":
             raise ValueError(f"expected transport udp for a role, found {self._transport!r}")
-        self.offers.add(runner.shared)
+        self.registrations.add(runner.shared)
         self._runners.append(runner)
         runner.start(workload)
         self.wake()
@@ -193,7 +193,7 @@ class Vitals:
     def _dismiss(self, runner: RoleRunner) -> None:
         """Give up what it holds and stand by no more; blocks until that is done."""
         runner.close()
-        self.offers.remove(runner.shared)
+        self.registrations.remove(runner.shared)
         if runner in self._runners:
             self._runners.remove(runner)
 
@@ -219,8 +219,8 @@ class Vitals:
 
     def _new_conversation(
         self, wake: Callable[[], None], forget: Callable[[int], None] = lambda _: None
-    ) -> Conversation:
-        return Conversation(
+    ) -> MonitorConnection:
+        return MonitorConnection(
             self.identity,
             self.state_file,
             interval_ns=self._interval_ns,
@@ -229,7 +229,7 @@ class Vitals:
             wake=wake,
             forget=forget,
             on_mail=self._on_mail,
-            offers=self.offers,
+            registrations=self.registrations,
             reporter=self._reporter,
         )
 

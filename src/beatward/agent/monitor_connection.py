@@ -1,4 +1,4 @@
-"""One node's conversation with its monitor: enrolment, link and pulse, driven by turns.
+"""One node's connection to its monitor: enrolment, link and heartbeat protocol, driven by turns.
 
     turn(now_ns) ── take what was found ─► answer what came in ─► beat if due ─► when again
                          ▲
@@ -23,12 +23,12 @@ from beatward.errors import JoinRefused, MonitorUnreachable
 from . import clock
 from .attempts import Backoff, LogOnce, in_background
 from .enrol import Found, Identity, find, resolve
+from .heartbeat_protocol import HeartbeatProtocol, Report
 from .link import Forget, HttpLink, Link, UdpLink
-from .offers import Herald, Offers
-from .pulse import Pulse, Report
+from .registrations import Registrar, Registrations
 from .reporter import Reporter
+from .send_schedule import Bounds
 from .state import StateFile
-from .stride import Bounds
 
 # The first steps are short, because a monitor and its nodes often start together; the last one
 # bounds what 100,000 nodes ask of a monitor that is back: 5,000 enrolments a second at most.
@@ -48,17 +48,17 @@ RECEIVE_COUNT_MAX = 64
 log = logging.getLogger("beatward.agent")
 
 
-class Conversation:
-    """One life of a node; a new life is a new conversation.
+class MonitorConnection:
+    """One life of a node; a new life is a new connection.
 
-    wake      called from another thread when a turn is wanted
-    bounds    what the monitor may wish the interval to be; None: no other one
-    forget    called with a file descriptor before it is closed
-    on_mail   called when the monitor says that an action waits, which it repeats until the agent
-              fetches it; must not block
-    offers    services to declare and lease holders to speak for
-    reporter  what the program says of itself beside its heartbeats
-    refusal   what the monitor said when it refused to enrol this node, or ""
+    wake           called from another thread when a turn is wanted
+    bounds         what the monitor may wish the interval to be; None: no other one
+    forget         called with a file descriptor before it is closed
+    on_mail        called when the monitor says that an action waits, which it repeats until the
+                   agent fetches it; must not block
+    registrations  services to declare and lease holders to speak for
+    reporter       what the program says of itself beside its heartbeats
+    refusal        the monitor's reason when it refused to enrol this node, or ""
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Conversation:
         bounds: Bounds | None = None,
         forget: Forget = lambda _: None,
         on_mail: Callable[[], None] = lambda: None,
-        offers: Offers | None = None,
+        registrations: Registrations | None = None,
         reporter: Reporter | None = None,
     ) -> None:
         self.identity = identity
@@ -85,10 +85,10 @@ class Conversation:
         self._wake = wake
         self._forget = forget
         self._on_mail = on_mail
-        self._offers = offers or Offers()
-        self._herald = Herald(self._offers, is_offering=file.state.is_offering)
+        self._registrations = registrations or Registrations()
+        self._registrar = Registrar(self._registrations, is_offering=file.state.is_offering)
         self._reporter = reporter or Reporter()
-        self._pulse: Pulse | None = None
+        self._protocol: HeartbeatProtocol | None = None
         self._link: Link | None = None
         self._search: Future[Found] | None = None
         self._credential: Credential | None = None
@@ -121,12 +121,12 @@ class Conversation:
     @property
     def is_acknowledged(self) -> bool:
         """Whether the monitor has acknowledged this life."""
-        return self._pulse is not None and self._pulse.is_acknowledged
+        return self._protocol is not None and self._protocol.is_acknowledged
 
     @property
     def round_trip_ns(self) -> int | None:
         """The last measured time from asking to acknowledgement."""
-        return None if self._pulse is None else self._pulse.round_trip_ns
+        return None if self._protocol is None else self._protocol.round_trip_ns
 
     @property
     def is_over(self) -> bool:
@@ -134,18 +134,20 @@ class Conversation:
         if self._farewell is None:
             return False
         return self._farewell_due_ns == NEVER and (
-            self._pulse is None or self._pulse.next_due_ns == NEVER
+            self._protocol is None or self._protocol.next_due_ns == NEVER
         )
 
     @property
     def next_turn_ns(self) -> int:
         """When `turn` is due again; `wake` may ask for it earlier."""
-        due_ns = NEVER if self._pulse is None else self._pulse.next_due_ns
+        due_ns = NEVER if self._protocol is None else self._protocol.next_due_ns
         seek_ns = self._seek_due_ns if self._search is None and self._may_seek else NEVER
         due_ns = min(due_ns, seek_ns, self._farewell_due_ns)
         if not self._speaks:
             return due_ns
-        return min(due_ns, self._offers.due_ns, self._herald.due_ns, self._reporter.due_ns)
+        return min(
+            due_ns, self._registrations.due_ns, self._registrar.due_ns, self._reporter.due_ns
+        )
 
     def fileno(self) -> int:
         """Return what to wait on for reading, or -1."""
@@ -176,14 +178,14 @@ class Conversation:
         report   called for each heartbeat
         """
         self._take_news(now_ns)
-        if self._pulse is not None and self._link is not None:
-            self._listen(self._pulse, self._link, now_ns)
-            if now_ns >= self._pulse.next_due_ns:
-                self._link.send(self._pulse.beat(now_ns, report()))
-            if self._pulse.wants_reconnect:
-                self._reconnect(self._pulse, self._link, now_ns)
+        if self._protocol is not None and self._link is not None:
+            self._listen(self._protocol, self._link, now_ns)
+            if now_ns >= self._protocol.next_due_ns:
+                self._link.send(self._protocol.beat(now_ns, report()))
+            if self._protocol.wants_reconnect:
+                self._reconnect(self._protocol, self._link, now_ns)
             if self._speaks:
-                self._offer(self._pulse, self._link, now_ns)
+                self._offer(self._protocol, self._link, now_ns)
         if now_ns >= self._farewell_due_ns:
             self._farewell_due_ns = NEVER
             self._say_farewell(now_ns)
@@ -220,8 +222,8 @@ class Conversation:
         if self._link is not None:
             self._link.close()
             self._link = None
-        if self._pulse is not None:
-            heard = self._pulse.goodbye_is_acknowledged
+        if self._protocol is not None:
+            heard = self._protocol.goodbye_is_acknowledged
             log.info(
                 "%s said goodbye to %s%s",
                 self.identity.name,
@@ -231,34 +233,34 @@ class Conversation:
 
     # --- talking ---
 
-    def _listen(self, pulse: Pulse, link: Link, now_ns: int) -> None:
+    def _listen(self, protocol: HeartbeatProtocol, link: Link, now_ns: int) -> None:
         for _ in range(RECEIVE_COUNT_MAX):
             data = link.receive()
             if data is None:
                 break
-            if not self._offers.take(data, pulse, now_ns, where=link.peer):
-                for reply in pulse.receive(data, now_ns):
+            if not self._registrations.take(data, protocol, now_ns, where=link.peer):
+                for reply in protocol.receive(data, now_ns):
                     link.send(reply)
         if link.take_refusal():
-            pulse.doubt()
+            protocol.doubt()
         if link.take_loss() and now_ns - self._enrolled_ns >= NEWLY_ENROLLED_NS:
             # It was enrolled by its heartbeat alone: labels and job have to be declared again.
             self._is_lost = True
             self._seek_due_ns = now_ns
-        if pulse.incarnation != self.incarnation:
+        if protocol.incarnation != self.incarnation:
             log.info("an earlier life of %s is known with a later number", self.identity.name)
-            self.incarnation = pulse.incarnation
-            self._file.note_incarnation(pulse.incarnation)
-        if pulse.rival_incarnation != self._rival:
-            self._rival = pulse.rival_incarnation
+            self.incarnation = protocol.incarnation
+            self._file.note_incarnation(protocol.incarnation)
+        if protocol.rival_incarnation != self._rival:
+            self._rival = protocol.rival_incarnation
             log.error(
                 "another process beats as %s, and the monitor listens to that one; "
                 "give each process a name of its own",
                 self.identity.name,
             )
-        if pulse.acknowledged_count > self._heard_count:
-            self._note_heard(pulse)
-        if pulse.take_mail():
+        if protocol.acknowledged_count > self._heard_count:
+            self._note_heard(protocol)
+        if protocol.take_mail():
             self._on_mail()
 
     @property
@@ -266,38 +268,38 @@ class Conversation:
         """Whether the monitor knows this life, so that it can be told of its services."""
         return self.is_acknowledged and self._farewell is None
 
-    def _offer(self, pulse: Pulse, link: Link, now_ns: int) -> None:
+    def _offer(self, protocol: HeartbeatProtocol, link: Link, now_ns: int) -> None:
         if self._wants_udp:
-            for data in self._offers.speak(pulse, now_ns):
+            for data in self._registrations.speak(protocol, now_ns):
                 link.send(data)
         if self._credential is not None:
-            heard = self._herald.turn(
-                now_ns, self._credential, self._monitor, session=pulse.session, wake=self._wake
+            heard = self._registrar.turn(
+                now_ns, self._credential, self._monitor, session=protocol.session, wake=self._wake
             )
             self._reporter.turn(
                 now_ns,
                 self._credential,
                 self._monitor,
-                life=(self.incarnation, pulse.session),
+                life=(self.incarnation, protocol.session),
                 wake=self._wake,
             )
             if heard is not None:
-                self._file.note_offering(is_offering=bool(self._offers.declarations()))
+                self._file.note_offering(is_offering=bool(self._registrations.declarations()))
 
-    def _note_heard(self, pulse: Pulse) -> None:
+    def _note_heard(self, protocol: HeartbeatProtocol) -> None:
         if self._heard_count == 0 or self._is_silent:
-            trip_ns = pulse.round_trip_ns
+            trip_ns = protocol.round_trip_ns
             took = "" if trip_ns is None else f" (round trip {format_duration(trip_ns)})"
             log.info("%s: the monitor answers%s", self._monitor, took)
-        self._heard_count = pulse.acknowledged_count
+        self._heard_count = protocol.acknowledged_count
         self._is_silent = self._is_enrolled_in_vain = False
         self._seek_backoff.reset()
         self._log.clear()
 
-    def _reconnect(self, pulse: Pulse, link: Link, now_ns: int) -> None:
-        pulse.reconnected(now_ns)
+    def _reconnect(self, protocol: HeartbeatProtocol, link: Link, now_ns: int) -> None:
+        protocol.reconnected(now_ns)
         # A role is lent to one address of ours, and by IPv6 we have another one than by IPv4.
-        link.reopen(stays=self._offers.are_held)
+        link.reopen(stays=self._registrations.are_held)
         if not self._is_silent:
             log.warning("%s does not answer; heartbeats go on, and it is looked for", self._monitor)
         self._is_silent = True
@@ -353,12 +355,12 @@ class Conversation:
 
     def _say_farewell(self, now_ns: int) -> None:
         """Say goodbye if it is time and was not done; without a link it waits for the search."""
-        if self._farewell is None or self._pulse is None or self._link is None:
+        if self._farewell is None or self._protocol is None or self._link is None:
             return
         self._farewell_due_ns = NEVER
-        if not self._pulse.is_leaving:
+        if not self._protocol.is_leaving:
             farewell, exit_code = self._farewell
-            self._link.send(self._pulse.goodbye(now_ns, farewell, exit_code=exit_code))
+            self._link.send(self._protocol.goodbye(now_ns, farewell, exit_code=exit_code))
             if self._is_job and self._search is None:
                 self._seek_due_ns = min(self._seek_due_ns, now_ns + FAREWELL_PATIENCE_NS)
 
@@ -372,8 +374,8 @@ class Conversation:
             log.info("%s is enrolled with %s", credential.name, monitor)
         old_key = None if self._credential is None else self._credential.key
         self._credential, self._monitor = credential, monitor
-        if self._pulse is None or old_key != credential.key:
-            self._pulse = Pulse(
+        if self._protocol is None or old_key != credential.key:
+            self._protocol = HeartbeatProtocol(
                 credential.name,
                 credential.key,
                 incarnation=self.incarnation,
@@ -382,14 +384,14 @@ class Conversation:
                 bounds=self._bounds,
             )
             if self.identity.job:
-                self._pulse.goodbye_count_max = JOB_GOODBYE_COUNT_MAX
+                self._protocol.goodbye_count_max = JOB_GOODBYE_COUNT_MAX
             self._heard_count = 0
         self._take_link(found, is_new=is_new)
 
     def _note_enrolled(self, found: Found, now_ns: int) -> None:
-        self._herald.renew()
-        if self._pulse is not None:
-            self._pulse.introduce(now_ns)
+        self._registrar.renew()
+        if self._protocol is not None:
+            self._protocol.introduce(now_ns)
         labels = self.identity.labels
         self._file.note_credential(
             found.credential, monitor=found.monitor, labels=labels, job=self.identity.job

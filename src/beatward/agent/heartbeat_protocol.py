@@ -24,11 +24,11 @@ acknowledge has taken the first and calls the others replays; so there are at mo
 
 How to drive it (the simulator and `heart` do just this):
 
-    while pulse.next_due_ns != NEVER:
-        wait for a datagram until pulse.next_due_ns
-        for reply in pulse.receive(datagram, now_ns): send(reply)
-        if now_ns >= pulse.next_due_ns: send(pulse.beat(now_ns, report))
-        if pulse.wants_reconnect: reopen the socket; pulse.reconnected(now_ns)
+    while protocol.next_due_ns != NEVER:
+        wait for a datagram until protocol.next_due_ns
+        for reply in protocol.receive(datagram, now_ns): send(reply)
+        if now_ns >= protocol.next_due_ns: send(protocol.beat(now_ns, report))
+        if protocol.wants_reconnect: reopen the socket; protocol.reconnected(now_ns)
 
 `now_ns` is handed in and should count suspended time (CLOCK_BOOTTIME). Not here: clocks, sockets,
 chance, and the choice of an incarnation.
@@ -62,7 +62,7 @@ from beatward.core.protocol.roles import (
 )
 from beatward.errors import MalformedRecord
 
-from .stride import Bounds, Stride
+from .send_schedule import Bounds, SendSchedule
 
 INTERVAL_MIN_NS = MILLISECOND
 INTERVAL_MAX_NS = INTERVAL_MS_MAX * MILLISECOND
@@ -93,7 +93,7 @@ class Report:
     load: float | None = None
 
 
-class Pulse:
+class HeartbeatProtocol:
     """One node's side of the conversation with one monitor.
 
     incarnation          this life's number; larger than that of every earlier life of the name
@@ -129,7 +129,7 @@ class Pulse:
         self.session = 0
         self._node = node_id(name)
         self._key = key
-        self._stride = Stride(interval_ns, start_ns, bounds)
+        self._schedule = SendSchedule(interval_ns, start_ns, bounds)
         self._start_ns = start_ns
         self._due_ns = start_ns
         self._sequence = -1
@@ -151,12 +151,12 @@ class Pulse:
     @property
     def interval_ns(self) -> int:
         """The interval in force: whole milliseconds."""
-        return self._stride.interval_ns
+        return self._schedule.interval_ns
 
     @property
     def promise_ns(self) -> int:
         """What is promised now: the interval in force, or the longer one that is announced."""
-        return self._stride.promise_ns
+        return self._schedule.promise_ns
 
     @property
     def is_acknowledged(self) -> bool:
@@ -187,10 +187,10 @@ class Pulse:
         assert now_ns >= self._due_ns, "this slot's heartbeat was sent already"
         if self._goodbye is not None:
             return self._repeat_goodbye(now_ns)
-        sequence = self._stride.slot(now_ns)
+        sequence = self._schedule.slot(now_ns)
         is_repeated = sequence == self._sequence
         self._sequence = sequence
-        self._stride.sent(sequence)
+        self._schedule.sent(sequence)
         self._report = report
         self._due_ns = self._next_slot_ns()
         if self._introduces():
@@ -254,7 +254,7 @@ class Pulse:
             kind=Kind.GOODBYE,
             node=self._node,
             incarnation=self.incarnation,
-            sequence=max(self._stride.slot(now_ns), self._sequence + 1),
+            sequence=max(self._schedule.slot(now_ns), self._sequence + 1),
             interval_ms=self.promise_ns // MILLISECOND,
             status=farewell,
             flags=Flag.ACKNOWLEDGE,
@@ -269,7 +269,7 @@ class Pulse:
         """
         self._unanswered_count = 0
         if self._goodbye is None and self._sequence >= 0:
-            self._stride.forget_wish(now_ns)
+            self._schedule.forget_wish(now_ns)
             self._due_ns = min(self._due_ns, self._next_slot_ns())
 
     def introduce(self, now_ns: int) -> None:
@@ -303,7 +303,7 @@ class Pulse:
         return self._echo == 0 or self._introduction_count < INTRODUCTION_COUNT_MAX
 
     def _next_slot_ns(self) -> int:
-        return self._stride.due_ns(self._sequence + 1)
+        return self._schedule.due_ns(self._sequence + 1)
 
     def _seal(
         self, kind: Kind, sequence: int, report: Report, *, flags: int = 0, echo: int | None = None
@@ -316,7 +316,7 @@ class Pulse:
             interval_ms=self.promise_ns // MILLISECOND,
             slot=self._slot,
             status=report.health,
-            flags=flags | (Flag.SLOWING if self._stride.is_slowing else 0),
+            flags=flags | (Flag.SLOWING if self._schedule.is_slowing else 0),
             cpu=gauge(report.cpu),
             memory=gauge(report.memory),
             load=gauge(report.load),
@@ -352,8 +352,8 @@ class Pulse:
         if self._is_asking:
             # A new life asks with every heartbeat, so that a short interval is proven fast; and so
             # does who announces a longer one, because only the newest announcement counts.
-            return self._stride.is_slowing or not self.is_acknowledged
-        if now_ns < self._next_ask_ns and not self._stride.is_slowing:
+            return self._schedule.is_slowing or not self.is_acknowledged
+        if now_ns < self._next_ask_ns and not self._schedule.is_slowing:
             return False
         self._is_asking = True
         self._counted_ns = now_ns
@@ -395,8 +395,8 @@ class Pulse:
     def _take_wish(self, heard: Record, now_ns: int) -> None:
         due_ns = self._next_slot_ns()
         wish_ms = heard.wish_ms
-        self._stride.heard(heard.sequence, heard.interval_ms * MILLISECOND, now_ns)
-        self._stride.wish(None if wish_ms is None else wish_ms * MILLISECOND, now_ns)
+        self._schedule.heard(heard.sequence, heard.interval_ms * MILLISECOND, now_ns)
+        self._schedule.wish(None if wish_ms is None else wish_ms * MILLISECOND, now_ns)
         if not self._is_known or self._next_slot_ns() != due_ns:
             self._due_ns = self._next_slot_ns()
 
@@ -425,7 +425,7 @@ class Pulse:
             return []  # We have not said a word yet; the first heartbeat will carry the echo.
         # It was missed, so the monitor may wish for another interval: ask soon.
         self.doubt()
-        sequence = self._stride.slot(now_ns)
+        sequence = self._schedule.slot(now_ns)
         return [self._seal(Kind.PROBE_REPLY, sequence, self._report, echo=heard.echo)]
 
     def _remember(self, heard: Record) -> None:

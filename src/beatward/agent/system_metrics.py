@@ -13,25 +13,25 @@ from typing import Protocol
 _PROC = Path("/proc")
 
 
-class Facts(Protocol):
+class SystemMetrics(Protocol):
     """Something that can be asked before each heartbeat."""
 
     def __call__(self) -> Mapping[str, float]:
         """Return any of `cpu` and `memory` in percent and `load`, as a heart's `measure`."""
 
 
-def facts(proc: Path = _PROC) -> Facts:
+def system_metrics(proc: Path = _PROC) -> SystemMetrics:
     """Return the best there is on this system."""
     if (proc / "stat").exists():
-        return ProcFacts(proc)
+        return ProcMetrics(proc)
     try:
         import psutil  # noqa: F401, PLC0415  only to see whether it is there
     except ImportError:
         return _load
-    return PsutilFacts()
+    return PsutilMetrics()
 
 
-class ProcFacts:
+class ProcMetrics:
     """Linux. Cpu is the share of time since the last call in which the processors had work."""
 
     def __init__(self, proc: Path = _PROC) -> None:
@@ -54,7 +54,7 @@ class ProcFacts:
         return found
 
 
-class PsutilFacts:
+class PsutilMetrics:
     """Other systems."""
 
     def __init__(self) -> None:

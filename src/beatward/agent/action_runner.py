@@ -28,29 +28,29 @@ from beatward.errors import MonitorUnreachable
 
 from . import clock
 from .attempts import Backoff, LogOnce
-from .post import Access, Door
+from .post import Access, HttpClient
 from .processes import processes_below
-from .settings import Deed
+from .settings import LocalAction
 from .state import StateFile
 
 log = logging.getLogger("beatward.agent")
 
-# The end of what a command said; that is where the reason for a failure stands. The monitor keeps
-# 500 characters of a message.
+# The end of what a command printed; that is where the reason for a failure stands. The monitor
+# keeps 500 characters of a message.
 OUTPUT_SIZE_MAX = 4096
 OUTPUT_SHOWN_MAX = 400
 KILL_AFTER_S = 2.0
 POST_ATTEMPTS_MAX = 12
 POST_PAUSE_NS = 500 * MILLISECOND
 POST_PAUSE_MAX_NS = 30 * SECOND
-# The monitor hands out 64 letters at a time; what is more than this waits for the next mail.
+# The monitor hands out 64 actions at a time; what is more than this waits for the next mail.
 FETCH_COUNT_MAX = 20
 # Outcomes of attempts that may be handed out again because the monitor did not hear of them.
 KNOWN_COUNT_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class FetchedAction:
     """One action from the inbox; `timeout_ns` is what the monitor waits for, 0: not said."""
 
     key: str
@@ -68,21 +68,21 @@ class Result:
     message: str
 
 
-class Hands:
-    """Fetches and runs in a thread of its own; `beckon` says that there may be mail.
+class ActionRunner:
+    """Fetches and runs in a thread of its own; `notify` says that there may be mail.
 
     access   returns the node's credential and the monitor's address, as soon as there are any
     """
 
     def __init__(
-        self, name: str, deeds: Mapping[str, Deed], file: StateFile, access: Access
+        self, name: str, actions: Mapping[str, LocalAction], file: StateFile, access: Access
     ) -> None:
         self._name = name
-        self._deeds = deeds
+        self._actions = actions
         self._file = file
         self._access = access
-        self._door: Door | None = None
-        self._beckoned = threading.Event()
+        self._client: HttpClient | None = None
+        self._notified = threading.Event()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._log = LogOnce("actions")
@@ -93,18 +93,18 @@ class Hands:
         """Begin to wait for mail."""
         self._thread.start()
 
-    def take(self, deeds: Mapping[str, Deed]) -> None:
+    def take(self, actions: Mapping[str, LocalAction]) -> None:
         """Take other settings of actions, from the next action on."""
-        self._deeds = deeds
+        self._actions = actions
 
-    def beckon(self) -> None:
+    def notify(self) -> None:
         """Fetch the inbox soon; never blocks."""
-        self._beckoned.set()
+        self._notified.set()
 
     def stop(self, patience_s: float = 5.0) -> None:
         """Take nothing more; a command that does not end in time is ended."""
         self._stopping.set()
-        self._beckoned.set()
+        self._notified.set()
         self._thread.join(patience_s)
         process = self._process
         if process is not None and self._thread.is_alive():
@@ -113,8 +113,8 @@ class Hands:
 
     def _work(self) -> None:
         while True:
-            self._beckoned.wait()
-            self._beckoned.clear()
+            self._notified.wait()
+            self._notified.clear()
             if self._stopping.is_set():
                 return
             try:
@@ -122,62 +122,62 @@ class Hands:
             except MonitorUnreachable as error:
                 self._log.warn(str(error))
             except Exception:
-                # One strange action must not end the hands for all that come after it.
+                # One strange action must not end the runner for all that come after it.
                 log.exception("an action could not be handled")
             finally:
                 # Mail is rare; the monitor need not hold a connection for each agent meanwhile.
-                if self._door is not None:
-                    self._door.close()
+                if self._client is not None:
+                    self._client.close()
 
     def _empty_inbox(self) -> None:
         for _ in range(FETCH_COUNT_MAX):
             waiting = self._fetch()
-            for letter in waiting:
+            for fetched in waiting:
                 if self._stopping.is_set():
                     return
-                self._deliver(letter, self._do(letter))
+                self._deliver(fetched, self._do(fetched))
             if not waiting:
                 return
 
-    def _fetch(self) -> list[Letter]:
+    def _fetch(self) -> list[FetchedAction]:
         answer = self._post("/v1/agent/inbox", {"name": self._name})
         if answer is None:
             return []
         found = answer.get("actions")
-        return [_read_letter(row) for row in found] if isinstance(found, list) else []
+        return [_read_action(row) for row in found] if isinstance(found, list) else []
 
-    def _do(self, letter: Letter) -> Result:
-        deed = self._deeds.get(letter.name)
-        if self._file.is_done(letter.key):
-            log.info("%s (%s) was done before; not again", letter.name, letter.key)
+    def _do(self, fetched: FetchedAction) -> Result:
+        action = self._actions.get(fetched.name)
+        if self._file.is_done(fetched.key):
+            log.info("%s (%s) was done before; not again", fetched.name, fetched.key)
             return Result("success", "done by an earlier attempt")
-        known = self._known.get((letter.key, letter.attempt))
+        known = self._known.get((fetched.key, fetched.attempt))
         if known is not None:
             return known
-        if deed is None:
-            log.warning("%s is not in this agent's settings; refused", letter.name)
-            return Result("permanent", f"this agent's settings have no action {letter.name!r}")
-        log.info("%s for %s: %s", letter.name, letter.node, " ".join(deed.command))
+        if action is None:
+            log.warning("%s is not in this agent's settings; refused", fetched.name)
+            return Result("permanent", f"this agent's settings have no action {fetched.name!r}")
+        log.info("%s for %s: %s", fetched.name, fetched.node, " ".join(action.command))
         started_ns = clock.now_ns()
-        result = run(deed, letter, started=self._note_process)
+        result = run(action, fetched, started=self._note_process)
         self._process = None
-        self._known[letter.key, letter.attempt] = result
+        self._known[fetched.key, fetched.attempt] = result
         if len(self._known) > KNOWN_COUNT_MAX:
             self._known.pop(next(iter(self._known)))
         if result.result == "success":
-            self._file.note_done(letter.key)
+            self._file.note_done(fetched.key)
         took = format_duration(clock.now_ns() - started_ns)
-        log.info("%s for %s: %s after %s", letter.name, letter.node, result.result, took)
+        log.info("%s for %s: %s after %s", fetched.name, fetched.node, result.result, took)
         return result
 
     def _note_process(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
 
-    def _deliver(self, letter: Letter, result: Result) -> None:
+    def _deliver(self, fetched: FetchedAction, result: Result) -> None:
         body = {
             "name": self._name,
-            "key": letter.key,
-            "attempt": letter.attempt,
+            "key": fetched.key,
+            "attempt": fetched.attempt,
             "result": result.result,
             "message": result.message,
         }
@@ -191,19 +191,19 @@ class Hands:
             if self._stopping.wait(backoff.next_ns() / SECOND):
                 return
         # The monitor asks again when its own time is up, and is told then.
-        log.warning("the outcome of %s could not be delivered", letter.name)
+        log.warning("the outcome of %s could not be delivered", fetched.name)
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return the answer's object, or None when the monitor would not."""
         credential, monitor = self._access()
         if credential is None:
             return None
-        if self._door is not None and self._door.url != monitor:
-            self._door.close()
-            self._door = None
-        if self._door is None:
-            self._door = Door(monitor)
-        answer = self._door.post(path, body, bearer=keys.bearer(credential.key))
+        if self._client is not None and self._client.url != monitor:
+            self._client.close()
+            self._client = None
+        if self._client is None:
+            self._client = HttpClient(monitor)
+        answer = self._client.post(path, body, bearer=keys.bearer(credential.key))
         if 200 <= answer.status < 300:
             self._log.clear()
             return answer.body
@@ -213,24 +213,24 @@ class Hands:
 
 
 def run(
-    deed: Deed,
-    letter: Letter,
+    action: LocalAction,
+    fetched: FetchedAction,
     *,
     started: Callable[["subprocess.Popen[bytes]"], None] = lambda _: None,
 ) -> Result:
     """Run a command in a process group of its own and wait for it, within its time."""
-    limits = [deed.timeout_ns, *([letter.timeout_ns] if letter.timeout_ns > 0 else [])]
+    limits = [action.timeout_ns, *([fetched.timeout_ns] if fetched.timeout_ns > 0 else [])]
     timeout_ns = min(limits)
     environment = {
         **os.environ,
-        "BEATWARD_ACTION": letter.name,
-        "BEATWARD_NODE": letter.node,
-        "BEATWARD_ACTION_KEY": letter.key,
-        "BEATWARD_ATTEMPT": str(letter.attempt),
+        "BEATWARD_ACTION": fetched.name,
+        "BEATWARD_NODE": fetched.node,
+        "BEATWARD_ACTION_KEY": fetched.key,
+        "BEATWARD_ATTEMPT": str(fetched.attempt),
     }
     try:
         process = subprocess.Popen(  # noqa: S603  the command is from this node's own settings
-            deed.command,
+            action.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -239,20 +239,20 @@ def run(
         )
     except OSError as error:
         is_lasting = isinstance(error, FileNotFoundError | PermissionError)
-        return Result("permanent" if is_lasting else "temporary", f"{deed.command[0]}: {error}")
+        return Result("permanent" if is_lasting else "temporary", f"{action.command[0]}: {error}")
     started(process)
     tail = _Tail(process)
     try:
         code = process.wait(timeout_ns / SECOND)
     except subprocess.TimeoutExpired:
         end_group(process)
-        said = tail.finish()
-        return Result("temporary", f"ended after {format_duration(timeout_ns)}{said}")
-    said = tail.finish()
+        output = tail.finish()
+        return Result("temporary", f"ended after {format_duration(timeout_ns)}{output}")
+    output = tail.finish()
     if code == 0:
-        return Result("success", f"exit code 0{said}")
+        return Result("success", f"exit code 0{output}")
     ended = f"exit code {code}" if code > 0 else f"ended by {signal_name(-code)}"
-    return Result("temporary", f"{ended}{said}")
+    return Result("temporary", f"{ended}{output}")
 
 
 class _Tail:
@@ -282,11 +282,11 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
     """End a command and all it has started: first politely, soon after for certain."""
     # Seen before anything ends: what has a session of its own is found by its parents only.
     with contextlib.ExitStack() as held:
-        started = [held.enter_context(_Held(pid)) for pid in processes_below(process.pid)]
+        started = [held.enter_context(_ProcessHandle(pid)) for pid in processes_below(process.pid)]
         _end(process, started)
 
 
-def _end(process: "subprocess.Popen[bytes]", started: "list[_Held]") -> None:
+def _end(process: "subprocess.Popen[bytes]", started: "list[_ProcessHandle]") -> None:
     _signal_group(process, signal.SIGTERM)
     for one in started:
         one.send(signal.SIGTERM)
@@ -308,7 +308,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-class _Held:
+class _ProcessHandle:
     """A process that is signalled later, when its number may be another's."""
 
     def __init__(self, pid: int) -> None:
@@ -335,10 +335,10 @@ def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _read_letter(row: Any) -> Letter:
+def _read_action(row: Any) -> FetchedAction:
     """Read one row of the inbox; raises MonitorUnreachable when it is not one."""
     try:
-        return Letter(
+        return FetchedAction(
             key=str(row["key"]),
             name=str(row["name"]),
             node=str(row["node"]),

@@ -6,7 +6,7 @@ import sys
 from beatward.log_lines import OneLine
 
 
-def speak(prefix: str, *, is_verbose: bool = False, is_quiet: bool = False) -> None:
+def log_to_stderr(prefix: str, *, is_verbose: bool = False, is_quiet: bool = False) -> None:
     """Let `beatward.agent` speak, each line after the prefix; systemd adds the time itself."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine(f"{prefix}%(message)s"))

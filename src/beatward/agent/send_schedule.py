@@ -15,7 +15,7 @@ trip is longer than its interval never has its newest heartbeat acknowledged in 
 fast as it is.
 
 The rules are BFD's (RFC 5880, section 6.8.3: announce, poll, and only then change) and those of
-docs/pace.md. Not here: what is sent, and when an acknowledgement is to be believed (`pulse`).
+docs/pace.md. Not here: what is sent, and when an acknowledgement is to be believed (`protocol`).
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Bounds:
     max_ns: int
 
 
-class Stride:
+class SendSchedule:
     """Slot i of the grid is due at `due_ns(i)`; `interval_ns` is what is in force.
 
     own_ns   the interval of the node's own settings, which holds when no other is wished
