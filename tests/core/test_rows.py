@@ -32,10 +32,16 @@ def test_every_array_with_a_row_a_slot_is_named(room, capacity):
 
 
 @pytest.mark.parametrize(("room", "capacity"), rooms(), ids=lambda it: type(it).__name__)
-def test_a_copy_for_readers_has_arrays_of_its_own(room, capacity):
+def test_nothing_that_is_written_later_is_seen_in_a_copy_for_readers(room, capacity):
     twin = room.cut(2)
     for name in room.ROWS:
         assert len(getattr(twin, name)) == 2
+        if name in room.SHARED:
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(room, name)[0] = 0
+            room.own(name)
+            getattr(room, name)[:2] = 1
+            assert not getattr(twin, name).any()
         assert not np.shares_memory(getattr(twin, name), getattr(room, name))
     assert len(getattr(room, room.ROWS[0])) == capacity
     assert all(getattr(twin, name) is not getattr(room, name) for name in room.TABLES)

@@ -6,6 +6,7 @@ from tests.core.by_hand import LIFE, MASTER, SESSION, START, ByHand, key_of, sai
 from beatward.core.instants import SECOND
 from beatward.core.membership import Status
 from beatward.core.order_kinds import Forget, Join
+from beatward.core.protocol.record import Kind
 
 
 def test_a_snapshot_shows_what_was_held_to_be_true():
@@ -55,6 +56,59 @@ def test_a_snapshot_stays_as_it_was():
     assert before.explain(0)[0] == "web-1 is alive: heartbeat 0 arrived"
     after = hand.snapshot()
     assert [after.find(name) for name in ("web-1", "web-2", "web-3")] == [-1, 1, 0]
+
+
+NAMES = tuple(f"web-{number}" for number in range(100))
+
+
+def own_bytes(frozen, live):
+    """Return how many bytes of arrays a snapshot has for itself: not shared, and not all zeros."""
+    rooms = ("registry", "membership", "detector", "quality")
+    columns = [
+        (getattr(getattr(frozen, room), name), getattr(getattr(live, room), name))
+        for room in rooms
+        for name in getattr(live, room).ROWS
+    ]
+    return sum(
+        copy.nbytes
+        for copy, array in columns
+        if copy.size and copy.strides[0] and not np.shares_memory(copy, array)
+    )
+
+
+def test_a_snapshot_of_a_fleet_that_is_well_copies_only_what_heartbeats_write():
+    hand = ByHand(nodes=NAMES)
+    for second in range(10):
+        hand.step(second * SECOND, *(said(name, sequence=second) for name in NAMES))
+        hand.walk((second + 1) * SECOND)
+    live = hand.monitor.state
+    assert own_bytes(hand.snapshot().state, live) <= 115 * len(NAMES)
+    frozen = hand.snapshot().state
+    assert np.shares_memory(frozen.registry._index._table, live.registry._index._table)
+
+
+def test_a_snapshot_sees_no_change_of_what_it_shares():
+    hand = ByHand(nodes=NAMES)
+    hand.step(0, *(said(name) for name in NAMES))
+    before = hand.snapshot()
+    shown = [before.status.copy(), before.since_ns.copy(), list(before.names)]
+    lives = before.state.registry.incarnation.copy()
+    hand.step(
+        SECOND,
+        said("web-7", incarnation=LIFE + 1),
+        said("web-8", kind=Kind.GOODBYE, sequence=1),
+        orders=(Forget("web-9"), Join("db-1", {"zone": "b"})),
+    )
+    assert np.array_equal(before.status, shown[0])
+    assert np.array_equal(before.since_ns, shown[1])
+    assert list(before.names) == shown[2]
+    assert np.array_equal(before.state.registry.incarnation, lives)
+    assert before.find("web-9") == 9
+    after = hand.snapshot()
+    assert after.state.registry.incarnation[7] == LIFE + 1
+    assert Status(after.status[8]) == Status.LEFT
+    assert after.find("web-9") == -1
+    assert after.names[9] == "db-1"
 
 
 def test_a_name_enrolled_since_is_not_there_yet():

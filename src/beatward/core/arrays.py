@@ -6,34 +6,61 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+# A column of which one of this many rows is not zero is not looked at as a whole.
+_SAMPLE = 4096
+
 
 class Rows:
     """What keeps arrays with a row a slot.
 
     ROWS     names of all such arrays
+    SHARED   those of them that are written seldom: a copy shares them, and a verb that writes one
+             calls `own` first; numpy refuses the write otherwise
     TABLES   names of what else changes in place: dicts, lists, anything that has `copy`
     """
 
     ROWS: ClassVar[tuple[str, ...]] = ()
+    SHARED: ClassVar[tuple[str, ...]] = ()
     TABLES: ClassVar[tuple[str, ...]] = ()
+    _shared_count = 0
 
     def grow(self, capacity: int) -> None:
         """Make room for more slots; the old arrays are left to their readers."""
         for name in self.ROWS:
             setattr(self, name, grown(getattr(self, name), capacity))
 
+    def own(self, *names: str) -> None:
+        """Let arrays be written: one that a copy shares is left to the copy."""
+        for name in names:
+            array = getattr(self, name)
+            if not array.flags.writeable:
+                # No row beyond these was written: none was since the copy was made.
+                setattr(self, name, grown(array[: self._shared_count], len(array)))
+
     def cut(self, count: int, *, without: tuple[str, ...] = ()) -> Self:
         """Return a copy with the first `count` rows, for readers in other threads.
 
+        count     all rows that were ever written
         without   arrays of which the copy has no rows
         """
         twin = copy(self)
+        self._shared_count = count
         for name in self.ROWS:
+            array = getattr(self, name)
+            if name in self.SHARED:
+                array.setflags(write=False)
             size = 0 if name in without else count
-            setattr(twin, name, getattr(self, name)[:size].copy())
+            setattr(twin, name, array[:size] if name in self.SHARED else _copied(array[:size]))
         for name in self.TABLES:
             setattr(twin, name, getattr(self, name).copy())
         return twin
+
+
+def _copied(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Return a copy to read; one of zeros only takes no memory."""
+    if array[::_SAMPLE].any() or array.any():
+        return array.copy()
+    return np.broadcast_to(array.dtype.type(0), array.shape)
 
 
 def grown(array: npt.NDArray[np.generic], capacity: int) -> npt.NDArray[np.generic]:

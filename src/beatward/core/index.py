@@ -32,9 +32,10 @@ class SlotIndex:
         self._moved_count = 0
 
     def copy(self) -> "SlotIndex":
-        """Return a twin that stays as it is."""
+        """Return a twin that stays as it is; the table is shared until one comes in."""
         twin = SlotIndex()
-        twin._table, twin._old = self._table.copy(), self._old.copy()
+        self._table.setflags(write=False)
+        twin._table, twin._old = self._table, self._old
         return twin
 
     def find(self, wanted: NodeArray, node: NodeArray) -> IntArray:
@@ -84,6 +85,8 @@ class SlotIndex:
             self._old = self._old[:0]
 
     def _insert(self, slots: IntArray, node: NodeArray) -> None:
+        if not self._table.flags.writeable:
+            self._table = self._table.copy()
         table, mask = self._table, np.uint64(len(self._table) - 1)
         self._taken_count += len(slots)
         marks = (slots + 1).astype(np.uint32)

@@ -187,6 +187,7 @@ class Membership(Rows):
         *("window_ends_ns", "probes_sent", "challenge", "answer_by_ns"),
         *("good_count", "deaths", "died_ns"),
     )
+    SHARED = ("status", "cause", "since_ns")
 
     def __init__(self, settings: MembershipSettings, capacity: int) -> None:
         self.settings = settings
@@ -215,6 +216,7 @@ class Membership(Rows):
         due_ns: IntArray | int,
     ) -> None:
         """Put slots (k,) into statuses without a transition: enrolment and restart only."""
+        self.own("status", "cause", "since_ns")
         self.status[slots] = status
         self.cause[slots] = cause
         self.since_ns[slots] = since_ns
@@ -244,6 +246,9 @@ class Membership(Rows):
             Change(int(slots[i]), Status(before[i]), Status(after[i]), cause, at_ns, since_ns)
             for i, since_ns in zip(moved, since, strict=True)
         ]
+        if not changes:
+            return []
+        self.own("status", "cause", "since_ns")
         self.status[changed] = after[moved]
         self.cause[changed] = cause
         self.since_ns[changed] = at_ns

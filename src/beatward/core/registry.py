@@ -50,6 +50,7 @@ class Registry(Rows):
         *("via", "zone", "condition", "gauges", "wish_ms", "pace_class"),
         *("_scratch", "_text_start", "_text_size"),
     )
+    SHARED = ("node", "incarnation", "proven", "zone", "_text_start", "_text_size")
     TABLES = ("labels", "zones", "_zone_numbers", "_index", "_free", "_past")
 
     def __init__(self, master: bytes, *, past_max: int = PAST_MAX, tags: Tags = FASTEST) -> None:
@@ -197,11 +198,13 @@ class Registry(Rows):
                 self.zones.append(zone)
                 self._zone_numbers[zone] = number
         if self.zone[slot] != number:
+            self.own("zone")
             self.zone[slot] = number
 
     def enrol_new(self, names: Sequence[str], nodes: NodeArray) -> IntArray:
         """Give slots (k,) to names that have none, all different, whose identities are `nodes`."""
         slots = self._take_slots(len(names))
+        self.own("node", "_text_start", "_text_size")
         self.node[slots] = nodes
         self._index.add(slots, self.node, live_count=len(self))
         for slot, name in zip(slots.tolist(), names, strict=True):
@@ -230,6 +233,7 @@ class Registry(Rows):
         if len(self._past) > self._past_max:
             del self._past[next(iter(self._past))]
         self.labels.pop(slot, None)
+        self.own("node", "zone", "_text_size")
         if self.zone[slot]:
             self.zone[slot] = 0
         self._text_size[slot] = 0
@@ -330,6 +334,7 @@ class Registry(Rows):
 
         peers   (k, PEER_SIZE) all zeros where no address is known
         """
+        self.own("incarnation")
         self.incarnation[slots] = incarnation
         self.interval_ms[slots] = interval_ms
         self.via[slots] = via
@@ -340,6 +345,7 @@ class Registry(Rows):
         """Accept lives (k,) that have proved themselves; their sequences begin anew."""
         self.sequence[slots] = -1
         self.condition[slots] = self.condition[slots] & ~np.uint32(0xFF)
+        self.own("incarnation", "proven")
         self.incarnation[slots] = incarnation
         self.proven[slots] = True
 
@@ -350,6 +356,7 @@ class Registry(Rows):
                 self.incarnation[slot], self.sequence[slot], self.proven[slot] = past
 
     def _clear(self, slots: IntArray) -> None:
+        self.own("incarnation", "proven")
         self.incarnation[slots] = 0
         self.proven[slots] = False
         self.sequence[slots] = -1

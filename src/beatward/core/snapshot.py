@@ -99,7 +99,11 @@ class Snapshot:
 
 
 def freeze(state: State) -> State:
-    """Copy the state as it is, without secrets; costs about 200 bytes a node to copy."""
+    """Return the state as it is, of one instant, without secrets.
+
+    Of a node that is well 110 bytes are copied: what each heartbeat writes. What is written seldom
+    is shared until it is written (`Rows.own`), and a column of zeros takes no memory.
+    """
     count = state.registry.count
     registry, membership = state.registry.freeze(), state.membership.cut(count)
     return replace(
