@@ -13,16 +13,29 @@ SLOT = np.array([0])
 
 
 class OneSlot:
+    """One detector of one slot."""
+
     def __init__(self, kind, **settings):
         self.detector = DETECTORS[kind](DetectorSettings(kind=kind, **settings), 1)
         self.detector.forget(SLOT)
         self.sequence = -1
 
+    def hear_at(self, sequence, at_ns, *, interval_ns=SECOND, learn=True):
+        """Take one heartbeat at an instant after T; return the deadline."""
+        steps, self.sequence = np.array([sequence - self.sequence]), sequence
+        arrived = np.array([T + at_ns])
+        self.detector.observe(SLOT, steps, np.array([interval_ns]), arrived, learn=learn)
+        return self.deadline_ns
+
     def hear(self, sequence, late_ns=0, *, interval_ns=SECOND, learn=True):
         """Take one heartbeat, on time or late; return the deadline."""
-        steps, self.sequence = np.array([sequence - self.sequence]), sequence
-        arrived = np.array([T + sequence * interval_ns + late_ns])
-        self.detector.observe(SLOT, steps, np.array([interval_ns]), arrived, learn=learn)
+        at_ns = sequence * interval_ns + late_ns
+        return self.hear_at(sequence, at_ns, interval_ns=interval_ns, learn=learn)
+
+    def hear_each(self, sequences, *, late_ns=0, interval_ns=SECOND):
+        """Take these heartbeats, each equally late; return the last deadline."""
+        for sequence in sequences:
+            self.hear(sequence, late_ns, interval_ns=interval_ns)
         return self.deadline_ns
 
     def hear_all(self, lateness, *, interval_ns=SECOND):
