@@ -8,18 +8,24 @@ export BEATWARD_MISSING
 # /usr/sbin holds `ip` and is not on every user's PATH; Debian's PostgreSQL is on nobody's.
 export PATH="$PWD/.tools/bin:$PATH:/usr/sbin:/sbin:/usr/lib/postgresql/15/bin"
 
+# Hundreds of programs are started; each would compile the same sources again.
+export PYTHONDONTWRITEBYTECODE=
+
 status=0
 run() { .venv/bin/python -m pytest "$@" || status=$?; }
 if [ $# -gt 0 ]; then
     run "$@"
 else
-    # On every core, for they wait more than they work; a file stays in one process, since its tests
-    # share what they have started. Those that look at a clock, or measure, have the machine to
-    # themselves: beside others a healthy node is late now and then, and is suspected as it should be.
-    run -n logical --dist loadfile --durations=20 -m "not alone"
-    # Named, because pytest takes as long as some of them to collect all others first.
-    mapfile -t files < <(grep -rl --include='*.py' "mark\.alone" tests)
-    run -m alone --durations=20 "${files[@]}"
+    # Two workers a core, for the tests wait as much as they work. A file stays in one process,
+    # since its tests share what they have started.
+    cores=$(getconf _NPROCESSORS_ONLN)
+    parallel() { run --dist loadfile --no-loadscope-reorder --durations=20 "$@"; }
+    parallel -n $((2 * cores)) -m "not quiet"
+    # Tests that look at a clock come after the others. They hardly work, so a few of them may wait
+    # at the same time; beside all the others a healthy node is late now and then.
+    # Their files are named, because pytest takes as long as some of them to collect all others.
+    mapfile -t files < <(grep -rl --include='*.py' "mark\.quiet" tests)
+    parallel -n $((cores + 1)) -m quiet "${files[@]}"
 fi
 if [ -n "$BEATWARD_MISSING" ]; then
     echo "Skipped for want of system programs: $BEATWARD_MISSING" >&2

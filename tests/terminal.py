@@ -8,6 +8,7 @@ import re
 import select
 import sys
 import time
+from pathlib import Path
 
 import pexpect
 import pyte
@@ -112,3 +113,16 @@ class Terminal:
         """End it, whatever it is doing."""
         if not self._child.closed:
             self._child.close(force=True)
+
+
+def processes_of(folder):
+    """Return the pids of processes whose command line names a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue
+        if bytes(folder) in words:
+            found.append(int(path.parent.name))
+    return found

@@ -40,7 +40,6 @@ def test_the_page_names_every_public_name():
         assert f"`{name}`" in PAGE or f"beatward.{name}" in PAGE
 
 
-@pytest.mark.alone
 def test_the_whole_story_ends_with_a_death_that_is_found_and_told(tmp_path):
     settings = tmp_path / "beatward.toml"
     settings.write_text('[monitor]\nudp = "127.0.0.1:0"\nhttp = "127.0.0.1:0"\n')

@@ -119,7 +119,7 @@ def test_a_member_is_declared_promoted_and_demoted_in_order(site, monitor):
     wait_for(lambda: site.memory() == HolderState(5, 0, 600))
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 def test_a_holder_that_hears_nothing_gives_up_within_its_lease(site, monitor):
     site.write()
     promoted(site, monitor)
@@ -168,7 +168,7 @@ def test_what_was_held_before_the_machine_was_started_anew_is_demoted(site, moni
     assert site.kinds() == ["promote", "demote", "demote"]
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 def test_the_guardian_of_a_frozen_agent_demotes_in_time(site, monitor):
     site.write()
     promoted(site, monitor)
@@ -194,7 +194,7 @@ def test_an_agent_whose_guardian_is_killed_gives_up_and_starts_another(site, mon
     monitor.wait_stood("web-1", State.ACTIVE, 6)
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 def test_a_guardian_that_is_frozen_when_the_lease_ends_is_outlived_by_its_shadow(site, monitor):
     site.write(demote=DEMOTE + "exit 0")
     promoted(site, monitor)
@@ -215,7 +215,7 @@ def test_a_promotion_that_fails_is_claimed_back(site, monitor):
     assert site.kinds() == ["promote", "demote"]
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 @pytest.mark.parametrize("demote", ["exit 1", "sleep 3600"])
 def test_what_cannot_be_demoted_is_killed(site, monitor, demote):
     site.write(demote=demote)

@@ -59,7 +59,7 @@ def test_a_program_is_told_that_it_has_the_role_and_that_it_has_not(roles, told)
         roles.wait(lambda: roles.declared.get("web-1") == [])
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 def test_a_program_that_hears_nothing_has_no_role(roles, told):
     over = threading.Event()
     with Heart("web-1", interval="100ms", **told) as heart:
@@ -158,7 +158,7 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 def test_a_process_that_does_not_let_go_is_ended(roles, start):
     process = start("-c", HANGING)
     roles.wait_stood("web-1", State.STANDBY)
@@ -289,7 +289,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 def test_a_loop_that_is_blocked_within_a_role_is_ended_with_its_process(roles, start):
     lend(roles)
     process = start("-c", BLOCKED)

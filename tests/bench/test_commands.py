@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 pytestmark = [
-    pytest.mark.alone,
+    pytest.mark.quiet,
     pytest.mark.slow,
     pytest.mark.real,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="beatward bench needs Linux"),

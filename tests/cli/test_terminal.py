@@ -1,11 +1,10 @@
 """On a terminal: demo, watch and tables as a person sees them, at any size, and how they end."""
 
 import re
-from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Monitor
-from tests.terminal import Terminal
+from tests.terminal import Terminal, processes_of
 
 pytestmark = pytest.mark.real
 
@@ -24,19 +23,6 @@ def terminal(environment):
     yield start
     for one in started:
         one.kill()
-
-
-def processes_of(folder):
-    """Return the pids of processes whose command line names a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes()
-        except OSError:
-            continue
-        if bytes(folder) in words:
-            found.append(int(path.parent.name))
-    return found
 
 
 # --- demo ---

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.live.harness import LiveMonitor, nodes, wait_for
 
-pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(90)]
 
 # Long enough that a role which moves too early is acted upon by two for seconds.
 FAILOVER = """

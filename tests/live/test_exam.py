@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.live.harness import LiveMonitor, nodes
 
-pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(180)]
 
 HEALTHY = [f"healthy-{number}" for number in range(50)]
 DOOMED = "doomed"

@@ -12,7 +12,7 @@ from examples.ground.network import sweep, what_is_missing
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.live.harness import LiveMonitor, nodes, wait_for
 from beatward.values import split_address
 
 pytestmark = [
-    pytest.mark.alone,
+    pytest.mark.quiet,
     pytest.mark.real,
     pytest.mark.timeout(150),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="BPF is Linux's"),

@@ -19,7 +19,7 @@ from tests.live.harness import LiveMonitor, nodes, wait_for
 from beatward.bench.fleet import JOURNAL_FILE, name_of, settle
 from beatward.bench.sender import SHUFFLE_SEED, Sender, SendPace, running
 
-pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(150)]
 
 COUNT = 1000
 # One heartbeat a second of each.

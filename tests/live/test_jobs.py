@@ -10,7 +10,7 @@ import pytest
 from tests.live.harness import LiveMonitor, wait_for
 from tests.live.test_life import _local, running
 
-pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 NIGHTLY = ("--schedule", "0 3 * * *", "--timezone", "Europe/Berlin", "--max-run", "1h")
 

@@ -16,7 +16,6 @@ from examples.postgresql.servers import HOOKS, Place
 from tests.live.harness import free_address, wait_for
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.real,
     pytest.mark.needs("postgres"),
     pytest.mark.timeout(120),

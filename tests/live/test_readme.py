@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.real,
     pytest.mark.timeout(300),
     pytest.mark.needs("ip", "curl", "unshare"),
@@ -176,7 +175,7 @@ def test_what_the_readme_shows_works_as_printed(checkout: Path, tmp_path: Path) 
 
 def test_make_run_shows_the_demo_on_a_clean_clone(checkout: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["make", "run", "ARGS=--for 12s"],
+        ["make", "run", "ARGS=--for 12s --interval 100ms"],
         cwd=checkout,
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,

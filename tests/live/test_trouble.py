@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.live.harness import LiveMonitor, nodes, wait_for
 
-pytestmark = [pytest.mark.alone, pytest.mark.real, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
 
 
 class Receiver:

@@ -14,7 +14,7 @@ from beatward.simulate.services import count_services
 
 # The first world that has no services.
 WITHOUT_ROLES = next(one for one in range(1, 100) if not count_services(one))
-SHORT = ("--minutes", "1.5", "--jobs", "1")
+SHORT = ("--minutes", "0.5", "--jobs", "1")
 
 
 def simulate(*arguments):
