@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, wait_for
+from tests.harness import Monitor
+from tests.waiting import wait_for
 
 import beatward
 
@@ -54,7 +55,7 @@ def test_the_whole_story_ends_with_a_death_that_is_found_and_told(tmp_path):
 
 def test_every_other_example_runs(tmp_path):
     assert len(EXAMPLES) >= 6
-    with LiveMonitor(tmp_path / "monitor") as monitor:
+    with Monitor(tmp_path / "monitor") as monitor:
         for text in EXAMPLES[1:]:
             found = run(text, {"BEATWARD_DATA": str(monitor.data)})
             assert (found.returncode, found.stderr) == (0, ""), text

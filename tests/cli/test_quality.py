@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from tests.cli.conftest import Monitor
+from tests.harness import Monitor
 
 from beatward.core.protocol import keys
 

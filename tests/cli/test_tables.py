@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.cli.conftest import Monitor
+from tests.harness import Monitor
 from tests.terminal import Terminal
 
 COUNT = 1000

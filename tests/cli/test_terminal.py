@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.cli.conftest import Monitor
+from tests.harness import Monitor
 from tests.terminal import Terminal, processes_of
 
 pytestmark = pytest.mark.real

@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tests.live.harness import LiveMonitor, free_address, nodes, wait_for
+from tests.harness import Monitor, free_address, nodes
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(90)]
 
@@ -90,7 +91,7 @@ def fleet(monitor, *groups):
             stack.enter_context(nodes(monitor.data, group, interval="200ms")) for group in groups
         ]
         for group in groups:
-            monitor.wait_status("alive", group)
+            monitor.wait_status(group, "alive")
         yield pids
 
 
@@ -103,7 +104,7 @@ def test_a_mass_failure_is_told_with_names_and_a_node_that_dies_later_alone_is_t
         mend = f'[action.mend]\nkind = "exec"\ncommand = ["sh", "-c", {json.dumps(script)}]\n'
         settings = QUICK + webhook("alarm", alarm.url) + mend + rule("alarm", "mend")
         with (
-            LiveMonitor(tmp_path, settings) as monitor,
+            Monitor(tmp_path, settings) as monitor,
             fleet(monitor, names_of(1, 2, 3), names_of(4), names_of(5, 6, 7, 8)) as pids,
         ):
             os.kill(pids[0], signal.SIGKILL)
@@ -137,7 +138,7 @@ def test_an_action_that_only_tells_is_taken_in_a_mass_failure_too(tmp_path):
     note = f'[action.note]\nkind = "notify"\ncommand = {command}\n'
     settings = QUICK + note + rule("note")
     with (
-        LiveMonitor(tmp_path, settings) as monitor,
+        Monitor(tmp_path, settings) as monitor,
         fleet(monitor, names_of(1, 2, 3), names_of(4, 5)) as (pid, _),
     ):
         os.kill(pid, signal.SIGKILL)
@@ -158,7 +159,7 @@ def test_a_receiver_that_hangs_keeps_nothing_from_another(tmp_path):
             + rule("slow", "quick")
         )
         with (
-            LiveMonitor(tmp_path, settings) as monitor,
+            Monitor(tmp_path, settings) as monitor,
             fleet(monitor, everybody, ["other"]) as (pid, _),
         ):
             os.kill(pid, signal.SIGKILL)
@@ -179,7 +180,7 @@ def test_an_alarm_that_cannot_be_delivered_is_told_of_everywhere_until_one_is(tm
         )
         + rule("alarm")
     )
-    with LiveMonitor(tmp_path, settings) as monitor:
+    with Monitor(tmp_path, settings) as monitor:
 
         def health():
             return monitor.get("/v1/status")["health"]

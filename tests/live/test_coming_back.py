@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live.harness import LiveMonitor, free_address, wait_for
+from tests.harness import Monitor, free_address
+from tests.waiting import wait_for
 
 from beatward.core.protocol import keys
 
@@ -71,7 +72,7 @@ class Program:
 
 
 @contextmanager
-def program(monitor: LiveMonitor, folder: Path, *words: str) -> Iterator[Program]:
+def program(monitor: Monitor, folder: Path, *words: str) -> Iterator[Program]:
     """Run a command as a machine would that knows the monitor's HTTP address and has no token."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{time.monotonic_ns()}.log"
@@ -92,23 +93,23 @@ def program(monitor: LiveMonitor, folder: Path, *words: str) -> Iterator[Program
 
 
 @contextmanager
-def hearts(monitor: LiveMonitor, folder: Path, *told: dict[str, Any]) -> Iterator[Program]:
+def hearts(monitor: Monitor, folder: Path, *told: dict[str, Any]) -> Iterator[Program]:
     """Run hearts; each is told as the keyword arguments of `Heart`."""
     words = ["-c", _HEARTS, str(folder), *map(json.dumps, told)]
     with program(monitor, folder, *words) as running:
         yield running
 
 
-def enrol(monitor: LiveMonitor, folder: Path, *told: dict[str, Any]) -> None:
+def enrol(monitor: Monitor, folder: Path, *told: dict[str, Any]) -> None:
     """Let nodes enrol with a join token once, beat, and leave; their keys are in `folder`."""
     token = json.loads((monitor.data / "local.json").read_text())["token"]
     with hearts(monitor, folder, *({**one, "token": token} for one in told)):
-        monitor.wait_status("alive", [one["name"] for one in told])
+        monitor.wait_status([one["name"] for one in told], "alive")
 
 
-def lose_journal(monitor: LiveMonitor, *, keep: Sequence[str] = ("master.key",)) -> None:
+def lose_journal(monitor: Monitor, *, keep: Sequence[str] = ("master.key",)) -> None:
     """End the monitor, take all but some files from its data folder, and start it again."""
-    monitor.stop()
+    monitor.end()
     kept = {name: (monitor.data / name).read_bytes() for name in keep}
     shutil.rmtree(monitor.data)
     monitor.data.mkdir(mode=0o700)
@@ -118,17 +119,17 @@ def lose_journal(monitor: LiveMonitor, *, keep: Sequence[str] = ("master.key",))
     monitor.start()
 
 
-def node(monitor: LiveMonitor, name: str) -> dict[str, Any]:
+def node(monitor: Monitor, name: str) -> dict[str, Any]:
     found: dict[str, Any] = monitor.get(f"/v1/nodes/{name}")
     return found
 
 
-def unknown(monitor: LiveMonitor, wanted: Callable[[dict[str, Any]], bool]) -> Callable[[], Any]:
+def unknown(monitor: Monitor, wanted: Callable[[dict[str, Any]], bool]) -> Callable[[], Any]:
     """Return a question: which unknown speaker that the monitor lists is as wanted?"""
     return lambda: next(filter(wanted, monitor.get("/v1/status")["unknown"]["speakers"]), None)
 
 
-def command(monitor: LiveMonitor, *words: str) -> "subprocess.CompletedProcess[str]":
+def command(monitor: Monitor, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "beatward", *words],
         env={**os.environ, "BEATWARD_DATA": str(monitor.data), "BEATWARD_MONITOR": monitor.url},
@@ -140,9 +141,9 @@ def command(monitor: LiveMonitor, *words: str) -> "subprocess.CompletedProcess[s
 
 
 @pytest.fixture(scope="module")
-def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMonitor]:
+def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitor]:
     """One monitor; the tests of this file restart it and lose its files."""
-    with LiveMonitor(tmp_path_factory.mktemp("monitor"), 'start_grace = "2s"\n') as running:
+    with Monitor(tmp_path_factory.mktemp("monitor"), 'start_grace = "2s"\n') as running:
         yield running
 
 
@@ -153,7 +154,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_nodes_without_a_token_come_back_to_a_monitor_that_has_lost_its_journal(
-    monitor: LiveMonitor, folder: Path
+    monitor: Monitor, folder: Path
 ) -> None:
     told = [
         {"name": "lost-heart", "labels": {"zone": "a"}},
@@ -168,9 +169,9 @@ def test_nodes_without_a_token_come_back_to_a_monitor_that_has_lost_its_journal(
         stack.enter_context(hearts(monitor, folder, *told))
         stack.enter_context(program(monitor, folder, *daemon))
         stack.enter_context(program(monitor, folder, *wrapped))
-        monitor.wait_status("alive", names)
+        monitor.wait_status(names, "alive")
         lose_journal(monitor)
-        monitor.wait_status("alive", names)
+        monitor.wait_status(names, "alive")
         for one in told:
             wait_for(
                 lambda one=one: node(monitor, one["name"])["labels"] == one["labels"],
@@ -179,28 +180,28 @@ def test_nodes_without_a_token_come_back_to_a_monitor_that_has_lost_its_journal(
 
 
 def test_a_run_that_ends_at_once_is_told_to_a_monitor_that_has_lost_its_journal(
-    monitor: LiveMonitor, folder: Path
+    monitor: Monitor, folder: Path
 ) -> None:
     job = ("-m", "beatward", "exec", "lost-job", "--every", "1h", "--", "sh", "-c", "exit 3")
     enrol(monitor, folder, {"name": "lost-job", "job": {"every": "1h"}})
     lose_journal(monitor)
     with program(monitor, folder, *job) as running:
         assert running.wait() == 3, running.log
-    monitor.wait_status("failing", ["lost-job"])
+    monitor.wait_status("lost-job", "failing")
     assert node(monitor, "lost-job")["job"]["exit_code"] == 3
 
 
 def test_a_forgotten_node_that_has_only_its_key_is_told_and_listed_and_stays_forgotten(
-    monitor: LiveMonitor, folder: Path
+    monitor: Monitor, folder: Path
 ) -> None:
     enrol(monitor, folder, {"name": "gone-1"})
     with hearts(monitor, folder, {"name": "gone-1"}) as running:
-        monitor.wait_status("alive", ["gone-1"])
+        monitor.wait_status("gone-1", "alive")
         done = command(monitor, "forget", "gone-1")
         assert "it enrols again by itself where it has a join token, and else" in done.stderr
         # The journal remembers it, so that a restart is no way back. (It also lets the node ask at
         # once whether it is heard; a node that nothing disturbs asks every ten seconds.)
-        monitor.stop()
+        monitor.end()
         monitor.start()
         wait_for(
             lambda: "an operator has forgotten gone-1" in running.log,
@@ -224,7 +225,7 @@ def test_a_forgotten_node_that_has_only_its_key_is_told_and_listed_and_stays_for
 
 
 def test_a_node_with_the_key_of_a_lost_master_key_is_told_and_listed(
-    monitor: LiveMonitor, folder: Path
+    monitor: Monitor, folder: Path
 ) -> None:
     told = [{"name": "key-udp"}, {"name": "key-http", "transport": "http"}]
     enrol(monitor, folder, *told)
@@ -232,7 +233,7 @@ def test_a_node_with_the_key_of_a_lost_master_key_is_told_and_listed(
     secret = keys.ping_key(keys.node_key(master, keys.node_id("key-ping")))
     ping = f"{monitor.url}/ping/key-ping/{secret}"
     with hearts(monitor, folder, *told) as running:
-        monitor.wait_status("alive", [one["name"] for one in told])
+        monitor.wait_status([one["name"] for one in told], "alive")
         lose_journal(monitor, keep=())
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(ping, timeout=5)
@@ -250,12 +251,12 @@ def test_a_node_with_the_key_of_a_lost_master_key_is_told_and_listed(
 
 
 def test_an_agent_finds_the_monitors_new_address_for_datagrams_by_the_http_address(
-    monitor: LiveMonitor, folder: Path
+    monitor: Monitor, folder: Path
 ) -> None:
     enrol(monitor, folder, {"name": "moved-1"})
     with hearts(monitor, folder, {"name": "moved-1"}):
-        monitor.wait_status("alive", ["moved-1"])
-        monitor.stop()
+        monitor.wait_status("moved-1", "alive")
+        monitor.end()
         monitor.udp = free_address(2)
         monitor.start()
         last = monitor.events()[-1]["id"]
@@ -272,9 +273,7 @@ def test_an_agent_finds_the_monitors_new_address_for_datagrams_by_the_http_addre
     assert state["udp"] == monitor.udp
 
 
-def test_changed_labels_are_declared_with_the_nodes_own_key(
-    monitor: LiveMonitor, folder: Path
-) -> None:
+def test_changed_labels_are_declared_with_the_nodes_own_key(monitor: Monitor, folder: Path) -> None:
     enrol(monitor, folder, {"name": "label-1", "labels": {"zone": "a", "rack": "7"}})
     for labels in ({"zone": "b"}, {}):
         with hearts(monitor, folder, {"name": "label-1", "labels": labels}):
@@ -288,7 +287,7 @@ def test_changed_labels_are_declared_with_the_nodes_own_key(
 
 @pytest.mark.parametrize("transport", ["udp", "http"])
 def test_a_life_with_a_number_below_the_known_one_is_believed(
-    monitor: LiveMonitor, folder: Path, transport: str
+    monitor: Monitor, folder: Path, transport: str
 ) -> None:
     name = f"board-{transport}"
     enrol(monitor, folder, {"name": name, "transport": transport})
@@ -302,6 +301,6 @@ def test_a_life_with_a_number_below_the_known_one_is_believed(
     wait_for(lambda: node(monitor, name)["incarnation"] == future, what="the life of the future")
     with hearts(monitor, folder, {"name": name, "transport": transport}):
         wait_for(lambda: node(monitor, name)["incarnation"] == future + 1, what="the life after it")
-        monitor.wait_status("alive", [name])
+        monitor.wait_status(name, "alive")
     state = json.loads((folder / "agent" / f"{name}.json").read_text())
     assert state["incarnation"] == future + 1

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live.harness import LiveMonitor, wait_for
+from tests.harness import Monitor
 from tests.live.test_coming_back import command, enrol, hearts, node
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
@@ -45,10 +46,10 @@ def test_a_copied_folder_is_told_as_two_processes_by_event_status_and_alarm(
     url, received = told
     rule = f'[action.alarm]\nkind = "webhook"\nurl = "{url}"\n[[rule]]\non = ["conflict"]\n'
     twin = {"name": "twin-1", "transport": transport}
-    with LiveMonitor(tmp_path / "monitor", rule + 'actions = ["alarm"]\n') as monitor:
+    with Monitor(tmp_path / "monitor", rule + 'actions = ["alarm"]\n') as monitor:
         enrol(monitor, tmp_path / "a", twin)
         with hearts(monitor, tmp_path / "a", twin) as first:
-            monitor.wait_status("alive", ["twin-1"])
+            monitor.wait_status("twin-1", "alive")
             shutil.copytree(tmp_path / "a", tmp_path / "b")
             with hearts(monitor, tmp_path / "b", twin) as second:
                 wait_for(lambda: received, what="the alarm")
@@ -61,7 +62,7 @@ def test_a_copied_folder_is_told_as_two_processes_by_event_status_and_alarm(
                 assert len(received) == 1
 
 
-def _is_told_everywhere(monitor: LiveMonitor, alarm: dict[str, Any]) -> None:
+def _is_told_everywhere(monitor: Monitor, alarm: dict[str, Any]) -> None:
     assert (alarm["event"], alarm["node"], alarm["cause"]) == (
         "conflict",
         "twin-1",

@@ -5,13 +5,12 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.harness import Monitor, nodes
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(90)]
 
@@ -24,24 +23,16 @@ demote_within = "1s"
 """
 
 
-class Everywhere(LiveMonitor):
-    """A monitor at more than loopback, where reading needs a token, too."""
-
-    def get(self, path: str, *, timeout: float = 5.0) -> Any:
-        credentials = {"Authorization": f"Bearer {self.api_token}"}
-        request = urllib.request.Request(self.url + path, headers=credentials)
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            return json.load(answer)
-
-
 class Agent:
     """`beatward agent` with hooks: it acts while the file `acts` is in its folder."""
 
-    def __init__(self, name: str, folder: Path, monitor: LiveMonitor, data: Path) -> None:
+    def __init__(
+        self, name: str, folder: Path, monitor: Monitor, data: Path, *, url: str = ""
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.acts = folder / "acts"
         hooks = {"promote": f"touch {self.acts}", "demote": f"rm -f {self.acts}"}
-        lines = [f'name = "{name}"', f'monitor = "{monitor.url}"', f'data = "{data}"']
+        lines = [f'name = "{name}"', f'monitor = "{url or monitor.url}"', f'data = "{data}"']
         lines += ['interval = "200ms"', "[service.db]", 'mode = "failover"']
         for kind, text in hooks.items():
             script = folder / kind
@@ -68,13 +59,13 @@ class Agent:
                 self.process.wait()
 
 
-def role(monitor: LiveMonitor) -> dict:
+def role(monitor: Monitor) -> dict:
     services = monitor.get("/v1/services")["services"]
     return next((one for one in services if one["name"] == "db"), {})
 
 
 def test_an_agent_from_a_copied_folder_does_not_make_two_holders(tmp_path):
-    with LiveMonitor(tmp_path / "monitor", FAILOVER) as monitor, ExitStack() as stack:
+    with Monitor(tmp_path / "monitor", FAILOVER) as monitor, ExitStack() as stack:
 
         def started(name: str, folder: str, data: Path) -> Agent:
             agent = Agent(name, tmp_path / folder, monitor, data)
@@ -107,19 +98,16 @@ def test_an_agent_from_a_copied_folder_does_not_make_two_holders(tmp_path):
 
 def test_a_restarted_monitor_knows_its_holder_at_whichever_of_its_own_addresses(tmp_path):
     """A door at 0.0.0.0 numbers its host's addresses as they are met, in each process anew."""
-    monitor = Everywhere(tmp_path / "monitor", FAILOVER)
-    monitor.http, monitor.udp = (
-        address.replace("127.0.0.1", "0.0.0.0") for address in (monitor.http, monitor.udp)
-    )
+    monitor = Monitor(tmp_path / "monitor", FAILOVER, host="0.0.0.0")
+    monitor.udp = monitor.udp.replace("127.0.0.1", "0.0.0.0")
     with monitor, ExitStack() as stack:
         with nodes(monitor.data, ["plain"]):
-            monitor.wait_status("alive", ["plain"])
-            second = LiveMonitor(tmp_path / "monitor")
-            second.http = monitor.http.replace("0.0.0.0", "127.0.0.2")
-            agent = Agent("db-a", tmp_path / "a", second, tmp_path / "data-a")
+            monitor.wait_status("plain", "alive")
+            url = f"http://127.0.0.2:{monitor.port}"
+            agent = Agent("db-a", tmp_path / "a", monitor, tmp_path / "data-a", url=url)
             stack.callback(agent.end)
             wait_for(lambda: role(monitor).get("phase") == "held", timeout=30, what="a holder")
-        monitor.stop()
+        monitor.end()
         monitor.start()
 
         def heard() -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes
+from tests.harness import Monitor, nodes
 
 pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -32,7 +32,7 @@ FREEZE, RESTART = "freeze", "restart"
 class Candidate:
     """One examination: its own monitor and its own 51 nodes."""
 
-    monitor: LiveMonitor
+    monitor: Monitor
     doomed_pid: int
 
 
@@ -51,17 +51,17 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Can
     with ExitStack() as stack:
         candidates = {}
         for name, settings, _ in CASES:
-            monitor = stack.enter_context(LiveMonitor(root / name, settings))
+            monitor = stack.enter_context(Monitor(root / name, settings))
             stack.enter_context(nodes(monitor.data, HEALTHY, interval="2s"))
             doomed_pid = stack.enter_context(nodes(monitor.data, [DOOMED], interval="2s"))
             candidates[name] = Candidate(monitor, doomed_pid)
         for candidate in candidates.values():
-            candidate.monitor.wait_status("alive", [*HEALTHY, DOOMED], timeout=60)
+            candidate.monitor.wait_status([*HEALTHY, DOOMED], "alive", timeout=60)
         # Three intervals, so that each node has been heard more than once.
         time.sleep(6.5)
         _send_all_away(candidates)
         for candidate in candidates.values():
-            candidate.monitor.wait_status("dead", [DOOMED], timeout=45)
+            candidate.monitor.wait_status(DOOMED, "dead", timeout=45)
         # A wave of false verdicts would come with the true one; two more time-outs make sure.
         time.sleep(8.0)
         yield candidates
@@ -96,6 +96,6 @@ def test_nobody_is_falsely_dead_and_the_dead_one_is_found(
     monitor = examined[name].monitor
     convicted = {event["node"] for event in monitor.events() if event["status"] == "dead"}
     assert convicted == {DOOMED}
-    monitor.wait_status("alive", HEALTHY)
+    monitor.wait_status(HEALTHY, "alive")
     verdict = monitor.get(f"/v1/nodes/{DOOMED}/explain")
     assert "dead" in str(verdict)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.harness import Monitor, nodes
+from tests.waiting import wait_for
 
 from beatward.values import split_address
 
@@ -44,7 +45,7 @@ def flood(address: str) -> Iterator[None]:
         thread.join()
 
 
-def counters(monitor: LiveMonitor) -> dict[str, int]:
+def counters(monitor: Monitor) -> dict[str, int]:
     found: dict[str, int] = monitor.get("/v1/status")["counters"]
     return found
 
@@ -53,14 +54,14 @@ def counters(monitor: LiveMonitor) -> dict[str, int]:
     "settings", ["", 'doors = 3\nprefilter = "on"\n', "kernel_timestamps = false\n"]
 )
 def test_a_flood_of_junk_is_kept_out_and_hides_no_death(tmp_path: Path, settings: str) -> None:
-    with LiveMonitor(tmp_path, settings) as monitor, nodes(monitor.data, NAMES[:4]):
+    with Monitor(tmp_path, settings) as monitor, nodes(monitor.data, NAMES[:4]):
         with nodes(monitor.data, NAMES[4:]) as pid:
-            monitor.wait_status("alive", NAMES)
+            monitor.wait_status(NAMES, "alive")
             with flood(monitor.udp):
                 wait_for(lambda: counters(monitor)["filtered"] > 20_000, what="the filter")
                 os.kill(pid, signal.SIGKILL)
-                monitor.wait_status("dead", NAMES[4:])
+                monitor.wait_status(NAMES[4:], "dead")
             assert monitor.get("/healthz")["status"] in ("ok", "degraded")
-        monitor.wait_status("alive", NAMES[:4])
+        monitor.wait_status(NAMES[:4], "alive")
         dead = [event["node"] for event in monitor.events() if event["status"] == "dead"]
         assert dead == NAMES[4:]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.harness import Monitor, nodes
+from tests.waiting import wait_for
 
 from beatward.bench.fleet import JOURNAL_FILE, name_of, settle
 from beatward.bench.sender import SHUFFLE_SEED, Sender, SendPace, running
@@ -43,7 +44,7 @@ actions = ["page", "restart"]
 class Fleet:
     """A monitor with a thousand nodes that beat once a second."""
 
-    def __init__(self, monitor: LiveMonitor, sender: Sender) -> None:
+    def __init__(self, monitor: Monitor, sender: Sender) -> None:
         self.monitor = monitor
         self.sender = sender
 
@@ -82,7 +83,7 @@ class Fleet:
 @contextmanager
 def fleet(folder: Path, zones: dict[str, int]) -> Iterator[Fleet]:
     """Start a monitor that knows a thousand nodes, so many of them in each zone."""
-    monitor = LiveMonitor(folder, RULES)
+    monitor = Monitor(folder, RULES)
     path = settle(monitor.data, COUNT).save(folder)
     in_zone = [zone for zone, count in zones.items() for _ in range(count)]
     journal = sqlite3.connect(monitor.data / JOURNAL_FILE)
@@ -115,7 +116,7 @@ def test_a_monitor_that_stood_still_for_ten_seconds_accuses_nobody_and_finds_the
         some.monitor.signal(signal.SIGSTOP)
         time.sleep(10)  # the length of the freeze; node 17 stops in the middle of it
         some.monitor.signal(signal.SIGCONT)
-        some.monitor.wait_status("dead", [name_of(17)], timeout=20)
+        some.monitor.wait_status(name_of(17), "dead", timeout=20)
         time.sleep(3)  # nothing is to happen: as long as anybody wrongly suspected would need
         assert some.statuses() == {"total": COUNT, "alive": COUNT - 1, "dead": 1}
         dead = [e["node"] for e in some.events() if e["status"] == "dead" and not e["action"]]
@@ -177,7 +178,7 @@ def test_a_monitor_that_nobody_reaches_holds_nobody_for_dead(tmp_path: Path) -> 
         # The cable is in again, but for one node that has died meanwhile.
         some.beat(silenced(range(5, 6), 0.0))
         wait_for(lambda: some.statuses()["alive"] == COUNT - 1, timeout=30, what="their return")
-        some.monitor.wait_status("dead", [name_of(5)])
+        some.monitor.wait_status(name_of(5), "dead")
         assert some.guards() == ["cut_off", "cut_off_over"]
         dead = [e["node"] for e in some.events() if e["status"] == "dead" and not e["action"]]
         assert dead == [name_of(5)]
@@ -185,9 +186,9 @@ def test_a_monitor_that_nobody_reaches_holds_nobody_for_dead(tmp_path: Path) -> 
 
 def test_a_restart_of_the_monitor_kills_nobody(tmp_path: Path) -> None:
     names = [f"web-{number}" for number in range(50)]
-    with LiveMonitor(tmp_path / "monitor", RULES) as monitor, nodes(monitor.data, names):
-        monitor.wait_status("alive", names)
-        for end in (monitor.kill, monitor.stop):
+    with Monitor(tmp_path / "monitor", RULES) as monitor, nodes(monitor.data, names):
+        monitor.wait_status(names, "alive")
+        for end in (monitor.kill, monitor.end):
             end()
             time.sleep(4)  # so long it is away; every node has missed eight heartbeats
             monitor.start()

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes
+from tests.harness import Monitor, nodes
 
 pytestmark = pytest.mark.real
 
@@ -21,7 +21,7 @@ def wake_ups(pid: int) -> int:
     return found
 
 
-def counted(monitor: LiveMonitor) -> tuple[float, float]:
+def counted(monitor: Monitor) -> tuple[float, float]:
     """Return (turns, wake-ups) a second, over some seconds in which nobody asks anything."""
 
     def look() -> tuple[int, int, float]:
@@ -38,12 +38,12 @@ def counted(monitor: LiveMonitor) -> tuple[float, float]:
 
 def test_a_monitor_takes_few_turns_and_lets_the_processor_sleep(tmp_path: Path) -> None:
     names = [f"web-{number}" for number in range(100)]
-    with LiveMonitor(tmp_path) as monitor:
+    with Monitor(tmp_path) as monitor:
         turns, woken = counted(monitor)
         assert turns < 15, f"{turns:.0f} turns a second without a node"
         assert woken < 60, f"{woken:.0f} wake-ups a second without a node"
         with nodes(monitor.data, names, interval="1s"):
-            monitor.wait_status("alive", names)
+            monitor.wait_status(names, "alive")
             turns, woken = counted(monitor)
             assert turns < 50, f"{turns:.0f} turns a second for 100 heartbeats"
             assert woken < 150, f"{woken:.0f} wake-ups a second for 100 heartbeats"

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.harness import Monitor, nodes
 from tests.live.relay import Relay
 from tests.terminal import processes_of
+from tests.waiting import wait_for
 
 from beatward.core.protocol import keys
 
@@ -53,30 +54,30 @@ def _local(data: Path) -> dict[str, str]:
     }
 
 
-def _send(datagrams: list[bytes], monitor: LiveMonitor) -> None:
+def _send(datagrams: list[bytes], monitor: Monitor) -> None:
     host, port = monitor.udp.rsplit(":", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         for data in datagrams:
             out.sendto(data, (host, int(port)))
 
 
-def _rejected(monitor: LiveMonitor) -> int:
+def _rejected(monitor: Monitor) -> int:
     return sum(monitor.get("/v1/status")["rejects"].values())
 
 
 def test_what_a_dead_node_once_said_changes_nothing_when_it_is_played_again(
     tmp_path: Path,
 ) -> None:
-    monitor = LiveMonitor(tmp_path / "monitor")
+    monitor = Monitor(tmp_path / "monitor")
     with Relay(monitor.udp) as relay:
         # Agents are told to send to the relay.
-        monitor.extra = f'advertise = "{relay.address}"\nstart_grace = "1s"\n'
+        monitor.settings = f'advertise = "{relay.address}"\nstart_grace = "1s"\n'
         with monitor:
             with nodes(monitor.data, ["web-1"], interval="100ms") as pid:
-                monitor.wait_status("alive", ["web-1"])
+                monitor.wait_status("web-1", "alive")
                 time.sleep(1.0)  # a second of heartbeats to record
                 os.kill(pid, signal.SIGKILL)
-            monitor.wait_status("dead", ["web-1"])
+            monitor.wait_status("web-1", "dead")
             _replay_and_expect_nothing(monitor, relay)
             # The sequence numbers were only in memory; what now?
             monitor.kill()
@@ -84,7 +85,7 @@ def test_what_a_dead_node_once_said_changes_nothing_when_it_is_played_again(
             _replay_and_expect_nothing(monitor, relay)
 
 
-def _replay_and_expect_nothing(monitor: LiveMonitor, relay: Relay) -> None:
+def _replay_and_expect_nothing(monitor: Monitor, relay: Relay) -> None:
     before = len(monitor.events())
     rejected = _rejected(monitor)
     _send(relay.recorded, monitor)
@@ -100,7 +101,7 @@ def test_exec_reports_an_exit_at_once_restarts_and_is_taken_back(tmp_path: Path)
     flag = tmp_path / "flag"
     script = f"if [ -e {flag} ]; then sleep 60; else touch {flag}; sleep 1; exit 3; fi"
     with (
-        LiveMonitor(tmp_path / "monitor") as monitor,
+        Monitor(tmp_path / "monitor") as monitor,
         running(
             "exec",
             "job-1",
@@ -126,22 +127,22 @@ def test_exec_reports_an_exit_at_once_restarts_and_is_taken_back(tmp_path: Path)
     assert words == ["alive", "dead", "recovering", "alive"]
 
 
-def _causes(monitor: LiveMonitor, node: str) -> list[str]:
+def _causes(monitor: Monitor, node: str) -> list[str]:
     return [event["cause"] for event in monitor.events() if event["node"] == node]
 
 
 def test_exec_passes_the_exit_code_and_a_clean_end_is_no_death(tmp_path: Path) -> None:
-    with LiveMonitor(tmp_path / "monitor") as monitor:
+    with Monitor(tmp_path / "monitor") as monitor:
         with running(
             "exec", "job-1", "--", "/bin/sh", "-c", "sleep 1; exit 0", data=monitor.data
         ) as process:
             assert process.wait(20) == 0
-        monitor.wait_status("left", ["job-1"])
+        monitor.wait_status("job-1", "left")
         with running(
             "exec", "job-2", "--", "/bin/sh", "-c", "sleep 1; exit 7", data=monitor.data
         ) as process:
             assert process.wait(20) == 7
-        monitor.wait_status("dead", ["job-2"])
+        monitor.wait_status("job-2", "dead")
 
 
 def test_an_agent_runs_the_action_its_own_settings_name_and_reports_it(tmp_path: Path) -> None:
@@ -166,26 +167,26 @@ nodes = "web-*"
 actions = ["revive-web", "unknown"]
 """
     with (
-        LiveMonitor(tmp_path / "monitor", rules) as monitor,
+        Monitor(tmp_path / "monitor", rules) as monitor,
         running("agent", "-c", str(settings), data=monitor.data),
     ):
-        monitor.wait_status("alive", ["host-1"])
+        monitor.wait_status("host-1", "alive")
         host = wait_for(lambda: _measured(monitor), what="measures of the host")
         assert 0 <= host["memory"] <= 100
         with nodes(monitor.data, ["web-1"], interval="100ms") as pid:
-            monitor.wait_status("alive", ["web-1"])
+            monitor.wait_status("web-1", "alive")
             os.kill(pid, signal.SIGKILL)
         outcomes = wait_for(lambda: _outcomes(monitor, 2), what="both outcomes")
     assert outcomes == {"revive-web": "success", "unknown": "failed"}
     assert deed.read_text() == "done\n"
 
 
-def _measured(monitor: LiveMonitor) -> dict[str, float] | None:
+def _measured(monitor: Monitor) -> dict[str, float] | None:
     node = monitor.get("/v1/nodes/host-1")
     return node if node["memory"] is not None else None
 
 
-def _outcomes(monitor: LiveMonitor, count: int) -> dict[str, str] | None:
+def _outcomes(monitor: Monitor, count: int) -> dict[str, str] | None:
     found = {
         event["action"]: event["outcome"]
         for event in monitor.events()
@@ -200,10 +201,10 @@ def test_a_node_behind_a_proxy_lives_over_http_and_its_death_is_found(tmp_path: 
         "Heart('web-1', interval='200ms', data=sys.argv[1], transport='http').start()\n"
         "time.sleep(60)\n"
     )
-    with LiveMonitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor:
+    with Monitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor:
         process = subprocess.Popen([sys.executable, "-c", code, str(monitor.data)])
         try:
-            monitor.wait_status("alive", ["web-1"])
+            monitor.wait_status("web-1", "alive")
             assert monitor.get("/v1/nodes/web-1")["via"] == "http"
             monitor.kill()
             monitor.start()
@@ -216,14 +217,14 @@ def test_a_node_behind_a_proxy_lives_over_http_and_its_death_is_found(tmp_path: 
         finally:
             process.kill()
             process.wait()
-        monitor.wait_status("dead", ["web-1"])
+        monitor.wait_status("web-1", "dead")
         explained = monitor.get("/v1/nodes/web-1/explain")
     assert "cannot be probed" in json.dumps(explained)
 
 
 @pytest.mark.needs("curl")
 def test_a_bare_curl_url_is_a_heartbeat_and_its_exit_code_is_heard(tmp_path: Path) -> None:
-    with LiveMonitor(tmp_path / "monitor") as monitor:
+    with Monitor(tmp_path / "monitor") as monitor:
         told = subprocess.run(
             [
                 sys.executable,
@@ -243,15 +244,15 @@ def test_a_bare_curl_url_is_a_heartbeat_and_its_exit_code_is_heard(tmp_path: Pat
         )
         url = json.loads(told.stdout)["url"]
         assert _curl(f"{url}?interval=1s") == "ok"
-        monitor.wait_status("alive", ["backup"])
+        monitor.wait_status("backup", "alive")
         assert _curl(f"{url}/exit/3") == "ok"
-        monitor.wait_status("failing", ["backup"])
+        monitor.wait_status("backup", "failing")
         # The promise of before holds for a request that makes none.
         assert monitor.get("/v1/nodes/backup")["interval_ns"] == 1_000_000_000
         assert _curl(f"{url}?interval=1s") == "ok"
-        monitor.wait_status("alive", ["backup"])
+        monitor.wait_status("backup", "alive")
         # Nothing more: two promised intervals and the window later it is dead.
-        monitor.wait_status("dead", ["backup"])
+        monitor.wait_status("backup", "dead")
         assert _curl(url[:-3] + "abc", expected=22) == ""
 
 
@@ -307,7 +308,7 @@ def _story(events: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_key_is_as_the_protocol_derives_it(tmp_path: Path) -> None:
-    with LiveMonitor(tmp_path / "monitor") as monitor:
+    with Monitor(tmp_path / "monitor") as monitor:
         master = (monitor.data / "master.key").read_bytes()
         assert monitor.api_token == keys.api_token(master)
         assert (monitor.data / "master.key").stat().st_mode & 0o777 == 0o600

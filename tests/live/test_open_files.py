@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.harness import Monitor, nodes
+from tests.waiting import wait_for
 
 from beatward.values import split_address
 
@@ -45,13 +46,13 @@ def test_idle_connections_hold_up_neither_answers_nor_actions(tmp_path: Path) ->
     )
     with ExitStack() as held:
         with soft_limit(SOFT_LIMIT):
-            monitor = held.enter_context(LiveMonitor(tmp_path, settings))
+            monitor = held.enter_context(Monitor(tmp_path, settings))
         with nodes(monitor.data, ["n"]):
-            monitor.wait_status("alive", ["n"])
-            held.enter_context(idle_connections(monitor.http, 2 * SOFT_LIMIT))
+            monitor.wait_status("n", "alive")
+            held.enter_context(idle_connections(monitor.address, 2 * SOFT_LIMIT))
             # The node ends while they are open, and says goodbye.
         wait_for(found.exists, what="the action")
         # It takes a connection more. Before, it took none until those had timed out.
-        assert monitor.get("/healthz", timeout=3)
+        assert monitor.http.get("/healthz", timeout=3).status_code == 200
         limit = resource.prlimit(monitor.pid, resource.RLIMIT_NOFILE)[0]
         assert limit > 4 * SOFT_LIMIT

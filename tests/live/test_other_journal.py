@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.live.harness import LiveMonitor, wait_for
+from tests.harness import Monitor
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 
-def _frames(monitor: LiveMonitor, place: str, count: int) -> list[dict[str, str]]:
+def _frames(monitor: Monitor, place: str, count: int) -> list[dict[str, str]]:
     """Return the first frames of the stream behind a place."""
     request = urllib.request.Request(
         f"{monitor.url}/v1/events/stream", headers={"Last-Event-ID": place}
@@ -37,7 +38,7 @@ def _frames(monitor: LiveMonitor, place: str, count: int) -> list[dict[str, str]
     return frames
 
 
-def _toggle(monitor: LiveMonitor, until_id: int) -> None:
+def _toggle(monitor: Monitor, until_id: int) -> None:
     """Pause and resume a node until the journal has so many events."""
     words = ("pause", "resume")
     turn = 0
@@ -52,7 +53,7 @@ def _toggle(monitor: LiveMonitor, until_id: int) -> None:
 class _Follower:
     """`beatward events --follow --json` as a process, and what it has printed so far."""
 
-    def __init__(self, monitor: LiveMonitor, *arguments: str) -> None:
+    def __init__(self, monitor: Monitor, *arguments: str) -> None:
         self.ids: list[int] = []
         self.errors = ""
         command = [sys.executable, "-m", "beatward", "events", "--follow", "--json", *arguments]
@@ -89,7 +90,7 @@ class _Follower:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A monitor at event 16 and more, whose journal is put back to three events."""
     folder = tmp_path_factory.mktemp("story")
-    monitor = LiveMonitor(folder / "monitor")
+    monitor = Monitor(folder / "monitor")
     journal, backup = monitor.data / "journal.sqlite3", folder / "backup.sqlite3"
     monitor.start()
     follower = None
@@ -97,14 +98,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         monitor.post("/v1/jobs/backup", {"every": "1h"}, method="PUT")
         wait_for(lambda: "backup" in monitor.statuses(), what="the job")
         wait_for(lambda: len(monitor.events()) >= 3, what="three events")
-        monitor.stop()
+        monitor.end()
         shutil.copy(journal, backup)
         monitor.start()
         _toggle(monitor, 16)
         follower = _Follower(monitor, "--limit", "1000")
         wait_for(lambda: 16 in follower.ids, what="event 16 on the command line")
         early, late = (_frames(monitor, str(place - 1), 1)[0] for place in (2, 16))
-        monitor.stop()
+        monitor.end()
         shutil.copy(backup, journal)
         for name in ("journal.sqlite3-wal", "journal.sqlite3-shm"):
             (monitor.data / name).unlink(missing_ok=True)
@@ -113,7 +114,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     finally:
         if follower is not None:
             follower.end()
-        monitor.stop()
+        monitor.end()
 
 
 def test_a_place_behind_the_end_is_told_and_the_stream_begins_anew(story: dict[str, Any]) -> None:

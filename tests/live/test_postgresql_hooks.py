@@ -13,7 +13,8 @@ import pytest
 from examples.ground.network import send
 from examples.postgresql.client import Session
 from examples.postgresql.servers import HOOKS, Place
-from tests.live.harness import free_address, wait_for
+from tests.harness import free_address
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.real,

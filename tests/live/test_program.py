@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.harness import Monitor, nodes
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
@@ -32,15 +33,15 @@ def _locked(journal: Path):
 def test_a_monitor_that_cannot_write_what_it_promised_says_so_and_does_not_end_well(
     tmp_path: Path,
 ) -> None:
-    with LiveMonitor(tmp_path / "monitor") as monitor:
+    with Monitor(tmp_path / "monitor") as monitor:
         with nodes(monitor.data, ["web-1"], interval="100ms"):
-            monitor.wait_status("alive", ["web-1"])
+            monitor.wait_status("web-1", "alive")
             wait_for(lambda: not monitor.get("/healthz")["journal"]["waiting"], what="the disk")
             with _locked(monitor.data / "journal.sqlite3"):
                 monitor.post("/v1/pause", {"nodes": ["web-1"], "by": "ann"})
-                monitor.wait_status("paused", ["web-1"])
+                monitor.wait_status("web-1", "paused")
                 # HTTP and wheel end at once; the journal is given its five seconds.
-                code = monitor.stop()
+                code = monitor.end()
         assert code == 1
         assert "its journal is complete" not in monitor.log
         (line,) = [one for one in monitor.log.splitlines() if "not in its journal" in one]
@@ -53,38 +54,38 @@ def test_a_monitor_that_cannot_write_what_it_promised_says_so_and_does_not_end_w
 
 
 def test_orders_that_were_taken_are_in_the_journal_of_a_monitor_that_ends(tmp_path: Path) -> None:
-    with LiveMonitor(tmp_path / "monitor", 'tick = "900ms"\npause_limit = "5s"\n') as monitor:
+    with Monitor(tmp_path / "monitor", 'tick = "900ms"\npause_limit = "5s"\n') as monitor:
         monitor.post("/v1/jobs/nightly", {"every": "1h"}, method="PUT")
         # Taken between two turns of a slow wheel; the next turn would be too late.
-        assert monitor.stop() == 0
+        assert monitor.end() == 0
         monitor.start()
         assert "nightly" in monitor.statuses()
 
 
-def _said(monitor: LiveMonitor, words: str) -> list[str]:
+def _said(monitor: Monitor, words: str) -> list[str]:
     return [line for line in monitor.log.splitlines() if words in line]
 
 
 def test_each_change_of_status_is_a_line_and_of_many_at_once_a_count(tmp_path: Path) -> None:
     names = [f"web-{index}" for index in range(40)]
     with (
-        LiveMonitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor,
+        Monitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor,
         # A monitor that hears nobody would think itself cut off.
         nodes(monitor.data, ["voice-1", "voice-2", "voice-3"], interval="100ms"),
     ):
         with nodes(monitor.data, ["db-1"], interval="100ms") as other:
-            monitor.wait_status("alive", ["db-1", "voice-1", "voice-2", "voice-3"])
+            monitor.wait_status(["db-1", "voice-1", "voice-2", "voice-3"], "alive")
             os.kill(other, signal.SIGKILL)
-            monitor.wait_status("dead", ["db-1"])
+            monitor.wait_status("db-1", "dead")
         (line,) = wait_for(lambda: _said(monitor, "db-1 dead"), what="a line about the death")
         assert "WARNING" in line
         assert [one for one in _said(monitor, "db-1 suspected") if "INFO" in one]
         # The forty join later: a suspicion within the second of their joins is only counted.
         with nodes(monitor.data, [*names], interval="100ms") as pid:
-            monitor.wait_status("alive", names)
+            monitor.wait_status(names, "alive")
             before = len(monitor.log.splitlines())
             os.kill(pid, signal.SIGKILL)
-            monitor.wait_status("dead", names)
+            monitor.wait_status(names, "dead")
         counts = wait_for(
             lambda: [one for one in _said(monitor, "more changes") if " dead" in one], what="counts"
         )
@@ -97,12 +98,12 @@ def test_each_change_of_status_is_a_line_and_of_many_at_once_a_count(tmp_path: P
 def test_a_signal_that_means_reload_elsewhere_is_answered_and_ends_nothing(
     tmp_path: Path, name: str
 ) -> None:
-    with LiveMonitor(tmp_path / "monitor") as monitor:
+    with Monitor(tmp_path / "monitor") as monitor:
         monitor.signal(signal.Signals[name])
         (line,) = wait_for(lambda: _said(monitor, name), what="a line about the signal")
         assert "settings are read at the start only" in line
         assert monitor.get("/healthz")["status"] == "ok"
-        assert monitor.stop() == 0
+        assert monitor.end() == 0
 
 
 def _in_a_terminal(settings: Path) -> tuple[int, int]:
@@ -187,13 +188,13 @@ def test_a_monitor_without_file_descriptors_says_so_once_a_second(tmp_path: Path
 def test_status_and_healthz_are_of_one_opinion_in_a_mass_failure(tmp_path: Path) -> None:
     names = [f"web-{index}" for index in range(6)]
     with (
-        LiveMonitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor,
+        Monitor(tmp_path / "monitor", 'start_grace = "1s"\n') as monitor,
         nodes(monitor.data, ["voice"], interval="100ms"),
         nodes(monitor.data, names, interval="100ms") as pid,
     ):
-        monitor.wait_status("alive", ["voice", *names])
+        monitor.wait_status(["voice", *names], "alive")
         os.kill(pid, signal.SIGKILL)
-        monitor.wait_status("dead", names)
+        monitor.wait_status(names, "dead")
         status = wait_for(
             lambda: monitor.get("/v1/status") if monitor.get("/v1/guard")["holds"] else None,
             what="a mass failure",
@@ -218,12 +219,12 @@ def test_a_job_whose_time_zone_is_gone_is_told_as_a_fault_of_the_monitor(
     (zones / "Our" / "Zone").write_bytes(_ZONE.read_bytes())
     monkeypatch.setenv("PYTHONTZPATH", str(zones))
     plan = {"schedule": "0 3 * * *", "timezone": "Our/Zone"}
-    with LiveMonitor(tmp_path / "monitor") as monitor:
+    with Monitor(tmp_path / "monitor") as monitor:
         monitor.post("/v1/jobs/backup", plan, method="PUT")
         monitor.post("/v1/jobs/other", {"schedule": "0 3 * * *"}, method="PUT")
         wait_for(lambda: _due(monitor, "backup"), what="the first due instant")
         assert monitor.get("/healthz")["status"] == "ok"
-        monitor.stop()
+        monitor.end()
         monkeypatch.setenv("PYTHONTZPATH", "/nonexistent")
         monitor.start()
         health = wait_for(
@@ -244,6 +245,6 @@ def test_a_job_whose_time_zone_is_gone_is_told_as_a_fault_of_the_monitor(
         assert wait_for(lambda: _due(monitor, "other"), what="the due instant of another job")
 
 
-def _due(monitor: LiveMonitor, name: str) -> str | None:
+def _due(monitor: Monitor, name: str) -> str | None:
     due = monitor.get(f"/v1/nodes/{name}")["job"]["due"] if name in monitor.statuses() else None
     return None if due is None else str(due)

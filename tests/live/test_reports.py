@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import httpx2
 import pytest
-from tests.live.harness import LiveMonitor, wait_for
+from tests.harness import Monitor
 from tests.live.test_life import _local
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
@@ -24,7 +26,7 @@ with Heart(name, interval="100ms", data=data, transport=transport) as heart:
 
 @pytest.fixture(scope="module")
 def monitor(tmp_path_factory):
-    with LiveMonitor(tmp_path_factory.mktemp("reports")) as started:
+    with Monitor(tmp_path_factory.mktemp("reports")) as started:
         yield started
 
 
@@ -50,7 +52,7 @@ def test_a_reason_and_metrics_are_shown_and_journalled(monitor, transport):
             program.stdin.flush()
 
         report(status="failing", reason="the queue is full", metrics={"queue": 4711, "load": 0.5})
-        monitor.wait_status("failing", [name])
+        monitor.wait_status(name, "failing")
         (event,) = transitions(monitor, name, "failing")
         assert event["explanation"].endswith("say that it is not well: the queue is full")
         assert event["detail"]["reason"] == "the queue is full"
@@ -69,7 +71,7 @@ def test_a_reason_and_metrics_are_shown_and_journalled(monitor, transport):
         assert "the queue is full" in shown.stdout
 
         report(status="ok", metrics={"queue": 3})
-        monitor.wait_status("alive", [name])
+        monitor.wait_status(name, "alive")
         wait_for(lambda: node(monitor, name)["metrics"] == {"queue": 3.0}, what="the new metrics")
         assert node(monitor, name)["reason"] is None
         program.communicate("", timeout=30)
@@ -85,9 +87,9 @@ def test_a_json_heartbeat_carries_its_reason(monitor):
 
     echo = beat(0, 0)
     beat(0, echo)
-    monitor.wait_status("alive", ["json-1"])
+    monitor.wait_status("json-1", "alive")
     beat(1, echo, status="failing", reason="no disk", metrics={"disk": 0})
-    monitor.wait_status("failing", ["json-1"])
+    monitor.wait_status("json-1", "failing")
     (event,) = transitions(monitor, "json-1", "failing")
     assert event["detail"]["reason"] == "no disk"
     assert (node(monitor, "json-1")["reason"], node(monitor, "json-1")["metrics"]) == (
@@ -112,8 +114,6 @@ def test_a_json_heartbeat_carries_its_reason(monitor):
     ],
 )
 def test_what_cannot_be_shown_is_refused_by_every_door(monitor, said, message):
-    import urllib.error
-
     command = [sys.executable, "-m", "beatward", "token", "node", "json-2", "--data"]
     token = subprocess.check_output([*command, str(monitor.data)], text=True).strip()
     beat = {"incarnation": 5, "sequence": 0, "interval": "10s", **said}
@@ -121,7 +121,7 @@ def test_what_cannot_be_shown_is_refused_by_every_door(monitor, said, message):
         ("/v1/agent/report", {"name": "json-2", "incarnation": 5, **said}),
         ("/v1/nodes/json-2/heartbeat", beat),
     ):
-        with pytest.raises(urllib.error.HTTPError) as refused:
+        with pytest.raises(httpx2.HTTPStatusError) as refused:
             monitor.post(path, body, token=token)
-        assert refused.value.code == 422
-        assert message in json.load(refused.value)["detail"]
+        assert refused.value.response.status_code == 422
+        assert message in refused.value.response.json()["detail"]

@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, nodes, wait_for
+from tests.harness import Monitor, nodes
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
 
@@ -85,7 +86,7 @@ actions = ["page", "revive"]
 """
 
 
-def _final_outcomes(monitor: LiveMonitor) -> dict[str, list[str]]:
+def _final_outcomes(monitor: Monitor) -> dict[str, list[str]]:
     finals: dict[str, list[str]] = {}
     for event in monitor.events():
         if event["event"] == "action":
@@ -101,17 +102,17 @@ def test_a_monitor_killed_at_any_instant_loses_no_action_and_repeats_no_success(
     deeds = tmp_path / "deeds"
     deeds.touch()
     chance = random.Random(4711)
-    with LiveMonitor(tmp_path / "monitor", _rules(receiver.url, deeds)) as monitor:
+    with Monitor(tmp_path / "monitor", _rules(receiver.url, deeds)) as monitor:
         names = [f"node-{number}" for number in range(6)]
         for name in names:
             with nodes(monitor.data, [name], interval="100ms") as pid:
-                monitor.wait_status("alive", [name])
+                monitor.wait_status(name, "alive")
                 os.kill(pid, signal.SIGKILL)
                 # Its verdict comes after about 1.2 s; the monitor is killed somewhere around it.
                 time.sleep(chance.uniform(0.9, 1.5))
                 monitor.kill()
                 monitor.start()
-        monitor.wait_status("dead", names, timeout=40)
+        monitor.wait_status(names, "dead", timeout=40)
         wait_for(
             lambda: all(len(ends) == 1 for ends in _final_outcomes(monitor).values()),
             what="the final outcome of every action",
@@ -146,14 +147,14 @@ def test_a_full_disk_stops_no_verdict_and_what_was_held_back_is_written_later(
     disk = tmp_path / "disk"
     _small_disk(disk)
     try:
-        with LiveMonitor(disk / "monitor") as monitor:
+        with Monitor(disk / "monitor") as monitor:
             with nodes(monitor.data, ["web-1"], interval="100ms") as pid:
-                monitor.wait_status("alive", ["web-1"])
+                monitor.wait_status("web-1", "alive")
                 with (disk / "ballast").open("wb", buffering=0) as ballast:
                     _fill(ballast.fileno())
                 os.kill(pid, signal.SIGKILL)
                 # Detected although nothing can be written, and said in so many words.
-                monitor.wait_status("dead", ["web-1"])
+                monitor.wait_status("web-1", "dead")
                 health = wait_for(
                     lambda: _degraded(monitor), what="a word about the disk in /healthz"
                 )
@@ -168,7 +169,7 @@ def test_a_full_disk_stops_no_verdict_and_what_was_held_back_is_written_later(
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def _degraded(monitor: LiveMonitor) -> dict[str, dict[str, object]] | None:
+def _degraded(monitor: Monitor) -> dict[str, dict[str, object]] | None:
     health = monitor.get("/healthz")
     return health if health["journal"]["error"] else None
 
@@ -184,14 +185,14 @@ def _fill(descriptor: int) -> None:
 
 def test_a_locked_journal_holds_entries_back_until_it_is_free(tmp_path: Path) -> None:
     with (
-        LiveMonitor(tmp_path / "monitor") as monitor,
+        Monitor(tmp_path / "monitor") as monitor,
         nodes(monitor.data, ["web-1"], interval="100ms"),
     ):
-        monitor.wait_status("alive", ["web-1"])
+        monitor.wait_status("web-1", "alive")
         other = sqlite3.connect(monitor.data / "journal.sqlite3", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         monitor.post("/v1/nodes/web-1/pause")
-        monitor.wait_status("paused", ["web-1"])
+        monitor.wait_status("web-1", "paused")
         wait_for(lambda: _degraded(monitor), what="a word about the lock in /healthz")
         assert not [event for event in monitor.events() if event["status"] == "paused"]
         other.execute("ROLLBACK")
@@ -204,8 +205,8 @@ def test_a_locked_journal_holds_entries_back_until_it_is_free(tmp_path: Path) ->
 
 @pytest.mark.parametrize("door", ["udp", "http"])
 def test_a_port_in_use_is_one_clear_line_and_exit_code_2(tmp_path: Path, door: str) -> None:
-    with LiveMonitor(tmp_path / "first") as first:
-        taken = first.udp if door == "udp" else first.http
+    with Monitor(tmp_path / "first") as first:
+        taken = first.udp if door == "udp" else first.address
         settings = tmp_path / "second.toml"
         addresses = {"udp": "127.0.0.1:0", "http": "127.0.0.1:0", door: taken}
         settings.write_text(
@@ -220,7 +221,7 @@ def test_a_port_in_use_is_one_clear_line_and_exit_code_2(tmp_path: Path, door: s
 
 
 def test_a_second_monitor_on_one_data_folder_is_refused_by_one_clear_line(tmp_path: Path) -> None:
-    with LiveMonitor(tmp_path / "first") as first:
+    with Monitor(tmp_path / "first") as first:
         settings = tmp_path / "second.toml"
         settings.write_text(
             f'[monitor]\nudp = "127.0.0.1:0"\nhttp = "127.0.0.1:0"\ndata = "{first.data}"\n'
@@ -247,14 +248,14 @@ def test_the_settings_of_a_dead_action_are_not_needed_to_end_it(tmp_path: Path) 
     """An action that waits for its retry ends as failed when the settings no longer name it."""
     nobody = "http://127.0.0.1:9/"
     rules = _rules(nobody, tmp_path / "deeds")
-    monitor = LiveMonitor(tmp_path / "monitor", rules)
+    monitor = Monitor(tmp_path / "monitor", rules)
     with monitor:
         with nodes(monitor.data, ["web-1"], interval="100ms") as pid:
-            monitor.wait_status("alive", ["web-1"])
+            monitor.wait_status("web-1", "alive")
             os.kill(pid, signal.SIGKILL)
-            monitor.wait_status("dead", ["web-1"])
+            monitor.wait_status("web-1", "dead")
         monitor.kill()
-        monitor.extra = ""
+        monitor.settings = ""
         monitor.start()
         finals = wait_for(
             lambda: [ends for ends in _final_outcomes(monitor).values() if "failed" in ends],
@@ -264,12 +265,12 @@ def test_the_settings_of_a_dead_action_are_not_needed_to_end_it(tmp_path: Path) 
 
 
 def test_an_open_stream_of_events_does_not_keep_the_monitor_from_ending(tmp_path: Path) -> None:
-    monitor = LiveMonitor(tmp_path / "monitor")
+    monitor = Monitor(tmp_path / "monitor")
     monitor.start()
     with urllib.request.urlopen(f"{monitor.url}/v1/events/stream", timeout=10) as stream:
         assert stream.readline()
         begun = time.monotonic()
-        assert monitor.stop() == 0
+        assert monitor.end() == 0
     # uvicorn alone would wait for the client for ever; ours are told to end at once.
     assert time.monotonic() - begun < 5
     assert "journal is complete" in monitor.log

@@ -25,7 +25,7 @@ actions = ["alarm", "note"]
 
 
 def answers(monitor):
-    """Return what a monitor (a `LiveMonitor`) knows."""
+    """Return what a monitor (a `Monitor`) knows."""
     return {
         "nodes": monitor.get("/v1/nodes")["nodes"],
         "services": monitor.get("/v1/services")["services"],

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.live.harness import LiveMonitor, wait_for
+from tests.harness import Monitor
 from tests.upgrade.scene import SETTINGS, answers
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
@@ -91,7 +92,7 @@ def upgraded(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("upgraded")
     with receiver() as server:
         url = f"http://127.0.0.1:{server.server_port}/"
-        monitor = LiveMonitor(folder, SETTINGS.format(url=url))
+        monitor = Monitor(folder, SETTINGS.format(url=url))
         with zipfile.ZipFile(HERE / request.param / "data.zip") as archive:
             archive.extractall(monitor.data)
         for path in monitor.data.rglob("*.*"):
@@ -180,15 +181,15 @@ def test_agents_of_the_older_version_go_on(upgraded):
         # takes the role away, and gives it back under a higher token.
         token = int(program.stdout.readline())
         assert token >= 2
-        monitor.wait_status("alive", ["web-1", "new-1", "db-1"])
-        monitor.wait_status("failing", ["web-2"])
+        monitor.wait_status(["web-1", "new-1", "db-1"], "alive")
+        monitor.wait_status("web-2", "failing")
         # The program has the role before the monitor has heard that it took it.
         db = wait_for(lambda: _held(monitor), what="the role as held")
         assert db["holder"] == "db-1"
         assert db["token"] >= token
         program.communicate("", timeout=30)
         assert program.returncode == 0
-    monitor.wait_status("left", ["web-1", "web-2", "new-1", "db-1"])
+    monitor.wait_status(["web-1", "web-2", "new-1", "db-1"], "left")
 
 
 def test_commands_of_the_older_version_are_watched(upgraded):
@@ -205,9 +206,9 @@ def test_commands_of_the_older_version_are_watched(upgraded):
         "read x; exit 3",
     ]
     with subprocess.Popen(command, env=upgraded.environment, stdin=subprocess.PIPE) as wrapper:
-        monitor.wait_status("alive", ["new-2"])
+        monitor.wait_status("new-2", "alive")
         wrapper.communicate(b"\n", timeout=30)
         assert wrapper.returncode == 3
-    monitor.wait_status("dead", ["new-2"])
+    monitor.wait_status("new-2", "dead")
     ended = [one for one in monitor.events() if one["node"] == "new-2" and one["status"] == "dead"]
     assert ended[0]["cause"] == "exited"

@@ -150,9 +150,7 @@ def test_the_end_of_the_monitor_ends_its_streams_at_once(own_monitor):
     streams = [Stream(own_monitor, "?after=0") for _ in range(5)]
     for stream in streams:
         stream.read(3)
-    own_monitor.loop.call_soon_threadsafe(own_monitor.stop.set)
-    own_monitor.thread.join(5)
-    assert not own_monitor.thread.is_alive()
+    own_monitor.end()
     for stream in streams:
         stream.rest()  # a clean end of the body; a broken one would raise
         stream.close()

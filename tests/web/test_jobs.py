@@ -107,23 +107,17 @@ def test_what_is_no_plan_is_refused_by_name(monitor, plan, complaint):
     assert monitor.node("job-5") is None
 
 
-def test_a_restart_in_the_middle_of_a_run_changes_nothing(tmp_path):
-    from tests.web.conftest import run_monitor
-
-    first = run_monitor(tmp_path / "data")
-    declare(first, "backup", max_run="1h")
-    wait_job(first, "backup", bool)
-    first.ping("backup", "/start")
-    started = wait_job(first, "backup", lambda it: it["started"])["started"]
-    first.end()
-    second = run_monitor(tmp_path / "data")
-    try:
-        found = wait_job(second, "backup", bool)
-        assert found["started"][:22] == started[:22]
-        second.ping("backup", "/exit/0")
-        ended = wait_job(second, "backup", lambda it: it["ended"])
-        assert ended["ran_ns"] > 0
-        assert second.wait_status("backup", "alive")["job"]["succeeded"]
-        assert runs(second, "backup") == ["started", "succeeded"]
-    finally:
-        second.end()
+def test_a_restart_in_the_middle_of_a_run_changes_nothing(own_monitor):
+    declare(own_monitor, "backup", max_run="1h")
+    wait_job(own_monitor, "backup", bool)
+    own_monitor.ping("backup", "/start")
+    started = wait_job(own_monitor, "backup", lambda it: it["started"])["started"]
+    own_monitor.end()
+    own_monitor.start()
+    found = wait_job(own_monitor, "backup", bool)
+    assert found["started"][:22] == started[:22]
+    own_monitor.ping("backup", "/exit/0")
+    ended = wait_job(own_monitor, "backup", lambda it: it["ended"])
+    assert ended["ran_ns"] > 0
+    assert own_monitor.wait_status("backup", "alive")["job"]["succeeded"]
+    assert runs(own_monitor, "backup") == ["started", "succeeded"]

@@ -208,26 +208,24 @@ def test_a_silence_of_a_name_that_nobody_has_is_a_mistake_and_of_a_pattern_is_no
     assert later["ordered"] == "silence"
 
 
-def test_all_of_it_is_there_after_a_restart(start_monitor, wait_until, tmp_path_factory):
-    data = tmp_path_factory.mktemp("again")
-    first = start_monitor(data=data)
+def test_all_of_it_is_there_after_a_restart(own_monitor, wait_until):
     for name in ("web-1", "web-2"):
-        first.ping(name)
-        first.wait_status(name, "alive")
-    first.ping("web-2", "/fail")
-    first.wait_status("web-2", "failing")
-    ordered(first, "POST", "/v1/pause", {"nodes": ["web-1"], "for": "1h", "by": "ann"})
-    ordered(first, "POST", "/v1/nodes/web-2/acknowledgement", {"by": "bob", "note": "ü"})
-    silence = ordered(first, "POST", "/v1/silences", {"node": "web-*", "for": "1h"})
-    first.wait_status("web-1", "paused")
-    wait_until(lambda: first.node("web-2")["acknowledgement"], "it is known")
-    before = first.node("web-1")["maintenance"]
-    first.end()
-    second = start_monitor(data=data)
-    node = second.node("web-1")
+        own_monitor.ping(name)
+        own_monitor.wait_status(name, "alive")
+    own_monitor.ping("web-2", "/fail")
+    own_monitor.wait_status("web-2", "failing")
+    ordered(own_monitor, "POST", "/v1/pause", {"nodes": ["web-1"], "for": "1h", "by": "ann"})
+    ordered(own_monitor, "POST", "/v1/nodes/web-2/acknowledgement", {"by": "bob", "note": "ü"})
+    silence = ordered(own_monitor, "POST", "/v1/silences", {"node": "web-*", "for": "1h"})
+    own_monitor.wait_status("web-1", "paused")
+    wait_until(lambda: own_monitor.node("web-2")["acknowledgement"], "it is known")
+    before = own_monitor.node("web-1")["maintenance"]
+    own_monitor.end()
+    own_monitor.start()
+    node = own_monitor.node("web-1")
     assert (node["status"], node["silence"]) == ("paused", silence["id"])
     # Wall-clock time and the monitor's own are read one after the other.
     assert node["maintenance"]["until"][:19] == before["until"][:19]
     assert 3500e9 < node["maintenance"]["left_ns"] < before["left_ns"]
-    assert second.node("web-2")["acknowledgement"]["note"] == "ü"
-    assert [one["id"] for one in second.get("/v1/silences")["silences"]] == [silence["id"]]
+    assert own_monitor.node("web-2")["acknowledgement"]["note"] == "ü"
+    assert [one["id"] for one in own_monitor.get("/v1/silences")["silences"]] == [silence["id"]]
