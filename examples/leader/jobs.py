@@ -6,6 +6,8 @@ somebody else has written under a higher token.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -46,6 +48,15 @@ class Jobs:
             "INSERT INTO jobs (token, author, at) VALUES (?, ?, ?)", (token, author, at)
         )
         self._base.execute("COMMIT")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no other process be in the middle of a write."""
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            self._base.execute("ROLLBACK")
 
     def take(self, worker: str) -> int | None:
         """Take the oldest job that nobody has done; returns its id, or None when there is none."""

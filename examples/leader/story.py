@@ -78,6 +78,16 @@ class Stage:
         """Send a signal to a worker."""
         send(number, [self._processes[name].pid])
 
+    def freeze(self, name: str) -> None:
+        """Stop a worker between two of its writes.
+
+        A server would end the transaction of a client that hangs. Here the table is a file, and a
+        worker that is stopped within a write would lock all others out.
+        """
+        with self.jobs.held():
+            self.signal(signal.SIGSTOP, name)
+            os.waitpid(self._processes[name].pid, os.WUNTRACED)
+
     def _start(self, name: str, *words: str | Path) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
@@ -135,7 +145,7 @@ class Stage:
 
 FAULTS: dict[str, Callable[[Stage, str], None]] = {
     "killed": lambda stage, name: stage.signal(signal.SIGKILL, name),
-    "frozen": lambda stage, name: stage.signal(signal.SIGSTOP, name),
+    "frozen": lambda stage, name: stage.freeze(name),
     "told to end": lambda stage, name: stage.signal(signal.SIGTERM, name),
 }
 
