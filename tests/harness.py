@@ -176,7 +176,11 @@ class Monitor:
             self._running = _Thread(path)
         else:
             self._running = _Process(path, self._log, self._file_size_max)
-        wait_for(self._is_ready, f"the start of the monitor in {self.folder}", timeout=60)
+        try:
+            wait_for(self._is_ready, f"the start of the monitor in {self.folder}", timeout=60)
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def _is_ready(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 from tests.harness import Monitor
 from tests.waiting import wait_for
-from tests.web.members import Member
+from tests.web.members import Member, wait_heard
 
 from beatward.cli import main
 
@@ -157,6 +157,7 @@ def members(served):
         for index, node in enumerate(nodes):
             offer = {"priority": 100 - index, "address": "10.0.0.1", "port": 5432}
             made.append(Member(at.url, at.master, node, name, offer).start())
+        wait_heard(at, name, nodes)
         return made[-len(nodes) :]
 
     yield make

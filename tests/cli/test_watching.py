@@ -65,10 +65,12 @@ def test_a_restart_of_the_monitor_loses_and_doubles_nothing(make_monitor, start,
     running.wait_status("w-1", "alive")
     for word in ("pause", "resume"):
         running.order("w-1", word)
-    found += watching.read(3)
+    # A busy machine may have the monitor write of a pause of its own as well.
+    while found[-1]["status"] != "new":
+        found += watching.read(1)
     code, err = watching.end()
-    assert [event["id"] for event in found] == [1, 2, 3, 4, 5, 6]
-    assert [event["status"] for event in found[-2:]] == ["paused", "new"]
+    assert [event["id"] for event in found] == list(range(1, len(found) + 1))
+    assert [event["status"] for event in found if event["node"] == "w-1"][-2:] == ["paused", "new"]
     assert code == 0
     assert "trying again behind event 3" in err
     assert err.count("the stream goes on") == 1

@@ -228,10 +228,10 @@ def test_a_second_monitor_on_one_data_folder_is_refused_by_one_clear_line(tmp_pa
         )
         done = _monitor(settings)
         assert first.get("/healthz")["status"] == "ok"
+        assert str(first.pid) in done.stderr
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert str(first.data) in done.stderr
-    assert str(first.pid) in done.stderr
 
 
 def _monitor(settings: Path) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import json
 import pytest
 from tests.harness import Monitor
 from tests.waiting import wait_for
-from tests.web.members import Member, service
+from tests.web.members import Member, service, wait_heard
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +112,7 @@ def members(monitor):
         said = [offers.get(node.replace("-", "_"), {}) for node in nodes]
         for node, offer in zip(nodes, said, strict=True):
             made.append(Member(monitor.url, monitor.master, node, name, offer).start())
+        wait_heard(monitor, name, nodes)
         return made[-len(nodes) :]
 
     yield make

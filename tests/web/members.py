@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 
 import httpx2
+from tests.waiting import wait_for
 
 from beatward.core.protocol import keys
 from beatward.core.protocol.record import NO_SLOT
@@ -120,6 +121,17 @@ class Member:
             self.state = State.STANDBY if self.demotes else State.STUCK
         elif not holds and self.state != State.STUCK:
             self.token = max(self.token, grant.token)
+
+
+def wait_heard(monitor, name, nodes):
+    """Wait until these members have said where they stand: before that none can be chosen."""
+
+    def are_heard():
+        found = service(monitor, name)
+        heard = {one["node"] for one in found["members"] if one["heard"]} if found else set()
+        return heard >= set(nodes)
+
+    wait_for(are_heard, f"{nodes} of {name} say where they stand")
 
 
 def service(monitor, name):

@@ -102,7 +102,7 @@ def test_a_service_has_one_mode(monitor, wait_until, problem):
     ],
 )
 def test_what_cannot_be_declared_is_said(monitor, problem, services, where):
-    body = problem(declare(monitor, "wrong-1", *services), 422, "not-as-expected")
+    body = problem(declare(monitor, "odd-1", *services), 422, "not-as-expected")
     assert body["detail"].startswith(f"{where}: ")
 
 

@@ -48,25 +48,25 @@ def test_commands_need_the_token(monitor, alive, problem, method, path, body):
 
 
 def test_nodes_are_paused_by_names_and_patterns_for_a_time(monitor, alive):
-    alive("many-1", "many-2", "other-1")
-    said = {"nodes": ["many-*", "other-1"], "for": "1h", "by": "ann", "reason": "kernel"}
+    alive("crew-1", "crew-2", "other-1")
+    said = {"nodes": ["crew-*", "other-1"], "for": "1h", "by": "ann", "reason": "kernel"}
     answer = ordered(monitor, "POST", "/v1/pause", said)
     shapes.OrderedMany.model_validate(answer, strict=True)
     assert (answer["ordered"], answer["count"]) == ("pause", 3)
-    node = monitor.wait_status("many-2", "paused")
+    node = monitor.wait_status("crew-2", "paused")
     shapes.Node.model_validate(node, strict=True)
     pause = node["maintenance"]
     assert (pause["by"], pause["reason"]) == ("ann", "kernel")
     assert 3590e9 < pause["left_ns"] < 3600e9
     assert abs(int(pause["until"][17:19]) - int(answer["until"][17:19])) in (0, 1, 59)
-    explained = monitor.get("/v1/nodes/many-2/explain")
+    explained = monitor.get("/v1/nodes/crew-2/explain")
     assert "by ann (kernel), silence does not count" in explained["sentence"]
-    assert ordered(monitor, "POST", "/v1/resume", {"nodes": ["many-1"], "by": "bob"})["count"] == 1
-    assert monitor.wait_status("many-1", "new")["maintenance"] is None
-    assert monitor.node("many-2")["status"] == "paused"
+    assert ordered(monitor, "POST", "/v1/resume", {"nodes": ["crew-1"], "by": "bob"})["count"] == 1
+    assert monitor.wait_status("crew-1", "new")["maintenance"] is None
+    assert monitor.node("crew-2")["status"] == "paused"
     (event,) = [
         one
-        for one in monitor.get("/v1/events", node="many-1")["events"]
+        for one in monitor.get("/v1/events", node="crew-1")["events"]
         if one["status"] == "new" and one["cause"] == "resume"
     ]
     assert event["explanation"].endswith("bob has ended its maintenance")
@@ -150,26 +150,26 @@ def test_what_is_not_as_expected_is_named(monitor, problem, path, body, where):
 
 
 def test_an_alarm_is_acknowledged_and_that_can_be_taken_back(monitor, alive, problem, wait_until):
-    alive("ill-1")
-    path = "/v1/nodes/ill-1/acknowledgement"
+    alive("alarm-1")
+    path = "/v1/nodes/alarm-1/acknowledgement"
     assert (
         "there is no alarm" in problem(send(monitor, "POST", path, {}), 409, "no-alarm")["detail"]
     )
-    monitor.ping("ill-1", "/fail")
-    monitor.wait_status("ill-1", "failing")
+    monitor.ping("alarm-1", "/fail")
+    monitor.wait_status("alarm-1", "failing")
     problem(send(monitor, "DELETE", path), 409, "no-alarm")
     answer = ordered(monitor, "POST", path, {"by": "ann", "note": "the disk"})
-    assert answer == {"ordered": "acknowledge", "node": "ill-1"}
+    assert answer == {"ordered": "acknowledge", "node": "alarm-1"}
     node = wait_until(
-        lambda: (found := monitor.node("ill-1"))["acknowledgement"] and found, "it is known"
+        lambda: (found := monitor.node("alarm-1"))["acknowledgement"] and found, "it is known"
     )
     shapes.Node.model_validate(node, strict=True)
     known = node["acknowledgement"]
     assert (known["by"], known["note"], known["status"]) == ("ann", "the disk", "failing")
     said = monitor.get("/v1/status")["said"]
-    assert "ill-1" in [one["node"] for one in said["acknowledged"]]
+    assert "alarm-1" in [one["node"] for one in said["acknowledged"]]
     assert send(monitor, "DELETE", path + "?by=bob").status_code == 202
-    wait_until(lambda: monitor.node("ill-1")["acknowledgement"] is None, "it is taken back")
+    wait_until(lambda: monitor.node("alarm-1")["acknowledgement"] is None, "it is taken back")
     problem(send(monitor, "POST", "/v1/nodes/nobody/acknowledgement", {}), 404, "unknown-node")
 
 
