@@ -4,6 +4,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx2
 import pytest
 
 ORDERING = [
@@ -127,6 +128,23 @@ def test_a_node_is_forgotten_and_one_that_lives_is_said_to_live(order, monitor):
         1,
         {"ordered": "forget", "nodes": [], "unknown": ["bye-1"]},
     )
+
+
+def test_a_stolen_key_is_shut_out(order, monitor):
+    alive(monitor, "stolen-1")
+    stolen = order("token", "ping", "stolen-1").out
+    done = order("forget", "--revoke", "stolen-1", "--by", "ann")
+    assert (done.code, done.out) == (0, "stolen-1 is forgotten, and its key is revoked\n")
+    assert "has a key that opens nothing any more" in done.err
+    assert httpx2.get(stolen.strip(), trust_env=False).status_code == 404
+    fresh = order("token", "ping", "stolen-1").out
+    assert fresh != stolen
+    assert httpx2.get(fresh.strip(), trust_env=False).status_code == 200
+    assert "was revoked by ann" in order("events", "--node", "stolen-1").out
+    # Also one that is not known any more.
+    done = order("forget", "--revoke", "never-1", "--json")
+    assert (done.code, done.json["revoked"], done.json["unknown"]) == (0, ["never-1"], [])
+    assert order("forget", "--revoke", "no name").code == 1
 
 
 def test_an_alarm_is_acknowledged_and_shown_with_who_knows(order, monitor):

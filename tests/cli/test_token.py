@@ -128,3 +128,19 @@ def test_a_key_that_others_can_read_is_refused(beatward, tmp_path):
     done = beatward("token", "api", "--data", tmp_path)
     assert (done.code, done.out) == (2, "")
     assert "chmod 600" in done.err
+
+
+def test_epochs_that_are_damaged_are_told_and_not_taken_for_0(beatward, process, tmp_path):
+    beatward("token", "api", "--data", tmp_path)
+    (tmp_path / "keys.json").write_text("{")
+    for command in (("token", "node", "web-1"), ("token", "ping", "web-1")):
+        done = beatward(*command, "--data", tmp_path)
+        assert (done.code, done.out) == (2, "")
+        assert "the epochs of keys" in done.err
+        assert "restore a backup" in done.err
+    settings = tmp_path / "beatward.toml"
+    settings.write_text(
+        f'[monitor]\ndata = "{tmp_path}"\nudp = "127.0.0.1:0"\nhttp = "127.0.0.1:0"\n'
+    )
+    done = process("monitor", "-c", settings)
+    assert (done.code, "the epochs of keys" in done.err) == (2, True), done.err

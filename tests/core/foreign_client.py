@@ -40,8 +40,9 @@ def identity(name):
     return int.from_bytes(digest[:8], "little") or 1
 
 
-def node_key(master, name):
-    return mac(master, b"beatward v1 node key\0" + identity(name).to_bytes(8, "little"))
+def node_key(master, name, epoch=0):
+    later = epoch.to_bytes(4, "little") if epoch else b""
+    return mac(master, b"beatward v1 node key\0" + identity(name).to_bytes(8, "little") + later)
 
 
 def bearer(key):

@@ -112,6 +112,7 @@ def vectors():
         "identity of web-1": f"{keys.node_id(NAME):016x}",
         "identity, on the wire": keys.node_id(NAME).to_bytes(8, "little").hex(),
         "node key": KEY.hex(),
+        "node key of epoch 1": keys.node_key(MASTER, keys.node_id(NAME), 1).hex(),
         "bearer token": keys.bearer(KEY),
         "key in the bare URL": keys.ping_key(KEY),
         "API token": keys.api_token(MASTER),

@@ -22,6 +22,7 @@ from beatward.core.outbox import Outcome
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
 from beatward.errors import PermanentError, TemporaryError
+from beatward.server.key_book import KeyBook
 from beatward.web.app import create_app
 from beatward.web.backend import Backend, HealthReport, MonitorIdentity, Turns
 from beatward.web.bulletin import Bulletin
@@ -159,10 +160,18 @@ class House:
 
 
 @pytest.fixture
-def house():
+def house(tmp_path):
     made = House()
     identity = MonitorIdentity(MASTER, "test", SESSION, "127.0.0.1:1", loopback=True)
-    backend = Backend(made.machine, made.journal, made.mail, made.health, identity, made.bulletin)
+    backend = Backend(
+        made.machine,
+        made.journal,
+        made.mail,
+        made.health,
+        identity,
+        KeyBook(tmp_path),
+        made.bulletin,
+    )
     app = create_app(backend, streams=Streams(count_max=2, keep_alive_seconds=0.05))
     listener = Listener(app, made.bulletin)
     bound = socket.create_server(("127.0.0.1", 0))

@@ -253,9 +253,10 @@ def _declare(identity: Identity, known: Credential, monitor: str) -> Credential 
         return None
     if answer.status == 401:
         raise JoinRefused(
-            f"{monitor} does not know the key of {known.name}: its master key is another one now, "
-            "or another monitor answers there; enrol the node again with a join token, which "
-            "`beatward token new` makes on the monitor's machine"
+            f"{monitor} does not know the key of {known.name}: it was revoked, or the monitor's "
+            "master key is another one now, or another monitor answers there; enrol the node again "
+            f"with a join token, which `beatward token new --node {known.name}` makes on the "
+            "monitor's machine"
         )
     if answer.status in (403, 422):
         raise JoinRefused(f"{monitor}: {answer.reason}")

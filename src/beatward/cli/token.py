@@ -18,6 +18,7 @@ from beatward.core.protocol import keys
 from beatward.core.protocol.join import new_token
 from beatward.errors import ConfigError
 from beatward.server.identity import load_or_create
+from beatward.server.key_book import KeyBook
 
 _DATA = click.option(
     "--data",
@@ -71,7 +72,7 @@ def new_command(
         click.echo("  beatward token ping NAME")
     else:
         click.echo("Or with curl alone, without an agent or this token:\n")
-        click.echo(f"  curl -fsS {_ping_url(_master(data), url, names)}")
+        click.echo(f"  curl -fsS {_ping_url(data, url, names)}")
 
 
 @token_command.command("ping")
@@ -81,7 +82,7 @@ def new_command(
 @_JSON
 def ping_command(name: str, monitor_url: str | None, data: Path | None, as_json: bool) -> None:
     """Print the bare URL that is NAME's heartbeat: `curl -fsS URL`, URL/fail or URL/exit/$?."""
-    url = _ping_url(_master(data), find_monitor(monitor_url, data).url, _checked(name))
+    url = _ping_url(data, find_monitor(monitor_url, data).url, _checked(name))
     if as_json:
         print_json({"node": name, "url": url})
     else:
@@ -95,7 +96,7 @@ def ping_command(name: str, monitor_url: str | None, data: Path | None, as_json:
 @_JSON
 def node_command(name: str, monitor_url: str | None, data: Path | None, as_json: bool) -> None:
     """Print the bearer token of NAME's JSON heartbeats; it speaks for that node only."""
-    key = keys.node_key(_master(data), keys.node_id(_checked(name)))
+    key = _key(data, _checked(name))
     url = f"{find_monitor(monitor_url, data).url}/v1/nodes/{name}/heartbeat"
     if as_json:
         print_json({"node": name, "bearer": keys.bearer(key), "url": url})
@@ -119,15 +120,20 @@ def _master(data: Path | None) -> bytes:
     return load_or_create(data or default_data_folder())
 
 
+def _key(data: Path | None, name: str) -> bytes:
+    """Return the key that a node of this name has now."""
+    master, node = _master(data), keys.node_id(name)
+    return keys.node_key(master, node, KeyBook(data or default_data_folder()).epoch(node))
+
+
 def _checked(name: str) -> str:
     if not keys.is_name(name):
         raise ConfigError("beatward token", "NAME", name, "letters, digits and ._:@-, at most 128")
     return name
 
 
-def _ping_url(master: bytes, monitor: str, name: str) -> str:
-    key = keys.node_key(master, keys.node_id(name))
-    return f"{monitor}/ping/{name}/{keys.ping_key(key)}"
+def _ping_url(data: Path | None, monitor: str, name: str) -> str:
+    return f"{monitor}/ping/{name}/{keys.ping_key(_key(data, name))}"
 
 
 def _seconds(expires: str) -> int:

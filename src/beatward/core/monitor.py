@@ -63,6 +63,7 @@ from beatward.core.voice import Voice
 GUARDED_SHOWN_MAX = 1000
 # For this long after the kernel dropped datagrams none is left waiting on purpose.
 DROPS_REMEMBERED_NS = 60 * SECOND
+_NO_EPOCHS: Mapping[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +129,22 @@ class Output:
 class Monitor:
     """The machine. One thread calls it; nothing in it blocks, sleeps or looks at a clock."""
 
-    def __init__(self, settings: Settings, *, master: bytes, session: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        master: bytes,
+        session: int,
+        epochs: Mapping[int, int] = _NO_EPOCHS,
+    ) -> None:
+        """Make a machine that knows no node yet; `epochs` by identity, where it is not 0."""
         self.settings = settings
         self._state = state = State.empty(
             master,
             detector=settings.detector,
             membership=settings.membership,
             goal=settings.goal,
+            epochs=epochs,
         )
         self._registry, self._membership = state.registry, state.membership
         self._detector = state.detector

@@ -41,6 +41,17 @@ class Readmit(Join):
 class Forget(NodeOrder):
     """Remove a node."""
 
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Give a name the key of another epoch, and remove its node where it is known."""
+
+    name: str
+    epoch: int
+    by: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class NotifyAgent(NodeOrder):
@@ -164,4 +175,4 @@ class ResumeService(ServiceOrder):
     """Let the role move by itself again."""
 
 
-Order = NodeOrder | ServiceOrder | Pause | Resume | AddSilence | EndSilence | Lift
+Order = NodeOrder | ServiceOrder | Revoke | Pause | Resume | AddSilence | EndSilence | Lift

@@ -44,6 +44,7 @@ from beatward.core.order_kinds import (
     Readmit,
     Resume,
     ResumeService,
+    Revoke,
     ServiceOrder,
     SwitchOver,
     Unacknowledge,
@@ -123,6 +124,7 @@ class Orders:
             AddSilence: self._silence,
             EndSilence: self._end_silence,
             Lift: self._lift,
+            Revoke: self._revoke,
         }
 
     def obey(self, orders: Sequence[Order], now_ns: int) -> None:
@@ -341,7 +343,23 @@ class Orders:
         )
         self._reviewed.extend(self._outbox.held_nodes())
 
-    def _forget(self, _order: Forget, slot: int, now_ns: int) -> None:
+    def _forget(self, order: Forget, slot: int, now_ns: int) -> None:
+        words = f"{order.name} was removed on request{credit(order.by, '')}"
+        self._remove(slot, words, now_ns)
+        self._ledger.record(Event.FORGOTTEN, now_ns, node=order.name, explanation=words)
+
+    def _revoke(self, order: Revoke, now_ns: int) -> None:
+        name, who = order.name, credit(order.by, "")
+        words = f"the key of {name} was revoked{who}: it opens nothing any more"
+        slot = self._registry.slot_of(name)
+        if slot >= 0:
+            words += f", and {name} was removed"
+            self._remove(slot, words, now_ns)
+        self._registry.begin_epoch(name, order.epoch)
+        detail = {"epoch": order.epoch}
+        self._ledger.record(Event.FORGOTTEN, now_ns, node=name, explanation=words, detail=detail)
+
+    def _remove(self, slot: int, words: str, now_ns: int) -> None:
         self._mass_entries.leave(slot, now_ns)
         name = self._registry.names[slot]
         self._state.quality.forget(slot, now_ns)
@@ -354,10 +372,8 @@ class Orders:
         self._jobs.drop(slot)
         self._services.forget(slot)
         self._registry.forget(slot)
-        words = f"{name} was removed on request"
         for settled in self._outbox.withdraw(name, words) + self._outbox.drop_held(name, words):
             self._ledger.record_settled(settled, now_ns)
-        self._ledger.record(Event.FORGOTTEN, now_ns, node=name, explanation=words)
 
 
 def _switch_over(order: SwitchOver, role: Role, now_ns: int) -> Fact | None:

@@ -31,6 +31,7 @@ _CAPACITY_MIN = 1024
 _LEAP = 65_536
 _CAPACITY_LARGE = 1 << 22
 NO_VIA = 255  # never heard
+_NO_EPOCHS: Mapping[int, int] = {}
 # How many forgotten nodes are remembered, for at most 16 MB; see `Registry.forget`.
 PAST_MAX = 65_536
 ZONES_MAX = 65_536
@@ -53,8 +54,16 @@ class Registry(Rows):
     SHARED = ("node", "incarnation", "proven", "zone", "_text_start", "_text_size")
     TABLES = ("labels", "zones", "_zone_numbers", "_index", "_free", "_past")
 
-    def __init__(self, master: bytes, *, past_max: int = PAST_MAX, tags: Tags = FASTEST) -> None:
+    def __init__(
+        self,
+        master: bytes,
+        *,
+        epochs: Mapping[int, int] = _NO_EPOCHS,
+        past_max: int = PAST_MAX,
+        tags: Tags = FASTEST,
+    ) -> None:
         self._master = master
+        self._epochs = dict(epochs)
         self.tags = tags
         self._past_max = past_max
         self.capacity = capacity = _CAPACITY_MIN
@@ -225,13 +234,8 @@ class Registry(Rows):
         number, so a recording of that life could be played again and have it believed.
         """
         node = int(self.node[slot])
-        self._past[node] = (
-            int(self.incarnation[slot]),
-            int(self.sequence[slot]),
-            bool(self.proven[slot]),
-        )
-        if len(self._past) > self._past_max:
-            del self._past[next(iter(self._past))]
+        life = int(self.incarnation[slot]), int(self.sequence[slot]), bool(self.proven[slot])
+        self._keep_past(node, life)
         self.labels.pop(slot, None)
         self.own("node", "zone", "_text_size")
         if self.zone[slot]:
@@ -244,7 +248,17 @@ class Registry(Rows):
 
     def key_of(self, node: int) -> bytes:
         """Return the key that an identity has by this master key, enrolled or not."""
-        return node_key(self._master, node)
+        return node_key(self._master, node, self._epochs.get(node, 0))
+
+    def begin_epoch(self, name: str, epoch: int) -> None:
+        """Let a name that is not enrolled have another key from now on.
+
+        Nothing recorded under the old key can be played again, so what its lives said is dropped:
+        an impostor may have used numbers up. That the name was forgotten is kept.
+        """
+        node = node_id(name)
+        self._epochs[node] = epoch
+        self._keep_past(node, (0, -1, False))
 
     def slot_of_node(self, node: int) -> int:
         """Return the slot of an identity, or -1."""
@@ -348,6 +362,11 @@ class Registry(Rows):
         self.own("incarnation", "proven")
         self.incarnation[slots] = incarnation
         self.proven[slots] = True
+
+    def _keep_past(self, node: int, life: tuple[int, int, bool]) -> None:
+        self._past[node] = life
+        if len(self._past) > self._past_max:
+            del self._past[next(iter(self._past))]
 
     def _remember(self, slots: list[int]) -> None:
         for slot in slots:

@@ -62,9 +62,10 @@ class State:
         detector: DetectorSettings,
         membership: MembershipSettings,
         goal: Goal,
+        epochs: Mapping[int, int],
     ) -> "State":
         """Return the state of a machine that knows no node yet."""
-        registry, jobs = Registry(master), Book()
+        registry, jobs = Registry(master, epochs=epochs), Book()
         statuses = Membership(membership, registry.capacity)
         deadlines = DETECTORS[detector.kind](detector, registry.capacity)
         quality = Quality(goal, registry, statuses, deadlines, jobs=jobs.records)

@@ -34,6 +34,7 @@ from beatward.server.bell import Bell
 from beatward.server.clock import SystemClock
 from beatward.server.identity import load_or_create
 from beatward.server.inbox import ServerInbox
+from beatward.server.key_book import KeyBook
 from beatward.server.logs import ChangeLog, on_loop_trouble
 from beatward.server.receipts import Noted, Receipts
 from beatward.server.schedule import TurnSchedule
@@ -74,6 +75,7 @@ class _Opened:
 
     clock: SystemClock
     master: bytes
+    key_book: KeyBook
     store: SqliteStore
     doors: Doors
     bell: Bell
@@ -112,7 +114,7 @@ def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
         clock = SystemClock()
         data = settings.data_folder()
         _make_folder(data, file)
-        master = load_or_create(data)
+        master, key_book = load_or_create(data), KeyBook(data)
         store = SqliteStore(data / JOURNAL_FILE)
         stack.callback(store.close)
         monitor = settings.monitor
@@ -131,7 +133,9 @@ def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
         listener = _listen(monitor.http, file)
         stack.callback(listener.close)
         session = 1 + secrets.randbelow(SESSION_MAX)
-        machine = Monitor(core_settings(settings), master=master, session=session)
+        machine = Monitor(
+            core_settings(settings), master=master, session=session, epochs=key_book.epochs()
+        )
         recovered = store.load(wall_offset_ns=clock.wall_ns() - clock.now_ns())
         machine.restore(recovered, clock.now_ns())
         sequence, known_count = recovered.sequence, len(recovered.nodes)
@@ -143,6 +147,7 @@ def _opened(settings: Settings, file: str) -> Iterator[_Opened]:
         yield _Opened(
             clock=clock,
             master=master,
+            key_book=key_book,
             store=store,
             doors=doors,
             bell=bell,
@@ -193,7 +198,8 @@ async def _serve(
     machine = MachineAdapter(wheel, inbox, clock)
     reader = JournalReader(endpoints.data / JOURNAL_FILE)
     identity = _identity(settings, opened, endpoints)
-    backend = Backend(machine, reader, _agent_queue(drivers), health, identity, bulletin)
+    mail, key_book = _agent_queue(drivers), opened.key_book
+    backend = Backend(machine, reader, mail, health, identity, key_book, bulletin)
     _write_local(endpoints, opened.master)
     wheel.start()
     try:

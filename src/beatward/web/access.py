@@ -27,7 +27,7 @@ from beatward.core.protocol.keys import (
     ping_key,
     same,
 )
-from beatward.web.backend import Backend, MonitorIdentity
+from beatward.web.backend import Backend, KeyRecords, MonitorIdentity
 from beatward.web.problems import Problem, shown
 from beatward.web.strangers import Strangers
 
@@ -39,9 +39,10 @@ _KNOWN_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
-    """The secrets of one name."""
+    """The secrets of one name in one epoch."""
 
     node: int
+    epoch: int
     key: bytes = field(repr=False)
     bearer: str = field(repr=False)
     ping_key: str = field(repr=False)
@@ -50,34 +51,43 @@ class NodeKeys:
 class Keyring:
     """Derives the secrets of names, and remembers those of nodes that proved to know theirs."""
 
-    def __init__(self, master: bytes) -> None:
+    def __init__(self, master: bytes, records: KeyRecords) -> None:
         self._master = master
+        self._records = records
         self._known: dict[str, NodeKeys] = {}
 
     def admit_bearer(self, name: str, shown: str) -> NodeKeys | None:
         """Return the secrets of a name to who shows its bearer token, else None."""
-        keys = self._known.get(name) or self._derive(name)
+        keys = self._of(name)
         return self._admit(name, keys, is_right=keys is not None and same(keys.bearer, shown))
 
     def admit_ping(self, name: str, shown: str) -> NodeKeys | None:
         """Return the secrets of a name to who shows its ping key, else None."""
-        keys = self._known.get(name) or self._derive(name)
+        keys = self._of(name)
         return self._admit(name, keys, is_right=keys is not None and same(keys.ping_key, shown))
 
-    def _derive(self, name: str) -> NodeKeys | None:
-        if not is_name(name):
-            return None
+    def key_of(self, node: int) -> bytes:
+        """Return the key that an identity has now."""
+        return node_key(self._master, node, self._records.epoch(node))
+
+    def _of(self, name: str) -> NodeKeys | None:
+        known = self._known.get(name)
+        if known is not None and known.epoch == self._records.epoch(known.node):
+            return known
+        return self._derive(name) if is_name(name) else None
+
+    def _derive(self, name: str) -> NodeKeys:
         node = node_id(name)
-        key = node_key(self._master, node)
-        return NodeKeys(node, key, bearer(key), ping_key(key))
+        epoch = self._records.epoch(node)
+        key = node_key(self._master, node, epoch)
+        return NodeKeys(node, epoch, key, bearer(key), ping_key(key))
 
     def _admit(self, name: str, keys: NodeKeys | None, *, is_right: bool) -> NodeKeys | None:
         if keys is None or not is_right:
             return None
-        if name not in self._known:
-            if len(self._known) >= _KNOWN_MAX:
-                self._known.clear()
-            self._known[name] = keys
+        if name not in self._known and len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[name] = keys
         return keys
 
 
@@ -133,11 +143,18 @@ def admit_node(request: Request, name: str) -> NodeKeys:
     if found is None:
         strangers: Strangers = request.app.state.strangers
         strangers.note(name, request.scope, "http")
-        raise unauthorized(
-            f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived from "
-            "the node's key"
-        )
+        raise no_bearer_of(name)
     return found
+
+
+def no_bearer_of(name: str) -> Problem:
+    """Return the answer to a request in a node's name that has not its bearer token."""
+    return unauthorized(
+        f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived from the "
+        "node's key, and `beatward token node NAME` prints it. A key that was revoked, or is of "
+        "another monitor, opens nothing: enrol the node again with a join token, which `beatward "
+        "token new --node NAME` makes"
+    )
 
 
 def unauthorized(detail: str) -> Problem:

@@ -91,10 +91,10 @@ class Front:
 
 def create_app(backend: Backend, *, streams: Streams | None = None) -> ASGIApp:
     """Return the web of one monitor; `streams` sets limits other than the usual ones."""
-    keyring = Keyring(backend.identity.master)
+    keyring = Keyring(backend.identity.master, backend.key_records)
     strangers = Strangers(backend.machine.now_ns)
     heartbeats = heartbeat.HeartbeatDoor(backend, keyring, strangers)
-    of_relays = records.RecordsDoor(backend)
+    of_relays = records.RecordsDoor(backend, keyring)
     pings = ping.PingDoor(backend, keyring, strangers)
     router = create_router()
     router.state.backend = backend

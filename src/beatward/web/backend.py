@@ -1,4 +1,4 @@
-"""What the web asks of the running monitor: four small doors, a bulletin and the identity.
+"""What the web asks of the running monitor: five small doors, a bulletin and the identity.
 
 `server` stands behind them in production. All methods may be called from any thread of the web's
 pool, return at once unless they say otherwise, and never touch the live core: they read what the
@@ -123,6 +123,19 @@ class HealthSource(Protocol):
         """Return it as of now."""
 
 
+class KeyRecords(Protocol):
+    """What the master key cannot say of keys: `server.key_book.KeyBook`."""
+
+    def epoch(self, node: int) -> int:
+        """Return how often the key of an identity was revoked."""
+
+    def revoke(self, name: str) -> int:
+        """Raise the epoch of a name and return it; may wait for a disk.
+
+        Raises TemporaryError when it cannot be written; then nothing has changed.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class MonitorIdentity:
     """What does not change while the monitor runs.
@@ -151,5 +164,6 @@ class Backend:
     mail: Mail
     health: HealthSource
     identity: MonitorIdentity
+    key_records: KeyRecords
     bulletin: Bulletin
     remarks: Remarks = field(default_factory=Remarks)

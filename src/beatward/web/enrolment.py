@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from beatward.core.instants import SECOND
 from beatward.core.order_kinds import Join
 from beatward.core.protocol import join
+from beatward.core.protocol.keys import node_id
 from beatward.errors import JoinRefused
 from beatward.web.access import Served
 from beatward.web.backend import MonitorMachine
@@ -90,6 +91,7 @@ def ask_to_join(body: JoinBody, backend: Served) -> Joined:
             nonce=secrets.token_bytes(join.NONCE_SIZE),
             udp=backend.identity.udp,
             now=(machine.now_ns() + machine.wall_offset_ns()) // SECOND,
+            epoch=backend.key_records.epoch(node_id(body.name)),
         )
     except JoinRefused as error:
         raise Problem(403, "join-refused", str(error), more={"reason": str(error)}) from error

@@ -43,10 +43,10 @@ from beatward.core.protocol.report import (
 )
 from beatward.core.protocol.texts import LINE
 from beatward.transport.peer import pack_peer
-from beatward.web.access import Keyring, NodeKeys, shown_token, unauthorized
+from beatward.web.access import Keyring, NodeKeys, no_bearer_of, shown_token
 from beatward.web.backend import Backend
 from beatward.web.bounds import read_body
-from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.problems import Problem, inbox_full
 from beatward.web.reports import note_of_heartbeat
 from beatward.web.strangers import Strangers
 from beatward.web.strictness import refuse_parameters
@@ -214,10 +214,7 @@ class HeartbeatDoor:
         keys = self._keyring.admit_bearer(name, shown_token(scope))
         if keys is None:
             self._strangers.note(name, scope, "http")
-            raise unauthorized(
-                f"expected the bearer token of the node {shown(name)}, bwn1_...; it is derived "
-                "from the node's key, and `beatward token node NAME` prints it"
-            )
+            raise no_bearer_of(name)
         refuse_parameters(scope["query_string"], ())
         heartbeat = self._decode(await read_body(receive))
         registry = self._machine.snapshot().state.registry

@@ -17,19 +17,20 @@ from beatward.core.explanation import VIA_WORDS
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
 from beatward.core.job_words import plan_numbers
 from beatward.core.membership import WATCHED, Cause, Status
-from beatward.core.order_kinds import Forget
+from beatward.core.order_kinds import Forget, Revoke
 from beatward.core.peers import shown_address
-from beatward.core.protocol.keys import NAME_LENGTH_MAX
+from beatward.core.protocol.keys import NAME_LENGTH_MAX, is_name
 from beatward.core.protocol.record import NO_GAUGE, Health
 from beatward.core.snapshot import Snapshot
 from beatward.core.upkeep import has_labels
+from beatward.errors import TemporaryError
 from beatward.store.rows import timestamp
 from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
-from beatward.web.problems import inbox_full
+from beatward.web.problems import Problem, inbox_full
 from beatward.web.selection import LABEL_LENGTH_MAX, unknown_node
-from beatward.web.shapes import problems
+from beatward.web.shapes import ByQuery, problems
 from beatward.web.timestamps import timestamp_or_none
 
 LIMIT_MAX = 10_000
@@ -262,14 +263,40 @@ _COMMAND: dict[str, Any] = {
 
 
 @router.delete("/{name}", summary="Forget a node", **_COMMAND)
-def forget_node(name: Name, backend: Served) -> shapes.Ordered:
+def forget_node(
+    name: Name,
+    backend: Served,
+    *,
+    revoke: Annotated[
+        bool, Query(description="Also let its key, bearer token and bare URL open nothing more.")
+    ] = False,
+    by: ByQuery = "",
+) -> shapes.Ordered:
     """Remove the node from the table; its history stays in the journal.
 
     Stop it first: a node that still runs enrols again if it has a join token or reports over HTTP.
     One that has only its key and sends datagrams is turned away, and listed in `GET /v1/status`.
+
+    With `revoke=true` what has the node's key is turned away by every door, at once and for good,
+    and only a join token enrols a node of this name again, under another key. That also works for
+    a name that is not known, such as one whose key was stolen and that was forgotten before.
     """
+    if revoke:
+        return _revoke(name, backend, by)
     find(backend, name)
-    if not backend.machine.order(Forget(name)):
+    if not backend.machine.order(Forget(name, by)):
+        raise inbox_full()
+    return shapes.Ordered(ordered="forget", node=name)
+
+
+def _revoke(name: str, backend: Backend, by: str) -> shapes.Ordered:
+    if not is_name(name):
+        raise unknown_node(backend.machine.snapshot(), name)
+    try:
+        epoch = backend.key_records.revoke(name)
+    except TemporaryError as error:
+        raise Problem(503, "keys-unwritable", str(error), headers={"Retry-After": "1"}) from error
+    if not backend.machine.order(Revoke(name, epoch, by)):
         raise inbox_full()
     return shapes.Ordered(ordered="forget", node=name)
 

@@ -21,9 +21,9 @@ from starlette.types import Receive, Scope, Send
 
 from beatward.core.intake import RECORD, Via
 from beatward.core.protocol.join import encoded
-from beatward.core.protocol.keys import node_key
 from beatward.core.protocol.record import BODY_SIZE, RECORD_SIZE, Flag, newer_life, tag
 from beatward.errors import Busy
+from beatward.web.access import Keyring
 from beatward.web.backend import Backend
 from beatward.web.bounds import BODY_SIZE_MAX, read_body
 from beatward.web.problems import Problem, inbox_full
@@ -75,10 +75,10 @@ class RecordsDoor:
     A request that is refused whole counts as one, because its records may be none.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, keyring: Keyring) -> None:
         self._machine = backend.machine
         self._session = backend.identity.session
-        self._master = backend.identity.master
+        self._keyring = keyring
         self._encoder = msgspec.json.Encoder()
         self.counts = {"taken": 0, "unmarked": 0, "refused": 0}
 
@@ -123,7 +123,7 @@ class RecordsDoor:
         found = []
         for row in behind.tolist():
             node = int(records["node"][row])
-            key = node_key(self._master, node)
+            key = self._keyring.key_of(node)
             data = body[row * RECORD_SIZE : (row + 1) * RECORD_SIZE]
             if not hmac.compare_digest(tag(key, data[:BODY_SIZE]), data[BODY_SIZE:]):
                 continue  # the number goes to the node alone, although it is no great secret

@@ -7,9 +7,11 @@ together. Not here: requests, which stand beside their routes; but `Body`, which
 
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from beatward.action_settings import StatusWord
+from beatward.core.protocol.keys import NAME_LENGTH_MAX
 from beatward.core.protocol.texts import (
     HOST,
     HOST_LENGTH_MAX,
@@ -54,6 +56,9 @@ HostText = Annotated[
     str,
     AfterValidator(check_host),
     Field(max_length=HOST_LENGTH_MAX, json_schema_extra={"pattern": f"^({HOST})?$"}),
+]
+ByQuery = Annotated[
+    LineText, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)
 ]
 LabelText = Annotated[LineText, Field(max_length=LABEL_LENGTH_MAX)]
 LABELS_MAX = 32

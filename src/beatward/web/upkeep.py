@@ -10,7 +10,7 @@ from heapq import nlargest, nsmallest
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
@@ -36,7 +36,7 @@ from beatward.web.backend import Backend
 from beatward.web.nodes import Name, acknowledgement_object, find, maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.selection import select
-from beatward.web.shapes import Body, Labels, LineText, problems
+from beatward.web.shapes import Body, ByQuery, Labels, LineText, problems
 from beatward.web.timestamps import timestamp_or_none
 
 FOR_MAX_NS = 3650 * DAY
@@ -60,9 +60,6 @@ DurationText = Annotated[
 ]
 Reason = Annotated[LineText, Field(description="Why.", max_length=_WORDS_LENGTH_MAX)]
 By = Annotated[LineText, Field(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)]
-_ByQuery = Annotated[
-    LineText, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)
-]
 _Labels = Annotated[
     Labels,
     Field(description="Only nodes that have all of these."),
@@ -237,7 +234,7 @@ def acknowledge_alarm(name: Name, body: AcknowledgeBody, backend: Served) -> sha
     response_model=shapes.Ordered,
     **_command(409),
 )
-def take_acknowledgement_back(name: Name, backend: Served, by: _ByQuery = "") -> shapes.Ordered:
+def take_acknowledgement_back(name: Name, backend: Served, by: ByQuery = "") -> shapes.Ordered:
     """Let people be told of the node again."""
     snapshot, row = find(backend, name)
     if row not in snapshot.state.upkeep.acknowledged:
@@ -300,7 +297,7 @@ def end_silence(
         str, Path(alias="id", description="The silence's id.", max_length=64, examples=["3f9a1c22"])
     ],
     backend: Served,
-    by: _ByQuery = "",
+    by: ByQuery = "",
 ) -> shapes.OrderedSilence:
     """End a silence before its time; what it held and is still so is told now."""
     silences = backend.machine.snapshot().state.upkeep.silences

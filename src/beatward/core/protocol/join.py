@@ -76,10 +76,13 @@ def request(token: str, name: str, nonce: bytes) -> JoinRequest:
     return JoinRequest(name, payload, shown, _prove(secret, "request", shown, name))
 
 
-def answer(master: bytes, asked: JoinRequest, *, nonce: bytes, udp: str, now: int) -> JoinAnswer:
+def answer(
+    master: bytes, asked: JoinRequest, *, nonce: bytes, udp: str, now: int, epoch: int = 0
+) -> JoinAnswer:
     """Check a request and make the monitor's answer; raises JoinRefused and says why.
 
-    now   wall-clock second
+    now     wall-clock second
+    epoch   of the name's key
     """
     secret = _secret(master, asked.payload)
     proof = _prove(secret, "request", asked.nonce, asked.name)
@@ -98,7 +101,7 @@ def answer(master: bytes, asked: JoinRequest, *, nonce: bytes, udp: str, now: in
         raise JoinRefused(f"this join token is for {names!r}, not for {asked.name!r}")
     node = node_id(asked.name)
     shown = encoded(nonce)
-    sealed = _mask(node_key(master, node), secret, asked, shown)
+    sealed = _mask(node_key(master, node, epoch), secret, asked, shown)
     sealed_text = encoded(sealed)
     proof = _prove(secret, "answer", asked.nonce, shown, sealed_text, udp, asked.name)
     return JoinAnswer(f"{node:016x}", udp, shown, sealed_text, proof)

@@ -6,8 +6,9 @@
            ──► join token    lets a new node enrol (see `join`)
            ──► API token     lets an operator ask and command over HTTP
 
-A stolen node key speaks for that node only. HMAC-SHA256 everywhere: it is in the standard
-library of every language an agent may be written in, and has no nonce to misuse.
+A stolen node key speaks for that node only, and until it is revoked: the name's epoch is raised,
+and the key of the next epoch has nothing to do with the one before. HMAC-SHA256 everywhere: it is
+in the standard library of every language an agent may be written in, and has no nonce to misuse.
 """
 
 import base64
@@ -42,9 +43,14 @@ def node_id(name: str) -> int:
     return int.from_bytes(digest[:8], "little") or 1
 
 
-def node_key(master: bytes, node: int) -> bytes:
-    """Derive the 32-byte key of a node from the monitor's master key."""
-    return _derive(master, b"node key\0" + node.to_bytes(8, "little"))
+def node_key(master: bytes, node: int, epoch: int = 0) -> bytes:
+    """Derive the 32-byte key of a node from the monitor's master key.
+
+    epoch   how often the name's key was revoked, below 2^32
+    """
+    # Epoch 0 adds nothing, so nodes of versions without epochs keep their keys.
+    later = epoch.to_bytes(4, "little") if epoch else b""
+    return _derive(master, b"node key\0" + node.to_bytes(8, "little") + later)
 
 
 def bearer(key: bytes) -> str:
