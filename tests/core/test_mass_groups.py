@@ -152,6 +152,20 @@ def test_a_node_that_is_removed_before_it_was_told_of_is_told_of_by_its_own_name
     assert told(some)[1:] == [(None, ("no-7", "no-8"))]
 
 
+@pytest.mark.parametrize("heir", [(), (Join("no-99"),)])
+def test_a_node_that_is_removed_in_the_turn_that_lifts_its_mass_is_told_of_by_its_own_name(heir):
+    some = fleet({"": 20})
+    some.silent = {"no-1", "no-2", "no-3"}
+    while some.guards() == []:
+        some.turn()
+    some.silent |= {"no-7", "no-8"}
+    while not some.hand.status("no-7") == some.hand.status("no-8") == "dead":
+        some.turn()
+    some.turn(orders=(Lift(""), Forget("no-7"), *heir))
+    assert told(some)[1:] == [(None, ("no-7", "no-8"))]
+    assert [cause for cause, *_ in some.guards()][-1] == "mass_failure_over"
+
+
 def test_a_node_that_is_removed_after_it_came_back_is_told_of_by_its_own_name():
     some = fleet({"": 20})
     some.silent = {"no-1", "no-2", "no-3"}

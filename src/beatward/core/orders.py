@@ -182,8 +182,10 @@ class Orders:
     def _begin_resumption(self, order: Resume, _now_ns: int) -> None:
         self._bulks.append(_Bulk(order.names, Maintenance(by=order.by), is_pause=False))
 
-    def _lift(self, order: Lift, _now_ns: int) -> None:
+    def _lift(self, order: Lift, now_ns: int) -> None:
         self._mass.lift(order.zone)
+        # An order after this one may remove a node that its end names.
+        self._mass_entries.take(now_ns)
 
     def _end_silence(self, order: EndSilence, now_ns: int) -> None:
         self._unsilence(order.id, f"was ended{credit(order.by, '')}", now_ns)
