@@ -335,14 +335,14 @@ class Role:
             return self._be_stuck(now_ns)
         if self.stuck or not lease.is_written:
             return None
-        if member is not None and said is not None and member.slot in self._heard:
+        is_near = now_ns - lease.claimed_ns < self.settings.within_ns
+        if is_near and member is not None and said is not None and member.slot in self._heard:
             fact = self._hear_holder(said.state, now_ns) if is_owner(lease, member) else None
             if fact is not None:
                 return fact
         if self.phase == Phase.PROMOTING and now_ns >= self._promote_by_ns:
             return self._give_up(now_ns)
         holds = said is not None and said.state in HOLDING
-        is_near = now_ns - lease.claimed_ns < self.settings.within_ns
         if now_ns >= lease.until_ns and not (holds and is_near):
             return self._expire(now_ns)
         if self.phase in DOES and lease.is_quiet(now_ns):
