@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tests.simulate.broken import FOR_EVER
 from tests.simulate.role_worlds import (
     copied,
+    fenced,
     forced,
     frozen,
     ill,
@@ -32,6 +33,7 @@ from beatward.core.monitor import Monitor
 from beatward.core.protocol.roles import State, Word, term_ns
 from beatward.core.roles.lease import ACTING, GIVEN_UP, Lease, Terms, speaker
 from beatward.core.roles.machine import Role
+from beatward.core.roles.phases import RoleCause
 from beatward.simulate import Scenario
 
 # -- monitors ---------------------------------------------------------------------------------
@@ -210,6 +212,28 @@ class _Impatient(Role):
         return self._expire(now_ns)
 
 
+class _Trustful(Role):
+    """Trusts in time where a fence is required."""
+
+    def _stay_unfenced(self, now_ns):
+        words = f"the time of {self.lease.holder} is over"
+        return self._free(RoleCause.EXPIRED, words, now_ns)
+
+
+class _Rash(Role):
+    """Takes a fence that is decided for one that is done."""
+
+    def begin_fence(self, why):
+        fact = super().begin_fence(why)
+        self._fenced = self.lease.token
+        return fact
+
+    def advance(self, now_ns):
+        if self.__dict__.pop("_fenced", None) == self.lease.token and self.lease.holder:
+            return self.end_fence(self.lease.token, "", now_ns, done=True)
+        return super().advance(now_ns)
+
+
 class _Distracted(Role):
     """Hears again what a member said before."""
 
@@ -353,6 +377,12 @@ BROKEN = {
         snapped, "two token", build=_monitor(lease=_Shortsighted)
     ),
     "takes the stuck for silent": _broken(stuck, "early two", build=_monitor(_Impatient)),
+    "trusts in time where a fence is required": _broken(
+        fenced, "early two", build=_monitor(_Trustful)
+    ),
+    "takes a fence that is decided for one that is done": _broken(
+        fenced, "early two", build=_monitor(_Rash)
+    ),
     # Of its replays a third come from another address, which alone would tell them since 014.
     "takes replayed standings": _broken(
         replayed, "held", build=_monitor(_Distracted, _Shortsighted)

@@ -14,7 +14,7 @@ from beatward.core.roles.settings import RoleSettings
 from beatward.simulate import draw
 from beatward.simulate.faults import Fault, FaultKind, in_order
 from beatward.simulate.network import Weather
-from beatward.simulate.services import DrawnService
+from beatward.simulate.services import FENCE, DrawnService
 from beatward.simulate.site import HookRates
 
 NODES = 4
@@ -115,6 +115,12 @@ restored = partial(
 stuck = partial(
     contested,
     faults=((FaultKind.HOOKS, 3, 6, (0.0284, 0.0295)), (FaultKind.SWITCHOVER, 2, 1, (0.3, 0.6))),
+)
+fenced = partial(
+    contested,
+    faults=((FaultKind.CUT, 5, 4), (FaultKind.CRASH, 11, 3, _CRASHES)),
+    fence=FENCE,
+    fence_required=True,
 )
 ill = partial(contested, faults=((FaultKind.HOOKS, 1.5, 6, (0.0354,)), (FaultKind.CUT, 3, 3)))
 unguarded = partial(
