@@ -44,11 +44,11 @@ def explained(problem: Any, file: str, model: type[BaseModel]) -> ConfigError:
         )
     if kind == "missing":
         return ConfigError(file, key, "nothing", "a value, it has no default")
-    words = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    expected = _EXPECTED.get(kind, words)
+    text = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = _EXPECTED.get(kind, text)
     if kind == "literal_error":
         expected += did_you_mean(
-            problem["input"], words.replace(" or ", ", ").replace("'", "").split(", ")
+            problem["input"], text.replace(" or ", ", ").replace("'", "").split(", ")
         )
     return ConfigError(file, key, problem["input"], expected)
 

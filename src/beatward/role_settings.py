@@ -17,8 +17,8 @@ class _RoleSettings(Table):
     @model_validator(mode="after")
     def _is_in_range(self) -> "_RoleSettings":
         for name, least_ms in _LEAST_MS.items():
-            said = getattr(self, name)
-            if said is not None and not least_ms * 1_000_000 <= said <= _MOST_NS:
+            value = getattr(self, name)
+            if value is not None and not least_ms * 1_000_000 <= value <= _MOST_NS:
                 message = f"{name} from {least_ms}ms to 1h"
                 raise ValueError(message)
         return self

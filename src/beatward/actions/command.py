@@ -137,20 +137,20 @@ def folder_name(key: str) -> str:
 
 
 def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapping[str, str]]:
-    words = _words(action)
+    values = _values(action)
     program, *arguments = settings.command
     # Looked up here: a shell would take `exit` or `eval` for its own words.
     path = shutil.which(program)
     if path is None:
         raise PermanentError(f"{program!r} {_CANNOT_RUN[127]} or {_CANNOT_RUN[126]}")
-    filled = [_PLACE.sub(lambda match: words[match[1]], argument) for argument in arguments]
+    filled = [_PLACE.sub(lambda match: values[match[1]], argument) for argument in arguments]
     environment = environment_for_programs()
     environment |= {
         "BEATWARD_NODE": action.node,
-        "BEATWARD_NODES": words["nodes"],
-        "BEATWARD_COUNT": words["count"],
-        "BEATWARD_EXPLANATION": words["explanation"],
-        "BEATWARD_STATUS": words["status"],
+        "BEATWARD_NODES": values["nodes"],
+        "BEATWARD_COUNT": values["count"],
+        "BEATWARD_EXPLANATION": values["explanation"],
+        "BEATWARD_STATUS": values["status"],
         "BEATWARD_CAUSE": action.event.get("cause") or "",
         "BEATWARD_ACTION": action.name,
         "BEATWARD_ACTION_KEY": action.key,
@@ -165,7 +165,7 @@ def _prepared(action: Action, settings: ActionSettings) -> tuple[list[str], Mapp
     return command, environment
 
 
-def _words(action: Action) -> dict[str, str]:
+def _values(action: Action) -> dict[str, str]:
     names, count = nodes_of(action)
     event = action.event
     return {
@@ -180,18 +180,18 @@ def _words(action: Action) -> dict[str, str]:
 
 def _judged(ended: CommandEnd, limit_ns: int | None) -> str:
     """Return the sentence about a success, or raise; `limit_ns` where the run was ended for it."""
-    said = last_words(ended.output or "")
+    output = last_words(ended.output or "")
     if ended.status == 0:
-        return f"exit status 0{said}"
+        return f"exit status 0{output}"
     if limit_ns is not None:
-        raise TemporaryError(f"ended after its time limit of {format_duration(limit_ns)}{said}")
+        raise TemporaryError(f"ended after its time limit of {format_duration(limit_ns)}{output}")
     if ended.status is None:
-        raise TemporaryError(f"killed before it could say how it ended{said}")
+        raise TemporaryError(f"killed before it could say how it ended{output}")
     if ended.status in _CANNOT_RUN:
         raise PermanentError(
-            f"exit status {ended.status}: the command {_CANNOT_RUN[ended.status]}{said}"
+            f"exit status {ended.status}: the command {_CANNOT_RUN[ended.status]}{output}"
         )
-    raise TemporaryError(f"{_status_text(ended.status)}{said}")
+    raise TemporaryError(f"{_status_text(ended.status)}{output}")
 
 
 def _status_text(status: int) -> str:

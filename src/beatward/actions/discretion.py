@@ -56,12 +56,12 @@ def _secrets(url: str, headers: Mapping[str, str]) -> Iterator[str]:
     except ValueError:
         return
     login = unquote(parts.netloc.rpartition("@")[0])
-    words = [login, *login.split(":"), base64.b64encode(login.encode()).decode()]
-    words += [parts.path, *parts.path.split("/"), parts.query]
-    words += [pair.partition("=")[2] for pair in parts.query.split("&")]
+    secrets = [login, *login.split(":"), base64.b64encode(login.encode()).decode()]
+    secrets += [parts.path, *parts.path.split("/"), parts.query]
+    secrets += [pair.partition("=")[2] for pair in parts.query.split("&")]
     for value in headers.values():
-        words += [value, *value.split()]
-    for word in words:
+        secrets += [value, *value.split()]
+    for word in secrets:
         if len(word) >= SECRET_LENGTH_MIN and word.lower().rstrip(";") not in _HARMLESS:
             yield word
 

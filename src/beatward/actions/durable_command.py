@@ -179,13 +179,13 @@ class CommandRun:
         if status is not None or self._child is None:
             return status
         # The disk may be full; the shell's own status says the same, as long as we live to see it.
-        told = self._child.returncode
-        return None if told is None or told < 0 else told
+        status = self._child.returncode
+        return None if status is None or status < 0 else status
 
     def _read_leader(self, lock: int) -> None:
-        words = os.pread(lock, 64, 0).split()
-        if len(words) == 2 and all(word.isdigit() for word in words):
-            self._leader, self.attempt = int(words[0]), int(words[1])
+        fields = os.pread(lock, 64, 0).split()
+        if len(fields) == 2 and all(word.isdigit() for word in fields):
+            self._leader, self.attempt = int(fields[0]), int(fields[1])
 
     def _signal(self, number: signal.Signals) -> None:
         if self._leader is not None:

@@ -58,12 +58,12 @@ class _Switch:
     path: str
     options: Mapping[str, str] = field(repr=False)
 
-    def told(self, deed: str) -> bytes:
+    def input_for(self, action: str) -> bytes:
         """Return what the agent reads."""
-        lines = [*(f"{key}={value}" for key, value in self.options.items()), f"action={deed}"]
+        lines = [*(f"{key}={value}" for key, value in self.options.items()), f"action={action}"]
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def said(self, output: bytes) -> str:
+    def printed(self, output: bytes) -> str:
         """Return what the agent printed, for people and without secrets."""
         text = output.decode("utf-8", "replace")
         for key, value in self.options.items():
@@ -141,7 +141,7 @@ async def _fence(switch: _Switch, power: str) -> str:
     if status != 0:
         message = (
             f"{switch.node} is not known to be off: {switch.name} ended action=off with "
-            f"{_status_text(status)}{switch.said(output)}"
+            f"{_status_text(status)}{switch.printed(output)}"
         )
         raise PermanentError(message) if status in _PERMANENT else TemporaryError(message)
     await _confirm(switch)
@@ -153,23 +153,23 @@ async def _fence(switch: _Switch, power: str) -> str:
         return f"{confirmed}, and was switched on again"
     return (
         f"{confirmed}, and could not be switched on again: {_status_text(status)}"
-        f"{switch.said(output)}"
+        f"{switch.printed(output)}"
     )
 
 
 async def _confirm(switch: _Switch) -> None:
     status, output = await _run(switch, "status")
-    words = {word.upper() for word in _STATUS.findall(output)}
-    if status == _IS_OFF and words == {b"OFF"}:
+    states = {word.upper() for word in _STATUS.findall(output)}
+    if status == _IS_OFF and states == {b"OFF"}:
         return
-    if status == _IS_ON and words == {b"ON"}:
+    if status == _IS_ON and states == {b"ON"}:
         raise TemporaryError(
             f"{switch.node} is still on: {switch.name} ended action=off with success, and then "
             "says Status: ON"
         )
     raise TemporaryError(
         f"{switch.node} is not known to be off: {switch.name} ended action=off with success, but "
-        f"action=status with {_status_text(status)}{switch.said(output)}"
+        f"action=status with {_status_text(status)}{switch.printed(output)}"
     )
 
 
@@ -198,7 +198,7 @@ class _Listener(asyncio.SubprocessProtocol):
         self.exited.set()
 
 
-async def _run(switch: _Switch, deed: str) -> tuple[int, bytes]:
+async def _run(switch: _Switch, action: str) -> tuple[int, bytes]:
     """Run the agent once and return its exit status and the end of what it printed."""
     loop = asyncio.get_running_loop()
     environment = environment_for_programs()
@@ -214,7 +214,7 @@ async def _run(switch: _Switch, deed: str) -> tuple[int, bytes]:
         pipe = transport.get_pipe_transport(0)
         assert isinstance(pipe, asyncio.WriteTransport)
         # One that reads nothing has ended already, and its status says why.
-        pipe.write(switch.told(deed))
+        pipe.write(switch.input_for(action))
         pipe.write_eof()
         await listener.exited.wait()
         await _bounded(listener.silent, _LAST_WORDS_SECONDS)

@@ -125,23 +125,23 @@ class Webhook:
         self, response: httpx2.Response, discretion: Discretion, *, is_fence: bool
     ) -> str:
         status = response.status_code
-        said = f"{discretion.place} answered {status} {response.reason_phrase}".rstrip()
+        outcome = f"{discretion.place} answered {status} {response.reason_phrase}".rstrip()
         if status == 202 and is_fence:
             raise TemporaryError(
-                f"{discretion.hide(said)}, which says that the wish was taken and not that it is "
-                "done: of a fence that is no confirmation"
+                f"{discretion.hide(outcome)}, which says that the wish was taken and not that it "
+                "is done: of a fence that is no confirmation"
             )
         if 200 <= status < 300:
             # The body is not waited for: with the status the event was taken.
-            return discretion.hide(said)
+            return discretion.hide(outcome)
         if 300 <= status < 400:
             target = Discretion(response.headers.get("Location", ""), {}).place
             raise PermanentError(
-                f"{said}, a redirection to {target}; it is not followed, because the event and its "
-                "headers were meant for the first address: put the final one into url"
+                f"{outcome}, a redirection to {target}; it is not followed, because the event and "
+                "its headers were meant for the first address: put the final one into url"
             )
         excerpt = discretion.hide(await _excerpt(response))[:EXCERPT_LENGTH_MAX]
-        message = discretion.hide(said) + (f": {excerpt}" if excerpt else "")
+        message = discretion.hide(outcome) + (f": {excerpt}" if excerpt else "")
         if status in _TEMPORARY or status >= 500:
             retry_after_ns = retry_after(response.headers, self._wall_ns())
             raise TemporaryError(message, retry_after_ns=retry_after_ns)

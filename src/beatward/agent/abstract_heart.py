@@ -159,8 +159,8 @@ class AbstractHeart:
         reason    why it is failing, on one line of at most 200 characters
         Raises ValueError with what was expected.
         """
-        said: object = status
-        if not isinstance(said, str) or said not in STATUSES:
+        value: object = status
+        if not isinstance(value, str) or value not in STATUSES:
             raise ValueError(f"expected status ok or failing, found {status!r}")
         if check_reason(reason) and status == "ok":
             raise ValueError("reason: expected status failing beside it, found ok")
@@ -241,8 +241,8 @@ class AbstractHeart:
 
 def _listed(services: Any) -> Iterable[Service]:
     if isinstance(services, Service) or not isinstance(services, Iterable):
-        told = f"services: expected a list of Service, found {services!r}"
-        raise ValueError(told)  # noqa: TRY004  as below
+        message = f"services: expected a list of Service, found {services!r}"
+        raise ValueError(message)  # noqa: TRY004  as below
     return services
 
 

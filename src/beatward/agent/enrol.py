@@ -224,10 +224,10 @@ def _look_around(identity: Identity) -> _Reach:
 
 def _enrol(identity: Identity, monitor: str, token: str) -> Credential:
     asked = join.request(token.strip(), identity.name, os.urandom(join.NONCE_SIZE))
-    said = {"labels": dict(identity.labels)}
+    body = {"labels": dict(identity.labels)}
     if identity.job:
-        said["job"] = dict(identity.job)
-    answer = post_once(monitor, "/v1/join", {**asdict(asked), **said}, timeout_s=JOIN_TIMEOUT_S)
+        body["job"] = dict(identity.job)
+    answer = post_once(monitor, "/v1/join", {**asdict(asked), **body}, timeout_s=JOIN_TIMEOUT_S)
     if answer.status in (401, 403, 422):
         raise JoinRefused(f"{monitor}: {answer.reason}")
     if answer.status != 200:
@@ -245,10 +245,10 @@ def _declare(identity: Identity, known: Credential, monitor: str) -> Credential 
     None: this monitor is older than the request. Raises JoinRefused when the monitor says no.
     """
     nonce = join.encoded(os.urandom(join.NONCE_SIZE))
-    said: dict[str, Any] = {"nonce": nonce, "labels": dict(identity.labels)}
+    body: dict[str, Any] = {"nonce": nonce, "labels": dict(identity.labels)}
     if identity.job:
-        said["job"] = dict(identity.job)
-    answer = post_as(known, monitor, "/v1/agent/node", said, timeout_s=JOIN_TIMEOUT_S)
+        body["job"] = dict(identity.job)
+    answer = post_as(known, monitor, "/v1/agent/node", body, timeout_s=JOIN_TIMEOUT_S)
     if answer.status in (404, 405):
         return None
     if answer.status == 401:

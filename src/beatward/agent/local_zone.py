@@ -27,15 +27,15 @@ def local_zone() -> str:
 
     A machine without /etc/localtime has UTC.
     """
-    told = os.environ.get("TZ", "").removeprefix(":")
-    if told.startswith("/"):
-        return _of_file(Path(told), "TZ")
-    if told:
-        is_known = told == "UTC" or any((folder / told).is_file() for folder in FOLDERS)
+    named = os.environ.get("TZ", "").removeprefix(":")
+    if named.startswith("/"):
+        return _of_file(Path(named), "TZ")
+    if named:
+        is_known = named == "UTC" or any((folder / named).is_file() for folder in FOLDERS)
         # Without the files the monitor, which has them, will say whether there is such a zone.
-        if _NAME.fullmatch(told) and (is_known or "/" in told):
-            return told
-        raise ValueError(f"TZ is {told!r}, which is not the name of a time zone")
+        if _NAME.fullmatch(named) and (is_known or "/" in named):
+            return named
+        raise ValueError(f"TZ is {named!r}, which is not the name of a time zone")
     if not os.path.lexists(LOCALTIME):
         return "UTC"
     return _of_file(LOCALTIME, str(LOCALTIME))

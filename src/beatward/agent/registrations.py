@@ -59,7 +59,7 @@ class Registrations:
 
     def _check_new(self, name: str) -> None:
         """Raise ValueError unless it can stand beside what is offered already."""
-        known = [said["name"] for said in self.declarations()]
+        known = [declared["name"] for declared in self.declarations()]
         if service_id(name) in map(service_id, known):
             raise ValueError(
                 f"expected a service that this node does not offer yet, found {name!r}"
@@ -90,13 +90,13 @@ class Registrations:
 
     def speak(self, protocol: HeartbeatProtocol, now_ns: int) -> Sequence[bytes]:
         """Return the datagrams that are due, to be sent at once."""
-        words: list[bytes] = []
+        datagrams: list[bytes] = []
         for holder in self.holders:
-            said = holder.standing(now_ns)
-            if said is not None:
+            report = holder.standing(now_ns)
+            if report is not None:
                 last = holder.word_of_the_ended(protocol)
-                words += [protocol.seal_standing(said), *([] if last is None else [last])]
-        return words
+                datagrams += [protocol.seal_standing(report), *([] if last is None else [last])]
+        return datagrams
 
     def take(
         self,
@@ -124,7 +124,7 @@ class Registrar:
     def __init__(self, registrations: Registrations, *, is_offering: bool) -> None:
         self._registrations = registrations
         self._has_something = is_offering
-        self._told: tuple[Any, ...] = ()
+        self._declared: tuple[Any, ...] = ()
         self._asked: tuple[Any, ...] = ()
         self._declaring: Future[Answer] | None = None
         self._due_ns = 0
@@ -137,7 +137,7 @@ class Registrar:
 
     def renew(self) -> None:
         """Declare once more: the monitor has enrolled this node anew."""
-        self._told = ()
+        self._declared = ()
 
     @property
     def due_ns(self) -> int:
@@ -163,13 +163,13 @@ class Registrar:
             self._has_something = True
         wanted = (credential, monitor, session, self._registrations.version)
         is_due = self._declaring is None and now_ns >= self._due_ns
-        if self._has_something and session and wanted != self._told and is_due:
+        if self._has_something and session and wanted != self._declared and is_due:
             self._asked = wanted
             body = {"services": declarations}
             self._declaring = in_background(
                 lambda: post_as(credential, monitor, "/v1/agent/services", body), wake
             )
-        elif self._told == wanted:
+        elif self._declared == wanted:
             self._say_remarks(now_ns, credential, monitor, session=session)
         return heard
 
@@ -183,11 +183,11 @@ class Registrar:
             holder.name: holder.remark[:REMARK_SIZE_MAX] for holder in self._registrations.holders
         }
         known = self._remarked[1] if self._remarked[0] == session else {}
-        said = {name: words for name, words in remarks.items() if words}
-        if self._remark is not None or said == known or now_ns < self._remark_due_ns:
+        news = {name: text for name, text in remarks.items() if text}
+        if self._remark is not None or news == known or now_ns < self._remark_due_ns:
             return
-        self._remarked, self._remark_due_ns = (session, said), now_ns + REMARK_PAUSE_NS
-        rows = [{"service": service, "remark": words} for service, words in said.items()]
+        self._remarked, self._remark_due_ns = (session, news), now_ns + REMARK_PAUSE_NS
+        rows = [{"service": service, "remark": text} for service, text in news.items()]
         body = {"remarks": rows}
         self._remark = in_background(
             lambda: post_as(credential, monitor, "/v1/agent/remarks", body), lambda: None
@@ -204,7 +204,7 @@ class Registrar:
         except MonitorUnreachable as error:
             trouble = str(error)
         if not trouble:
-            self._told, self._due_ns = self._asked, 0
+            self._declared, self._due_ns = self._asked, 0
             self._backoff.reset()
             self._log.clear()
             return self._has_something

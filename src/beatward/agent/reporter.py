@@ -23,8 +23,8 @@ HOLD_NS = SECOND
 SPACING_NS = SECOND
 RETRY_MAX_NS = 30 * SECOND
 
-Said = tuple[str, Mapping[str, float]]
-NOTHING: Said = ("", {})
+Remarks = tuple[str, Mapping[str, float]]
+NOTHING: Remarks = ("", {})
 
 
 class Reporter:
@@ -33,7 +33,7 @@ class Reporter:
     def __init__(self) -> None:
         self._wanted = NOTHING
         self._hold_until_ns = 0
-        self._told: tuple[object, ...] = ()
+        self._reported: tuple[object, ...] = ()
         self._asked: tuple[object, ...] = ()
         self._posting: Future[Answer] | None = None
         self._due_ns = 0
@@ -47,8 +47,8 @@ class Reporter:
 
     def holds(self, now_ns: int) -> bool:
         """Tell whether a status waits for its reason still."""
-        is_told = bool(self._told) and self._told[0] == self._wanted
-        return now_ns < self._hold_until_ns and not is_told
+        is_reported = bool(self._reported) and self._reported[0] == self._wanted
+        return now_ns < self._hold_until_ns and not is_reported
 
     @property
     def due_ns(self) -> int:
@@ -72,7 +72,7 @@ class Reporter:
         self._take(now_ns)
         wanted = (self._wanted, credential, monitor, life)
         # What was never said has not to be taken back.
-        is_news = wanted != self._told and (self._wanted != NOTHING or bool(self._told))
+        is_news = wanted != self._reported and (self._wanted != NOTHING or bool(self._reported))
         if self._posting is not None or not is_news or not life[1] or now_ns < self._due_ns:
             return
         reason, metrics = self._wanted
@@ -102,5 +102,5 @@ class Reporter:
             self._asked = ()
             self._due_ns = now_ns + self._backoff.next_ns()
             return
-        self._told, self._due_ns = self._asked, now_ns + SPACING_NS
+        self._reported, self._due_ns = self._asked, now_ns + SPACING_NS
         self._backoff.reset()

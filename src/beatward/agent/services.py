@@ -139,42 +139,42 @@ def check_transport(services: Mapping[str, Service], transport: str, file: str) 
 
 def _service(name: str, value: Any, file: str) -> Service:
     key = f"service.{name}"
-    said = tables.table(value, file, key)
+    given = tables.table(value, file, key)
     if not is_name(name):
         raise ConfigError(file, key, name, _NAME_WORDS)
     mistakes = Mistakes()
     with mistakes.caught():
-        tables.refuse_unknown(said, {*_READ, *HOOKS, *_TIMES}, file, f"{key}.")
+        tables.refuse_unknown(given, {*_READ, *HOOKS, *_TIMES}, file, f"{key}.")
     read: dict[str, Any] = {}
     for word in _READ:
         with mistakes.caught():
-            if word in said:
-                read[word] = _READ[word](said[word], file, f"{key}.{word}")
+            if word in given:
+                read[word] = _READ[word](given[word], file, f"{key}.{word}")
     mistakes.tell()
     if read.get("mode") != "failover":
-        _refuse_hooks(said, file, key)
+        _refuse_hooks(given, file, key)
         return Service(name, **read)
     hooks = {
-        word: tables.command(said[word], file, f"{key}.{word}") for word in HOOKS if word in said
+        word: tables.command(given[word], file, f"{key}.{word}") for word in HOOKS if word in given
     }
     times: dict[str, Any] = {
-        f"{word}_ns": tables.duration_ns(said[word], file, f"{key}.{word}")
+        f"{word}_ns": tables.duration_ns(given[word], file, f"{key}.{word}")
         for word in _TIMES
-        if word in said
+        if word in given
     }
     service = HookedService(name, **read, hooks=hooks, **times)
-    _check_hooks(service, said, file, key)
+    _check_hooks(service, given, file, key)
     return service
 
 
-def _refuse_hooks(said: Mapping[str, Any], file: str, key: str) -> None:
+def _refuse_hooks(given: Mapping[str, Any], file: str, key: str) -> None:
     for word in (*HOOKS, *_TIMES):
-        if word in said:
+        if word in given:
             expected = f'no such key in mode "balance"; say mode = "failover" in [{key}]'
-            raise ConfigError(file, f"{key}.{word}", said[word], expected)
+            raise ConfigError(file, f"{key}.{word}", given[word], expected)
 
 
-def _check_hooks(service: HookedService, said: Mapping[str, Any], file: str, key: str) -> None:
+def _check_hooks(service: HookedService, given: Mapping[str, Any], file: str, key: str) -> None:
     if os.name != "posix":
         expected = '"balance": hooks can be kept within their lease on Linux only'
         raise ConfigError(file, f"{key}.mode", service.mode, expected)
@@ -183,19 +183,19 @@ def _check_hooks(service: HookedService, said: Mapping[str, Any], file: str, key
             expected = f'a program and its arguments: mode = "failover" needs a {word} hook'
             raise ConfigError(file, f"{key}.{word}", None, expected)
     for word, hook in (("start_timeout", "start"), ("state_every", "state")):
-        if word in said and hook not in service.hooks:
-            raise ConfigError(file, f"{key}.{word}", said[word], f"a {hook} hook beside it")
-    if service.state_timeout_ns > service.state_every_ns and "state_timeout" in said:
+        if word in given and hook not in service.hooks:
+            raise ConfigError(file, f"{key}.{word}", given[word], f"a {hook} hook beside it")
+    if service.state_timeout_ns > service.state_every_ns and "state_timeout" in given:
         expected = f"at most state_every, so that one {key} hook has ended before the next"
-        raise ConfigError(file, f"{key}.state_timeout", said["state_timeout"], expected)
+        raise ConfigError(file, f"{key}.state_timeout", given["state_timeout"], expected)
 
 
 def _check(name: str, word: str, value: Any) -> None:
     try:
         _READ[word](value, "a program", word)
     except ConfigError as error:
-        told = f"{word} of the service {name}: expected {error.expected}, found {error.found!r}"
-        raise ValueError(told) from error
+        message = f"{word} of the service {name}: expected {error.expected}, found {error.found!r}"
+        raise ValueError(message) from error
 
 
 def _mode(value: Any, file: str, key: str) -> str:

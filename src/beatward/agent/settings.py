@@ -104,15 +104,15 @@ def parse(data: Mapping[str, Any], file: str) -> AgentSettings:
     mistakes = Mistakes()
     with mistakes.caught():
         tables.refuse_unknown(data, KEYS, file, "")
-    said: dict[str, str] = {}
+    given: dict[str, str] = {}
     for key in _CHECKS:
         with mistakes.caught():
             if key in data:
-                said[key] = _checked(data[key], file, key)
+                given[key] = _checked(data[key], file, key)
     with mistakes.caught():
         if "token_file" in data:
             path = tables.text(data["token_file"], file, "token_file")
-            said["token"] = _read_token(path, file, is_double="token" in data)
+            given["token"] = _read_token(path, file, is_double="token" in data)
     labels: Mapping[str, str] = {}
     with mistakes.caught():
         labels = _labels(data.get("labels", {}), file)
@@ -125,9 +125,9 @@ def parse(data: Mapping[str, Any], file: str) -> AgentSettings:
             with mistakes.caught():
                 actions[name] = _local_action(name, value, file)
     mistakes.tell()
-    folder, watchdog = said.pop("data", None), said.pop("watchdog", None)
+    folder, watchdog = given.pop("data", None), given.pop("watchdog", None)
     return AgentSettings(
-        **said,
+        **given,
         data=None if folder is None else Path(folder),
         watchdog=None if watchdog is None else Path(watchdog),
         labels=labels,
@@ -160,8 +160,8 @@ def _labels(value: Any, file: str) -> Mapping[str, str]:
 
 def from_environment(environment: Mapping[str, str]) -> AgentSettings:
     """Read BEATWARD_NAME, _MONITOR, _TOKEN and _DATA. Raises ConfigError."""
-    said = {key: environment.get(f"BEATWARD_{key.upper()}") for key in _FROM_ENVIRONMENT}
-    return parse({key: value for key, value in said.items() if value}, "the environment")
+    given = {key: environment.get(f"BEATWARD_{key.upper()}") for key in _FROM_ENVIRONMENT}
+    return parse({key: value for key, value in given.items() if value}, "the environment")
 
 
 def merge(*layers: AgentSettings) -> AgentSettings:
@@ -176,14 +176,14 @@ def merge(*layers: AgentSettings) -> AgentSettings:
 
 def _local_action(name: str, value: Any, file: str) -> LocalAction:
     key = f"action.{name}"
-    said = tables.table(value, file, key)
+    given = tables.table(value, file, key)
     if not _ACTION_NAME.fullmatch(name):
         raise ConfigError(file, key, name, "a name of letters, digits and ._-, at most 64")
-    tables.refuse_unknown(said, {"command", "timeout"}, file, f"{key}.")
-    command = tables.command(said.get("command"), file, f"{key}.command")
+    tables.refuse_unknown(given, {"command", "timeout"}, file, f"{key}.")
+    command = tables.command(given.get("command"), file, f"{key}.command")
     timeout_ns = ACTION_TIMEOUT_NS
-    if "timeout" in said:
-        timeout_ns = tables.duration_ns(said["timeout"], file, f"{key}.timeout")
+    if "timeout" in given:
+        timeout_ns = tables.duration_ns(given["timeout"], file, f"{key}.timeout")
     return LocalAction(name, command, timeout_ns)
 
 

@@ -147,8 +147,8 @@ def _run(text: str, environment: dict[str, str], seconds: float) -> str:
             timeout=seconds,
         )
     except subprocess.SubprocessError as error:
-        said = getattr(error, "stderr", "") or ""
-        raise BenchFailed(f"an agent did not run: {error}: {str(said)[-1000:]}") from error
+        output = getattr(error, "stderr", "") or ""
+        raise BenchFailed(f"an agent did not run: {error}: {str(output)[-1000:]}") from error
     return done.stdout
 
 

@@ -141,16 +141,16 @@ def _ask(
 
 def _event(client: _Client, follower: EventFollower, word: str) -> int | None:
     """Order it and wait until the follower has read that it is so; None: it never did."""
-    known = len(follower.told())
+    known = len(follower.received())
     begun_ns = time.time_ns()
     client.ask("POST", f"/v1/nodes/{fleet.name_of(0)}/{word}")
     until = time.monotonic() + _EVENT_SECONDS
     while time.monotonic() < until:
         follower.wait_count(known + 1, max(until - time.monotonic(), 0))
-        for told in follower.told()[known:]:
-            if told.event["cause"] == word:
-                return told.at_wall_ns - begun_ns
-        known = max(known, len(follower.told()))
+        for received in follower.received()[known:]:
+            if received.event["cause"] == word:
+                return received.at_wall_ns - begun_ns
+        known = max(known, len(follower.received()))
     return None
 
 

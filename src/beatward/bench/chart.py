@@ -70,7 +70,7 @@ def _legend(lines: Sequence[ChartLine], left: float, right: float, y: float) -> 
     for index, line in enumerate(lines):
         x = left + index * (right - left) / len(lines)
         parts.append(_marker(index, x, y, _COLOURS[index % len(_COLOURS)]))
-        parts.append(_words(x + 9, y + 4, "start", line.name))
+        parts.append(_text(x + 9, y + 4, "start", line.name))
     return parts
 
 
@@ -113,13 +113,13 @@ def _panel(panel: Panel) -> list[str]:
     across = _Axis.of([x for x, _ in points], _LEFT, _WIDTH - _RIGHT)
     up = _Axis.of([y for _, y in points], _HEIGHT - _BOTTOM, _TOP)
     parts = [f'<text x="{_LEFT}" y="16" font-size="13">{escape(panel.title)}</text>']
-    for x, words in across.ticks():
+    for x, text in across.ticks():
         parts.append(_grid(x, _TOP, x, up.start))
-        parts.append(_words(x, up.start + 16, "middle", words))
-    for y, words in up.ticks():
+        parts.append(_text(x, up.start + 16, "middle", text))
+    for y, text in up.ticks():
         parts.append(_grid(_LEFT, y, across.stop, y))
-        parts.append(_words(_LEFT - 6, y + 4, "end", words))
-    parts.append(_words((across.start + across.stop) / 2, _HEIGHT - 12, "middle", panel.x_name))
+        parts.append(_text(_LEFT - 6, y + 4, "end", text))
+    parts.append(_text((across.start + across.stop) / 2, _HEIGHT - 12, "middle", panel.x_name))
     for index, line in enumerate(panel.lines):
         colour = _COLOURS[index % len(_COLOURS)]
         placed = [(across.at(x), up.at(y)) for x, y in line.points]
@@ -136,8 +136,8 @@ def _marker(index: int, x: float, y: float, colour: str) -> str:
     return shape.format(x=x, y=y, left=x - 3.5, top=y - 3.5, colour=colour)
 
 
-def _words(x: float, y: float, anchor: str, words: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+def _text(x: float, y: float, anchor: str, text: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _grid(x1: float, y1: float, x2: float, y2: float) -> str:

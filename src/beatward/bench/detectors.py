@@ -118,8 +118,8 @@ def _promises(traces: Mapping[str, Any]) -> Iterator[BenchCheck]:
             "arrival_deviation_s": (twin.ARRIVAL_DEVIATION_S, 0.02),
         }
         near = all(abs(week[key] / of - 1.0) <= by for key, (of, by) in wanted.items())
-        said = ", ".join(f"{key} {week[key]:.5g} of {of:g}" for key, (of, _) in wanted.items())
-        yield BenchCheck("the twin has the moments of the week", near, said)
+        text = ", ".join(f"{key} {week[key]:.5g} of {of:g}" for key, (of, _) in wanted.items())
+        yield BenchCheck("the twin has the moments of the week", near, text)
 
 
 # --- aims -------------------------------------------------------------------------------------
@@ -146,8 +146,8 @@ def _two_stage_aims(channels: Iterable[Mapping[str, Any]]) -> Iterator[dict[str,
         where = (
             f"two stages, margin {row['margin']}, T {row['interval_s']:g}, W {row['window_s']:g} s"
         )
-        for key, words, least in zip(("mean", "max"), ("mean", "longest"), wanted, strict=True):
-            yield _aim(f"{where}: {words} shorter by", least, reduction(row, key))
+        for key, title, least in zip(("mean", "max"), ("mean", "longest"), wanted, strict=True):
+            yield _aim(f"{where}: {title} shorter by", least, reduction(row, key))
         yield _aim(f"{where}: more messages", _EXTRA_MOST, row["extra"], at_most=True)
 
 

@@ -18,7 +18,7 @@ _OPEN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReceivedEvent:
     """An event, and when it was here: nanoseconds since 1970."""
 
     event: dict[str, Any]
@@ -29,18 +29,18 @@ class EventFollower:
     """Holds what has come so far; `wait_count` and `told` belong to one other thread."""
 
     def __init__(self) -> None:
-        self._told: list[Told] = []
+        self._received: list[ReceivedEvent] = []
         self._changed = threading.Condition()
 
-    def told(self) -> list[Told]:
+    def received(self) -> list[ReceivedEvent]:
         """Return what has come so far."""
         with self._changed:
-            return list(self._told)
+            return list(self._received)
 
     def wait_count(self, count: int, seconds: float) -> bool:
         """Wait until a number of events have come."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._told) >= count, seconds)
+            return self._changed.wait_for(lambda: len(self._received) >= count, seconds)
 
     def run(self, answer: http.client.HTTPResponse) -> None:
         """Read until the connection ends."""
@@ -49,9 +49,9 @@ class EventFollower:
             while line := answer.readline():
                 if not line.startswith(b"data:"):
                     continue
-                told = Told(json.loads(line[5:]), time.time_ns())
+                received = ReceivedEvent(json.loads(line[5:]), time.time_ns())
                 with self._changed:
-                    self._told.append(told)
+                    self._received.append(received)
                     self._changed.notify_all()
 
 

@@ -184,12 +184,12 @@ def significant(value: float) -> str:
 
 def picture(figures: Mapping[str, Any]) -> str:
     """Return the three panels of one trace as an SVG."""
-    words = (("mean_s", "mean"), ("p99_s", "99th percentile"), ("max_s", "longest"))
+    columns = (("mean_s", "mean"), ("p99_s", "99th percentile"), ("max_s", "longest"))
     panels = [
         chart.Panel(
             f"Detection time, s: {name}", "mistakes an hour", _lines(figures["detectors"], key)
         )
-        for key, name in words
+        for key, name in columns
     ]
     return chart.draw([p for p in panels if p.lines], legend_below=True)
 

@@ -205,8 +205,8 @@ def _believed(monitor: subject.Subject, before: subject.Counts, route: _Route) -
     after = _judged(monitor, before, route)
     accepted, refused = after.accepted - before.accepted, after.refused - before.refused
     kept = accepted == route.heartbeats and not refused
-    said = f"{route.heartbeats:,} answered, {accepted:,} believed, {refused:,} refused"
-    return BenchCheck(f"{route.name}: what was answered was believed", kept, said)
+    text = f"{route.heartbeats:,} answered, {accepted:,} believed, {refused:,} refused"
+    return BenchCheck(f"{route.name}: what was answered was believed", kept, text)
 
 
 def _relayed(rings: list[relays.Ring], records: int) -> _Route:

@@ -128,10 +128,10 @@ def _agents(folder: Path, seconds: float) -> list[dict[str, Any]]:
                     _wait_held(monitor)
                 family = [process, *machine.below(process)]
                 names = [name, "its guardian's shadow", "its guardian", *["more"] * len(family)]
-                for words, one in zip(names, family, strict=False):
+                for title, one in zip(names, family, strict=False):
                     row = _look(monitor, one, seconds)
                     del row["turns"]
-                    rows.append({"process": words, **row})
+                    rows.append({"process": title, **row})
     return rows
 
 
@@ -153,8 +153,8 @@ def _agent(monitor: subject.Subject, folder: Path, settings: str) -> Iterator[in
     try:
         yield process.pid
         if process.poll() is not None:
-            said = (folder / "log").read_text("utf-8")[-1000:]
-            raise BenchFailed(f"an agent ended by itself: {said}")
+            text = (folder / "log").read_text("utf-8")[-1000:]
+            raise BenchFailed(f"an agent ended by itself: {text}")
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_PATIENCE_SECONDS)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from beatward.bench import fleet, ingest, machine, sender, subject
-from beatward.bench.follower import EventFollower, Told, following
+from beatward.bench.follower import EventFollower, ReceivedEvent, following
 from beatward.bench.report import BenchCheck, BenchReport, BenchTable, Tell, number, quantiles_ms
 
 # Before this many heartbeats the margin is a whole interval, and falls for some time after.
@@ -82,7 +82,7 @@ def measure(options: LatenessOptions, folder: Path, tell: Tell) -> BenchReport:
             used = meter.look(time.monotonic())
         later = scene.sender.end()
         counts = scene.subject.wait_for(later.records)
-        events = follower.told()
+        events = follower.received()
         pauses = int(scene.subject.get("/v1/status")["pauses"]["count"])
     found = _find(events, stops, sent.begun_wall_ns)
     figures = {
@@ -125,19 +125,19 @@ def _draw(options: LatenessOptions, pace: sender.SendPace, learning_s: float) ->
 def _wait_found(follower: EventFollower, stops: _Stops, expected_s: float, tell: Tell) -> None:
     begun = time.monotonic()
     while (passed := time.monotonic() - begun) < expected_s + _PATIENCE_SECONDS:
-        dead = {told.event["node"] for told in follower.told() if told.event["status"] == "dead"}
+        dead = {one.event["node"] for one in follower.received() if one.event["status"] == "dead"}
         if passed >= expected_s and dead >= stops.last_s.keys():
             return
         tell(f"{len(dead)} of {len(stops.last_s)} found", min(passed / expected_s, 1.0))
         time.sleep(0.2)
 
 
-def _find(events: Sequence[Told], stops: _Stops, begun_wall_ns: int) -> dict[str, Any]:
+def _find(events: Sequence[ReceivedEvent], stops: _Stops, begun_wall_ns: int) -> dict[str, Any]:
     """Sort what was said: of the silent the first suspicion, of the living every one."""
-    suspected: dict[str, Told] = {}
+    suspected: dict[str, ReceivedEvent] = {}
     dead, false_suspicions, false_verdicts = set(), 0, 0
-    for told in events:
-        event = told.event
+    for received in events:
+        event = received.event
         if event["event"] != "transition" or event["status"] not in ("suspect", "dead"):
             continue
         node, status = str(event["node"]), event["status"]
@@ -149,14 +149,14 @@ def _find(events: Sequence[Told], stops: _Stops, begun_wall_ns: int) -> dict[str
         elif status == "dead":
             dead.add(node)
         else:
-            suspected.setdefault(node, told)
+            suspected.setdefault(node, received)
     lateness, told_after, detection = [], [], []
-    for node, told in suspected.items():
-        detail = told.event["detail"]
+    for node, received in suspected.items():
+        detail = received.event["detail"]
         late_ns = detail["overdue_ns"] - detail["margin_ns"]
         lateness.append(late_ns)
-        told_after.append(told.at_wall_ns - _wall_ns(told.event["at"]) + late_ns)
-        detection.append(told.at_wall_ns - begun_wall_ns - stops.last_s[node] * 1e9)
+        told_after.append(received.at_wall_ns - _wall_ns(received.event["at"]) + late_ns)
+        detection.append(received.at_wall_ns - begun_wall_ns - stops.last_s[node] * 1e9)
     return {
         "suspected": len(suspected),
         "dead": len(dead),
@@ -186,13 +186,13 @@ def _promises(figures: Mapping[str, Any]) -> tuple[BenchCheck, ...]:
 
 def _table(figures: Mapping[str, Any]) -> BenchTable:
     rows = []
-    for key, words in (
+    for key, title in (
         ("lateness_ms", "verdict beyond the ideal deadline"),
         ("told_ms", "read by a follower beyond it"),
         ("detection_time_ms", "from the last heartbeat to the follower"),
     ):
         one = figures[key]
-        rows.append((words, *(number(one[part], 1) for part in ("p50", "p99", "max"))))
+        rows.append((title, *(number(one[part], 1) for part in ("p50", "p99", "max"))))
     rows.append(("aim, quiet machine", *(number(_AIM_MS.get(p), 1) for p in ("p50", "p99", "max"))))
     rows.append(("living nodes suspected", str(figures["false_suspicions"]), "", ""))
     rows.append(("monitor's own pauses", str(figures["monitor_pauses"]), "", ""))

@@ -57,8 +57,8 @@ def measure(counts: Sequence[int], seconds: float, folder: Path, tell: Tell) -> 
             ),
         ),
     )
-    said = ", ".join(f"{row['alive']:,}" for row in rows)
-    promise = BenchCheck("every node was known again and heard", known, said)
+    text = ", ".join(f"{row['alive']:,}" for row in rows)
+    promise = BenchCheck("every node was known again and heard", known, text)
     return BenchReport("memory", machine.describe(), figures, (table,), (promise,))
 
 

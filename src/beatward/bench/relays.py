@@ -47,9 +47,9 @@ class Ring:
         turn = (self._next + np.arange(count)) % len(self)
         self._next = (self._next + count) % len(self)
         self._rows["sequence"][turn] += 1
-        said = self._rows[turn].view(np.uint8).reshape(count, -1)
-        said[:, BODY_SIZE:] = FASTEST.seal(said[:, :BODY_SIZE], turn, self._secret)
-        return said.tobytes()
+        rows = self._rows[turn].view(np.uint8).reshape(count, -1)
+        rows[:, BODY_SIZE:] = FASTEST.seal(rows[:, :BODY_SIZE], turn, self._secret)
+        return rows.tobytes()
 
 
 def request(body: bytes) -> bytes:

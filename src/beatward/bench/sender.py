@@ -273,8 +273,8 @@ class Battery:
             while not self.session:
                 if time.monotonic() > until:
                     return f"no probe came from the monitor within {_ANSWER_SECONDS:.0f} s"
-                said = self.cannon.hear()
-                asked = said[(said["kind"] == Kind.PROBE) & (said["node"] == hello["node"][0])]
+                heard = self.cannon.hear()
+                asked = heard[(heard["kind"] == Kind.PROBE) & (heard["node"] == hello["node"][0])]
                 if len(asked):
                     self.session = int(asked["echo"][0])
                 time.sleep(0.001)
@@ -351,10 +351,10 @@ class Battery:
         """Answer the probes of nodes that still live; acknowledgements change nothing here."""
         if self.cannon is None or self.flight is None or self.flight.is_over:
             return
-        said = self.cannon.hear()
-        said = said[(said["kind"] == Kind.PROBE) & (said["slot"] < len(self.records))]
-        position = self.position[said["slot"]]
-        lives = said["node"] == self.records["node"][position]
+        heard = self.cannon.hear()
+        heard = heard[(heard["kind"] == Kind.PROBE) & (heard["slot"] < len(self.records))]
+        position = self.position[heard["slot"]]
+        lives = heard["node"] == self.records["node"][position]
         if self.flight.pace.stops is not None:
             now_s = (time.monotonic_ns() - self.flight.begun_ns) / 1e9
             lives &= self.flight.pace.stops[position] > now_s
@@ -363,7 +363,7 @@ class Battery:
             return
         replies = self.records[position]
         replies["kind"] = Kind.PROBE_REPLY
-        replies["echo"] = said["echo"][lives]
+        replies["echo"] = heard["echo"][lives]
         replies["flags"] = 0
         count = len(self.records)
         rounds = (self.flight.done - position + count - 1) // count

@@ -65,8 +65,8 @@ class Subject:
     def __init__(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
         self.process_id = process.pid
         self.data = folder / "data"
-        said = (folder / "monitor.log").read_text("utf-8")
-        self.udp = split_address(said.partition(_LISTENING)[2].partition(",")[0])
+        log = (folder / "monitor.log").read_text("utf-8")
+        self.udp = split_address(log.partition(_LISTENING)[2].partition(",")[0])
         local = json.loads((self.data / "local.json").read_text("utf-8"))
         self.url = str(local["monitor"])
         self.api_token = str(local["api_token"])

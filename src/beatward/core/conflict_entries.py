@@ -49,16 +49,16 @@ class ConflictEntries:
 
     def _record(self, found: Found, now_ns: int) -> None:
         (row,) = self._ledger.node_records(np.array([found.slot]))
-        words = conflict_words(row.name, found.conflict)
+        text = conflict_words(row.name, found.conflict)
         if found.is_over:
-            words = f"only one process speaks as {row.name} again"
+            text = f"only one process speaks as {row.name} again"
         entry = self._ledger.record(
             Event.CONFLICT,
             now_ns,
             node=row.name,
             status=row.status,
             cause="one_process" if found.is_over else "two_processes",
-            explanation=words,
+            explanation=text,
             detail=conflict_numbers(found.conflict, now_ns),
             node_record=row,
         )

@@ -74,7 +74,7 @@ class _Watch:
     counted_ns: int = 0
     sequence: int = -1
     believed_address: bytes = b""
-    told: Conflict | None = None
+    reported: Conflict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Conflicts:
             interval_ns=int(self._registry.interval_ns(np.array([slot]))[0]),
             heard_ns=now_ns,
             ask_due_ns=now_ns + KNOWN_ASK_NS,
-            told=conflict,
+            reported=conflict,
         )
         self._publish()
 
@@ -221,7 +221,7 @@ class Conflicts:
             self._end(slot, watch)
             return
         watch.number, watch.asked_ns = int(self._voice.challenges(1)[0]), now_ns
-        spacing_ns = KNOWN_ASK_NS if watch.told is not None else ASK_NS
+        spacing_ns = KNOWN_ASK_NS if watch.reported is not None else ASK_NS
         if self._is_same_life(slot, watch):
             spacing_ns = max(spacing_ns, watch.interval_ns)
         watch.ask_due_ns = now_ns + spacing_ns
@@ -273,7 +273,7 @@ class Conflicts:
                 interval_ns=int(record["interval_ms"]) * MILLISECOND,
                 heard_ns=now_ns,
                 ask_due_ns=now_ns + QUIET_NS,
-                told=None if watch is None else watch.told,
+                reported=None if watch is None else watch.reported,
             )
             self._watch(slot, watch)
         if sequence <= watch.sequence:
@@ -314,10 +314,10 @@ class Conflicts:
     def _count(self, slot: int, watch: _Watch, now_ns: int) -> None:
         watch.answers += 1
         watch.counted_ns = now_ns
-        if watch.told is None and watch.answers >= ANSWERS_MIN:
-            watch.told = self._conflict(slot, watch, now_ns)
+        if watch.reported is None and watch.answers >= ANSWERS_MIN:
+            watch.reported = self._conflict(slot, watch, now_ns)
             watch.ask_due_ns = max(watch.ask_due_ns, now_ns + KNOWN_ASK_NS)
-            self._found.append(Found(slot, watch.told, is_over=False))
+            self._found.append(Found(slot, watch.reported, is_over=False))
             self._publish()
 
     def _conflict(self, slot: int, watch: _Watch, now_ns: int) -> Conflict:
@@ -333,11 +333,13 @@ class Conflicts:
 
     def _end(self, slot: int, watch: _Watch) -> None:
         del self._watches[slot]
-        if watch.told is not None:
-            self._found.append(Found(slot, watch.told, is_over=True))
+        if watch.reported is not None:
+            self._found.append(Found(slot, watch.reported, is_over=True))
             self._publish()
 
     def _publish(self) -> None:
         self.known = {
-            slot: watch.told for slot, watch in self._watches.items() if watch.told is not None
+            slot: watch.reported
+            for slot, watch in self._watches.items()
+            if watch.reported is not None
         }

@@ -22,7 +22,7 @@ from beatward.core.peers import shown_address
 from beatward.core.protocol.record import SIGNAL_MIN
 from beatward.core.protocol.report import SelfReport
 from beatward.core.state import State
-from beatward.core.upkeep import NOTHING_SAID, Said
+from beatward.core.upkeep import NO_NOTES, NodeNotes
 
 IntArray = npt.NDArray[np.int64]
 
@@ -61,7 +61,7 @@ class Facts(NamedTuple):
     started_ns: int
     exit_code: int | None
     drops: Drops = _NO_DROPS
-    said: Said = NOTHING_SAID
+    notes: NodeNotes = NO_NOTES
     job: JobFacts | None = None
     hold: Hold | None = None
     hold_down_ns: int = 0
@@ -89,7 +89,7 @@ def gather(
             at_ns=at_ns,
             since_ns=since,
             heard_ns=heard or None,
-            sequence=said if said >= 0 else None,
+            sequence=sequence if sequence >= 0 else None,
             interval_ns=every,
             due_ns=None if due == NEVER else due,
             deadline_ns=None if until == NEVER else until,
@@ -103,7 +103,7 @@ def gather(
             started_ns=state.started_ns,
             exit_code=exits.get(slot),
             drops=state.drops,
-            said=upkeep.said(slot, names[slot], labels.get(slot)),
+            notes=upkeep.notes(slot, names[slot], labels.get(slot)),
             job=jobs.facts(slot, at_ns, every, wall_offset_ns=state.wall_offset_ns),
             hold=state.hold_of(slot),
             hold_down_ns=down,
@@ -112,7 +112,7 @@ def gather(
             report=state.report_of(slot) if state.reports else None,
         )
         for (
-            (slot, status, cause, since, heard, said),
+            (slot, status, cause, since, heard, sequence),
             (every, due, until, margin, via, probes, down),
         ) in _rows(state, slots)
     ]
@@ -167,21 +167,21 @@ def numbers(facts: Facts) -> dict[str, Any]:
         "monitor_drops": facts.drops.count,
         "monitor_running_ns": facts.at_ns - facts.started_ns,
         "hold_down_ns": facts.hold_down_ns,
-        "held_back": None if facts.hold is None else facts.hold.words(facts.at_ns),
+        "held_back": None if facts.hold is None else facts.hold.text(facts.at_ns),
         "would_change": _would_change(facts),
         **({} if facts.conflict is None else conflict_numbers(facts.conflict, facts.at_ns)),
         **_report_numbers(facts),
-        **_said_numbers(facts),
+        **_notes_numbers(facts),
         **({} if facts.job is None else facts.job.numbers()),
     }
 
 
 def sentence(facts: Facts) -> str:
     """Say in one sentence why the node has the status it has."""
-    words = None if facts.job is None else facts.job.sentence(facts.status)
+    text = None if facts.job is None else facts.job.sentence(facts.status)
     return (
-        f"{facts.node} {words or _SENTENCES[facts.cause](facts)}"
-        f"{_wish(facts)}{_held_back(facts)}{_conflict(facts)}{_said(facts)}"
+        f"{facts.node} {text or _SENTENCES[facts.cause](facts)}"
+        f"{_wish(facts)}{_held_back(facts)}{_conflict(facts)}{_notes(facts)}"
     )
 
 
@@ -233,33 +233,33 @@ def _report_numbers(facts: Facts) -> dict[str, Any]:
     return {"reason": facts.report.reason or None, "metrics": dict(facts.report.metrics)}
 
 
-def _said_numbers(facts: Facts) -> dict[str, Any]:
+def _notes_numbers(facts: Facts) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if (pause := facts.said.maintenance) is not None:
+    if (pause := facts.notes.maintenance) is not None:
         left_ns = None if pause.until_ns == NEVER else pause.until_ns - facts.at_ns
         found["maintenance_left_ns"] = left_ns
         found |= {"maintenance_by": pause.by, "maintenance_reason": pause.reason}
-    if (known := facts.said.acknowledgement) is not None:
+    if (known := facts.notes.acknowledgement) is not None:
         found["acknowledged_ago_ns"] = facts.at_ns - known.at_ns
         found |= {"acknowledged_by": known.by, "acknowledged_note": known.note}
-    if (silence := facts.said.silence) is not None:
+    if (silence := facts.notes.silence) is not None:
         found["silence"] = silence.id
         found["silence_left_ns"] = silence.until_ns - facts.at_ns
         found |= {"silence_by": silence.by, "silence_reason": silence.reason}
     return found
 
 
-def _said(facts: Facts) -> str:
+def _notes(facts: Facts) -> str:
     """Say what people have said of it, beyond its status."""
-    if facts.said is NOTHING_SAID:
+    if facts.notes is NO_NOTES:
         return ""
-    words = ""
-    if (known := facts.said.acknowledgement) is not None:
+    text = ""
+    if (known := facts.notes.acknowledgement) is not None:
         ago = format_duration(facts.at_ns - known.at_ns)
-        words += f"; acknowledged {ago} ago{credit(known.by, known.note)}"
-    if (silence := facts.said.silence) is not None:
-        words += f"; notifications are held for another {held_for(silence, facts.at_ns)}"
-    return words
+        text += f"; acknowledged {ago} ago{credit(known.by, known.note)}"
+    if (silence := facts.notes.silence) is not None:
+        text += f"; notifications are held for another {held_for(silence, facts.at_ns)}"
+    return text
 
 
 def held_for(silence: Silence, at_ns: int) -> str:
@@ -268,13 +268,13 @@ def held_for(silence: Silence, at_ns: int) -> str:
     return f"{left} by silence {silence.id}{credit(silence.by, silence.reason)}"
 
 
-def credit(by: str, words: str) -> str:
+def credit(by: str, text: str) -> str:
     """Say who said something and what, as far as it is known; begins with a blank or is empty."""
-    return (f" by {by}" if by else "") + (f" ({words})" if words else "")
+    return (f" by {by}" if by else "") + (f" ({text})" if text else "")
 
 
 def _paused(facts: Facts) -> str:
-    pause = facts.said.maintenance or Maintenance()
+    pause = facts.notes.maintenance or Maintenance()
     planned = pause.until_ns != NEVER
     left = f" for another {format_duration(pause.until_ns - facts.at_ns)}" if planned else ""
     who = credit(pause.by, pause.reason)
@@ -282,7 +282,7 @@ def _paused(facts: Facts) -> str:
 
 
 def _resumed(facts: Facts) -> str:
-    pause = facts.said.maintenance
+    pause = facts.notes.maintenance
     if pause is not None and pause.until_ns <= facts.at_ns:
         return "is watched again: the planned end of its maintenance has come"
     if pause is not None and pause.ended_by:
@@ -296,7 +296,7 @@ def _held_back(facts: Facts) -> str:
     what = "destructive actions are held back"
     if facts.hold.cause == "cut_off":
         what = "nobody is held for dead"
-    return f"; {what}: {facts.hold.words(facts.at_ns)}"
+    return f"; {what}: {facts.hold.text(facts.at_ns)}"
 
 
 def _silence(facts: Facts) -> str:
@@ -403,9 +403,9 @@ def _refuter(facts: Facts) -> str:
 
 def _would_change(facts: Facts) -> str:
     """Say what would have made, or would now make, another verdict."""
-    words = None if facts.job is None else facts.job.would_change(facts.status)
-    if words is not None:
-        return words
+    text = None if facts.job is None else facts.job.would_change(facts.status)
+    if text is not None:
+        return text
     match facts.status:
         case Status.DEAD if facts.cause == Cause.EXITED:
             return "a new life of the node, as its restart begins one"
@@ -416,7 +416,7 @@ def _would_change(facts: Facts) -> str:
         case Status.LEFT:
             return "a heartbeat"
         case Status.PAUSED:
-            pause = facts.said.maintenance
+            pause = facts.notes.maintenance
             if pause is None or pause.until_ns == NEVER:
                 return "the end of the maintenance (resume)"
             left = format_duration(pause.until_ns - facts.at_ns)

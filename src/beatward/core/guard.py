@@ -125,7 +125,7 @@ class Guard:
         self._listened_ns = 0  # awake between two turns
         self._health_ns = 0
         self._doubt = Doubt()
-        self._told_ns: int | None = None
+        self._reported_ns: int | None = None
         self._stands_ns: int | None = None  # since when the watermark stands still
         self._is_stall_told = False
 
@@ -209,9 +209,9 @@ class Guard:
 
     def take_doubt(self, now_ns: int) -> Doubt | None:
         """Return what is to be journalled now; None when there is nothing, or it was just told."""
-        told = self._told_ns
-        is_early = told is not None and now_ns - told < DOUBT_SPACING_NS
+        reported = self._reported_ns
+        is_early = reported is not None and now_ns - reported < DOUBT_SPACING_NS
         if is_early or not (self._doubt.spared or self._doubt.judged):
             return None
-        doubt, self._doubt, self._told_ns = self._doubt, Doubt(), now_ns
+        doubt, self._doubt, self._reported_ns = self._doubt, Doubt(), now_ns
         return doubt

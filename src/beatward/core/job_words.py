@@ -137,19 +137,19 @@ class JobFacts:
         record = self.record
         if record.started_ns is not None:
             for_ns = format_duration(self.at_ns - record.started_ns)
-            words = f"a run began at {self._clock(record.started_ns)}, {for_ns} ago"
-            return f"{words}, and should finish by {self._clock(self._limit_ns(), zone=False)}"
-        words = self._success()
+            text = f"a run began at {self._clock(record.started_ns)}, {for_ns} ago"
+            return f"{text}, and should finish by {self._clock(self._limit_ns(), zone=False)}"
+        text = self._success()
         if record.due_ns is not None:
-            words += f"; next due {self._clock(record.due_ns)}"
+            text += f"; next due {self._clock(record.due_ns)}"
         else:
-            words += "; when it is due next is not known, so no missed run would be noticed"
+            text += "; when it is due next is not known, so no missed run would be noticed"
         if record.excused_ns is not None:
-            words += (
+            text += (
                 f"; whether it ran at {self._clock(record.excused_ns, zone=False)} is not known: "
                 "the monitor was away then, or its clock was set"
             )
-        return words
+        return text
 
     def _limit_ns(self) -> int:
         record, plan = self.record, self.record.plan
@@ -170,8 +170,8 @@ class JobFacts:
         time = f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
         days = day - (self.at_ns + ahead_ns) // DAY
         near = {-1: "yesterday ", 0: "", 1: "tomorrow "}
-        words = near[days] + time if days in near else f"{_date(day)} {time}"
-        return f"{words} {self.record.zone}" if zone else words
+        text = near[days] + time if days in near else f"{_date(day)} {time}"
+        return f"{text} {self.record.zone}" if zone else text
 
 
 @dataclass(slots=True)
@@ -218,7 +218,7 @@ def plan_numbers(plan: JobPlan) -> dict[str, Any]:
     }
 
 
-def said(plan: JobPlan) -> str:
+def plan_text(plan: JobPlan) -> str:
     """Write what a job promises."""
     when = f"{plan.schedule} in {plan.timezone}" if plan.schedule else ""
     when = when or f"every {format_duration(plan.period_ns)}"

@@ -265,18 +265,18 @@ class Ledger:
     def record_settled(self, settled: Settled, at_ns: int) -> None:
         """Record an action's new state."""
         record = settled.record
-        words = f"{record.name} for {record.node or 'the fleet'}: {settled.outcome}"
+        text = f"{record.name} for {record.node or 'the fleet'}: {settled.outcome}"
         if settled.message:
-            words += f": {settled.message}"
+            text += f": {settled.message}"
         if settled.again_in_ns is not None:
-            words += f"; again in {format_duration(settled.again_in_ns)}"
+            text += f"; again in {format_duration(settled.again_in_ns)}"
         self.record(
             Event.OUTCOME,
             at_ns,
             node=record.node or None,
             status=record.event.get("status"),
             cause=record.event.get("cause"),
-            explanation=words,
+            explanation=text,
             action=record.name,
             outcome=settled.outcome,
             detail={
@@ -386,8 +386,8 @@ class Ledger:
         known = self._state.upkeep.knows(slot, str(cause.status))
         # Who knows of a node's alarm does not know yet of the role's.
         if known is not None and not settings.revives and not because:
-            words = f"nobody is told, it was acknowledged{credit(known.by, known.note)}"
-            self._record_action(cause, settings, words=words, outcome="acknowledged")
+            text = f"nobody is told, it was acknowledged{credit(known.by, known.note)}"
+            self._record_action(cause, settings, text=text, outcome="acknowledged")
             return
         # The transition's number makes the key, and its wall-clock time, because receivers and
         # agents remember keys for longer than a journal may live: a new one begins at 1 again.
@@ -396,9 +396,9 @@ class Ledger:
         record = self._decided(cause, settings, key)
         silence = self._silence(slot, name)
         if silence is not None:
-            words = f"held for another {held_for(silence, cause.at_ns)}"
+            text = f"held for another {held_for(silence, cause.at_ns)}"
             self._record_action(
-                cause, settings, record, words=words, outcome="silenced", because=because
+                cause, settings, record, text=text, outcome="silenced", because=because
             )
             self._outbox.hold(record)
             return
@@ -424,8 +424,8 @@ class Ledger:
     ) -> None:
         """Record a decision and give it to the outbox, where a mass failure may hold it back."""
         hold = self._mass.hold_of(slot) if settings.destructive and slot >= 0 else None
-        words = "" if hold is None else f"held back: {hold.words(cause.at_ns)}"
-        entry = self._record_action(cause, settings, record, words=words, because=because)
+        text = "" if hold is None else f"held back: {hold.text(cause.at_ns)}"
+        entry = self._record_action(cause, settings, record, text=text, because=because)
         self._outbox.add(record, sequence=entry.sequence, not_before_ns=cause.at_ns)
 
     def _record_action(
@@ -434,7 +434,7 @@ class Ledger:
         settings: ActionSettings,
         record: ActionRecord | None = None,
         *,
-        words: str = "",
+        text: str = "",
         outcome: str | None = None,
         because: str = "",
     ) -> Entry:
@@ -448,7 +448,7 @@ class Ledger:
             node=cause.node,
             status=cause.status,
             cause=cause.cause,
-            explanation=f"{because}: {words}" if words else because,
+            explanation=f"{because}: {text}" if text else because,
             action=settings.name,
             outcome=outcome,
             detail={

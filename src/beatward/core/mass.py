@@ -99,7 +99,7 @@ class Hold:
         """The scope, as the end of a sentence."""
         return f"zone {self.zone}" if self.zone else "the fleet"
 
-    def words(self, at_ns: int) -> str:
+    def text(self, at_ns: int) -> str:
         """Say why something is held back."""
         if self.cause == "cut_off":
             silent = format_duration(at_ns - self.from_ns)
@@ -114,7 +114,7 @@ class Hold:
         if self.cause == "cut_off":
             silent = format_duration(at_ns - self.from_ns)
             return f"nothing was heard of anybody for {silent}; suspects are probed anew"
-        return f"{self.words(at_ns)}; what was held back goes on"
+        return f"{self.text(at_ns)}; what was held back goes on"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,15 +48,15 @@ class MassEntries:
         A rule about the dead is told that it began, and a rule about
         the living that it is over.
         """
-        words, dark = hold.words(at_ns), self._mass.dark(hold)
+        text, dark = hold.text(at_ns), self._mass.dark(hold)
         if what == "begun":
-            words += f"{self._named(dark)}; destructive actions are held back, alarms are not"
-            entry = self._record(hold, hold.cause, words, dark, at_ns=at_ns)
+            text += f"{self._named(dark)}; destructive actions are held back, alarms are not"
+            entry = self._record(hold, hold.cause, text, dark, at_ns=at_ns)
             self._ledger.tell_of_many(entry, dark, ("dead", "suspect"))
             return
         ended = "over" if what == "over" else "ended by an operator"
-        words = f"{ended}: {hold.last_words(at_ns)}"
-        entry = self._record(hold, f"{hold.cause}_over", words, dark, at_ns=at_ns)
+        text = f"{ended}: {hold.last_words(at_ns)}"
+        entry = self._record(hold, f"{hold.cause}_over", text, dark, at_ns=at_ns)
         self._ledger.tell_of_many(entry, self._mass.scope(hold), ("alive", "recovering"))
 
     def _record_changed(self, hold: Hold, news: News, at_ns: int) -> None:
@@ -67,22 +67,22 @@ class MassEntries:
         if news.gone:
             slots = np.array(sorted(news.gone))
             count = "1 more node is" if len(slots) == 1 else f"{len(slots):,} more nodes are"
-            words = f"{count} dead{self._named(slots)}; {hold.words(at_ns)}"
-            entry = self._record(hold, f"{hold.cause}_grown", words, slots, at_ns=at_ns)
+            text = f"{count} dead{self._named(slots)}; {hold.text(at_ns)}"
+            entry = self._record(hold, f"{hold.cause}_grown", text, slots, at_ns=at_ns)
             self._ledger.tell_of_many(entry, slots, ("dead",))
         if news.back:
             slots = np.array(sorted(news.back))
             count = "1 node is" if len(slots) == 1 else f"{len(slots):,} nodes are"
-            words = f"{count} back{self._named(slots)}; {hold.words(at_ns)}"
-            entry = self._record(hold, f"{hold.cause}_back", words, slots, at_ns=at_ns)
+            text = f"{count} back{self._named(slots)}; {hold.text(at_ns)}"
+            entry = self._record(hold, f"{hold.cause}_back", text, slots, at_ns=at_ns)
             self._ledger.tell_of_many(entry, slots, ("alive", "recovering"))
 
-    def _record(self, hold: Hold, cause: str, words: str, slots: IntArray, *, at_ns: int) -> Entry:
+    def _record(self, hold: Hold, cause: str, text: str, slots: IntArray, *, at_ns: int) -> Entry:
         return self._ledger.record(
             Event.GUARD,
             at_ns,
             cause=cause,
-            explanation=words,
+            explanation=text,
             detail={
                 "zone": hold.zone or None,
                 "dark": hold.dark,

@@ -20,7 +20,7 @@ from beatward.core.entry import Acknowledgement, Event, JobPlan, Maintenance, Si
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.intake import IntArray
-from beatward.core.job_words import said
+from beatward.core.job_words import plan_text
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.mass import MassGuard
@@ -252,8 +252,8 @@ class Orders:
         self._membership.place(new, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=due_ns)
         self._ledger.record_joined(new, now_ns)
         for slot in np.setdiff1d(np.array(labelled, np.int64), new).tolist():
-            words = f"{self._registry.names[slot]} was enrolled again, with other labels"
-            self._ledger.record_node(Event.LABELLED, slot, now_ns, words)
+            text = f"{self._registry.names[slot]} was enrolled again, with other labels"
+            self._ledger.record_node(Event.LABELLED, slot, now_ns, text)
 
         for slot, order in zip(slots.tolist(), orders, strict=True):
             if slot >= 0 and order.job is not None:
@@ -266,7 +266,7 @@ class Orders:
             self._membership.place(slots, Status.NEW, Cause.ENROLLED, since_ns=now_ns, due_ns=NEVER)
         if self._jobs.declare(slot, plan, now_ns):
             name = self._registry.names[slot]
-            self._ledger.record_node(Event.JOB, slot, now_ns, f"{name} is a job: {said(plan)}")
+            self._ledger.record_node(Event.JOB, slot, now_ns, f"{name} is a job: {plan_text(plan)}")
 
     def _pause(self, slots: IntArray, maintenance: Maintenance, now_ns: int) -> None:
         already = slots[self._membership.status[slots] == Status.PAUSED]
@@ -279,8 +279,8 @@ class Orders:
             left = f"for another {format_duration(maintenance.until_ns - now_ns)}"
         who = credit(maintenance.by, maintenance.reason)
         for slot in already.tolist():
-            words = f"{self._registry.names[slot]} stays paused {left}{who}"
-            self._ledger.record_node(Event.MAINTENANCE, slot, now_ns, words)
+            text = f"{self._registry.names[slot]} stays paused {left}{who}"
+            self._ledger.record_node(Event.MAINTENANCE, slot, now_ns, text)
 
     def _resume(self, slots: IntArray, by: str, now_ns: int) -> None:
         paused = slots[self._membership.status[slots] == Status.PAUSED]
@@ -295,15 +295,15 @@ class Orders:
         known = Acknowledgement(now_ns, status.word, order.by, order.note)
         self._upkeep.acknowledge(slot, known)
         who = credit(known.by, known.note)
-        words = f"the alarm of {order.name}, which is {status.word}, was acknowledged{who}"
-        self._ledger.record_node(Event.ACKNOWLEDGED, slot, now_ns, words)
+        text = f"the alarm of {order.name}, which is {status.word}, was acknowledged{who}"
+        self._ledger.record_node(Event.ACKNOWLEDGED, slot, now_ns, text)
         self._ledger.drop_known(slot, now_ns)
 
     def _unacknowledge(self, order: Unacknowledge, slot: int, now_ns: int) -> None:
         if self._upkeep.unacknowledge(slot):
             who = credit(order.by, "")
-            words = f"the alarm of {order.name} is not acknowledged any more{who}"
-            self._ledger.record_node(Event.UNACKNOWLEDGED, slot, now_ns, words)
+            text = f"the alarm of {order.name} is not acknowledged any more{who}"
+            self._ledger.record_node(Event.UNACKNOWLEDGED, slot, now_ns, text)
 
     def _silence(self, order: AddSilence, now_ns: int) -> None:
         silences = self._upkeep.silences
@@ -332,36 +332,36 @@ class Orders:
             silence=silence,
         )
 
-    def _unsilence(self, name: str, words: str, now_ns: int) -> None:
+    def _unsilence(self, name: str, text: str, now_ns: int) -> None:
         silence = self._upkeep.end_silence(name)
         if silence is None:
             return
         self._ledger.record(
             Event.UNSILENCED,
             now_ns,
-            explanation=f"silence {name} about {described(silence)} {words}",
+            explanation=f"silence {name} about {described(silence)} {text}",
             detail={"silence": name},
             silence=silence,
         )
         self._reviewed.extend(self._outbox.held_nodes())
 
     def _forget(self, order: Forget, slot: int, now_ns: int) -> None:
-        words = f"{order.name} was removed on request{credit(order.by, '')}"
-        self._remove(slot, words, now_ns)
-        self._ledger.record(Event.FORGOTTEN, now_ns, node=order.name, explanation=words)
+        text = f"{order.name} was removed on request{credit(order.by, '')}"
+        self._remove(slot, text, now_ns)
+        self._ledger.record(Event.FORGOTTEN, now_ns, node=order.name, explanation=text)
 
     def _revoke(self, order: Revoke, now_ns: int) -> None:
         name, who = order.name, credit(order.by, "")
-        words = f"the key of {name} was revoked{who}: it opens nothing any more"
+        text = f"the key of {name} was revoked{who}: it opens nothing any more"
         slot = self._registry.slot_of(name)
         if slot >= 0:
-            words += f", and {name} was removed"
-            self._remove(slot, words, now_ns)
+            text += f", and {name} was removed"
+            self._remove(slot, text, now_ns)
         self._registry.begin_epoch(name, order.epoch)
         detail = {"epoch": order.epoch}
-        self._ledger.record(Event.FORGOTTEN, now_ns, node=name, explanation=words, detail=detail)
+        self._ledger.record(Event.FORGOTTEN, now_ns, node=name, explanation=text, detail=detail)
 
-    def _remove(self, slot: int, words: str, now_ns: int) -> None:
+    def _remove(self, slot: int, text: str, now_ns: int) -> None:
         self._mass_entries.leave(slot, now_ns)
         name = self._registry.names[slot]
         self._state.quality.forget(slot, now_ns)
@@ -374,7 +374,7 @@ class Orders:
         self._jobs.drop(slot)
         self._services.forget(slot)
         self._registry.forget(slot)
-        for settled in self._outbox.withdraw(name, words) + self._outbox.drop_held(name, words):
+        for settled in self._outbox.withdraw(name, text) + self._outbox.drop_held(name, text):
             self._ledger.record_settled(settled, now_ns)
 
 

@@ -260,10 +260,10 @@ class Pace:
         return most * 1000.0
 
 
-def read_weights(said: Sequence[tuple[str, float]]) -> tuple[Weight, ...]:
+def read_weights(pairs: Sequence[tuple[str, float]]) -> tuple[Weight, ...]:
     """Read weights as settings have them: a pattern for the name, or `label=pattern`."""
     found = []
-    for text, weight in said:
+    for text, weight in pairs:
         label, separator, pattern = text.partition("=")
         found.append(Weight(pattern, weight, label) if separator else Weight(text, weight))
     return tuple(found)

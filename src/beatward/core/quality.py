@@ -322,13 +322,13 @@ class Quality(Rows):
         # No cause changes the same node twice in a row, so the slots of a run are distinct.
         for cause, run in groupby(changes, key=lambda change: change.cause):
             # A first word ends nothing: so a fleet that comes up leaves the table empty.
-            told = [
+            counted = [
                 change
                 for change in run
                 if change.before != Status.NEW or change.after != Status.ALIVE
             ]
-            if told:
-                self._follow(told, is_exit=cause == Cause.EXITED)
+            if counted:
+                self._follow(counted, is_exit=cause == Cause.EXITED)
 
     def _follow(self, changes: list[Change], *, is_exit: bool) -> None:
         slots = np.array([change.slot for change in changes])
@@ -441,9 +441,9 @@ class Quality(Rows):
             counts &= ~np.isin(slots, np.array(list(self.jobs)))
         running_ns = np.where(counts, np.maximum(running_ns, 0), 0)
         rows = self.row[slots].astype(np.int64)
-        told = rows > 0
-        of_rows = Adds(groups[told], count)
-        table = self.table[rows[told]]
+        counted = rows > 0
+        of_rows = Adds(groups[counted], count)
+        table = self.table[rows[counted]]
         found = {name: of_rows.sum(table[name]) for name in _SUMS}
         found |= {name: of_rows.largest(table[name]) for name in _LARGEST}
         # A verdict that stands is a detection for as long as it is not refuted.

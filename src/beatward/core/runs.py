@@ -14,9 +14,9 @@ from beatward.core.protocol.record import Farewell, Flag, Kind, exit_code_of
 from beatward.core.state import State
 
 
-def exit_code_in(said: np.void) -> int:
+def exit_code_in(record: np.void) -> int:
     """Return the exit code, or minus the signal, in one goodbye."""
-    return exit_code_of(*(int(said[name]) for name in ("flags", "cpu", "memory", "load")))
+    return exit_code_of(*(int(record[name]) for name in ("flags", "cpu", "memory", "load")))
 
 
 class Runs:
@@ -41,16 +41,16 @@ class Runs:
 
     def end(self, beats: Heartbeats, now_ns: int) -> list[Change]:
         """Take the ends of runs: what is a goodbye of a node is the result of a job."""
-        said = beats.records
-        failed = said["status"] == Farewell.EXITED
+        records = beats.records
+        failed = records["status"] == Farewell.EXITED
         # The bare URL's /fail is no goodbye, and has no code.
-        has_code = failed & (said["kind"] == Kind.GOODBYE)
+        has_code = failed & (records["kind"] == Kind.GOODBYE)
         changes = []
         for row, slot in enumerate(beats.slots.tolist()):
             # A goodbye is repeated until it is acknowledged; the first has ended the run.
             if beats.via != Via.PING and not self.jobs.is_running(slot):
                 continue
-            code = exit_code_in(said[row]) if has_code[row] else None
+            code = exit_code_in(records[row]) if has_code[row] else None
             at_ns, is_bad = int(beats.arrived_ns[row]), bool(failed[row])
             self._runs.append(self.jobs.end(slot, at_ns, failed=is_bad, exit_code=code))
             result = Cause.ILL if is_bad else Cause.WELL

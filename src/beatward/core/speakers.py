@@ -119,8 +119,8 @@ class Speakers:
         )
 
     def _is_ours(self, node: int, data: bytes) -> bool:
-        body, said = data[:BODY_SIZE], data[BODY_SIZE : BODY_SIZE + TAG_SIZE]
-        return hmac.compare_digest(tag(self._registry.key_of(node), body), said)
+        body, given_tag = data[:BODY_SIZE], data[BODY_SIZE : BODY_SIZE + TAG_SIZE]
+        return hmac.compare_digest(tag(self._registry.key_of(node), body), given_tag)
 
 
 def _drop_silent(table: dict[int, Speaker], now_ns: int) -> None:

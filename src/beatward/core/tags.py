@@ -77,8 +77,8 @@ class Compiled:
 
     def verify(self, records: Records, slots: IntArray, secret: ByteArray) -> BoolArray:
         """See `Tags.verify`."""
-        said = np.ascontiguousarray(records)
-        return np.frombuffer(_tags.verify(said, slots, secret, self.name), np.bool_)
+        block = np.ascontiguousarray(records)
+        return np.frombuffer(_tags.verify(block, slots, secret, self.name), np.bool_)
 
     def seal(self, bodies: ByteArray, slots: IntArray, secret: ByteArray) -> ByteArray:
         """See `Tags.seal`."""
@@ -98,13 +98,13 @@ class InPython:
 
     def verify(self, records: Records, slots: IntArray, secret: ByteArray) -> BoolArray:
         """See `Tags.verify`."""
-        said = np.ascontiguousarray(records).view(_SAID).reshape(-1)
-        _check_one_each(len(said), slots)
+        block = np.ascontiguousarray(records).view(_SAID).reshape(-1)
+        _check_one_each(len(block), slots)
         genuine = (slots >= 0) & (slots < len(secret))
-        said, slots = said[genuine], slots[genuine]
-        expected = _made(said["body"].tolist(), secret[slots]).view(np.uint64)
+        block, slots = block[genuine], slots[genuine]
+        expected = _made(block["body"].tolist(), secret[slots]).view(np.uint64)
         # All words of all rows: how long it takes does not tell how many bytes were right.
-        genuine[genuine] = (expected == said["tag"]).all(axis=1)
+        genuine[genuine] = (expected == block["tag"]).all(axis=1)
         return genuine
 
     def seal(self, bodies: ByteArray, slots: IntArray, secret: ByteArray) -> ByteArray:

@@ -29,7 +29,7 @@ _BAD_NEWS = frozenset(("suspect", "dead", "failing"))
 _LESS_THAN_DEAD = frozenset(("suspect", "failing"))
 
 
-class Said(NamedTuple):
+class NodeNotes(NamedTuple):
     """What has been said of one node; `silence` is the one that holds its notifications longest."""
 
     maintenance: Maintenance | None = None
@@ -37,7 +37,7 @@ class Said(NamedTuple):
     silence: Silence | None = None
 
 
-NOTHING_SAID = Said()
+NO_NOTES = NodeNotes()
 
 
 class Upkeep:
@@ -96,11 +96,11 @@ class Upkeep:
         self.maintenance.pop(slot, None)
         self.acknowledged.pop(slot, None)
 
-    def said(self, slot: int, name: str, labels: Mapping[str, str] | None) -> Said:
+    def notes(self, slot: int, name: str, labels: Mapping[str, str] | None) -> NodeNotes:
         """Return all that has been said of a node."""
         silence = self.silence(name, labels) if self.silences else None
-        found = Said(self.maintenance.get(slot), self.acknowledged.get(slot), silence)
-        return NOTHING_SAID if found == NOTHING_SAID else found
+        found = NodeNotes(self.maintenance.get(slot), self.acknowledged.get(slot), silence)
+        return NO_NOTES if found == NO_NOTES else found
 
     def knows(self, slot: int, status: str) -> Acknowledgement | None:
         """Return by what an operator already knows that a node is in a status, if so."""

@@ -15,6 +15,8 @@ from beatward.core.protocol.record import Flag, Kind
 from beatward.core.protocol.roles import Grant
 from beatward.core.registry import Registry
 
+# Records (k,) of 64 bytes, one after the other.
+Records = np.ndarray[tuple[int], np.dtype[np.void]]
 EMPTY = Replies(
     np.zeros((0, record.RECORD_SIZE), np.uint8),
     np.zeros((0, PEER_SIZE), np.uint8),
@@ -50,16 +52,16 @@ class Voice:
         What came in one datagram is answered in one: a relay's hundred thousand nodes would cost
         as much to answer as to hear otherwise.
         """
-        said = self._said(beats.slots, Kind.ACKNOWLEDGEMENT)
-        said["sequence"], said["echo"] = sequence, self.session
+        records = self._new_records(beats.slots, Kind.ACKNOWLEDGEMENT)
+        records["sequence"], records["echo"] = sequence, self.session
         if self._is_pacing:
             # No wish would mean that the node's own interval holds; so who was not thought about
             # yet is asked to stay as it is. It may have been slowed down in an earlier session.
             wish_ms = self._registry.wish_ms[beats.slots]
-            said["gauges"] = np.where(wish_ms > 0, wish_ms, said["interval_ms"])
-        begins = np.ones(len(said), np.bool_)
+            records["gauges"] = np.where(wish_ms > 0, wish_ms, records["interval_ms"])
+        begins = np.ones(len(records), np.bool_)
         begins[1:] = beats.source[1:] != beats.source[:-1]
-        self._say(beats.slots, said, beats.peers, begins)
+        self._say(beats.slots, records, beats.peers, begins)
 
     def probe(self, slots: IntArray, echo: IntArray, *, mail: bool = False) -> BoolArray:
         """Ask nodes (k,) whether they live; returns which of them have an address to ask at.
@@ -89,15 +91,15 @@ class Voice:
         incarnation   (k,) of the lives that said them: the next life counts from 1 again, and must
                       not take an answer to another one's words for its own
         """
-        said = self._said(slots, Kind.GRANT)
-        fields = said.view(GRANT)
+        records = self._new_records(slots, Kind.GRANT)
+        fields = records.view(GRANT)
         fields["incarnation"] = incarnation
         fields["counter"] = [grant.counter for grant in grants]
         fields["service"] = [grant.service for grant in grants]
         fields["claim"] = [grant.token << 8 | grant.word for grant in grants]
         fields["lease_ms"] = [grant.lease_ms for grant in grants]
         fields["demote_ms"] = [grant.demote_ms for grant in grants]
-        self._say(slots, said, peers, np.ones(len(said), np.bool_))
+        self._say(slots, records, peers, np.ones(len(records), np.bool_))
 
     def take(self) -> Replies:
         """Hand over what was said since the last call."""
@@ -118,32 +120,32 @@ class Voice:
         incarnation: IntArray | None = None,
         mail: bool = False,
     ) -> None:
-        said = self._said(slots, Kind.PROBE)
-        said["echo"], said["flags"] = echo, Flag.MAIL if mail else 0
+        records = self._new_records(slots, Kind.PROBE)
+        records["echo"], records["flags"] = echo, Flag.MAIL if mail else 0
         if incarnation is not None:
-            said["incarnation"] = incarnation
-        self._say(slots, said, peers, np.ones(len(said), np.bool_))
+            records["incarnation"] = incarnation
+        self._say(slots, records, peers, np.ones(len(records), np.bool_))
 
-    def _said(self, slots: IntArray, kind: Kind) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+    def _new_records(self, slots: IntArray, kind: Kind) -> Records:
         registry = self._registry
-        said = np.zeros(len(slots), RECORD)
-        said["head"] = _HEADS[kind]
-        said["slot"] = slots
-        said["interval_ms"] = registry.interval_ms[slots]
-        said["cpu"] = said["memory"] = said["load"] = record.NO_GAUGE
-        said["node"] = registry.node[slots]
-        said["incarnation"] = registry.incarnation[slots]
-        return said
+        records = np.zeros(len(slots), RECORD)
+        records["head"] = _HEADS[kind]
+        records["slot"] = slots
+        records["interval_ms"] = registry.interval_ms[slots]
+        records["cpu"] = records["memory"] = records["load"] = record.NO_GAUGE
+        records["node"] = registry.node[slots]
+        records["incarnation"] = registry.incarnation[slots]
+        return records
 
     def _say(
         self,
         slots: IntArray,
-        said: "np.ndarray[tuple[int], np.dtype[np.void]]",
+        records: Records,
         peers: ByteArray,
         begins: BoolArray,
     ) -> None:
         # Sealed now: when the turn ends, another node may have the slot.
-        rows = said.view(np.uint8).reshape(-1, record.RECORD_SIZE)
+        rows = records.view(np.uint8).reshape(-1, record.RECORD_SIZE)
         bodies = rows[:, : record.BODY_SIZE]
         rows[:, record.BODY_SIZE :] = self._registry.tags.seal(bodies, slots, self._registry.secret)
         self._rows.append(rows)

@@ -98,7 +98,7 @@ class HealthAdapter:
             last_turn_ns=wheel.last_turn_ns,
             durations=Turns(DURATION_BOUNDS_NS, counts, wheel.turns_count, wheel.turning_total_ns),
             watermark_ns=self._doors.watermark_ns,
-            holds=tuple(hold.words(wheel.last_turn_ns) for hold in self._holds()),
+            holds=tuple(hold.text(wheel.last_turn_ns) for hold in self._holds()),
             conflicts=tuple(self._conflicts()),
             speakers=tuple(one for one in self._speakers() if one.kept_ns > wheel.last_turn_ns),
             warnings=tuple(self._warnings()),

@@ -99,8 +99,8 @@ class IntervalChecker(Checker):
                 beats[-1].is_swallowed |= fate.end == End.WITHHELD
                 continue
             slowing, swallowed = bool(flags & _SLOWING), fate.end == End.WITHHELD
-            said = (life, sequence, promised_ns, slowing, fate.sent_ns, arrived_ns)
-            beats.append(_Beat(*said, is_swallowed=swallowed))
+            beat = (life, sequence, promised_ns, slowing, fate.sent_ns, arrived_ns)
+            beats.append(_Beat(*beat, is_swallowed=swallowed))
         return beats
 
     def _check_gap(self, truth: NodeTruth, before: _Beat, after: _Beat) -> None:

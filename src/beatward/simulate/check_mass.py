@@ -74,9 +74,9 @@ class MassChecker(Checker):
                 for node in dark:
                     self._untold.pop(node, None)
             case "mass_failure_grown":
-                told = entry.detail["nodes"]
-                is_cut = entry.detail["count"] > len(told)
-                for node in tuple(self._untold) if is_cut else told:
+                named = entry.detail["nodes"]
+                is_cut = entry.detail["count"] > len(named)
+                for node in tuple(self._untold) if is_cut else named:
                     self._untold.pop(node, None)
             case "mass_failure_over":
                 self._masses.pop(zone, None)

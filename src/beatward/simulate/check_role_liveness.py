@@ -99,8 +99,8 @@ class RoleLivenessChecker(Checker):
             if view is not None and not is_held and not self._can_last(service):
                 self._findings.counts["role leases too short"] += 1
             elif view is None or view.phase != Phase.HELD:
-                said = "nothing" if view is None else f"{view.phase} ({view.reason})"
-                self._violate(name, f"{', '.join(able)} could hold it in the end; it is {said}")
+                shown = "nothing" if view is None else f"{view.phase} ({view.reason})"
+                self._violate(name, f"{', '.join(able)} could hold it in the end; it is {shown}")
             elif not self._runs(view):
                 self._violate(name, f"{view.holder} is said to hold it in the end, and does not")
 
@@ -108,8 +108,8 @@ class RoleLivenessChecker(Checker):
         """Say what is wrong with what is shown, as a rule and a few words; empty: nothing."""
         if view.phase == Phase.HELD:
             return "" if self._runs(view) else f"held: {view.holder} does not run it"
-        words = f"reported: it is {view.phase} under token {view.token} without a reason"
-        return "" if view.reason else words
+        text = f"reported: it is {view.phase} under token {view.token} without a reason"
+        return "" if view.reason else text
 
     def _patience_ns(self, name: str) -> int:
         settings = self._services[name].settings

@@ -49,7 +49,7 @@ _SAID_MAX = 1000
 
 
 @dataclass(slots=True)
-class _Said:
+class _Report:
     """A standing as it was really sent; `end_ns(...)` of its lease counts from `stamp_ns`."""
 
     state: State
@@ -102,7 +102,7 @@ class _Book:
     granted: int = 0
     forced: int = -1
     lost: int = 0
-    told: set[tuple[str, str]] = field(default_factory=set)
+    reported: set[tuple[str, str]] = field(default_factory=set)
     excused: set[tuple[str, int]] = field(default_factory=set)
 
 
@@ -118,7 +118,7 @@ class RoleChecker(Checker):
         services = facts.scenario.services
         self.books = {service.name: _Book(service.name) for service in services}
         self._by_id = {service_id(name): book for name, book in self.books.items()}
-        self._said: dict[tuple[str, int], dict[tuple[int, int], _Said]] = {}
+        self._reports: dict[tuple[str, int], dict[tuple[int, int], _Report]] = {}
         self._sites: dict[tuple[str, str], Site] = {}
         self._settings = {service.name: service.settings for service in services}
 
@@ -208,13 +208,13 @@ class RoleChecker(Checker):
                 del book.stuck[name]
             return
         assert node.protocol is not None
-        said = self._said.setdefault((name, standing.service), {})
+        reports = self._reports.setdefault((name, standing.service), {})
         now_ns, stamp_ns = self._facts.now_ns, node.clock.now_ns(self._facts.now_ns)
-        said[node.protocol.incarnation, standing.counter] = _Said(
+        reports[node.protocol.incarnation, standing.counter] = _Report(
             standing.state, standing.token, now_ns, stamp_ns
         )
-        if len(said) > _SAID_MAX:
-            del said[next(iter(said))]
+        if len(reports) > _SAID_MAX:
+            del reports[next(iter(reports))]
         self._count(f"said {standing.state.name.lower()}")
         if standing.state in _NOBODY:
             self._check_free(book, name, standing)
@@ -240,32 +240,32 @@ class RoleChecker(Checker):
         name = self._addressee(
             self._names[number], (service, life, counter), self._facts.network.owner_of(target)
         )
-        said = self._said.get((name, service), {}).get((life, counter))
-        if said is None:
+        report = self._reports.get((name, service), {}).get((life, counter))
+        if report is None:
             return
         self._count(f"word {Word(word).name.lower()}")
         if word in (Word.PROMOTE, Word.HOLD):
-            self._check_grant(book, name, token, Word(word), said)
-        book.heard = max(book.heard, said.token)
+            self._check_grant(book, name, token, Word(word), report)
+        book.heard = max(book.heard, report.token)
         # What it had when it was switched off cannot act any more, whatever it says of it; nor can
         # what has ended since it said so: a last word is not answered (seed 1388 of the clones).
         ended = max(book.fenced.get(name, -1), book.given.get(name, -1))
-        if said.state == State.STUCK and said.token > ended:
-            book.stuck[name] = said.token
+        if report.state == State.STUCK and report.token > ended:
+            book.stuck[name] = report.token
         else:
             book.stuck.pop(name, None)
         # A demotion without a lease is time to demote, too; for who holds another token it is not.
-        if word in (Word.PROMOTE, Word.HOLD) or (word == Word.DEMOTE and token == said.token):
-            self._lend(book, name, token, said, (lease_ms, demote_ms))
+        if word in (Word.PROMOTE, Word.HOLD) or (word == Word.DEMOTE and token == report.token):
+            self._lend(book, name, token, report, (lease_ms, demote_ms))
 
     def _addressee(self, name: str, answered: tuple[int, int, int], target: str) -> str:
         """Return which machine of a name a grant answers, which may go to the adversary."""
         service, life, counter = answered
         labels = (name, *(twin.label for twin in self._facts.twins.of(name)))
-        said = [one for one in labels if (life, counter) in self._said.get((one, service), {})]
-        return target if target in said else next(iter(said), name)
+        like = [one for one in labels if (life, counter) in self._reports.get((one, service), {})]
+        return target if target in like else next(iter(like), name)
 
-    def _check_grant(self, book: _Book, name: str, token: int, word: Word, said: _Said) -> None:
+    def _check_grant(self, book: _Book, name: str, token: int, word: Word, report: _Report) -> None:
         if token > book.durable:
             message = f"{word.name} under token {token}, but the disk knows {book.durable}"
             self._violate("receipt", book, message, name)
@@ -276,11 +276,11 @@ class RoleChecker(Checker):
         lent = book.lent.setdefault(token, name)
         if lent != name:
             self._violate("token", book, f"token {token} was lent to {lent}, and is to it", name)
-        if word == Word.PROMOTE and said.state != State.STANDBY:
-            message = f"PROMOTE to a member that has said {said.state.name}"
+        if word == Word.PROMOTE and report.state != State.STANDBY:
+            message = f"PROMOTE to a member that has said {report.state.name}"
             self._violate("ready", book, message, name)
-        if word == Word.HOLD and (said.state not in _HOLDERS or said.token != token):
-            message = f"HOLD under {token} for {said.state.name} under {said.token}"
+        if word == Word.HOLD and (report.state not in _HOLDERS or report.token != token):
+            message = f"HOLD under {token} for {report.state.name} under {report.token}"
             self._violate("ready", book, message, name)
         self._check_early(book, name, token)
 
@@ -310,16 +310,16 @@ class RoleChecker(Checker):
                 self._violate("early", book, message, name)
 
     def _lend(
-        self, book: _Book, name: str, token: int, said: _Said, lengths_ms: tuple[int, int]
+        self, book: _Book, name: str, token: int, report: _Report, lengths_ms: tuple[int, int]
     ) -> None:
         if token <= book.given.get(name, 0):
             return  # an answer to what it said before it gave the token up: it takes it no more
         lease_ms, demote_ms = lengths_ms
         clock = self._facts.twins.machine(name).clock
-        end_ns = lease_end_ns(said.stamp_ns, lease_ms) + demote_ms * MILLISECOND
+        end_ns = lease_end_ns(report.stamp_ns, lease_ms) + demote_ms * MILLISECOND
         # In true time by the length, because the clock may have been set back by a reboot since.
-        length_ns = clock.true_ns(end_ns) - clock.true_ns(said.stamp_ns)
-        until_ns = said.sent_ns + length_ns
+        length_ns = clock.true_ns(end_ns) - clock.true_ns(report.stamp_ns)
+        until_ns = report.sent_ns + length_ns
         lease = book.leases.get(name)
         if lease is None or until_ns > lease.until_ns or token > lease.token:
             book.leases[name] = _Lease(token, until_ns)
@@ -392,16 +392,16 @@ class RoleChecker(Checker):
 
     def _check_late(self, book: _Book, name: str, run: WorkloadRun) -> None:
         lease = book.leases.get(name)
-        if lease is None or lease.token != run.token or (name, "late") in book.told:
+        if lease is None or lease.token != run.token or (name, "late") in book.reported:
             return
         late_ns = self._facts.now_ns - lease.until_ns
         if late_ns > GRACE_NS and not self._excuse(book, name, run):
-            book.told.add((name, "late"))
+            book.reported.add((name, "late"))
             message = f"it still runs {format_duration(late_ns)} after it should have given it up"
             self._violate("late", book, message, name)
 
     def _check_overlap(self, book: _Book, name: str, newest: str, run: WorkloadRun) -> None:
-        if (name, newest) in book.told:
+        if (name, newest) in book.reported:
             return
         excuse = self._excuse(book, name, run)
         excuse = excuse or ("restored" if self._is_restored(book, newest) else "")
@@ -411,7 +411,7 @@ class RoleChecker(Checker):
                 book.excused.add((newest, run.token))
                 self._count(f"two, {excuse}")
             return
-        book.told.add((name, newest))
+        book.reported.add((name, newest))
         others = book.running[newest]
         message = f"it runs under token {run.token} while {newest} does under {others.token}"
         self._violate("two", book, message, name)

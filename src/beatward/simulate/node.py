@@ -106,12 +106,12 @@ class PlayedNode:
         join: Callable[["PlayedNode", Answered], None],
         protocol: Callable[..., HeartbeatProtocol] = HeartbeatProtocol,
         enlist: Callable[["PlayedNode", Site, LeaseHolder | None], PlayedMember] | None = None,
-        said: Callable[["PlayedNode", Standing], None] = lambda _node, _standing: None,
+        on_report: Callable[["PlayedNode", Standing], None] = lambda _node, _standing: None,
     ) -> None:
         self.sites: Sequence[Site] = ()
         self.members: list[PlayedMember] = []
         self._enlist = enlist
-        self._said = said
+        self._on_report = on_report
         self.settings = settings
         self.clock = clock
         self.truth = truth
@@ -364,7 +364,7 @@ class PlayedNode:
         """Say where a member stands."""
         if self.protocol is None or self._is_leaving:
             return
-        self._said(self, standing)
+        self._on_report(self, standing)
         self._say(self.protocol.seal_standing(standing))
         site = next(site for site in self.sites if service_id(site.service) == standing.service)
         if site.ended is not None and standing.state in _FREE and standing.counter < _LAST_MAX:
@@ -373,7 +373,7 @@ class PlayedNode:
     def _say_last(self, service: str, token: int, life: int) -> None:
         """Say the last word of a life, as its guardian does, and the agent that comes after it."""
         word = Standing(service_id(service), LAST_WORD, State.UNABLE, token)
-        self._said(self, word)
+        self._on_report(self, word)
         name, key = self.settings.name, self.settings.key
         self._say(seal_standing(word, node=node_id(name), incarnation=life, slot=0, key=key))
 

@@ -76,8 +76,8 @@ def play(
     try:
         world.play()
     except Exception as error:  # noqa: BLE001  whatever it is: no world may bring the monitor down
-        told = "".join(traceback.format_exception(error, limit=-3)).strip()
-        world.findings.violate("raised", "", told)
+        text = "".join(traceback.format_exception(error, limit=-3)).strip()
+        world.findings.violate("raised", "", text)
     return WorldReport(
         seed=scenario.seed,
         digest=digest(world.journal),

@@ -259,12 +259,12 @@ class Site:
     def promise(self, tenure: LeaseHolder) -> None:
         """Take the agent's word on what it may do until when; to be called before it does it."""
         held = tenure.memory.held
-        told = Promise(held, tenure.lease_end_ns, tenure.demote_until_ns) if held else None
-        if told != self._promise:
-            self._promise = told
+        promise = Promise(held, tenure.lease_end_ns, tenure.demote_until_ns) if held else None
+        if promise != self._promise:
+            self._promise = promise
             self._guards = ""
-            if told is not None:
-                self._look_after(told.lease_end_ns)
+            if promise is not None:
+                self._look_after(promise.lease_end_ns)
 
     def _look_after(self, local_ns: int) -> None:
         self._watch += 1

@@ -203,7 +203,7 @@ class World:
             join=self._join,
             protocol=self._protocol,
             enlist=self.crew.enlist,
-            said=self._stood,
+            on_report=self._stood,
         )
         self.crew.equip(node)
         return node

@@ -200,8 +200,8 @@ class UdpDoor:
         if not _IS_LINUX:
             return None
         try:
-            told = self._listener.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-            raw = _MEMINFO.unpack(told)[_MEMINFO_DROPS]
+            packed = self._listener.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            raw = _MEMINFO.unpack(packed)[_MEMINFO_DROPS]
         except (OSError, struct.error):
             return None  # Linux before 4.12
         return int(raw)

@@ -30,7 +30,7 @@ def hold_objects(snapshot: Snapshot) -> list[dict[str, Any]]:
             "for": format_duration(at_ns - hold.begun_ns),
             "dark": hold.dark,
             "total": hold.total,
-            "sentence": hold.words(at_ns),
+            "sentence": hold.text(at_ns),
         }
         for hold in snapshot.state.holds
     ]

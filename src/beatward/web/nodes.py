@@ -98,7 +98,7 @@ def _report_object(snapshot: Snapshot, row: int, *, is_ill: bool) -> dict[str, A
 
 def _upkeep_object(snapshot: Snapshot, row: int) -> dict[str, Any]:
     registry = snapshot.state.registry
-    notes = snapshot.state.upkeep.said(row, registry.names[row], snapshot.labels.get(row))
+    notes = snapshot.state.upkeep.notes(row, registry.names[row], snapshot.labels.get(row))
     pause, known = notes.maintenance, notes.acknowledgement
     return {
         "maintenance": pause and maintenance_object(snapshot, pause),

@@ -72,11 +72,11 @@ class Channel:
         """Return what to wait on for reading, or -1."""
         return -1 if self.is_closed else self._end.fileno()
 
-    def say(self, words: Mapping[str, Any]) -> None:
+    def say(self, message: Mapping[str, Any]) -> None:
         """Say something, or lose it."""
         if self.is_closed:
             return
-        line = json.dumps(words).encode() + b"\n"
+        line = json.dumps(message).encode() + b"\n"
         try:
             sent = self._end.send(line)
         except BlockingIOError:

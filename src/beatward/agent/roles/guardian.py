@@ -202,24 +202,24 @@ class Guardian:
                 self._finish_ending(is_certain=is_certain)
 
     def _listen(self, channel: Channel) -> None:
-        for words in channel.heard():
-            self._heed(words)
+        for message in channel.heard():
+            self._heed(message)
         if channel.is_closed and not self._is_alone:
             self._is_alone = True
             if not self._shall_end:
                 log.warning("%s: the agent is gone", self._plan.service)
 
-    def _heed(self, words: Mapping[str, Any]) -> None:
-        what = words["do"]
+    def _heed(self, message: Mapping[str, Any]) -> None:
+        what = message["do"]
         if what == "lease":
-            self._take_lease(LeaseTimes(*words["lease"]))
+            self._take_lease(LeaseTimes(*message["lease"]))
             self._say({"is": "here"})
         elif what == "ping":
             self._say({"is": "here"})
         elif what == "run":
-            self._run(words)
+            self._run(message)
         elif what in ("demote", "stop"):
-            self._end_role(words)
+            self._end_role(message)
         elif what == "end":
             self._shall_end = True
 
@@ -231,44 +231,44 @@ class Guardian:
         self._lease = lease
         self._shared.note(lease, self._hook)
 
-    def _run(self, words: Mapping[str, Any]) -> None:
-        kind, number = words["kind"], words["number"]
-        self._primary = words["primary"]
-        limit_ns = clock.now_ns() + words["timeout_ns"] if words["timeout_ns"] else NEVER
+    def _run(self, message: Mapping[str, Any]) -> None:
+        kind, number = message["kind"], message["number"]
+        self._primary = message["primary"]
+        limit_ns = clock.now_ns() + message["timeout_ns"] if message["timeout_ns"] else NEVER
         if kind == "state":
             if self._look is not None:
                 self._look.kill()
             self._look_number = number
-            self._look = self._begin("state", words["token"], limit_ns)
+            self._look = self._begin("state", message["token"], limit_ns)
             return
         if self._ending is not None:
-            self._say_done(number, is_ok=False, said=f"{kind}: the role is being given up")
+            self._say_done(number, is_ok=False, text=f"{kind}: the role is being given up")
             return
         if self._hook is not None:
             self._hook.kill()
         if kind == "promote":
             self._lock.note(0)
             self._given_up = 0
-            last = words["last"]
+            last = message["last"]
             self._shared.last = None if last is None else LastWord(**last)
-            self._take_lease(LeaseTimes(*words["lease"]))
+            self._take_lease(LeaseTimes(*message["lease"]))
         self._number = number
-        self._hook = self._begin(kind, words["token"], limit_ns)
+        self._hook = self._begin(kind, message["token"], limit_ns)
         self._shared.note(self._lease, self._hook)
 
-    def _end_role(self, words: Mapping[str, Any]) -> None:
+    def _end_role(self, message: Mapping[str, Any]) -> None:
         self._say({"is": "here"})
-        lease = LeaseTimes(*words["lease"])
+        lease = LeaseTimes(*message["lease"])
         token, is_certain = self._ended
-        is_stop = words["do"] == "stop"
+        is_stop = message["do"] == "stop"
         is_ended = token == lease.token and (is_certain or not is_stop)
         if self._ending is None and (is_ended or lease.token == self._given_up):
             # It was done before the agent, which was frozen or killed, has asked for it.
             is_ok = is_certain or lease.token == self._given_up
-            self._say_done(words["number"], is_ok=is_ok, said="the guardian had given it up")
+            self._say_done(message["number"], is_ok=is_ok, text="the guardian had given it up")
             return
         self._lease = lease
-        self._ending_numbers.append(words["number"])
+        self._ending_numbers.append(message["number"])
         self._wants_stop = self._wants_stop or is_stop
         if self._ending is None:
             self._begin_ending(lease)
@@ -285,20 +285,20 @@ class Guardian:
         self._ended = (lease.token, is_certain)
         if is_certain:
             self._say_last(lease.token)
-        said = "given up" if is_certain else "it cannot be made sure that the workload has stopped"
+        text = "given up" if is_certain else "it cannot be made sure that the workload has stopped"
         self._ending = None
         self._wants_stop = False
         self._lease = None
         self._shared.note(None, None)
         for number in self._ending_numbers:
-            self._say_done(number, is_ok=is_certain, said=said)
+            self._say_done(number, is_ok=is_certain, text=text)
         self._ending_numbers = []
         log.log(
             logging.INFO if is_certain else logging.ERROR,
             "%s: token %d: %s",
             self._plan.service,
             self._ended[0],
-            said,
+            text,
         )
         if self._is_alone and not is_certain:
             # A new process may try, too: nothing is gained by keeping it out.
@@ -343,7 +343,7 @@ class Guardian:
             if hook.ended.is_ok:
                 yield True
                 return
-            log.warning("%s: %s", self._plan.service, hook.ended.said)
+            log.warning("%s: %s", self._plan.service, hook.ended.text)
         yield from self._stopping_steps(token)
 
     def _stopping_steps(self, token: int) -> Iterator[bool | None]:
@@ -358,7 +358,7 @@ class Guardian:
             self._wake_ns = until_ns
             yield None
         if hook is not None and hook.ended is not None and not hook.ended.is_ok:
-            log.warning("%s: %s", self._plan.service, hook.ended.said)
+            log.warning("%s: %s", self._plan.service, hook.ended.text)
         left = self._kill()
         if hook is None:
             has_stopped = killed > 0 or left > 0
@@ -397,14 +397,14 @@ class Guardian:
     def _report(self, hook: Hook, number: int) -> None:
         assert hook.ended is not None
         ended = hook.ended
-        self._say_done(number, is_ok=ended.is_ok, said=ended.said, head=ended.head)
+        self._say_done(number, is_ok=ended.is_ok, text=ended.text, head=ended.head)
 
-    def _say_done(self, number: int, *, is_ok: bool, said: str, head: str = "") -> None:
-        self._say({"is": "done", "number": number, "ok": is_ok, "said": said, "head": head})
+    def _say_done(self, number: int, *, is_ok: bool, text: str, head: str = "") -> None:
+        self._say({"is": "done", "number": number, "ok": is_ok, "said": text, "head": head})
 
-    def _say(self, words: Mapping[str, Any]) -> None:
+    def _say(self, message: Mapping[str, Any]) -> None:
         if self._channel is not None:
-            self._channel.say(words)
+            self._channel.say(message)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -414,10 +414,10 @@ def main(arguments: Sequence[str]) -> None:
         # What ends the agent is not meant for its guardian; but hooks are not to inherit that.
         signal.signal(number, lambda *_: None)
     channel = Channel(socket.socket(fileno=int(arguments[0])))
-    words = _first_words(channel)
-    if words is None:
+    message = _first_words(channel)
+    if message is None:
         return
-    plan = GuardianPlan(**words)
+    plan = GuardianPlan(**message)
     lock = _take_lock(plan, channel)
     if lock is None:
         return

@@ -36,7 +36,7 @@ class HookResult:
 
     number: int
     is_ok: bool
-    said: str
+    text: str
     head: str
 
 
@@ -99,19 +99,21 @@ class GuardianClient:
 
     def heard(self) -> Sequence[HookResult]:
         """Return what was answered since the last call."""
-        told = []
-        for words in [] if self._channel is None else self._channel.heard():
+        results = []
+        for message in [] if self._channel is None else self._channel.heard():
             self._asked_ns = NEVER
-            if words["is"] == "ready":
-                self.is_ready, self._pid = True, words["pid"]
-                self.ended = None if words["ended"] is None else tuple(words["ended"])
-            elif words["is"] == "waiting":
+            if message["is"] == "ready":
+                self.is_ready, self._pid = True, message["pid"]
+                self.ended = None if message["ended"] is None else tuple(message["ended"])
+            elif message["is"] == "waiting":
                 log.warning("%s: a former guardian is waited for", self._plan.service)
-            elif words["is"] == "ending":
+            elif message["is"] == "ending":
                 self._is_ending = True
-            elif words["is"] == "done":
-                told.append(HookResult(words["number"], words["ok"], words["said"], words["head"]))
-        return told
+            elif message["is"] == "done":
+                results.append(
+                    HookResult(message["number"], message["ok"], message["said"], message["head"])
+                )
+        return results
 
     def take_ending(self) -> bool:
         """Tell whether the guardian has begun to give the role up since the last call."""
@@ -126,24 +128,29 @@ class GuardianClient:
         last   what the guardian says for this life when the role is over; None: nothing
         """
         self._number += 1
-        words = {"kind": "promote", "number": self._number, "token": holder.token, "timeout_ns": 0}
+        message = {
+            "kind": "promote",
+            "number": self._number,
+            "token": holder.token,
+            "timeout_ns": 0,
+        }
         held = {"lease": astuple(lease_of(holder)), "last": None if last is None else asdict(last)}
-        self._ask({"do": "run", "primary": dict(primary), **held, **words}, clock.now_ns())
+        self._ask({"do": "run", "primary": dict(primary), **held, **message}, clock.now_ns())
         return self._number
 
     def run(self, kind: str, token: int, primary: Mapping[str, str], *, timeout_ns: int = 0) -> int:
         """Ask for a hook and return the number of its answer; timeout_ns: 0: none."""
         self._number += 1
-        words = {"kind": kind, "number": self._number, "token": token, "timeout_ns": timeout_ns}
-        self._ask({"do": "run", "primary": dict(primary), **words}, clock.now_ns())
+        message = {"kind": kind, "number": self._number, "token": token, "timeout_ns": timeout_ns}
+        self._ask({"do": "run", "primary": dict(primary), **message}, clock.now_ns())
         return self._number
 
     def end_role(self, command: RoleCommand, holder: LeaseHolder) -> int:
         """Ask to demote or to stop, and return the number of the answer."""
         assert command.kind != "promote"
         self._number += 1
-        words = {"do": command.kind, "number": self._number, "lease": astuple(lease_of(holder))}
-        self._ask(words, clock.now_ns())
+        message = {"do": command.kind, "number": self._number, "lease": astuple(lease_of(holder))}
+        self._ask(message, clock.now_ns())
         return self._number
 
     def lend(self, lease: LeaseTimes) -> None:
@@ -159,10 +166,10 @@ class GuardianClient:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
 
-    def _ask(self, words: Mapping[str, Any], now_ns: int) -> None:
+    def _ask(self, message: Mapping[str, Any], now_ns: int) -> None:
         if self._channel is None:
             return
-        self._channel.say(words)
+        self._channel.say(message)
         self._pinged_ns = now_ns
         if self.is_ready:
             self._asked_ns = min(self._asked_ns, now_ns)

@@ -146,7 +146,7 @@ class GuardianWorkload:
         elif result.number == self._start_number:
             self._start_number = 0
             if not result.is_ok:
-                self._warn(result.said)
+                self._warn(result.text)
             self._standby.started(now_ns, is_ok=result.is_ok)
             if result.is_ok and not self._has_state:
                 self._be_proved()
@@ -158,8 +158,8 @@ class GuardianWorkload:
     def _finish(self, command: RoleCommand, result: HookResult, now_ns: int) -> None:
         self._command = None
         if not result.is_ok:
-            log.warning("%s: %s", self._name, result.said)
-            self._shared.remark = result.said
+            log.warning("%s: %s", self._name, result.text)
+            self._shared.remark = result.text
         elif command.kind == "promote":
             self._be_well()
         else:
@@ -202,7 +202,7 @@ class GuardianWorkload:
 
     def _take_state(self, result: HookResult, now_ns: int) -> None:
         if not result.is_ok:
-            self._warn(result.said)
+            self._warn(result.text)
         state, freshness = read_state(result.head)
         is_good = result.is_ok and state in STATES
         self.freshness = freshness if is_good else None

@@ -40,7 +40,7 @@ class HookEnd:
 
     code: int | None
     head: str
-    said: str
+    text: str
 
     @property
     def is_ok(self) -> bool:

@@ -57,7 +57,7 @@ class Lock:
 
     def given_up(self) -> int:
         """Return the token that a guardian before has given up for certain, or 0."""
-        match self._words():
+        match self._fields():
             case [boot, token, *_] if boot == self._boot and token.isdigit():
                 return int(token)
         return 0
@@ -67,7 +67,7 @@ class Lock:
 
         To be asked by who has the lock.
         """
-        match self._words():
+        match self._fields():
             case [word, boot, place, token, life] if word == _HELD:
                 is_this_one = boot == self._boot and place == self._place()
                 found = (token, life) if is_this_one else ("", "")
@@ -90,7 +90,7 @@ class Lock:
         text = f"{_HELD} {self._boot} {self._place()} {token} {life}"
         self._write(text if self._boot else "")
 
-    def _words(self) -> list[str]:
+    def _fields(self) -> list[str]:
         return os.pread(self._file, _SIZE_MAX, 0).decode("ascii", "replace").split()
 
     def _place(self) -> str:
