@@ -16,7 +16,7 @@ from beatward.server.bell import Bell
 from beatward.server.schedule import TurnSchedule
 
 
-class Doors:
+class UdpSockets:
     """Clock, inbox, journal, sender and hands of a house that nothing comes into."""
 
     def __init__(self):
@@ -45,7 +45,7 @@ class Doors:
 
 @pytest.fixture
 def doors():
-    return Doors()
+    return UdpSockets()
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from beatward.core.outbox import Outbox, Rate
 from beatward.core.pace import PaceSettings, read_weights
 from beatward.core.protocol.record import Flag
 from beatward.simulate import Scenario, draw
+from beatward.simulate.drivers import FailureRates
 from beatward.simulate.faults import Fault, FaultKind, in_order
-from beatward.simulate.hands import FailureRates
 from beatward.simulate.network import Weather
 from beatward.simulate.scenario import SERVICES
 

@@ -27,7 +27,7 @@ def test_who_was_heard_at_last_by_the_adversarys_hand_was_heard(end, is_played, 
     world.monitor.start()
     arrived_ns = 2 * SECOND if end == End.ARRIVED else 0
     world.network.to_monitor["node-0"].fates.append(Fate(SAID, 2 * SECOND, end, arrived_ns))
-    world.agenda.now_ns = 9 * SECOND
+    world.event_queue.now_ns = 9 * SECOND
     if is_played:
         # Among others, as in a relay's datagram.
         world.network.inject(Datagram(bytes(64) + SAID, bytes(28), b"", "", 0))
@@ -38,7 +38,7 @@ def test_what_had_arrived_before_is_no_voice_when_it_is_played_again():
     world = World(draw(1, minutes=3))
     world.monitor.start()
     world.network.to_monitor["node-0"].fates.append(Fate(SAID, 2 * SECOND, End.ARRIVED, 2 * SECOND))
-    world.agenda.now_ns = 9 * SECOND
+    world.event_queue.now_ns = 9 * SECOND
     world.network.inject(Datagram(SAID, bytes(28), b"", "", 0))
     assert not MassChecker(world.facts, world.findings)._has_arrived(5 * SECOND)
 
@@ -52,7 +52,7 @@ class _Told:
         self.checker = MassChecker(self.world.facts, self.world.findings)
 
     def says(self, event, at_ns, **members):
-        self.world.agenda.now_ns = at_ns
+        self.world.event_queue.now_ns = at_ns
         entry = Entry(0, event, at_ns, **members)
         self.world.facts.reported.submitted(entry)
         self.checker.submitted(entry)
@@ -64,7 +64,7 @@ class _Told:
     def untold(self, dies_ns):
         """Let node-5 die at an instant, and return who is missed when all time to tell is over."""
         self.says(Event.TRANSITION, dies_ns, node="node-5", status="dead", cause="silent")
-        self.world.agenda.now_ns = dies_ns + 10 * MINUTE
+        self.world.event_queue.now_ns = dies_ns + 10 * MINUTE
         self.checker.audit()
         return [one.node for one in self.world.findings.violations if one.rule == "alarm"]
 

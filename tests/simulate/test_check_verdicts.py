@@ -30,7 +30,7 @@ def judged(*, asked_count, loss_probability):
     world = World(replace(scenario, weather=weather, links=links))
     world.monitor.start()
     world.monitor.order(Join(NAME))
-    world.agenda.run_until(SECOND)
+    world.event_queue.run_until(SECOND)
     for second in range(2, 7):
         world.network.to_monitor[NAME].fates.append(
             said(Kind.HEARTBEAT, second * SECOND, End.ARRIVED)

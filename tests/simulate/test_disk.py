@@ -8,20 +8,20 @@ from tests.store.test_conformance import WEB_1, transition
 
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.errors import TemporaryError
-from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.disk import FlakyStore, Writer
+from beatward.simulate.event_queue import EventQueue
 
 
 class Desk:
     """A store, a writer, and what it told."""
 
     def __init__(self, seed=1):
-        self.agenda, self.store = Agenda(), FlakyStore()
+        self.event_queue, self.store = EventQueue(), FlakyStore()
         self.receipts, self.written = [], []
         self.writer = Writer(
             self.store,
-            self.agenda,
+            self.event_queue,
             split(seed, "disk"),
             latency_ns=10 * MILLISECOND,
             receipt=self.receipts.append,
@@ -53,7 +53,7 @@ def test_nothing_is_written_at_once_and_all_is_written_in_order():
     desk.submit(3)
     assert (desk.held, desk.receipts) == ([], [])
     desk.submit(4, wall_offset_ns=SECOND)
-    desk.agenda.run_until(10 * SECOND)
+    desk.event_queue.run_until(10 * SECOND)
     assert desk.held == desk.written == [1, 2, 3, 4]
     assert desk.receipts == [2, 4]
 
@@ -62,11 +62,11 @@ def test_a_refusal_holds_entries_back_and_keeps_their_order():
     desk = Desk()
     desk.store.refuses = True
     desk.submit(1)
-    desk.agenda.run_until(5 * SECOND)
+    desk.event_queue.run_until(5 * SECOND)
     desk.submit(2)
     assert (desk.held, desk.receipts) == ([], [])
     desk.store.refuses = False
-    desk.agenda.run_until(20 * SECOND)
+    desk.event_queue.run_until(20 * SECOND)
     assert desk.held == [1, 2]
     assert desk.receipts[-1] == 2
 
@@ -78,7 +78,7 @@ def test_a_killed_writer_has_written_all_of_a_batch_or_nothing_and_says_no_more(
         desk.submit(1, 2)
         desk.submit(3)  # not yet part of any write
         desk.writer.die()
-        desk.agenda.run_until(10 * SECOND)
+        desk.event_queue.run_until(10 * SECOND)
         assert desk.receipts == []
         left.add(tuple(desk.held))
     assert left == {(), (1, 2)}
@@ -88,7 +88,7 @@ def test_a_backup_holds_what_the_disk_held_then():
     desk = Desk()
     desk.submit(1, 2, wall_offset_ns=SECOND)
     desk.submit(3, wall_offset_ns=5 * SECOND)
-    desk.agenda.run_until(10 * SECOND)
+    desk.event_queue.run_until(10 * SECOND)
     backup = desk.store.earlier(2)
     assert backup.load(wall_offset_ns=0) == desk.store.earlier(2).load(wall_offset_ns=0)
     assert backup.memory.history == desk.store.memory.history[:2]

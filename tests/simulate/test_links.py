@@ -3,8 +3,8 @@
 import pytest
 
 from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
-from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
+from beatward.simulate.event_queue import EventQueue
 from beatward.simulate.links import MODELS, draw_link
 from beatward.simulate.network import Network, Path, Weather
 from beatward.simulate.traces import GilbertElliott
@@ -63,15 +63,15 @@ def test_a_regime_changes_the_delay_while_it_lasts():
 
 
 def test_a_path_takes_delay_and_loss_from_its_link_until_all_is_healed():
-    agenda = Agenda()
-    network = Network(agenda, split(1, "net"), Weather(jitter_ns=0))
+    event_queue = EventQueue()
+    network = Network(event_queue, split(1, "net"), Weather(jitter_ns=0))
     link = draw_link(4, "burst", "a", HOUR)
     network.lay = lambda name, up: Path(split(1, name), link.ahead(1, f"{name} {up}"))
     network.add_node("a")
     at = []
-    network.deliver_to_monitor = lambda datagram: at.append(agenda.now_ns - datagram.sent_ns)
+    network.deliver_to_monitor = lambda datagram: at.append(event_queue.now_ns - datagram.sent_ns)
     for i in range(2000):
-        agenda.run_until(i * SECOND)
+        event_queue.run_until(i * SECOND)
         network.send_to_monitor("a", b"s", b"data")
     assert 0 < network.counts["lost"] < 400
     path = network.to_monitor["a"]
@@ -82,6 +82,6 @@ def test_a_path_takes_delay_and_loss_from_its_link_until_all_is_healed():
     before = network.counts["lost"]
     network.heal()
     for i in range(2000, 4000):
-        agenda.run_until(i * SECOND)
+        event_queue.run_until(i * SECOND)
         network.send_to_monitor("a", b"s", b"data")
     assert network.counts["lost"] == before

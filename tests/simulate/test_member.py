@@ -5,11 +5,11 @@ import pytest
 from beatward.agent.roles.lease_holder import HolderState
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.protocol.roles import Grant, State, Word, service_id
-from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
+from beatward.simulate.event_queue import EventQueue
 from beatward.simulate.member import PlayedMember
-from beatward.simulate.site import OUT, HookRates, Quirk, Site
+from beatward.simulate.site import OUT, HookFault, HookRates, Site
 from beatward.simulate.truth import NodeTruth, Trouble
 
 LEASE_MS, DEMOTE_MS = 2000, 1000
@@ -20,14 +20,14 @@ class Stage:
     """One machine with one member, and a monitor that answers as it is told to."""
 
     def __init__(self, seed=1):
-        self.agenda = Agenda()
+        self.event_queue = EventQueue()
         self.truth = NodeTruth("a", SECOND)
         self.runs, self.said = [], []
         self.word = Word.STAND_BY
         self.token = 0
         self.site = Site(
             "role",
-            self.agenda,
+            self.event_queue,
             split(seed, "site"),
             clock=HostClock(boot_ns=77 * SECOND, wall_ns=0),
             truth=self.truth,
@@ -50,16 +50,18 @@ class Stage:
         pass
 
     def start(self):
-        self.member = PlayedMember(self.site, self.agenda, say=self._answer, position=lambda: 5)
+        self.member = PlayedMember(
+            self.site, self.event_queue, say=self._answer, position=lambda: 5
+        )
 
     def kill(self):
-        self.truth.history.begin(Trouble.DOWN, self.agenda.now_ns)
+        self.truth.history.begin(Trouble.DOWN, self.event_queue.now_ns)
         self.member.crash()
 
     def _answer(self, standing):
         self.said.append(standing)
         if self.word is not None:
-            self.agenda.after(MILLISECOND, self._grant, standing)
+            self.event_queue.after(MILLISECOND, self._grant, standing)
 
     def _grant(self, standing):
         word = Word.HOLD if standing.token == self.token != 0 else self.word
@@ -72,7 +74,7 @@ class Stage:
         self.run(3 * SECOND)
 
     def run(self, for_ns):
-        self.agenda.run_until(self.agenda.now_ns + for_ns)
+        self.event_queue.run_until(self.event_queue.now_ns + for_ns)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_a_holder_that_is_not_answered_gives_up_in_time(stage):
     stage.promote(1)
     stage.word = None
     stage.token = 99
-    asked_ns = stage.agenda.now_ns
+    asked_ns = stage.event_queue.now_ns
     stage.run(10 * SECOND)
     assert stage.runs[0].end_ns <= asked_ns + OVER_NS
     assert stage.said[-1].state == State.STANDBY
@@ -104,13 +106,13 @@ def test_a_holder_that_is_not_answered_gives_up_in_time(stage):
 def test_a_guardian_ends_what_a_killed_agent_leaves_and_a_new_one_waits_for_it(stage):
     stage.promote(1)
     stage.kill()
-    killed_ns = stage.agenda.now_ns
+    killed_ns = stage.event_queue.now_ns
     assert stage.site.is_guarded
     stage.run(10 * SECOND)
     assert killed_ns < stage.runs[0].end_ns <= killed_ns + OVER_NS
     assert not stage.site.is_guarded
     assert stage.site.memory.held == 1  # and so the next life demotes before anything else
-    stage.truth.history.end(Trouble.DOWN, stage.agenda.now_ns)
+    stage.truth.history.end(Trouble.DOWN, stage.event_queue.now_ns)
     stage.word, stage.token = None, 0
     stage.start()
     assert stage.member.tenure.state == State.DEMOTING
@@ -121,42 +123,42 @@ def test_a_guardian_ends_what_a_killed_agent_leaves_and_a_new_one_waits_for_it(s
 
 def test_a_guardian_ends_what_a_frozen_agent_cannot(stage):
     stage.promote(1)
-    stage.truth.history.begin(Trouble.FROZEN, stage.agenda.now_ns)
-    frozen_ns = stage.agenda.now_ns
+    stage.truth.history.begin(Trouble.FROZEN, stage.event_queue.now_ns)
+    frozen_ns = stage.event_queue.now_ns
     stage.run(20 * SECOND)
     assert stage.runs[0].end_ns <= frozen_ns + OVER_NS
 
 
 def test_without_a_guardian_the_work_of_a_killed_agent_goes_on(stage):
     stage.promote(1)
-    stage.site.guardian.begin(OUT, stage.agenda.now_ns)
+    stage.site.guardian.begin(OUT, stage.event_queue.now_ns)
     stage.kill()
     stage.run(60 * SECOND)
     assert stage.site.run is not None
 
 
-@pytest.mark.parametrize("quirk", [Quirk.REFUSES, Quirk.HALF])
+@pytest.mark.parametrize("quirk", [HookFault.REFUSES, HookFault.HALF])
 def test_a_promotion_that_fails_leaves_nothing_running_and_says_no(stage, quirk):
     stage.site.quirk = quirk
     stage.promote(3)
     stage.run(5 * SECOND)
     assert stage.site.run is None
-    assert len(stage.runs) == (quirk == Quirk.HALF)
+    assert len(stage.runs) == (quirk == HookFault.HALF)
     assert (stage.said[-1].state, stage.said[-1].token) == (State.STANDBY, 3)
 
 
 def test_a_hook_that_hangs_is_ended_at_the_leases_end(stage):
     stage.promote(1)
-    stage.site.quirk = Quirk.HANGS
+    stage.site.quirk = HookFault.HANGS
     stage.word, stage.token = None, 99
-    begun_ns = stage.agenda.now_ns
+    begun_ns = stage.event_queue.now_ns
     stage.run(10 * SECOND)
     assert stage.runs[0].end_ns <= begun_ns + OVER_NS
 
 
 def test_what_cannot_be_stopped_is_said_to_be_stuck(stage):
     stage.promote(1)
-    stage.site.quirk = Quirk.STUCK
+    stage.site.quirk = HookFault.STUCK
     stage.word, stage.token = None, 99
     stage.run(10 * SECOND)
     assert stage.said[-1].state == State.STUCK
@@ -177,7 +179,7 @@ def test_a_machine_that_was_replaced_knows_no_token(stage):
     stage.promote(4)
     stage.kill()
     stage.site.power_off()
-    assert stage.runs[0].end_ns == stage.agenda.now_ns
+    assert stage.runs[0].end_ns == stage.event_queue.now_ns
     assert stage.site.memory.token == 4
     stage.site.replace()
     assert stage.site.memory == HolderState()

@@ -8,9 +8,9 @@ from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.monitor import Monitor, Settings
 from beatward.core.order_kinds import Join
-from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
+from beatward.simulate.event_queue import EventQueue
 from beatward.simulate.monitor import MonitorHost, MonitorProcess, Observer
 from beatward.simulate.network import Datagram, Network, Weather
 
@@ -51,21 +51,21 @@ turns = []
 
 @pytest.fixture
 def stage():
-    """A monitor that has just started, its clock showing one hour; its agenda and an observer."""
+    """A monitor that has just started, its clock showing one hour; its events and an observer."""
     turns.clear()
-    agenda, observer = Agenda(), Remembering()
-    network = Network(agenda, split(1, "net"), Weather())
+    event_queue, observer = EventQueue(), Remembering()
+    network = Network(event_queue, split(1, "net"), Weather())
     process = MonitorProcess(
         MonitorHost(Settings(), build=Watched, latency_ns=20 * MILLISECOND),
-        agenda,
+        event_queue,
         network,
         clock=HostClock(boot_ns=HOUR_NS, wall_ns=0),
         rng=split(1, "monitor"),
         observers=[observer],
     )
     process.start()
-    agenda.run_until(SECOND)
-    return process, agenda, observer
+    event_queue.run_until(SECOND)
+    return process, event_queue, observer
 
 
 def knock(process, data=b"x"):
@@ -77,8 +77,8 @@ def watermark_ms():
 
 
 def test_an_idle_wheel_turns_often_enough_to_be_no_pause(stage):
-    _, agenda, observer = stage
-    agenda.run_until(60 * SECOND)
+    _, event_queue, observer = stage
+    event_queue.run_until(60 * SECOND)
     assert [entry.event for entry in observer.entries] == [Event.STARTED]
     gaps = [b.watermark_ns - a.watermark_ns for a, b in pairwise(turns)]
     assert max(gaps) < Settings().guard.pause_limit_ns
@@ -86,24 +86,24 @@ def test_an_idle_wheel_turns_often_enough_to_be_no_pause(stage):
 
 
 def test_what_comes_in_is_taken_at_the_next_tick(stage):
-    process, agenda, _ = stage
-    agenda.run_until(SECOND + 12 * MILLISECOND)
+    process, event_queue, _ = stage
+    event_queue.run_until(SECOND + 12 * MILLISECOND)
     knock(process)
-    agenda.run_until(SECOND + 14 * MILLISECOND)
+    event_queue.run_until(SECOND + 14 * MILLISECOND)
     before = len(turns)
-    agenda.run_until(SECOND + 15 * MILLISECOND)
+    event_queue.run_until(SECOND + 15 * MILLISECOND)
     assert len(turns) == before + 1
     assert watermark_ms() == 1015
     assert len(turns[-1].datagrams[0].sizes) == 1
 
 
 def test_a_kill_loses_what_was_not_yet_written(stage):
-    process, agenda, observer = stage
+    process, event_queue, observer = stage
     process.order(Join("a"))
-    agenda.run_until(SECOND + 5 * MILLISECOND)
+    event_queue.run_until(SECOND + 5 * MILLISECOND)
     assert [entry.event for entry in observer.entries] == [Event.STARTED, Event.JOINED]
     process.crash()
-    agenda.run_until(2 * SECOND)
+    event_queue.run_until(2 * SECOND)
     process.start()
     held = [entry.event for entry in observer.on_disk]
     assert held == [entry.event for entry in process.store.memory.entries]
@@ -131,17 +131,17 @@ def test_a_monitor_that_is_down_takes_nothing(stage):
 def test_a_freeze_may_lie_before_the_drain_within_it_or_behind_it(
     stage, place, watermark, drained, rest
 ):
-    process, agenda, _ = stage
-    agenda.run_until(SECOND + 11 * MILLISECOND)
+    process, event_queue, _ = stage
+    event_queue.run_until(SECOND + 11 * MILLISECOND)
     knock(process)
     assert process.freeze(place)
     assert not process.freeze(place)
-    agenda.run_until(2 * SECOND)
+    event_queue.run_until(2 * SECOND)
     knock(process)
-    agenda.run_until(4 * SECOND)
+    event_queue.run_until(4 * SECOND)
     before = len(turns)
     process.thaw()
-    agenda.run_until(4 * SECOND)
+    event_queue.run_until(4 * SECOND)
     first = turns[before]
     assert (first.watermark_ns - HOUR_NS) // MILLISECOND == watermark
     assert (first.drained_ns - HOUR_NS) // MILLISECOND == drained
@@ -149,32 +149,32 @@ def test_a_freeze_may_lie_before_the_drain_within_it_or_behind_it(
 
 
 def test_nothing_of_a_frozen_process_is_left_when_it_is_killed(stage):
-    process, agenda, _ = stage
+    process, event_queue, _ = stage
     process.freeze("judging")
     process.crash()
-    agenda.run_until(9 * SECOND)
+    event_queue.run_until(9 * SECOND)
     turns.clear()
     process.start()
-    agenda.run_until(9 * SECOND)
+    event_queue.run_until(9 * SECOND)
     assert watermark_ms() == 9000
 
 
 def test_a_drain_that_stops_at_its_limit_keeps_the_watermark_back(stage):
-    process, agenda, _ = stage
+    process, event_queue, _ = stage
     process.host = MonitorHost(Settings(), build=Watched, drain_max=2)
-    agenda.run_until(SECOND + MILLISECOND)
+    event_queue.run_until(SECOND + MILLISECOND)
     last_ms = watermark_ms()
     for _ in range(3):
         knock(process)
-    agenda.run_until(SECOND + 5 * MILLISECOND)
+    event_queue.run_until(SECOND + 5 * MILLISECOND)
     assert (len(turns[-1].datagrams[0].sizes), watermark_ms()) == (2, last_ms)
-    agenda.run_until(SECOND + 10 * MILLISECOND)
+    event_queue.run_until(SECOND + 10 * MILLISECOND)
     assert (len(turns[-1].datagrams[0].sizes), watermark_ms()) == (1, 1010)
 
 
 def test_a_lost_disk_is_empty(stage):
-    process, agenda, observer = stage
-    agenda.run_until(2 * SECOND)
+    process, event_queue, observer = stage
+    event_queue.run_until(2 * SECOND)
     process.crash()
     process.replace_store(0)
     process.start()

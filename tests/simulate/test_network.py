@@ -3,8 +3,8 @@
 import pytest
 
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
+from beatward.simulate.event_queue import EventQueue
 from beatward.simulate.network import End, Network, Weather
 
 SOURCE = b"s" * 28
@@ -16,8 +16,8 @@ class Wire:
     """One node, one monitor, and what arrived at either: (instant, first byte)."""
 
     def __init__(self, seed=1, **weather):
-        self.agenda = Agenda()
-        self.network = Network(self.agenda, split(seed, "test"), Weather(**weather))
+        self.event_queue = EventQueue()
+        self.network = Network(self.event_queue, split(seed, "test"), Weather(**weather))
         self.network.add_node("a")
         self.at_monitor, self.at_node = [], []
         self.is_listening = True
@@ -26,18 +26,18 @@ class Wire:
 
     def _hear(self, datagram):
         if self.is_listening:
-            self.at_monitor.append((self.agenda.now_ns, datagram))
+            self.at_monitor.append((self.event_queue.now_ns, datagram))
         return self.is_listening
 
     def _take(self, datagram):
-        self.at_node.append((self.agenda.now_ns, datagram))
+        self.at_node.append((self.event_queue.now_ns, datagram))
         return True
 
     def send(self, count=COUNT, spacing_ns=MILLISECOND):
         for i in range(count):
-            self.agenda.run_until(i * spacing_ns)
+            self.event_queue.run_until(i * spacing_ns)
             self.network.send_to_monitor("a", SOURCE, i.to_bytes(4, "big"))
-        self.agenda.run_until((count + 100_000) * spacing_ns)
+        self.event_queue.run_until((count + 100_000) * spacing_ns)
 
     @property
     def fates(self):
@@ -101,15 +101,15 @@ def test_a_cut_takes_also_what_is_under_way_and_outages_overlap():
     wire = Wire(delay_ns=10 * MILLISECOND, jitter_ns=0)
     path = wire.network.to_monitor["a"]
     wire.network.send_to_monitor("a", SOURCE, b"under way")
-    wire.agenda.run_until(5 * MILLISECOND)
+    wire.event_queue.run_until(5 * MILLISECOND)
     wire.network.cut(path)
     wire.network.cut(path)
-    wire.agenda.run_until(SECOND)
+    wire.event_queue.run_until(SECOND)
     wire.network.mend(path)
     wire.network.send_to_monitor("a", SOURCE, b"still cut")
     wire.network.mend(path)
     wire.network.send_to_monitor("a", SOURCE, b"through")
-    wire.agenda.run_until(2 * SECOND)
+    wire.event_queue.run_until(2 * SECOND)
     assert [datagram.data for _, datagram in wire.at_monitor] == [b"through"]
     assert [fate.end for fate in path.fates] == [End.CUT, End.CUT, End.ARRIVED]
 
@@ -119,7 +119,7 @@ def test_the_two_ways_are_cut_apart():
     wire.network.cut(wire.network.to_monitor["a"])
     wire.network.send_to_node(TARGET, b"down")
     wire.network.send_to_monitor("a", SOURCE, b"up")
-    wire.agenda.run_until(SECOND)
+    wire.event_queue.run_until(SECOND)
     assert (len(wire.at_node), len(wire.at_monitor)) == (1, 0)
 
 
@@ -130,7 +130,7 @@ def test_nobody_hears_at_a_closed_socket_or_a_monitor_that_is_down():
     wire.network.send_to_monitor("a", SOURCE, b"up")
     wire.network.send_to_node(TARGET, b"down")
     wire.network.send_to_node(b"?" * 28, b"an address nobody ever had")
-    wire.agenda.run_until(SECOND)
+    wire.event_queue.run_until(SECOND)
     assert wire.fates[0].end == wire.network.to_node["a"].fates[0].end == End.UNHEARD
     assert wire.network.counts["unheard"] == 2
 

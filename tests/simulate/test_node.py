@@ -12,9 +12,9 @@ from beatward.core.protocol.record import (
     open_record,
     seal,
 )
-from beatward.simulate.agenda import Agenda
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
+from beatward.simulate.event_queue import EventQueue
 from beatward.simulate.monitor import MASTER
 from beatward.simulate.network import Network, Weather
 from beatward.simulate.node import NodeSettings, PlayedNode
@@ -28,8 +28,8 @@ class Stage:
     """A node with a perfect network, and a monitor that only listens and acknowledges."""
 
     def __init__(self, *, keeps_state=True, counts_suspend=True, answers=True):
-        self.agenda = Agenda()
-        self.network = Network(self.agenda, split(1, "net"), Weather(jitter_ns=0))
+        self.event_queue = EventQueue()
+        self.network = Network(self.event_queue, split(1, "net"), Weather(jitter_ns=0))
         self.said = []  # (instant, record)
         self.answers = answers
         self.network.deliver_to_monitor = self._hear
@@ -38,7 +38,7 @@ class Stage:
         self.joins = 0
         self.node = PlayedNode(
             NodeSettings("a", 1, KEY, SECOND, keeps_state=keeps_state, lateness_ns=0),
-            self.agenda,
+            self.event_queue,
             self.network,
             clock=self.clock,
             rng=split(1, "node"),
@@ -48,11 +48,11 @@ class Stage:
 
     def _join(self, node, answered):
         self.joins += 1
-        self.agenda.after(MILLISECOND, lambda: answered(accepted=True))
+        self.event_queue.after(MILLISECOND, lambda: answered(accepted=True))
 
     def _hear(self, datagram):
         record = open_record(datagram.data, KEY)
-        self.said.append((self.agenda.now_ns, record))
+        self.said.append((self.event_queue.now_ns, record))
         if self.answers:
             fields = {"incarnation": record.incarnation, "sequence": record.sequence}
             answer = Record(Kind.ACKNOWLEDGEMENT, node_id("a"), interval_ms=1000, **fields)
@@ -66,7 +66,7 @@ class Stage:
     def run(self, until_s):
         """Let time pass and return what was said meanwhile, as (second, kind, sequence)."""
         before = len(self.said)
-        self.agenda.run_until(int(until_s * SECOND))
+        self.event_queue.run_until(int(until_s * SECOND))
         return [(at // SECOND, one.kind, one.sequence) for at, one in self.said[before:]]
 
 

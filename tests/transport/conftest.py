@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from beatward.transport import WIRES, UdpDoor, open_door
+from beatward.transport import WIRES, UdpSocket, open_door
 
 BUFFER_SIZE = 4 * 1024 * 1024
 PATIENCE_S = 10.0
@@ -48,7 +48,7 @@ class Collected:
 class Line:
     """A door and a socket that sends to it."""
 
-    door: UdpDoor
+    door: UdpSocket
     sender: socket.socket
     to: tuple
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beatward.transport import WIRES, UdpDoor
+from beatward.transport import WIRES, UdpSocket
 from beatward.transport.wire import BATCH_SIZE
 
 # Around a batch's size the choice between "emptied" and "at the limit" is made.
@@ -104,7 +104,7 @@ def test_property_what_was_sent_before_the_watermark_has_been_handed_over(
         world = World(line, bursts)
         listener = line.door._listener
         wire = StruckWire(WIRES[chosen](listener), world)
-        door = UdpDoor(listener, wire, world.now_ns, opened_ns=0)
+        door = UdpSocket(listener, wire, world.now_ns, opened_ns=0)
         for limit in limits:
             world.check(door.drain(limit))
         world.bursts.clear()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from beatward.web.bulletin import Bulletin
+from beatward.web.journal_signal import JournalSignal
 from beatward.web.listener import HEAD_SIZE_MAX, HEADERS_MAX, Listener, Places
 
 CONNECTIONS_MAX = 40  # so ten from one address
@@ -22,7 +22,7 @@ async def _greet(scope, receive, send):
 
 @pytest.fixture(scope="module")
 def address():
-    server = Listener(_greet, Bulletin(), connections_max=CONNECTIONS_MAX)
+    server = Listener(_greet, JournalSignal(), connections_max=CONNECTIONS_MAX)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

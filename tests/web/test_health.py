@@ -25,8 +25,8 @@ from beatward.errors import PermanentError, TemporaryError
 from beatward.server.key_book import KeyBook
 from beatward.web.app import create_app
 from beatward.web.backend import Backend, HealthReport, MonitorIdentity, Turns
-from beatward.web.bulletin import Bulletin
 from beatward.web.events import Streams
+from beatward.web.journal_signal import JournalSignal
 from beatward.web.listener import Listener
 
 MASTER = bytes(range(32))
@@ -144,7 +144,7 @@ class House:
     journal: Journal = field(default_factory=Journal)
     mail: Mail = field(default_factory=Mail)
     health: Standing = field(default_factory=Standing)
-    bulletin: Bulletin = field(default_factory=Bulletin)
+    journal_signal: JournalSignal = field(default_factory=JournalSignal)
     http: httpx2.Client = field(init=False)
 
     def bearer(self, name):
@@ -170,10 +170,10 @@ def house(tmp_path):
         made.health,
         identity,
         KeyBook(tmp_path),
-        made.bulletin,
+        made.journal_signal,
     )
     app = create_app(backend, streams=Streams(count_max=2, keep_alive_seconds=0.05))
-    listener = Listener(app, made.bulletin)
+    listener = Listener(app, made.journal_signal)
     bound = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=listener.run, args=([bound],))
     thread.start()

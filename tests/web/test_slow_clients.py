@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from beatward.web.bulletin import Bulletin
+from beatward.web.journal_signal import JournalSignal
 from beatward.web.listener import Listener
 
 # Long enough for a request that is sent at once on a busy machine.
@@ -31,7 +31,7 @@ async def _echo(scope, receive, send):
 
 @pytest.fixture(scope="module")
 def address():
-    server = Listener(_echo, Bulletin(), head_seconds=HEAD_SECONDS, body_seconds=BODY_SECONDS)
+    server = Listener(_echo, JournalSignal(), head_seconds=HEAD_SECONDS, body_seconds=BODY_SECONDS)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -211,8 +211,8 @@ def minimised(
     report: "WorldReport", asked: Asked, again: Callable[[int, Asked], "WorldReport"]
 ) -> Asked:
     """Return the smallest that still breaks the first promise of a report, and tell of each try."""
-    from beatward.simulate.minimise import Variant, minimise
     from beatward.simulate.scenario import ADVERSARY, SERVICES
+    from beatward.simulate.shrink import Variant, shrink
 
     rule, scenario = report.violations[0].rule, report.scenario
 
@@ -229,7 +229,7 @@ def minimised(
         *scenario.kinds,
         *((ADVERSARY,) if scenario.adversary_ns else ()),
     )
-    for step in minimise(wish, kinds, scenario.nodes, fails):
+    for step in shrink(wish, kinds, scenario.nodes, fails):
         wish = step.wish
         click.echo(f"{step.tried}: {'still broken' if step.is_smaller else 'holds'}", err=True)
     return wished(wish)

@@ -21,7 +21,7 @@ from beatward.core.outbox import Outcome
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import RECORD_SIZE
 from beatward.server.bell import Bell
-from beatward.transport.doors import Doors
+from beatward.transport.udp_sockets import UdpSockets
 
 Item = TypeVar("Item")
 # Records that were posted together, how, when, and the raw address of who did.
@@ -44,7 +44,7 @@ class ServerInbox:
     puts records waits at most for another that does, for less than a microsecond.
     """
 
-    def __init__(self, doors: Doors, now_ns: Callable[[], int], bell: Bell) -> None:
+    def __init__(self, doors: UdpSockets, now_ns: Callable[[], int], bell: Bell) -> None:
         self._doors = doors
         self._bell = bell
         self._now_ns = now_ns

@@ -29,14 +29,14 @@ from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle
 from beatward.errors import ConfigError, JournalIncomplete
-from beatward.server.almanac import Almanac
 from beatward.server.bell import Bell
 from beatward.server.clock import SystemClock
 from beatward.server.identity import load_or_create
 from beatward.server.inbox import ServerInbox
+from beatward.server.job_scheduler import JobScheduler
 from beatward.server.key_book import KeyBook
 from beatward.server.logs import ChangeLog, on_loop_trouble
-from beatward.server.receipts import Noted, Receipts
+from beatward.server.receipts import Receipts, TrackedJournal
 from beatward.server.schedule import TurnSchedule
 from beatward.server.settings import core_settings, job_orders
 from beatward.server.web_adapters import HealthAdapter, MachineAdapter, decorator
@@ -44,11 +44,11 @@ from beatward.server.wheel import Wheel
 from beatward.store.journal import JournalWriter
 from beatward.store.reader import JournalReader
 from beatward.store.sqlite import SqliteStore
-from beatward.transport.doors import Doors, open_doors
+from beatward.transport.udp_sockets import UdpSockets, open_doors
 from beatward.values import split_address
 from beatward.web.app import create_app
 from beatward.web.backend import Backend, MonitorIdentity
-from beatward.web.bulletin import Bulletin
+from beatward.web.journal_signal import JournalSignal
 from beatward.web.listener import Listener, connections_allowed
 
 JOURNAL_FILE = "journal.sqlite3"
@@ -77,7 +77,7 @@ class _Opened:
     master: bytes
     key_book: KeyBook
     store: SqliteStore
-    doors: Doors
+    doors: UdpSockets
     bell: Bell
     listener: socket.socket
     machine: Monitor
@@ -169,7 +169,7 @@ async def _serve(
 ) -> None:
     loop = asyncio.get_running_loop()
     inbox = ServerInbox(opened.doors, opened.clock.now_ns, opened.bell)
-    bulletin = Bulletin()
+    journal_signal = JournalSignal()
     broken: list[BaseException] = []
 
     def fail(error: BaseException) -> None:
@@ -183,23 +183,23 @@ async def _serve(
     await dispatcher.retain(opened.action_keys)
     receipts = Receipts(
         receive=inbox.put_receipt,
-        publish=lambda sequence: _tell(loop, bulletin, sequence),
+        publish=lambda sequence: _tell(loop, journal_signal, sequence),
         forget=dispatcher.forget,
     )
     writer = JournalWriter(
         opened.store, receipts.written, now_ns=clock.now_ns, written=opened.sequence
     )
-    almanac = _almanac(settings, clock, inbox)
-    journal = Noted(writer, receipts, ChangeLog())
-    cycle = _cycle(opened, inbox, journal, dispatcher, almanac)
+    job_scheduler = _job_scheduler(settings, clock, inbox)
+    journal = TrackedJournal(writer, receipts, ChangeLog())
+    cycle = _cycle(opened, inbox, journal, dispatcher, job_scheduler)
     wheel = _wheel(cycle, opened, inbox, tick_ns=settings.monitor.tick, fail=fail)
     endpoints = _endpoints(settings, opened)
-    health = _health(settings, opened, wheel, writer, almanac)
+    health = _health(settings, opened, wheel, writer, job_scheduler)
     machine = MachineAdapter(wheel, inbox, clock)
     reader = JournalReader(endpoints.data / JOURNAL_FILE)
     identity = _identity(settings, opened, endpoints)
     mail, key_book = _agent_queue(drivers), opened.key_book
-    backend = Backend(machine, reader, mail, health, identity, key_book, bulletin)
+    backend = Backend(machine, reader, mail, health, identity, key_book, journal_signal)
     _write_local(endpoints, opened.master)
     wheel.start()
     try:
@@ -207,7 +207,7 @@ async def _serve(
     finally:
         wheel.stop()
         _obey_the_rest(cycle, inbox, broken)
-        almanac.stop()
+        job_scheduler.stop()
         await dispatcher.close()
         await asyncio.to_thread(writer.close)
     _raise_what_is_wrong(writer, broken)
@@ -255,23 +255,27 @@ def _kind(entry: Entry) -> str:
     return f"{entry.event} {entry.status}" if entry.event == Event.TRANSITION else str(entry.event)
 
 
-def _almanac(settings: Settings, clock: SystemClock, inbox: ServerInbox) -> Almanac:
+def _job_scheduler(settings: Settings, clock: SystemClock, inbox: ServerInbox) -> JobScheduler:
     """Start what tells of due instants, and declare the jobs of the settings."""
     for order in job_orders(settings):
         inbox.put_order(order)
-    almanac = Almanac(clock, inbox.put_dues)
-    almanac.start()
-    return almanac
+    job_scheduler = JobScheduler(clock, inbox.put_dues)
+    job_scheduler.start()
+    return job_scheduler
 
 
 def _health(
-    settings: Settings, opened: _Opened, wheel: Wheel, writer: JournalWriter, almanac: Almanac
+    settings: Settings,
+    opened: _Opened,
+    wheel: Wheel,
+    writer: JournalWriter,
+    job_scheduler: JobScheduler,
 ) -> HealthAdapter:
     return HealthAdapter(
         wheel,
         writer,
         opened.doors,
-        almanac,
+        job_scheduler,
         holds=lambda: opened.machine.state.holds,
         speakers=lambda: opened.machine.unwatched,
         conflicts=lambda: opened.machine.conflicts,
@@ -282,7 +286,11 @@ def _health(
 
 
 def _cycle(
-    opened: _Opened, inbox: ServerInbox, journal: Noted, dispatcher: Dispatcher, almanac: Almanac
+    opened: _Opened,
+    inbox: ServerInbox,
+    journal: TrackedJournal,
+    dispatcher: Dispatcher,
+    job_scheduler: JobScheduler,
 ) -> Cycle:
     return Cycle(
         opened.machine,
@@ -291,7 +299,7 @@ def _cycle(
         journal=journal,
         sender=opened.doors,
         drivers=dispatcher,
-        timetable=almanac,
+        timetable=job_scheduler,
     )
 
 
@@ -322,7 +330,9 @@ async def _serve_http(
     stop: asyncio.Event,
     ready: Callable[[], None],
 ) -> None:
-    server = Listener(create_app(backend), backend.bulletin, connections_max=connections_allowed())
+    server = Listener(
+        create_app(backend), backend.journal_signal, connections_max=connections_allowed()
+    )
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listener]))
         while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn has no event
@@ -352,10 +362,10 @@ def _order_mail(inbox: ServerInbox, node: str) -> None:
     inbox.put_order(NotifyAgent(node))
 
 
-def _tell(loop: asyncio.AbstractEventLoop, bulletin: Bulletin, sequence: int) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, journal_signal: JournalSignal, sequence: int) -> None:
     # While the program closes, the loop may be gone before the last entry is written.
     with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(bulletin.publish, sequence)
+        loop.call_soon_threadsafe(journal_signal.publish, sequence)
 
 
 def _make_folder(data: Path, file: str) -> None:

@@ -1,8 +1,8 @@
 """Between the wheel and the journal: what follows once entries are safe on disk.
 
-Route: wheel -> `Noted.submit` -> writer -> disk -> `Receipts.written` -> the inbox (a receipt), the
-streams of the web (news), and the drivers (an action whose final outcome is written needs no
-traces any more).
+Route: wheel -> `TrackedJournal.submit` -> writer -> disk -> `Receipts.written` -> the inbox (a
+receipt), the streams of the web (news), and the drivers (an action whose final outcome is written
+needs no traces any more).
 """
 
 from collections import deque
@@ -49,7 +49,7 @@ class Receipts:
             self._forget(ended)
 
 
-class Noted:
+class TrackedJournal:
     """Implements `ports.Journal`: the writer, with receipts and log told what comes."""
 
     def __init__(self, journal: Journal, receipts: Receipts, changes: ChangeLog) -> None:

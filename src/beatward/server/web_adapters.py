@@ -9,12 +9,12 @@ from beatward.core.mass import Hold
 from beatward.core.order_kinds import Order
 from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker
-from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
 from beatward.server.inbox import NO_PEER, ServerInbox
+from beatward.server.job_scheduler import JobScheduler
 from beatward.server.wheel import DURATION_BOUNDS_NS, Wheel
 from beatward.store.journal import JournalWriter
-from beatward.transport.doors import Doors
+from beatward.transport.udp_sockets import UdpSockets
 from beatward.web.backend import HealthReport, Turns
 
 
@@ -62,8 +62,8 @@ class HealthAdapter:
         self,
         wheel: Wheel,
         journal: JournalWriter,
-        doors: Doors,
-        almanac: Almanac,
+        doors: UdpSockets,
+        job_scheduler: JobScheduler,
         *,
         holds: Callable[[], Sequence[Hold]],
         speakers: Callable[[], Sequence[Speaker]],
@@ -78,7 +78,7 @@ class HealthAdapter:
         self._wheel = wheel
         self._journal = journal
         self._doors = doors
-        self._almanac = almanac
+        self._job_scheduler = job_scheduler
         self._wanted_buffer = wanted_buffer
         self._failures = failures
         self._actions = actions
@@ -107,7 +107,7 @@ class HealthAdapter:
         )
 
     def _warnings(self) -> list[str]:
-        warnings = self._almanac.faults()
+        warnings = self._job_scheduler.faults()
         left_out = self._journal.health().left_out_count
         if left_out:
             warnings.append(
@@ -128,7 +128,7 @@ class HealthAdapter:
         return warnings
 
 
-def decorator(doors: Doors, inbox: ServerInbox) -> Callable[[Snapshot], Snapshot]:
+def decorator(doors: UdpSockets, inbox: ServerInbox) -> Callable[[Snapshot], Snapshot]:
     """Return what adds the counts of the doors to a snapshot of the machine."""
 
     def decorate(snapshot: Snapshot) -> Snapshot:

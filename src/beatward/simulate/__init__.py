@@ -4,9 +4,9 @@
 
 It drives the very `cycle.Cycle`, `core.monitor.Monitor` and
 `agent.heartbeat_protocol.HeartbeatProtocol` of production; all else is played: `clock`, `network`,
-`disk`, `hands`, `node`, `monitor`, under the events of `agenda`. `faults` draws what goes wrong,
-`checkers` know what is really so and what must hold. Not here: real time, sockets, processes, and
-chance that the seed does not decide.
+`disk`, `drivers`, `node`, `monitor`, under the events of `event_queue`. `faults` draws what goes
+wrong, `checkers` know what is really so and what must hold. Not here: real time, sockets,
+processes, and chance that the seed does not decide.
 """
 
 from .checker import Violation

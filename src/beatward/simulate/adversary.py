@@ -14,8 +14,8 @@ from beatward.core.instants import SECOND
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import MAGIC, RECORD_SIZE, RECORDS_MAX, VERSION, Kind
 
-from .agenda import Agenda
 from .chance import exponential_ns, happens
+from .event_queue import EventQueue
 from .network import MONITOR, Datagram, Network, flipped
 
 # How many datagrams he remembers of each node; beyond that a new one takes the place of another
@@ -34,14 +34,14 @@ class Adversary:
 
     def __init__(
         self,
-        agenda: Agenda,
+        event_queue: EventQueue,
         network: Network,
         rng: Random,
         *,
         spacing_ns: int,
         is_dead: Callable[[str], bool],
     ) -> None:
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._network = network
         self._rng = rng
         self._spacing_ns = spacing_ns
@@ -54,7 +54,7 @@ class Adversary:
 
     def begin(self) -> None:
         """Begin to speak."""
-        self._agenda.after(exponential_ns(self._rng, self._spacing_ns), self._speak)
+        self._event_queue.after(exponential_ns(self._rng, self._spacing_ns), self._speak)
 
     def stop(self) -> None:
         """Fall silent for good."""
@@ -64,7 +64,7 @@ class Adversary:
         """Say many things at once, as after a restart of the monitor."""
         for _ in range(BURST_SIZE):
             wait_ns = exponential_ns(self._rng, SECOND // 5)
-            self._agenda.after(wait_ns, self._say_something)
+            self._event_queue.after(wait_ns, self._say_something)
 
     def _watch(self, datagram: Datagram, name: str, withheld: bool) -> None:  # noqa: FBT001
         if withheld and datagram.author != MONITOR:
@@ -79,7 +79,7 @@ class Adversary:
         if self._is_stopped:
             return
         self._say_something()
-        self._agenda.after(exponential_ns(self._rng, self._spacing_ns), self._speak)
+        self._event_queue.after(exponential_ns(self._rng, self._spacing_ns), self._speak)
 
     def _say_something(self) -> None:
         if self._is_stopped or not self._memory:

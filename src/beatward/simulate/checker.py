@@ -15,7 +15,7 @@ from beatward.core.entry import Entry, Event, Recovered, Silence
 from beatward.core.monitor import Monitor
 from beatward.core.protocol.roles import Standing
 
-from .agenda import Agenda
+from .event_queue import EventQueue
 from .monitor import MonitorProcess, Observer
 from .network import Network
 from .node import PlayedNode
@@ -55,8 +55,8 @@ class Findings:
     luck   the probability of each verdict that only chance explains
     """
 
-    def __init__(self, agenda: Agenda) -> None:
-        self._agenda = agenda
+    def __init__(self, event_queue: EventQueue) -> None:
+        self._event_queue = event_queue
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
         self.log: list[LogLine] = []
@@ -66,11 +66,11 @@ class Findings:
         """Note that a rule did not hold."""
         self.note(node, f"VIOLATION {rule}: {message}")
         if len(self.violations) < VIOLATIONS_MAX:
-            self.violations.append(Violation(self._agenda.now_ns, rule, node, message))
+            self.violations.append(Violation(self._event_queue.now_ns, rule, node, message))
 
     def note(self, node: str, text: str) -> None:
         """Write a line into the log."""
-        self.log.append(LogLine(self._agenda.now_ns, node, text))
+        self.log.append(LogLine(self._event_queue.now_ns, node, text))
 
 
 class ReportedState(Observer):
@@ -129,7 +129,7 @@ class WorldFacts:
     """The world as the checkers see it: all of it to read."""
 
     scenario: Scenario
-    agenda: Agenda
+    event_queue: EventQueue
     network: Network
     monitor: MonitorProcess
     twins: Twins
@@ -140,7 +140,7 @@ class WorldFacts:
     @property
     def now_ns(self) -> int:
         """True time."""
-        return self.agenda.now_ns
+        return self.event_queue.now_ns
 
 
 class Checker(Observer, Witness):

@@ -10,7 +10,7 @@ _BILLION = 1_000_000_000
 
 
 class HostClock:
-    """One machine's clocks. All arguments called `true_ns` are the agenda's time.
+    """One machine's clocks. All arguments called `true_ns` are the event queue's time.
 
     drift_ppb       how much faster than true time the machine's oscillator runs; NTP keeps it
                     within 15,000 (RFC 5905, PHI), a bare crystal within 200,000

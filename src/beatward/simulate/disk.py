@@ -14,8 +14,8 @@ from beatward.core.instants import MILLISECOND
 from beatward.errors import TemporaryError
 from beatward.store.memory import MemoryStore
 
-from .agenda import Agenda
 from .chance import exponential_ns, happens, uniform_ns
+from .event_queue import EventQueue
 
 # One write in this many takes long: an fsync that stalls for over 100 ms was seen on ordinary disks
 # (DETECTION.md 5.4).
@@ -65,7 +65,7 @@ class Writer:
     def __init__(
         self,
         store: FlakyStore,
-        agenda: Agenda,
+        event_queue: EventQueue,
         rng: Random,
         *,
         latency_ns: int,
@@ -73,7 +73,7 @@ class Writer:
         written: Callable[[Sequence[Entry]], None],
     ) -> None:
         self._store = store
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._rng = rng
         self._latency_ns = latency_ns
         self._receipt = receipt
@@ -99,14 +99,14 @@ class Writer:
         wait_ns = exponential_ns(self._rng, self._latency_ns)
         if happens(self._rng, _STALL_PROBABILITY):
             wait_ns += exponential_ns(self._rng, _STALL_NS)
-        self._agenda.after(wait_ns, self._finish)
+        self._event_queue.after(wait_ns, self._finish)
 
     def _finish(self) -> None:
         if self._is_dead:
             return
         if not self._write():
             retry_ns = uniform_ns(self._rng, _RETRY_MIN_NS, _RETRY_MAX_NS)
-            self._agenda.after(retry_ns, self._finish)
+            self._event_queue.after(retry_ns, self._finish)
             return
         done = self._waiting[: self._under_way]
         del self._waiting[: self._under_way]

@@ -14,9 +14,9 @@ from beatward.agent.roles.lease_holder import HolderState, LeaseHolder, RoleComm
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import Grant, Standing, State
 
-from .agenda import Agenda
 from .chance import exponential_ns, happens
-from .site import Quirk, Site
+from .event_queue import EventQueue
+from .site import HookFault, Site
 
 _WRITE_NS = 2 * MILLISECOND
 # An fsync that stalls was seen on ordinary disks (DETECTION.md 5.4).
@@ -36,14 +36,14 @@ class PlayedMember:
     def __init__(
         self,
         site: Site,
-        agenda: Agenda,
+        event_queue: EventQueue,
         *,
         say: Callable[[Standing], None],
         position: Callable[[], int | None],
         tenure: Callable[..., LeaseHolder] = LeaseHolder,
     ) -> None:
         self.site = site
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._say = say
         self._position = position
         self.tenure = tenure(site.service, site.memory, now_ns=site.now_ns())
@@ -55,7 +55,7 @@ class PlayedMember:
         self._timer = 0
         if not self.tenure.memory.held:
             self._start_standby()
-        self._agenda.after(exponential_ns(site.rng, STATE_EVERY_NS), self._look)
+        self._event_queue.after(exponential_ns(site.rng, STATE_EVERY_NS), self._look)
         self.settle()
 
     @property
@@ -106,7 +106,7 @@ class PlayedMember:
         if due_ns < NEVER:
             late_ns = exponential_ns(self.site.rng, _LATENESS_NS)
             at_ns = self.site.clock.true_ns(due_ns) + late_ns
-            self._agenda.at(at_ns, self._ring, self._timer)
+            self._event_queue.at(at_ns, self._ring, self._timer)
 
     def _ring(self, timer: int) -> None:
         if timer == self._timer:
@@ -117,7 +117,7 @@ class PlayedMember:
         wait_ns = exponential_ns(self.site.rng, _WRITE_NS)
         if happens(self.site.rng, _STALL_PROBABILITY):
             wait_ns += exponential_ns(self.site.rng, _STALL_NS)
-        self._agenda.after(wait_ns, self._written)
+        self._event_queue.after(wait_ns, self._written)
 
     def _written(self) -> None:
         if self._is_dead or self._writing is None:
@@ -140,7 +140,7 @@ class PlayedMember:
         if self._is_dead:
             return
         if not self.site.cares():
-            self._agenda.after(20 * MILLISECOND, self._done, command, ok)
+            self._event_queue.after(20 * MILLISECOND, self._done, command, ok)
             return
         if command.kind != "promote" and ok:
             self._is_ready = False
@@ -157,12 +157,12 @@ class PlayedMember:
         if not self._is_starting:
             self._is_starting = True
             wait_ns = exponential_ns(self.site.rng, self.site.skill.start_ns)
-            self._agenda.after(wait_ns, self._started)
+            self._event_queue.after(wait_ns, self._started)
 
     def _started(self) -> None:
         if not self._runs() or self.site.fails():
             if not self._is_dead:
-                self._agenda.after(SECOND, self._started)
+                self._event_queue.after(SECOND, self._started)
             return
         self._is_starting = False
         if not self.tenure.memory.held:
@@ -174,7 +174,7 @@ class PlayedMember:
         """Run the `state` hook."""
         if self._is_dead:
             return
-        self._agenda.after(STATE_EVERY_NS, self._look)
+        self._event_queue.after(STATE_EVERY_NS, self._look)
         if not self.site.cares():
             return
         if self.tenure.state == State.ACTIVE and self.site.run is None:
@@ -183,5 +183,5 @@ class PlayedMember:
         self.settle()
 
     def _report(self) -> None:
-        able = self._is_ready and self.site.quirk != Quirk.ILL
+        able = self._is_ready and self.site.quirk != HookFault.ILL
         self.tenure.report(self.site.now_ns(), able=able, freshness=self._position())

@@ -23,11 +23,11 @@ from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import RECORD_SIZE
 from beatward.cycle import Cycle
 
-from .agenda import Agenda
 from .chance import happens
 from .clock import HostClock
 from .disk import FlakyStore, Writer
-from .hands import FailureRates, PlayedDriver
+from .drivers import FailureRates, PlayedDriver
+from .event_queue import EventQueue
 from .network import Datagram, Network
 from .truth import History, Trouble
 
@@ -88,7 +88,7 @@ class MonitorProcess:
     def __init__(
         self,
         host: MonitorHost,
-        agenda: Agenda,
+        event_queue: EventQueue,
         network: Network,
         *,
         clock: HostClock,
@@ -106,7 +106,7 @@ class MonitorProcess:
         self.drops_ns: list[int] = []  # true instants at which the kernel dropped a datagram
         self.drop_probability = 0.0  # by a flood of junk that is not played
         self._untold = 0
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._network = network
         self._rng = rng
         self._observers = observers
@@ -125,7 +125,7 @@ class MonitorProcess:
         self._watermark_ns = 0
         self._held: _Held | None = None
         network.deliver_to_monitor = self._deliver
-        self.history.begin(Trouble.DOWN, agenda.now_ns)
+        self.history.begin(Trouble.DOWN, event_queue.now_ns)
 
     @property
     def is_up(self) -> bool:
@@ -143,7 +143,7 @@ class MonitorProcess:
         """Start a process from what is on disk."""
         if self.is_up:
             return
-        now_ns = self._agenda.now_ns
+        now_ns = self._event_queue.now_ns
         self.history.end(Trouble.DOWN, now_ns)
         self._process += 1
         session = self._rng.randrange(1, 2**31)
@@ -153,14 +153,14 @@ class MonitorProcess:
         monitor.restore(recovered, self.now_ns())
         self._writer = Writer(
             self.store,
-            self._agenda,
+            self._event_queue,
             self._rng,
             latency_ns=self.host.latency_ns,
             receipt=self._receipt,
             written=self._written,
         )
         self._hands = PlayedDriver(
-            self._agenda,
+            self._event_queue,
             self._rng,
             self._skill,
             begun=self._begun,
@@ -200,7 +200,7 @@ class MonitorProcess:
         self._untold = 0
         self._outcomes.clear()
         self._orders.clear()
-        self.history.begin(Trouble.DOWN, self._agenda.now_ns)
+        self.history.begin(Trouble.DOWN, self._event_queue.now_ns)
 
     def teach(self, skill: FailureRates) -> None:
         """Let this and later processes' hands work that well."""
@@ -226,7 +226,7 @@ class MonitorProcess:
         if place == "between" or not self._kernel:
             # In production a turn was taken within the last tick; here it may be longer ago.
             self._take_turn()
-        self.history.begin(Trouble.FROZEN, self._agenda.now_ns)
+        self.history.begin(Trouble.FROZEN, self._event_queue.now_ns)
         if place != "between":
             taken = list(self._kernel) if place == "judging" else None
             if taken is not None:
@@ -238,27 +238,27 @@ class MonitorProcess:
     def thaw(self) -> None:
         """Let the process run on; what waited is taken in its next turn."""
         if self.history.has(Trouble.FROZEN):
-            self.history.end(Trouble.FROZEN, self._agenda.now_ns)
+            self.history.end(Trouble.FROZEN, self._event_queue.now_ns)
             self._turn_at_ns = NEVER
-            self._want_turn(self._agenda.now_ns)
+            self._want_turn(self._event_queue.now_ns)
 
     def order(self, order: Order) -> bool:
         """Hand an order in, as the web room does; tell whether it was taken."""
         if self.is_away:
             return False
         self._orders.append(order)
-        self._want_turn(self._agenda.now_ns)
+        self._want_turn(self._event_queue.now_ns)
         return True
 
     # -- ports.Clock, ports.Inbox, ports.Journal, ports.Sender ----------------------------------
 
     def now_ns(self) -> int:
         """Return the machine's monotonic clock."""
-        return self.clock.now_ns(self._agenda.now_ns)
+        return self.clock.now_ns(self._event_queue.now_ns)
 
     def wall_ns(self) -> int:
         """Return the machine's wall clock."""
-        return self.clock.wall_ns(self._agenda.now_ns)
+        return self.clock.wall_ns(self._event_queue.now_ns)
 
     def drain(self) -> Inputs:
         """Take what has come in, stamped as `transport.udp` stamps it."""
@@ -316,7 +316,7 @@ class MonitorProcess:
         self._turn_at_ns = NEVER
         self.turns_count += 1
         wake_ns = self._cycle.turn()
-        now_ns = self._agenda.now_ns
+        now_ns = self._event_queue.now_ns
         next_ns = now_ns + self._idle_ns
         if wake_ns < NEVER:
             next_ns = min(next_ns, self.clock.true_ns(wake_ns))
@@ -330,19 +330,19 @@ class MonitorProcess:
         at_ns = -(-instant_ns // tick_ns) * tick_ns
         if at_ns < self._turn_at_ns:
             self._turn_at_ns = at_ns
-            self._agenda.at(at_ns, self._turn, self._process, at_ns)
+            self._event_queue.at(at_ns, self._turn, self._process, at_ns)
 
     def _deliver(self, datagram: Datagram) -> bool:
         if not self.is_up:
             return False
         is_full = len(self._kernel) >= self.host.buffer
         if is_full or happens(self._rng, self.drop_probability):
-            self.drops_ns.append(self._agenda.now_ns)
+            self.drops_ns.append(self._event_queue.now_ns)
             self._untold += 1
-            self._want_turn(self._agenda.now_ns)
+            self._want_turn(self._event_queue.now_ns)
             return False
         self._kernel.append(datagram)
-        self._want_turn(self._agenda.now_ns)
+        self._want_turn(self._event_queue.now_ns)
         return True
 
     def _take_drops(self) -> int:
@@ -366,11 +366,11 @@ class MonitorProcess:
 
     def _receipt(self, sequence: int) -> None:
         self._journaled = sequence
-        self._want_turn(self._agenda.now_ns)
+        self._want_turn(self._event_queue.now_ns)
 
     def _outcome(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
-        self._want_turn(self._agenda.now_ns)
+        self._want_turn(self._event_queue.now_ns)
 
 
 class _NoTimetable:

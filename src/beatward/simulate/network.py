@@ -19,8 +19,8 @@ from random import Random
 from beatward.core.instants import MILLISECOND, NEVER
 from beatward.core.protocol.record import MAGIC, RECORD_SIZE, VERSION, Kind
 
-from .agenda import Agenda
 from .chance import exponential_ns, happens
+from .event_queue import EventQueue
 from .links import Ahead
 
 MONITOR = "monitor"
@@ -145,8 +145,8 @@ class Network:
     played   when the adversary first got a record to the monitor; it may be news there
     """
 
-    def __init__(self, agenda: Agenda, rng: Random, weather: Weather) -> None:
-        self._agenda = agenda
+    def __init__(self, event_queue: EventQueue, rng: Random, weather: Weather) -> None:
+        self._event_queue = event_queue
         self.weather = weather
         self.is_healed = False
         self.lay: Callable[[str, bool], Path] = lambda _node, _up: Path(rng)
@@ -190,24 +190,24 @@ class Network:
 
     def send_to_monitor(self, name: str, source: bytes, data: bytes) -> None:
         """Send from a node."""
-        datagram = Datagram(data, source, b"", name, self._agenda.now_ns)
+        datagram = Datagram(data, source, b"", name, self._event_queue.now_ns)
         self._send(self.to_monitor[name], datagram, name)
 
     def send_to_node(self, target: bytes, data: bytes) -> None:
         """Send from the monitor; an address that no node ever had leads nowhere."""
         owner = self._owners.get(target)
         if owner is not None:
-            datagram = Datagram(data, b"", target, MONITOR, self._agenda.now_ns)
+            datagram = Datagram(data, b"", target, MONITOR, self._event_queue.now_ns)
             self._send(self.to_node[owner], datagram, owner)
         else:
-            self.strays.append(Fate(data, self._agenda.now_ns, End.UNHEARD))
+            self.strays.append(Fate(data, self._event_queue.now_ns, End.UNHEARD))
 
     def inject(self, datagram: Datagram) -> None:
         """Let the adversary's datagram arrive now, past all weather."""
         if self._hand_over(datagram) and not datagram.target:
             for begin in range(0, len(datagram.data), RECORD_SIZE):
                 record = datagram.data[begin : begin + RECORD_SIZE]
-                self.played.setdefault(record, self._agenda.now_ns)
+                self.played.setdefault(record, self._event_queue.now_ns)
 
     def heal(self) -> None:
         """Lose and damage nothing from now on; the delays stay."""
@@ -267,16 +267,16 @@ class Network:
         if path.ahead is None:
             lost = happens(path.rng, weather.loss_probability)
             return lost, weather.draw_delay_ns(path.rng)
-        lost, delay_ns = path.ahead.draw(self._agenda.now_ns)
+        lost, delay_ns = path.ahead.draw(self._event_queue.now_ns)
         return lost and not self.is_healed, delay_ns
 
     def _fly(self, path: Path, datagram: Datagram, fate: Fate, delay_ns: int) -> None:
         sent = self._damaged(path.rng, datagram)
-        arrives_ns = self._agenda.now_ns + delay_ns
+        arrives_ns = self._event_queue.now_ns + delay_ns
         if self.weather.is_fifo if path.ahead is None else path.ahead.keeps_order:
             arrives_ns = max(arrives_ns, path.last_arrival_ns)
         path.last_arrival_ns = max(path.last_arrival_ns, arrives_ns)
-        self._agenda.at(arrives_ns, self._arrive, path, sent, fate)
+        self._event_queue.at(arrives_ns, self._arrive, path, sent, fate)
 
     def _damaged(self, rng: Random, datagram: Datagram) -> Datagram:
         if not happens(rng, self.weather.damage_probability):
@@ -297,7 +297,7 @@ class Network:
             if not datagram.target:
                 self.refuse(datagram.author)
         elif fate.end != End.ARRIVED:
-            fate.end, fate.arrived_ns = End.ARRIVED, self._agenda.now_ns
+            fate.end, fate.arrived_ns = End.ARRIVED, self._event_queue.now_ns
 
     def _hand_over(self, datagram: Datagram) -> bool:
         if not datagram.target:

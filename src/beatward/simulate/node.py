@@ -33,9 +33,9 @@ from beatward.core.protocol.roles import (
     service_id,
 )
 
-from .agenda import Agenda
 from .chance import exponential_ns
 from .clock import HostClock
+from .event_queue import EventQueue
 from .member import PlayedMember
 from .network import Datagram, Network
 from .site import Site
@@ -97,7 +97,7 @@ class PlayedNode:
     def __init__(
         self,
         settings: NodeSettings,
-        agenda: Agenda,
+        event_queue: EventQueue,
         network: Network,
         *,
         clock: HostClock,
@@ -119,7 +119,7 @@ class PlayedNode:
         self.stays_down = False
         self.label = settings.label or settings.name
         self.is_over = False  # a twin that was ended
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._network = network
         self._rng = rng
         self._join = join
@@ -132,7 +132,7 @@ class PlayedNode:
         self._last_incarnation = 0
         self._is_leaving = False
         self._inbox: deque[Datagram] = deque()
-        truth.history.begin(Trouble.DOWN, agenda.now_ns)
+        truth.history.begin(Trouble.DOWN, event_queue.now_ns)
         network.add_node(self.label)
 
     @property
@@ -164,7 +164,7 @@ class PlayedNode:
         """Start a process: a new life."""
         if self.is_up:
             return
-        now_ns = self._agenda.now_ns
+        now_ns = self._event_queue.now_ns
         self.truth.history.end(Trouble.DOWN, now_ns)
         self._process += 1
         self.truth.history.begin(Trouble.WAITING, now_ns)
@@ -179,7 +179,7 @@ class PlayedNode:
 
     def wake_as_copy(self, protocol: HeartbeatProtocol, tenures: Sequence[LeaseHolder]) -> None:
         """Go on in the middle of the life of a process that was copied with its machine."""
-        self.truth.history.end(Trouble.DOWN, self._agenda.now_ns)
+        self.truth.history.end(Trouble.DOWN, self._event_queue.now_ns)
         self._process += 1
         self.take_state(protocol.incarnation)
         self._open_socket()
@@ -208,27 +208,27 @@ class PlayedNode:
         self._inbox.clear()  # SIGKILL ends a stopped process too, before it reads another byte
         self.wake()
         self._network.close_socket(self._address)
-        self.truth.history.begin(Trouble.DOWN, self._agenda.now_ns)
+        self.truth.history.begin(Trouble.DOWN, self._event_queue.now_ns)
         if self.truth.history.has(Trouble.WAITING):
-            self.truth.history.end(Trouble.WAITING, self._agenda.now_ns)
+            self.truth.history.end(Trouble.WAITING, self._event_queue.now_ns)
 
     def power_off(self, boot_ns: int) -> None:
         """End the whole machine; its clock shows `boot_ns` when it is started again."""
         self.crash()
         for site in self.sites:
             site.power_off()
-        self.clock.reboot(boot_ns, self._agenda.now_ns)
+        self.clock.reboot(boot_ns, self._event_queue.now_ns)
 
     def still(self, trouble: Trouble) -> bool:
         """Freeze the process or suspend its machine; tell whether that was possible."""
         if not self.is_up or self.is_still:
             return False
-        self.truth.history.begin(trouble, self._agenda.now_ns)
+        self.truth.history.begin(trouble, self._event_queue.now_ns)
         return True
 
     def wake(self) -> None:
         """End a freeze or a suspension: what waits in the socket is read, late timers fire."""
-        history, now_ns = self.truth.history, self._agenda.now_ns
+        history, now_ns = self.truth.history, self._event_queue.now_ns
         if history.has(Trouble.SUSPENDED):
             self.clock.lose(now_ns - history.within(now_ns, now_ns)[-1].begin_ns)
             self._inbox.clear()  # a machine that sleeps takes nothing from the network
@@ -254,10 +254,10 @@ class PlayedNode:
         if farewell == Farewell.LEFT and holding and looks:
             for member in holding:
                 member.give_up()
-            self._agenda.after(_LOOK_NS, self._leave, process, looks - 1, farewell, exit_code)
+            self._event_queue.after(_LOOK_NS, self._leave, process, looks - 1, farewell, exit_code)
             return
         self._is_leaving = True
-        self.truth.farewells.append((self._agenda.now_ns, farewell, exit_code))
+        self.truth.farewells.append((self._event_queue.now_ns, farewell, exit_code))
         self._say(self.protocol.goodbye(self._now_ns(), farewell, exit_code=exit_code))
         self._arm()
 
@@ -276,11 +276,11 @@ class PlayedNode:
         if process != self._process or not self.is_up:
             return
         if self.is_still:  # the answer waits in the socket
-            self._agenda.after(_LOOK_NS, partial(self._joined, process, accepted=accepted))
+            self._event_queue.after(_LOOK_NS, partial(self._joined, process, accepted=accepted))
             return
         if not accepted:
             again_ns = JOIN_SPACING_NS + exponential_ns(self._rng, JOIN_SPACING_NS)
-            self._agenda.after(again_ns, self._ask_to_join, process)
+            self._event_queue.after(again_ns, self._ask_to_join, process)
             return
         self._has_key = True
         if self.protocol is not None:
@@ -293,13 +293,13 @@ class PlayedNode:
         if process != self._process or self.protocol is not None:
             return
         if any(site.is_guarded for site in self.sites):
-            self._agenda.after(_LOOK_NS, self._begin, process)
+            self._event_queue.after(_LOOK_NS, self._begin, process)
             return
-        wall_us = self.clock.wall_ns(self._agenda.now_ns) // MICROSECOND
+        wall_us = self.clock.wall_ns(self._event_queue.now_ns) // MICROSECOND
         if self.settings.keeps_state:
             wall_us = max(wall_us, self._last_incarnation + 1)
         self._is_leaving = False
-        self.truth.history.end(Trouble.WAITING, self._agenda.now_ns)
+        self.truth.history.end(Trouble.WAITING, self._event_queue.now_ns)
         self._open_socket()
         self.protocol = self._beats(
             self.settings.name,
@@ -314,7 +314,7 @@ class PlayedNode:
         self._arm()
 
     def _now_ns(self) -> int:
-        return self.clock.now_ns(self._agenda.now_ns)
+        return self.clock.now_ns(self._event_queue.now_ns)
 
     def _arm(self) -> None:
         """Set the timer for what the protocol wants next; whatever was set before is void."""
@@ -322,11 +322,11 @@ class PlayedNode:
             return
         self._timer += 1
         if self.protocol.next_due_ns == NEVER:
-            self._agenda.after(0, self._end_after_goodbye, self._process)
+            self._event_queue.after(0, self._end_after_goodbye, self._process)
             return
         due_ns = self.clock.true_ns(self.protocol.next_due_ns)
         late_ns = exponential_ns(self._rng, self.settings.lateness_ns)
-        self._agenda.at(due_ns + late_ns, self._ring, self._timer)
+        self._event_queue.at(due_ns + late_ns, self._ring, self._timer)
 
     def _ring(self, timer: int) -> None:
         if timer != self._timer or self.protocol is None or self.is_still:

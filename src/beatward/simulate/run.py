@@ -117,7 +117,7 @@ def _counts(world: World) -> dict[str, int]:
     counts.update({f"datagrams {name}": count for name, count in world.network.counts.items()})
     counts.update({f"adversary {name}": count for name, count in world.adversary.counts.items()})
     counts["turns"] = world.monitor.turns_count
-    counts["events"] = world.agenda.count
+    counts["events"] = world.event_queue.count
     counts["nodes"] = len(world.nodes)
     counts["datagrams dropped"] = len(world.monitor.drops_ns)
     counts[f"detector {world.scenario.settings.detector.kind}"] = 1

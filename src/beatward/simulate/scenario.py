@@ -18,8 +18,8 @@ from beatward.core.policy import ActionSettings, Rule
 
 from .bounds import suspected_within_ns
 from .chance import chosen_ns, happens, split, uniform_ns
+from .drivers import FailureRates
 from .faults import Fault, FaultKind, among, draw_faults, draw_kinds, in_order, outages
-from .hands import FailureRates
 from .links import MODELS, PLAIN, NetworkLink, draw_link
 from .monitor import RECEIVE_BUFFER
 from .network import Weather
@@ -36,7 +36,8 @@ LINKS_NS = HOUR
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """All that was drawn. Instants on the agenda: faults end at `heal_ns`, all ends at `end_ns`.
+    """All that was drawn. Instants on the event queue: faults end at `heal_ns`, all ends at
+    `end_ns`.
 
     nodes            the numbers of those that exist; all draws are made for the others as well
     intervals_ns     one a number

@@ -18,9 +18,9 @@ from random import Random
 from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MICROSECOND, MILLISECOND, MINUTE, NEVER, SECOND
 
-from .agenda import Agenda
 from .chance import exponential_ns
 from .clock import HostClock
+from .event_queue import EventQueue
 from .truth import History, NodeTruth, Trouble
 
 # A suspended machine does what it was about to do at most this long after it wakes.
@@ -30,7 +30,7 @@ _KILL_NS = 3 * MILLISECOND
 OUT = "out"
 
 
-class Quirk(StrEnum):
+class HookFault(StrEnum):
     """How a service's hooks can be broken on one machine."""
 
     REFUSES = "refuses"  # promote fails and has done nothing
@@ -89,7 +89,7 @@ class Site:
     def __init__(
         self,
         service: str,
-        agenda: Agenda,
+        event_queue: EventQueue,
         rng: Random,
         *,
         clock: HostClock,
@@ -110,11 +110,11 @@ class Site:
         self.skill = skill
         self.memory = HolderState()  # on disk
         self.run: WorkloadRun | None = None
-        self.quirk: Quirk | None = None
+        self.quirk: HookFault | None = None
         self.guardian = History()  # when it was out
         self.cares: Callable[[], bool] = lambda: False
         self.is_healed = False  # nothing goes wrong by chance any more
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._witnesses = witnesses
         self._hook = 0  # counts hooks, so that one that was killed does nothing
         self._mended_ns = -MINUTE
@@ -125,13 +125,13 @@ class Site:
     @property
     def is_stuck(self) -> bool:
         """Whether nothing can end the work, or could not until a moment ago: it is tried again."""
-        since_ns = self._agenda.now_ns - self._mended_ns
-        return self.quirk == Quirk.STUCK or since_ns < STUCK_PAUSE_NS + SECOND
+        since_ns = self._event_queue.now_ns - self._mended_ns
+        return self.quirk == HookFault.STUCK or since_ns < STUCK_PAUSE_NS + SECOND
 
     def mend(self) -> None:
         """Let the hooks work again."""
-        if self.quirk == Quirk.STUCK:
-            self._mended_ns = self._agenda.now_ns
+        if self.quirk == HookFault.STUCK:
+            self._mended_ns = self._event_queue.now_ns
         self.quirk = None
 
     @property
@@ -146,7 +146,7 @@ class Site:
 
     def now_ns(self) -> int:
         """Return the machine's monotonic clock."""
-        return self.clock.now_ns(self._agenda.now_ns)
+        return self.clock.now_ns(self._event_queue.now_ns)
 
     # -- what can befall it ---------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Site:
         self.memory = memory
         self.restored_until_ns = self.clock.true_ns(over_ns)
         if token:
-            self.run = WorkloadRun(token, self._agenda.now_ns)
+            self.run = WorkloadRun(token, self._event_queue.now_ns)
             for one in self._witnesses:
                 one.run_copied(self, self.run)
 
@@ -188,9 +188,9 @@ class Site:
         hook, kind = self._hook, command.kind
         effect_ns, lasts_ns, ok = self._fate(kind)
         if effect_ns is not None:
-            self._agenda.after(effect_ns, self._act, hook, command)
+            self._event_queue.after(effect_ns, self._act, hook, command)
         if lasts_ns is not None:
-            self._agenda.after(lasts_ns, self._end, hook, ended, ok)
+            self._event_queue.after(lasts_ns, self._end, hook, ended, ok)
 
     def break_off(self) -> None:
         """Kill the hook that runs, with what it was about to do."""
@@ -205,23 +205,25 @@ class Site:
         rng, quirk = self.rng, self.quirk
         if kind == "stop":
             lasts_ns = exponential_ns(rng, _KILL_NS)
-            return (None, lasts_ns, False) if quirk == Quirk.STUCK else (lasts_ns, lasts_ns, True)
+            return (
+                (None, lasts_ns, False) if quirk == HookFault.STUCK else (lasts_ns, lasts_ns, True)
+            )
         mean_ns = self.skill.promote_ns if kind == "promote" else self.skill.demote_ns
         lasts_ns = exponential_ns(rng, mean_ns)
         effect_ns = int(lasts_ns * rng.random())
         fails = self.fails()
         if kind == "promote" and fails:
-            quirk = rng.choice((Quirk.REFUSES, Quirk.HALF, Quirk.HANGS))
+            quirk = rng.choice((HookFault.REFUSES, HookFault.HALF, HookFault.HANGS))
         elif fails:
-            quirk = rng.choice((Quirk.CLINGS, Quirk.HANGS))
+            quirk = rng.choice((HookFault.CLINGS, HookFault.HANGS))
         match quirk:
-            case Quirk.REFUSES if kind == "promote":
+            case HookFault.REFUSES if kind == "promote":
                 return None, lasts_ns, False
-            case Quirk.HALF if kind == "promote":
+            case HookFault.HALF if kind == "promote":
                 return effect_ns, lasts_ns, False
-            case Quirk.HANGS:
+            case HookFault.HANGS:
                 return (effect_ns if kind == "promote" else None), None, False
-            case Quirk.CLINGS | Quirk.STUCK if kind == "demote":
+            case HookFault.CLINGS | HookFault.STUCK if kind == "demote":
                 return None, lasts_ns, False
             case _:
                 return effect_ns, lasts_ns, True
@@ -230,10 +232,10 @@ class Site:
         if hook != self._hook:
             return
         if self.is_asleep:
-            self._agenda.after(_LOOK_NS, self._act, hook, command)
+            self._event_queue.after(_LOOK_NS, self._act, hook, command)
         elif command.kind == "promote":
             self._end_run()
-            self.run = WorkloadRun(command.token, self._agenda.now_ns)
+            self.run = WorkloadRun(command.token, self._event_queue.now_ns)
             for one in self._witnesses:
                 one.run_began(self, self.run)
         else:
@@ -243,13 +245,13 @@ class Site:
         if hook != self._hook:
             return
         if self.is_asleep:
-            self._agenda.after(_LOOK_NS, self._end, hook, ended, ok)
+            self._event_queue.after(_LOOK_NS, self._end, hook, ended, ok)
         else:
             ended(ok)
 
     def _end_run(self) -> None:
         if self.run is not None:
-            self.run.end_ns = self._agenda.now_ns
+            self.run.end_ns = self._event_queue.now_ns
             for one in self._witnesses:
                 one.run_ended(self, self.run)
             self.run = None
@@ -269,7 +271,7 @@ class Site:
     def _look_after(self, local_ns: int) -> None:
         self._watch += 1
         late_ns = exponential_ns(self.rng, 200 * MICROSECOND)
-        self._agenda.at(self.clock.true_ns(local_ns) + late_ns, self._look, self._watch)
+        self._event_queue.at(self.clock.true_ns(local_ns) + late_ns, self._look, self._watch)
 
     def _look(self, watch: int) -> None:
         """Do the agent's work where it does not; look again until there is nothing to guard."""

@@ -22,8 +22,8 @@ from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder
 from beatward.core.instants import MINUTE, SECOND
 
-from .agenda import Agenda
 from .chance import split
+from .event_queue import EventQueue
 from .faults import Fault, FaultKind
 from .node import NodeSettings, PlayedNode
 from .truth import NodeTruth
@@ -59,14 +59,14 @@ class Twins:
     def __init__(
         self,
         seed: int,
-        agenda: Agenda,
+        event_queue: EventQueue,
         nodes: Mapping[str, PlayedNode],
         *,
         new_node: Callable[[NodeSettings, NodeTruth, Random], PlayedNode],
         note: Callable[[str, str], None],
     ) -> None:
         self._seed = seed
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._nodes = nodes
         self._new_node = new_node
         self._note = note
@@ -85,7 +85,7 @@ class Twins:
     def is_doubled(self, name: str) -> bool:
         """Tell whether two spoke under a name, now or a moment ago."""
         since_ns = self._ended_ns.get(name)
-        is_past = since_ns is None or self._agenda.now_ns > since_ns + _AFTER_NS
+        is_past = since_ns is None or self._event_queue.now_ns > since_ns + _AFTER_NS
         return any(twin.is_up for twin in self.of(name)) or not is_past
 
     def strike(self, fault: Fault, node: PlayedNode) -> Callable[[], None] | None:
@@ -97,12 +97,12 @@ class Twins:
         memories = tuple(site.memory for site in node.sites)
         wait_ns = min(int(fault.draw * _LATER_MAX_NS), fault.duration_ns // 2)
         twin = self._build(node, network=_ELSEWHERE if fault.kind == FaultKind.SNAPSHOT else 0)
-        self._ended_ns[name] = self._agenda.now_ns
+        self._ended_ns[name] = self._event_queue.now_ns
         if fault.kind == FaultKind.SNAPSHOT:
             begin = partial(self._wake, twin, memories, self._taken(node))
         else:
             begin = partial(self._start, twin, memories, node.last_incarnation)
-        self._agenda.after(wait_ns, self._begin, twin, begin)
+        self._event_queue.after(wait_ns, self._begin, twin, begin)
         return partial(self._end, twin, node)
 
     def end_all(self) -> None:
@@ -141,7 +141,7 @@ class Twins:
         twin.start()
 
     def _taken(self, node: PlayedNode) -> _Image:
-        now_ns = self._agenda.now_ns
+        now_ns = self._event_queue.now_ns
         assert node.protocol is not None
         return _Image(
             deepcopy(node.protocol),
@@ -153,7 +153,7 @@ class Twins:
         )
 
     def _wake(self, twin: PlayedNode, memories: tuple[HolderState, ...], image: _Image) -> None:
-        now_ns = self._agenda.now_ns
+        now_ns = self._event_queue.now_ns
         twin.clock.reboot(image.clock_ns, now_ns)
         twin.clock.step_wall(image.wall_ns - twin.clock.wall_ns(now_ns))
         for site, memory, tenure, token, lent in zip(
@@ -168,7 +168,7 @@ class Twins:
             return
         twin.is_over = True
         twin.power_off(0)
-        self._ended_ns[twin.settings.name] = self._agenda.now_ns
+        self._ended_ns[twin.settings.name] = self._event_queue.now_ns
         self._note(twin.settings.name, f"its twin {twin.label} is ended")
         if node.is_up and not node.stays_down:
             node.crash()

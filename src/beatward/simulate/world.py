@@ -1,4 +1,4 @@
-"""The simulated world: machines, network, adversary, faults and heal under one agenda.
+"""The simulated world: machines, network, adversary, faults and heal under one event queue.
 
 It plays everything that is not the monitor's core or the agent's `HeartbeatProtocol`: the kernel,
 the disk, the hands, the operator, HTTP. The checkers are told what happens and change nothing of
@@ -23,17 +23,17 @@ from beatward.core.protocol.record import Farewell
 from beatward.core.protocol.roles import Standing
 
 from .adversary import Adversary
-from .agenda import Agenda
 from .chance import exponential_ns, split, uniform_ns
 from .checker import Checker, Findings, ReportedState, WorldFacts
 from .checkers import every_checker
 from .clock import HostClock
-from .crew import NODE_KINDS, ORDER_KINDS, Crew
+from .event_queue import EventQueue
 from .faults import STAYS_DOWN_PROBABILITY, Fault, FaultKind
 from .monitor import MASTER, MonitorHost, MonitorProcess, Observer
 from .network import Network, Path
 from .node import ILL, Answered, NodeSettings, PlayedNode
 from .scenario import Scenario
+from .service_world import NODE_KINDS, ORDER_KINDS, ServiceWorld
 from .truth import NodeTruth, Trouble
 from .twins import Twins
 
@@ -65,29 +65,29 @@ class World:
     ) -> None:
         self.scenario = scenario
         self._protocol = protocol
-        self.agenda = Agenda()
+        self.event_queue = EventQueue()
         self.faults: Counter[str] = Counter()
-        self.findings = Findings(self.agenda)
+        self.findings = Findings(self.event_queue)
         self.checkers: list[Checker] = []
         self._reported = ReportedState()
         self._observers: list[Observer] = [self._reported]
         self._rng = split(scenario.seed, "world")
-        self.network = Network(self.agenda, split(scenario.seed, "network"), scenario.weather)
+        self.network = Network(self.event_queue, split(scenario.seed, "network"), scenario.weather)
         self.network.lay = self._lay
         self.truths: dict[str, NodeTruth] = {}
         self.nodes: dict[int, PlayedNode] = {}
         self._by_name: dict[str, PlayedNode] = {}
         note = self.findings.note
         self.twins = Twins(
-            scenario.seed, self.agenda, self._by_name, new_node=self._new_node, note=note
+            scenario.seed, self.event_queue, self._by_name, new_node=self._new_node, note=note
         )
         self.monitor = self._monitor(build)
         self.facts = self._facts()
-        self.crew = Crew(self.facts, self.findings, self.checkers, tenure=tenure)
+        self.service_world = ServiceWorld(self.facts, self.findings, self.checkers, tenure=tenure)
         for number in scenario.nodes:
             self.nodes[number] = self._by_name[f"node-{number}"] = self._node(number)
         self.adversary = Adversary(
-            self.agenda,
+            self.event_queue,
             self.network,
             split(scenario.seed, "adversary"),
             spacing_ns=scenario.adversary_ns,
@@ -99,7 +99,7 @@ class World:
         self._lost_stores: list[Sequence[Entry]] = []
         self.checkers += checkers(self.facts, self.findings)
         self._observers += self.checkers
-        self.agenda.after(_AUDIT_NS, self._audit)
+        self.event_queue.after(_AUDIT_NS, self._audit)
 
     @property
     def journal(self) -> list[Entry]:
@@ -110,22 +110,22 @@ class World:
     def play(self) -> None:
         """Let it all happen."""
         scenario = self.scenario
-        self.agenda.at(0, self.monitor.start)
+        self.event_queue.at(0, self.monitor.start)
         for node in self.nodes.values():
             rng = split(scenario.seed, f"start of {node.settings.name}")
-            self.agenda.at(uniform_ns(rng, 0, 5 * SECOND), node.start)
+            self.event_queue.at(uniform_ns(rng, 0, 5 * SECOND), node.start)
         for fault in scenario.faults:
-            self.agenda.at(fault.at_ns, self._strike, fault)
+            self.event_queue.at(fault.at_ns, self._strike, fault)
         if scenario.adversary_ns:
             self.adversary.begin()
-        self.agenda.run_until(scenario.heal_ns)
+        self.event_queue.run_until(scenario.heal_ns)
         self._heal()
-        self.agenda.run_until(scenario.end_ns)
+        self.event_queue.run_until(scenario.end_ns)
         for one in self.checkers:
             one.finish()
 
     def _audit(self) -> None:
-        self.agenda.after(_AUDIT_NS, self._audit)
+        self.event_queue.after(_AUDIT_NS, self._audit)
         for one in self.checkers:
             one.audit()
 
@@ -134,7 +134,7 @@ class World:
     def _facts(self) -> WorldFacts:
         return WorldFacts(
             self.scenario,
-            self.agenda,
+            self.event_queue,
             self.network,
             self.monitor,
             self.twins,
@@ -155,7 +155,7 @@ class World:
         )
         return MonitorProcess(
             host,
-            self.agenda,
+            self.event_queue,
             self.network,
             clock=self._clock("monitor", counts_suspend=True),
             rng=split(scenario.seed, "monitor"),
@@ -174,7 +174,7 @@ class World:
 
     def _act(self, action: Action) -> None:
         """Let a deed have its effect on the world; only fences have one."""
-        self.crew.fence(action)
+        self.service_world.fence(action)
 
     def _node(self, number: int) -> PlayedNode:
         name = f"node-{number}"
@@ -195,17 +195,17 @@ class World:
         """Build a machine that is off."""
         node = PlayedNode(
             settings,
-            self.agenda,
+            self.event_queue,
             self.network,
             clock=self._clock(settings.label or settings.name, counts_suspend=rng.random() < 0.7),
             rng=rng,
             truth=truth,
             join=self._join,
             protocol=self._protocol,
-            enlist=self.crew.enlist,
+            enlist=self.service_world.enlist,
             on_report=self._stood,
         )
-        self.crew.equip(node)
+        self.service_world.equip(node)
         return node
 
     def _stood(self, node: PlayedNode, standing: Standing) -> None:
@@ -224,18 +224,18 @@ class World:
         name = node.settings.name
         cut = truth.has(Trouble.CUT_UP) or truth.has(Trouble.CUT_DOWN)
         if cut or not self.monitor.order(Join(name, {"zone": self.scenario.zone(name)})):
-            self.agenda.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
+            self.event_queue.after(_HTTP_TIMEOUT_NS, partial(answered, accepted=False))
             return
         wait_ns = exponential_ns(self.network.to_monitor[node.label].rng, _HTTP_DELAY_NS)
-        self.agenda.after(wait_ns, partial(answered, accepted=True))
-        self.agenda.after(2 * wait_ns, self.crew.declare, node)
+        self.event_queue.after(wait_ns, partial(answered, accepted=True))
+        self.event_queue.after(2 * wait_ns, self.service_world.declare, node)
 
     def _refuse(self, name: str) -> None:
         """Send the ICMP word that no process has the port, as the kernel does."""
         node = self.twins.machine(name)
         if not self.monitor.is_up and not node.truth.history.has(Trouble.CUT_DOWN):
             wait_ns = self.scenario.weather.draw_delay_ns(self.network.to_node[name].rng)
-            self.agenda.after(wait_ns, node.hear_refusal)
+            self.event_queue.after(wait_ns, node.hear_refusal)
 
     # -- faults ---------------------------------------------------------------------------------
 
@@ -248,7 +248,7 @@ class World:
             for node in nodes or (None,):
                 name = "" if node is None else node.settings.name
                 self.findings.note(name, f"fault {fault.kind} for {lasts}")
-            self.agenda.after(fault.duration_ns, self._undo, fault, undo)
+            self.event_queue.after(fault.duration_ns, self._undo, fault, undo)
 
     def _undo(self, fault: Fault, undo: Callable[[], None]) -> None:
         if not self._is_healed:
@@ -260,7 +260,7 @@ class World:
     def _strike_nodes(self, fault: Fault, nodes: list[PlayedNode]) -> Callable[[], None] | None:
         node = nodes[0]
         if fault.kind in NODE_KINDS:
-            return self.crew.strike_node(fault, node)
+            return self.service_world.strike_node(fault, node)
         match fault.kind:
             case FaultKind.CRASH | FaultKind.LEAVE | FaultKind.EXIT:
                 return self._end_process(fault, node)
@@ -272,8 +272,8 @@ class World:
                 node.clock.step_wall(int((fault.draw - 0.5) * 4 * HOUR))
                 return _nothing
             case FaultKind.ILL:
-                node.truth.illness.begin(ILL, self.agenda.now_ns)
-                return lambda: node.truth.illness.end(ILL, self.agenda.now_ns)
+                node.truth.illness.begin(ILL, self.event_queue.now_ns)
+                return lambda: node.truth.illness.end(ILL, self.event_queue.now_ns)
             case FaultKind.CUT_UP:
                 return self._cut(nodes, (Trouble.CUT_UP,))
             case FaultKind.CUT_DOWN:
@@ -310,22 +310,22 @@ class World:
         if not node.sites or digits % 2:
             node.crash()
             return
-        self.crew.power_off(node)
+        self.service_world.power_off(node)
         if digits % 10 == 0:
-            self.crew.replace(node)
+            self.service_world.replace(node)
 
     def _cut(self, nodes: list[PlayedNode], ways: tuple[Trouble, ...]) -> Callable[[], None]:
         paths = {Trouble.CUT_UP: self.network.to_monitor, Trouble.CUT_DOWN: self.network.to_node}
         for node in nodes:
             for way in ways:
                 self.network.cut(paths[way][node.settings.name])
-                node.truth.history.begin(way, self.agenda.now_ns)
+                node.truth.history.begin(way, self.event_queue.now_ns)
 
         def mend() -> None:
             for node in nodes:
                 for way in ways:
                     self.network.mend(paths[way][node.settings.name])
-                    node.truth.history.end(way, self.agenda.now_ns)
+                    node.truth.history.end(way, self.event_queue.now_ns)
 
         return mend
 
@@ -346,12 +346,12 @@ class World:
             for one in self.checkers:
                 one.resumption_ordered(name)
             self.monitor.order(Resume((name,)))
-            self.agenda.after(2 * SECOND, self._resume, name)
+            self.event_queue.after(2 * SECOND, self._resume, name)
 
     def _strike_monitor(self, fault: Fault) -> Callable[[], None] | None:
         monitor = self.monitor
         if fault.kind in ORDER_KINDS:
-            return self.crew.order(fault)
+            return self.service_world.order(fault)
         match fault.kind:
             case FaultKind.MONITOR_CRASH | FaultKind.STORE | FaultKind.BACKUP:
                 return self._crash_monitor(fault)
@@ -414,7 +414,7 @@ class World:
         if fault.draw < 0.5:
             # The whole machine: its monotonic clock begins anew, possibly below where it was.
             boot_ns = uniform_ns(self._rng, SECOND, 1000 * HOUR)
-            self.monitor.clock.reboot(boot_ns, self.agenda.now_ns)
+            self.monitor.clock.reboot(boot_ns, self.event_queue.now_ns)
         return self._start_monitor
 
     def _start_monitor(self) -> None:
@@ -432,7 +432,7 @@ class World:
         self._is_healed = True
         self.findings.note("", "heal: every fault ends")
         scenario = self.scenario
-        now_ns = self.agenda.now_ns
+        now_ns = self.event_queue.now_ns
         self.adversary.stop()
         self.network.heal()
         self.monitor.drop_probability = 0.0
@@ -443,12 +443,12 @@ class World:
         self.twins.end_all()
         for node in self.nodes.values():
             self._heal_node(node, now_ns)
-        self.crew.heal()
-        self.agenda.after(_LIFT_SPACING_NS, self._lift)
+        self.service_world.heal()
+        self.event_queue.after(_LIFT_SPACING_NS, self._lift)
         # A pause that was resumed may have come back with a restart of the monitor.
         for name in self._by_name:
             for wait_ns in (0, 10 * SECOND):
-                self.agenda.after(wait_ns, self._resume, name)
+                self.event_queue.after(wait_ns, self._resume, name)
 
     def _lift(self) -> None:
         """Say as an operator does that what is held back may go on: all is known to be well."""
@@ -456,7 +456,7 @@ class World:
         # One that began before the clock was set back could last for hours.
         for name in self.facts.reported.silences:
             self.monitor.order(EndSilence(name))
-        self.agenda.after(_LIFT_SPACING_NS, self._lift)
+        self.event_queue.after(_LIFT_SPACING_NS, self._lift)
 
     def _heal_node(self, node: PlayedNode, now_ns: int) -> None:
         name = node.settings.name

@@ -1,15 +1,15 @@
 """Datagrams in and out: the monitor's UDP door.
 
-`open_doors` binds the sockets. Every turn of the wheel `Doors.drain` takes what the kernel holds
-as numpy rows (`core.intake.Datagrams`) and says until when silence is silence; `Doors.send`
-takes the core's `Replies` back to the nodes. `peer` turns raw socket addresses into text and back.
-Not here: what a datagram means (`core.intake`), HTTP (`web`), any clock (it is handed in), and the
-inbox that puts several sources together (`server`).
+`open_doors` binds the sockets. Every turn of the wheel `UdpSockets.drain` takes what the kernel
+holds as numpy rows (`core.intake.Datagrams`) and says until when silence is silence;
+`UdpSockets.send` takes the core's `Replies` back to the nodes. `peer` turns raw socket addresses
+into text and back. Not here: what a datagram means (`core.intake`), HTTP (`web`), any clock (it is
+handed in), and the inbox that puts several sources together (`server`).
 """
 
-from beatward.transport.doors import Doors, Prefilter, open_doors
 from beatward.transport.peer import peer_row, peer_text
-from beatward.transport.udp import WIRES, Drain, UdpDoor, open_door
+from beatward.transport.udp import WIRES, Drain, UdpSocket, open_door
+from beatward.transport.udp_sockets import Prefilter, UdpSockets, open_doors
 
 # A third door is one more name here; all of them give `Datagrams` and take `Replies`.
 DOORS = {"udp": open_door}
@@ -17,10 +17,10 @@ DOORS = {"udp": open_door}
 __all__ = [
     "DOORS",
     "WIRES",
-    "Doors",
     "Drain",
     "Prefilter",
-    "UdpDoor",
+    "UdpSocket",
+    "UdpSockets",
     "open_door",
     "open_doors",
     "peer_row",

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from beatward.core.intake import ByteArray, IntArray
 from beatward.core.peers import PEER_SIZE
 
-from .homes import Homes, homes_of
+from .local_addresses import LocalAddresses, homes_of
 from .peer import FAMILY_V6, V4_SIZE
 from .stamps import Stamps, stamps_of
 from .wire import BATCH_SIZE, ROW_SIZE, Filled, new_rows
@@ -119,7 +119,7 @@ class RecvmmsgBatch:
     """1024 rows and the kernel's description of them; see `wire.Batch`."""
 
     def __init__(
-        self, descriptor: int, receive: Any, homes: Homes | None, stamps: Stamps | None
+        self, descriptor: int, receive: Any, homes: LocalAddresses | None, stamps: Stamps | None
     ) -> None:
         self.rows, self.peers = new_rows()
         self._descriptor = descriptor

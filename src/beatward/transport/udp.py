@@ -73,7 +73,7 @@ class Drain:
     dropped: int = 0
 
 
-class UdpDoor:
+class UdpSocket:
     """One UDP socket; `drain` and `send` belong to one thread, counters may be read by any.
 
     watermark_ns                   until when everything that had arrived was handed over
@@ -238,10 +238,10 @@ def open_door(
     wire: str | None = None,
     prepare: Callable[[socket.socket], None] | None = None,
     file: str = "settings",
-) -> UdpDoor:
+) -> UdpSocket:
     """Bind a UDP socket at `host:port` or `[v6]:port` and return its door.
 
-    receive_buffer  bytes wanted; what the kernel grants is `UdpDoor.receive_buffer`
+    receive_buffer  bytes wanted; what the kernel grants is `UdpSocket.receive_buffer`
     now_ns          the monitor's clock
     wall_ns         the kernel's wall clock: its stamps are wanted as arrivals, where it gives them
     wire            a key of WIRES; by default the quickest that this system has
@@ -258,7 +258,7 @@ def open_door(
     _grow(listener, socket.SO_SNDBUF, _SO_SNDBUFFORCE, _SEND_BUFFER)
     chosen = wire or ("recvmmsg" if is_supported(listener) else "recvfrom")
     made = WIRES[chosen](listener, stamped=wall_ns is not None)
-    return UdpDoor(listener, made, now_ns, opened_ns=opened_ns, wall_ns=wall_ns)
+    return UdpSocket(listener, made, now_ns, opened_ns=opened_ns, wall_ns=wall_ns)
 
 
 def _bind(

@@ -16,7 +16,7 @@ from beatward.core.order_kinds import Order
 from beatward.core.outbox import Outcome
 from beatward.core.snapshot import Snapshot
 from beatward.core.speakers import Speaker
-from beatward.web.bulletin import Bulletin
+from beatward.web.journal_signal import JournalSignal
 from beatward.web.remarks import Remarks
 
 
@@ -165,5 +165,5 @@ class Backend:
     health: HealthSource
     identity: MonitorIdentity
     key_records: KeyRecords
-    bulletin: Bulletin
+    journal_signal: JournalSignal
     remarks: Remarks = field(default_factory=Remarks)

@@ -80,10 +80,11 @@ class Streams:
     async def _chunks(
         self, backend: Backend, position: Position, node: str | None
     ) -> AsyncIterator[bytes]:
-        bulletin, after, is_checked = backend.bulletin, position.after, False
-        while not bulletin.is_closed:
-            # Noted before reading: what is written in between makes the wait return at once.
-            seen, wait_seconds = bulletin.sequence, self.keep_alive_seconds
+        journal_signal, after, is_checked = backend.journal_signal, position.after, False
+        while not journal_signal.is_closed:
+            # Noted before reading: what is written in between makes the wait return at
+            # once.
+            seen, wait_seconds = journal_signal.sequence, self.keep_alive_seconds
             try:
                 if not is_checked:
                     lost = await run_in_threadpool(why_lost, backend.events, position)
@@ -106,7 +107,7 @@ class Streams:
                 continue
             try:
                 async with asyncio.timeout(wait_seconds):
-                    await bulletin.wait_beyond(seen)
+                    await journal_signal.wait_beyond(seen)
             except TimeoutError:
                 yield b": still here\n\n"
 

@@ -21,7 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from beatward.web.bulletin import Bulletin
+from beatward.web.journal_signal import JournalSignal
 
 _log = logging.getLogger(__name__)
 # Refused connections are reported after this many ticks of the loop, which come once a second.
@@ -251,7 +251,7 @@ class Listener(uvicorn.Server):
     def __init__(
         self,
         app: ASGIApp,
-        bulletin: Bulletin,
+        journal_signal: JournalSignal,
         *,
         head_seconds: float = HEAD_SECONDS,
         body_seconds: float = BODY_SECONDS,
@@ -280,7 +280,7 @@ class Listener(uvicorn.Server):
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         super().__init__(config)
-        self._bulletin = bulletin
+        self._journal_signal = journal_signal
         self._is_ending = asyncio.Event()
         self._ticks_to_warning = 0
 
@@ -328,5 +328,5 @@ class Listener(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then everything else."""
-        self._bulletin.close()
+        self._journal_signal.close()
         await super().shutdown(sockets)

@@ -19,7 +19,7 @@ from .faults import Fault, FaultKind
 from .member import PlayedMember
 from .node import PlayedNode
 from .services import FENCE, DrawnService
-from .site import OUT, Quirk, Site
+from .site import OUT, HookFault, Site
 from .truth import Trouble
 
 _HTTP_DELAY_NS = 10 * MILLISECOND
@@ -31,7 +31,7 @@ NODE_KINDS = (FaultKind.HOOKS, FaultKind.GUARDIAN, FaultKind.COPY, FaultKind.SNA
 ORDER_KINDS = (FaultKind.SWITCHOVER, FaultKind.FORCE, FaultKind.HOLD)
 
 
-class Crew:
+class ServiceWorld:
     """The services' people and parts; `tenure` makes the agent's side of a role."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Crew:
         tenure: Callable[..., LeaseHolder] = LeaseHolder,
     ) -> None:
         self._facts = facts
-        self._agenda = facts.agenda
+        self._event_queue = facts.event_queue
         self._monitor = facts.monitor
         self._findings = findings
         self._checkers = checkers
@@ -60,7 +60,7 @@ class Crew:
             [
                 Site(
                     service.name,
-                    self._agenda,
+                    self._event_queue,
                     split(self._facts.scenario.seed, f"site {service.name} {name}"),
                     clock=node.clock,
                     truth=node.truth,
@@ -87,11 +87,11 @@ class Crew:
             node.stand(standing)
 
         def position() -> int | None:
-            at_ms = self._agenda.now_ns // MILLISECOND
+            at_ms = self._event_queue.now_ns // MILLISECOND
             return None if lag is None else at_ms if site.run else max(0, at_ms - lag)
 
         tenure = self._tenure if copied is None else lambda *_args, **_how: copied
-        return PlayedMember(site, self._agenda, say=say, position=position, tenure=tenure)
+        return PlayedMember(site, self._event_queue, say=say, position=position, tenure=tenure)
 
     def declare(self, node: PlayedNode) -> None:
         """Play the request by which a node says what it offers, until it is answered."""
@@ -103,7 +103,7 @@ class Crew:
             self._services[site.service].declaration(node.settings.number) for site in node.sites
         )
         if cut or not self._monitor.order(Declare(name, services=offers)):
-            self._agenda.after(_AGAIN_NS, self.declare, node)
+            self._event_queue.after(_AGAIN_NS, self.declare, node)
 
     # -- what goes wrong, and what people want -----------------------------------------------------
 
@@ -115,12 +115,12 @@ class Crew:
             return self._facts.twins.strike(fault, node)
         if fault.kind == FaultKind.GUARDIAN:
             for site in node.sites:
-                site.guardian.begin(OUT, self._agenda.now_ns)
+                site.guardian.begin(OUT, self._event_queue.now_ns)
             return lambda: self._mend_guardian(node)
         digits = int(fault.draw * 1000)
         site = node.sites[digits % len(node.sites)]
-        quirk = tuple(Quirk)[digits // 7 % len(Quirk)]
-        if quirk == Quirk.DIES:
+        quirk = tuple(HookFault)[digits // 7 % len(HookFault)]
+        if quirk == HookFault.DIES:
             site.die()
             return lambda: None
         if site.quirk is not None:
@@ -159,7 +159,7 @@ class Crew:
         self._facts.twins.power_off(action.node)
         for one in self._checkers:
             one.fenced(action.node)
-        self._agenda.after(_REPAIR_NS, self._repair, node)
+        self._event_queue.after(_REPAIR_NS, self._repair, node)
 
     def power_off(self, node: PlayedNode) -> None:
         """End all of a machine."""
@@ -181,11 +181,11 @@ class Crew:
                 site.mend()
                 site.is_healed = True
             self._mend_guardian(node)
-        self._agenda.after(_OPERATOR_NS, self._look_after)
+        self._event_queue.after(_OPERATOR_NS, self._look_after)
 
     def _look_after(self) -> None:
         """Resume what is paused, and use force where the monitor wants an operator to decide."""
-        self._agenda.after(_OPERATOR_NS, self._look_after)
+        self._event_queue.after(_OPERATOR_NS, self._look_after)
         monitor = self._monitor.monitor
         if monitor is None:
             return
@@ -206,7 +206,7 @@ class Crew:
     def _mend_guardian(self, node: PlayedNode) -> None:
         for site in node.sites:
             while site.guardian.has(OUT):
-                site.guardian.end(OUT, self._agenda.now_ns)
+                site.guardian.end(OUT, self._event_queue.now_ns)
 
     def _repair(self, node: PlayedNode) -> None:
         if not node.stays_down:

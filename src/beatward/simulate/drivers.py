@@ -13,8 +13,8 @@ from random import Random
 from beatward.core.instants import MILLISECOND
 from beatward.core.outbox import Action, AttemptResult, Outcome
 
-from .agenda import Agenda
 from .chance import exponential_ns, happens
+from .event_queue import EventQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class PlayedDriver:
 
     def __init__(
         self,
-        agenda: Agenda,
+        event_queue: EventQueue,
         rng: Random,
         skill: FailureRates,
         *,
@@ -45,7 +45,7 @@ class PlayedDriver:
         done: Callable[[Action], None],
         outcome: Callable[[Outcome], None],
     ) -> None:
-        self._agenda = agenda
+        self._event_queue = event_queue
         self._rng = rng
         self.skill = skill
         self._begun = begun
@@ -62,7 +62,7 @@ class PlayedDriver:
             self._running[action.key] = action
             self._begun(action)
             wait_ns = exponential_ns(self._rng, self.skill.duration_ns)
-            self._agenda.after(wait_ns, self._act, action)
+            self._event_queue.after(wait_ns, self._act, action)
 
     def die(self) -> None:
         """End everything: half of what was under way has just been done, and is not reported."""
@@ -83,7 +83,7 @@ class PlayedDriver:
         if result == AttemptResult.SUCCESS:
             self._done(action)
         # Between here and the inbox the outcome exists in this process only.
-        self._agenda.after(exponential_ns(self._rng, MILLISECOND), self._tell, action, result)
+        self._event_queue.after(exponential_ns(self._rng, MILLISECOND), self._tell, action, result)
 
     def _tell(self, action: Action, result: AttemptResult) -> None:
         if not self._is_dead:

@@ -8,8 +8,8 @@ from tests.waiting import wait_for
 
 from beatward.core.entry import JobPlan
 from beatward.core.instants import HOUR, MILLISECOND
-from beatward.server.almanac import Almanac
 from beatward.server.clock import SystemClock
+from beatward.server.job_scheduler import JobScheduler
 from beatward.timetable import Schedule, Timetable
 
 OWN = JobPlan("0 3 * * *", "Our/Zone")
@@ -34,7 +34,7 @@ def begin():
     begun = []
 
     def start(put, retry_ns=HOUR):
-        begun.append(Almanac(SystemClock(), put, retry_ns=retry_ns))
+        begun.append(JobScheduler(SystemClock(), put, retry_ns=retry_ns))
         begun[-1].start()
         return begun[-1]
 
@@ -45,26 +45,26 @@ def begin():
 
 def test_a_zone_that_comes_back_is_found_by_itself(zones, begin):
     dues = []
-    almanac = begin(dues.extend, retry_ns=20 * MILLISECOND)
-    almanac.submit({"backup": OWN, "other": USUAL})
-    (fault,) = wait_for(almanac.faults)
+    job_scheduler = begin(dues.extend, retry_ns=20 * MILLISECOND)
+    job_scheduler.submit({"backup": OWN, "other": USUAL})
+    (fault,) = wait_for(job_scheduler.faults)
     assert fault.startswith("1 of the jobs is not judged")
     assert "backup ('Our/Zone' is no time zone known here" in fault
     assert {one.name for one in wait_for(lambda: dues)} == {"other"}
     (zones / "Our").mkdir()
     with Path("/usr/share/zoneinfo/UTC").open("rb") as file:
         (zones / "Our" / "Zone").write_bytes(file.read())
-    almanac.submit({})  # it looks once a second by itself
-    wait_for(lambda: not almanac.faults())
+    job_scheduler.submit({})  # it looks once a second by itself
+    wait_for(lambda: not job_scheduler.faults())
     wait_for(lambda: {one.name for one in dues} == {"other", "backup"})
 
 
 def test_a_job_that_is_forgotten_is_no_fault(zones, begin):
-    almanac = begin(lambda dues: None)
-    almanac.submit({"backup": OWN})
-    wait_for(almanac.faults)
-    almanac.submit({"backup": None})
-    wait_for(lambda: not almanac.faults())
+    job_scheduler = begin(lambda dues: None)
+    job_scheduler.submit({"backup": OWN})
+    wait_for(job_scheduler.faults)
+    job_scheduler.submit({"backup": None})
+    wait_for(lambda: not job_scheduler.faults())
 
 
 def test_an_end_of_the_thread_is_a_fault(begin):
@@ -72,9 +72,9 @@ def test_an_end_of_the_thread_is_a_fault(begin):
         message = "no room"
         raise MemoryError(message)
 
-    almanac = begin(put)
-    almanac.submit({"backup": USUAL})
-    (fault,) = wait_for(almanac.faults)
+    job_scheduler = begin(put)
+    job_scheduler.submit({"backup": USUAL})
+    (fault,) = wait_for(job_scheduler.faults)
     assert "no job with a schedule is judged" in fault
     assert "no room" in fault
 

@@ -36,15 +36,15 @@ from .steering import (
     is_junk,
     without_junk,
 )
-from .udp import BATCHES_MAX, Drain, UdpDoor, open_door
+from .udp import BATCHES_MAX, Drain, UdpSocket, open_door
 
 Prefilter = Literal["auto", "on", "off"]
 # The sink keeps nothing; the kernel's least is more than enough.
 _SINK_BUFFER = 4096
 
 
-class Doors:
-    """Doors at one address, drained as one. Used as `UdpDoor` is.
+class UdpSockets:
+    """UdpSockets at one address, drained as one. Used as `UdpSocket` is.
 
     shortcomings        what was asked for and could not be had, for people
     is_filtering        whether junk goes to the sink at present
@@ -52,8 +52,8 @@ class Doors:
 
     def __init__(
         self,
-        doors: tuple[UdpDoor, ...],
-        sink: UdpDoor | None,
+        doors: tuple[UdpSocket, ...],
+        sink: UdpSocket | None,
         now_ns: Callable[[], int],
         *,
         prefilter: Prefilter,
@@ -137,7 +137,7 @@ class Doors:
             door.close()
 
     def drain(self) -> Drain:
-        """Drain one door after the other; see `UdpDoor.drain`."""
+        """Drain one door after the other; see `UdpSocket.drain`."""
         batches_max = max(BATCHES_MAX // len(self._doors), 1)
         drains = [door.drain(batches_max) for door in self._doors]
         drained = Drain(
@@ -151,11 +151,11 @@ class Doors:
         return drained
 
     def send(self, replies: Replies) -> None:
-        """Send each reply that has an address; see `UdpDoor.send`."""
+        """Send each reply that has an address; see `UdpSocket.send`."""
         self._doors[0].send(replies)
 
     def drops(self) -> int | None:
-        """Return how many datagrams the kernel threw away for want of room; see `UdpDoor.drops`.
+        """Return how many datagrams the kernel threw away for want of room; see `UdpSocket.drops`.
 
         Junk that went to the sink is not among them.
         """
@@ -191,10 +191,10 @@ def open_doors(
     prefilter: Prefilter = "auto",
     wire: str | None = None,
     file: str = "settings",
-) -> Doors:
+) -> UdpSockets:
     """Open a number of doors at one address and, unless `prefilter` is off, the sink.
 
-    What the kernel refuses beyond the first door is done without, see `Doors.shortcomings`.
+    What the kernel refuses beyond the first door is done without, see `UdpSockets.shortcomings`.
     Otherwise as `open_door`; raises ConfigError when the address cannot be had.
     """
     assert count > 0
@@ -230,10 +230,12 @@ def open_doors(
             sink = None
         if prefilter == "on":
             shortcomings.append(f"junk is not kept out by the kernel: {error}")
-    return Doors(tuple(doors), sink, now_ns, prefilter=prefilter, shortcomings=tuple(shortcomings))
+    return UdpSockets(
+        tuple(doors), sink, now_ns, prefilter=prefilter, shortcomings=tuple(shortcomings)
+    )
 
 
-def _open_sink(door: UdpDoor, now_ns: Callable[[], int]) -> UdpDoor:
+def _open_sink(door: UdpSocket, now_ns: Callable[[], int]) -> UdpSocket:
     return open_door(door.address, _SINK_BUFFER, now_ns, prepare=_make_sink)
 
 

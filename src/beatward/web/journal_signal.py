@@ -8,7 +8,7 @@ Lives in one event loop; other threads come in by `loop.call_soon_threadsafe(bul
 import asyncio
 
 
-class Bulletin:
+class JournalSignal:
     """One number that only grows, and the tasks that wait for it to grow."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from beatward.simulate.minimise import Variant, minimise
+from beatward.simulate.shrink import Variant, shrink
 
 KINDS = ("crash", "cut", "disk", "adversary")
 NODES = tuple(range(12))
@@ -11,7 +11,7 @@ NODES = tuple(range(12))
 def smallest(fails, wish=None):
     """Return the smallest wish that was found and how many worlds it took."""
     wish = wish or Variant(6.0)
-    steps = list(minimise(wish, KINDS, NODES, fails))
+    steps = list(shrink(wish, KINDS, NODES, fails))
     return (steps[-1].wish if steps else wish), len(steps)
 
 

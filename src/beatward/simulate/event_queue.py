@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 
-class Agenda:
+class EventQueue:
     """The queue. `now_ns` is true time: it never jumps and no machine can read it."""
 
     def __init__(self) -> None:

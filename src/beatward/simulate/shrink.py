@@ -33,7 +33,7 @@ class Step:
     wish: Variant
 
 
-def minimise(
+def shrink(
     wish: Variant, kinds: tuple[str, ...], nodes: tuple[int, ...], fails: Callable[[Variant], bool]
 ) -> Iterator[Step]:
     """Make a wish smaller that fails; yield every attempt, the last of which holds the smallest.

@@ -46,7 +46,7 @@ def beat(node, sequence=0):
 
 
 class Group:
-    """Doors and a socket that sends to them."""
+    """UdpSockets and a socket that sends to them."""
 
     def __init__(self, doors, sender, to):
         self.doors = doors

@@ -31,7 +31,7 @@ _NAMED_MAX = 5
 _log = logging.getLogger(__name__)
 
 
-class Almanac:
+class JobScheduler:
     """Implements `ports.Timetable`; `submit` may be called from any thread and never blocks."""
 
     def __init__(

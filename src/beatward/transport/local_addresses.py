@@ -30,7 +30,7 @@ _V4_NUMBER = slice(16, 20)
 _V6_NUMBER = slice(4, 8)
 
 
-class Homes:
+class LocalAddresses:
     """Our addresses as they are met, for one socket.
 
     size   of the control data of one datagram, in bytes
@@ -95,8 +95,8 @@ class Homes:
         return number
 
 
-def homes_of(listener: socket.socket) -> Homes | None:
+def homes_of(listener: socket.socket) -> LocalAddresses | None:
     """Return the homes of a socket that hears several addresses; None for one bound to one."""
     if listener.getsockname()[0] not in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
         return None
-    return Homes(listener)
+    return LocalAddresses(listener)
