@@ -46,6 +46,8 @@ _ONE = np.ones(1, np.int64)
 # As plain numbers: a look into an enumeration takes as long as a step over a hundred rows.
 _ALIVE, _ILL, _ACKNOWLEDGE = int(Status.ALIVE), int(Health.ILL), int(Flag.ACKNOWLEDGE)
 _SLOWING, _STANDING = int(Flag.SLOWING), int(Kind.STANDING)
+_HEARTBEAT, _SUSPECT = int(Kind.HEARTBEAT), int(Status.SUSPECT)
+_UDP, _PING = int(Via.UDP), int(Via.PING)
 # Who is not expected to speak, and who is asked to.
 _GONE = np.zeros(len(Status), np.bool_)
 _GONE[[Status.DEAD, Status.LEFT]] = True
@@ -106,7 +108,7 @@ class Hearing:
             # Taken out first: they prove no life, and have other fields in the place of the echo.
             beats, standings = beats.take(~is_standing), beats.take(is_standing)
         if len(beats.slots):
-            if beats.via == Via.PING:
+            if beats.via == _PING:
                 self._take_pings(beats, now_ns)
             else:
                 if self._conflicts.is_watching:
@@ -119,11 +121,13 @@ class Hearing:
     def _take_records(self, beats: Heartbeats, now_ns: int, *, stale: bool) -> None:
         beats = beats.take(self._believed(beats, now_ns))
         kind = beats.records["kind"]
-        is_heartbeat = kind == Kind.HEARTBEAT
+        is_heartbeat = kind == _HEARTBEAT
+        if is_heartbeat.all():
+            self._take_heartbeats(beats, now_ns, stale=stale)
+            return
         self._take_heartbeats(beats.take(is_heartbeat), now_ns, stale=stale)
-        if not is_heartbeat.all():
-            self._take_replies(beats.take(kind == Kind.PROBE_REPLY), now_ns)
-            self._take_goodbyes(beats.take(kind == Kind.GOODBYE), now_ns)
+        self._take_replies(beats.take(kind == Kind.PROBE_REPLY), now_ns)
+        self._take_goodbyes(beats.take(kind == Kind.GOODBYE), now_ns)
 
     # -- which life speaks -------------------------------------------------------------------
 
@@ -260,7 +264,7 @@ class Hearing:
         since = self._are_sent_since(slots, steps)
         self._take_schedule(beats, steps, learn=learn)
         timely = self._detector.deadline_ns[slots] > now_ns
-        if beats.via == Via.UDP:
+        if beats.via == _UDP:
             self._begin_schedule(slots[since & ~timely], now_ns)
             timely |= since
             self._acknowledge(beats)
@@ -278,7 +282,7 @@ class Hearing:
         Seed 101575: the way became 0.6 s longer, and a way there and back longer than the window.
         """
         membership, detector = self._membership, self._detector
-        sent: BoolArray = membership.status[slots] == Status.SUSPECT
+        sent: BoolArray = membership.status[slots] == _SUSPECT
         if sent.any():
             mine, ahead = slots[sent], np.minimum(steps[sent] - 1, _AHEAD_MAX)
             due_ns = detector.due_ns(mine) + ahead * detector.interval_ns[mine]
@@ -313,7 +317,7 @@ class Hearing:
         registry, slots = self._registry, beats.slots
         self.accepted_count += len(slots)
         registry.note_heard(slots, sequence, beats.records, beats.arrived_ns, beats.via)
-        if beats.via == Via.UDP:
+        if beats.via == _UDP:
             registry.peers.note(slots, beats.peers)
         else:
             # An HTTP heartbeat has no address for datagrams, so nothing is sent to it.

@@ -9,6 +9,7 @@ sequence. Route: `Datagrams -> Intake.open -> Heartbeats`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from beatward.core.speakers import Speakers
 IntArray = npt.NDArray[np.int64]
 ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+AnyArray = TypeVar("AnyArray", IntArray, ByteArray)
 
 # Name, format and offset. Some words are there twice: `head`, `condition` and `gauges` are several
 # fields at once, because a field costs as much to fetch and to keep as four of them together.
@@ -124,7 +126,7 @@ class Heartbeats:
 
     def take(self, mask: BoolArray) -> "Heartbeats":
         """Return the rows that a mask (m,) selects; if it is all of them, nothing is copied."""
-        return self if mask.all() else self.at(np.flatnonzero(mask))
+        return self if mask.all() else self.at(mask.nonzero()[0])
 
     def at(self, index: IntArray) -> "Heartbeats":
         """Return the rows with these numbers."""
@@ -185,8 +187,8 @@ class Intake:
             self._turn_away(Reject.TAG, ~genuine, records, source, batches)
             records, source = records.compress(genuine), source[genuine]
             slots = slots[genuine]
-        peers = np.concatenate([batch.peers for batch in batches]).take(source, axis=0)
-        arrived_ns = np.concatenate([batch.arrived_ns for batch in batches])[source]
+        peers = _joined([batch.peers for batch in batches]).take(source, axis=0)
+        arrived_ns = _joined([batch.arrived_ns for batch in batches])[source]
         return Heartbeats(slots, records, peers, arrived_ns, source, batches[0].via)
 
     def _turn_away(
@@ -238,7 +240,7 @@ class Intake:
             (records["incarnation"] <= record.INCARNATION_MAX)
             & (records["sequence"] <= record.SEQUENCE_MAX)
             # A standing has its counter there, and a last word's is 0.
-            & ((records["interval_ms"] > 0) | (kind == record.Kind.STANDING))
+            & ((records["interval_ms"] > 0) | (kind == _STANDING))
         )
         is_ours = (head & _HEAD_MASK) == _HEAD
         kept: BoolArray = is_ours & _FROM_AGENT[kind] & in_range
@@ -265,9 +267,16 @@ _FROM_AGENT[
 ] = True
 
 
+_STANDING = int(record.Kind.STANDING)
+
 # Magic and version as they stand in the first three bytes of `head`.
 _HEAD_MASK = np.uint32(0x00FF_FFFF)
 _HEAD = np.uint32(int.from_bytes(record.MAGIC + bytes((record.VERSION,)), "little"))
+
+
+def _joined(arrays: list[AnyArray]) -> AnyArray:
+    """Put arrays one below the other; a turn with few heartbeats has one batch."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def interval_ns(records: npt.NDArray[np.void]) -> IntArray:

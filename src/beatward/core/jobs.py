@@ -223,6 +223,8 @@ class Jobs:
 
     def next_ns(self) -> int:
         """Return when the next run under heartbeats takes too long, or NEVER."""
+        if not self:
+            return NEVER
         return int(self.calendar.deadline_ns[self._beats].min(initial=NEVER))
 
     # -- whose silence means what ------------------------------------------------------------

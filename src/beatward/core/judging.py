@@ -18,7 +18,7 @@ from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.mass import MassGuard
 from beatward.core.mass_entries import MassEntries
-from beatward.core.membership import WATCHED, Cause, Due, Status
+from beatward.core.membership import NOTHING_DUE, WATCHED, Cause, Due, Status
 from beatward.core.probing import Probing
 from beatward.core.registry import NO_VIA
 from beatward.core.state import State
@@ -64,6 +64,8 @@ class Judging:
         if self._mass.has_events:  # an operator's word
             self._mass_entries.take(now_ns)
         due = self._membership.sweep(self._registry.count, now_ns)
+        if due is NOTHING_DUE and not self._jobs and not self._guard.drops.count:
+            return due.over  # as in most turns
         if self._jobs:
             due = self._judge_jobs(due, now_ns)
         if self._guard.pauses.health > 1:

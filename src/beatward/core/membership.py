@@ -179,6 +179,10 @@ class Due:
     over: IntArray
 
 
+_NO_SLOT = np.zeros(0, np.int64)
+NOTHING_DUE = Due(_NO_SLOT, _NO_SLOT, _NO_SLOT, _NO_SLOT)
+
+
 class Membership(Rows):
     """The arrays of statuses. Public arrays are read by every room, written only here."""
 
@@ -322,7 +326,9 @@ class Membership(Rows):
 
     def sweep(self, count: int, now_ns: int) -> Due:
         """Find whose alarm clock has rung among the first `count` slots, at most RUNG_MAX."""
-        rung = np.flatnonzero(self.due_ns[:count] <= now_ns)
+        rung = (self.due_ns[:count] <= now_ns).nonzero()[0]
+        if not len(rung):
+            return NOTHING_DUE
         paused = self.status[rung] == Status.PAUSED
         over, rung = rung[paused][:OVER_MAX], rung[~paused][:RUNG_MAX]
         suspect = self.status[rung] == Status.SUSPECT

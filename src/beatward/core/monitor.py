@@ -24,7 +24,7 @@ from beatward.core.entry import ActionRecord, Entry, Event, Failure, JobPlan, Re
 from beatward.core.explanation import VIA_CODES
 from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
-from beatward.core.hearing import Hearing
+from beatward.core.hearing import Heard, Hearing
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.intake import (
     Datagrams,
@@ -374,7 +374,8 @@ class Monitor:
 
     def _obey(self, inputs: Inputs, now_ns: int) -> None:
         """Do what people ask, and take the due instants of jobs."""
-        self._orders.obey(inputs.orders, now_ns)
+        if inputs.orders or self._orders.next_ns() <= now_ns:
+            self._orders.obey(inputs.orders, now_ns)
         if inputs.orders and self.unwatched:
             self._intake.speakers.drop_enrolled()
         for dues in inputs.dues:
@@ -420,10 +421,11 @@ class Monitor:
 
     def _release(self, now_ns: int) -> tuple[Action, ...]:
         """Return the actions that may be done: decided, on disk, and held back by nothing."""
-        self._outbox.take_ready(self._journaled, now_ns)
+        if self._outbox.has_work:
+            self._outbox.take_ready(self._journaled, now_ns)
         if self._looks:
             self._judging.look(now_ns)
-        return self._outbox.release(self._journaled, now_ns)
+        return self._outbox.release(self._journaled, now_ns) if self._outbox.has_work else ()
 
     def _next_ns(self, now_ns: int) -> int:
         """Return when there is something to do though nothing comes, or NEVER; may be past."""
@@ -492,6 +494,12 @@ class Monitor:
 
     def _hear_batches(self, batches: tuple[Datagrams, ...], now_ns: int, *, stale: bool) -> None:
         heard = self._hearing.take(self._intake.open(batches), now_ns, stale=stale)
+        if heard.lives or heard.runs or heard.changes:
+            self._record_heard(heard, now_ns)
+        if heard.standings is not None:
+            self._services.hear(heard.standings, now_ns, is_stale=stale)
+
+    def _record_heard(self, heard: Heard, now_ns: int) -> None:
         changed = {change.slot: change for change in reversed(heard.changes)}
         # A job's life is a run, and that is what is said of it.
         lives = [slot for slot in heard.lives if slot not in self._jobs]
@@ -499,5 +507,3 @@ class Monitor:
         for run in heard.runs:
             self._ledger.record_run(run, changed.get(run.slot))
         self._ledger.record_changes(heard.changes, exit_codes=heard.exit_codes)
-        if heard.standings is not None:
-            self._services.hear(heard.standings, now_ns, is_stale=stale)

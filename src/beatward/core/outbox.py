@@ -232,6 +232,11 @@ class Outbox:
         waiting.ready_ns, waiting.sequence = now_ns, sequence
         self._unwritten.append((sequence, now_ns, key))
 
+    @property
+    def has_work(self) -> bool:
+        """Whether an action waits for its record, its time or the gate."""
+        return bool(self._unwritten or self._timed or self._ready or self.guarded_count)
+
     def release(self, journaled: int, now_ns: int) -> tuple[Action, ...]:
         """Return the actions that may run now, in the order they were decided; each once."""
         self.take_ready(journaled, now_ns)
@@ -406,7 +411,8 @@ class Outbox:
 
     def next_ns(self, journaled: int) -> int:
         """Return when the next waiting action may run, or NEVER; may be early, never late."""
-        self._take_receipts(journaled)
+        if self._unwritten:
+            self._take_receipts(journaled)
         timed_ns = self._timed[0][0] if self._timed else NEVER
         return min(timed_ns, self._try_ns) if self.guarded_count else timed_ns
 

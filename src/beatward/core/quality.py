@@ -190,7 +190,7 @@ class Quality(Rows):
         if not learn:
             self._unanchor(slots)
             return
-        rows = np.flatnonzero(sequence & _MEASURED_MASK == 0)
+        rows = (sequence & _MEASURED_MASK == 0).nonzero()[0]
         if len(rows):
             self._measure(beats, rows, steps[rows], first=steps[rows] > sequence[rows])
 

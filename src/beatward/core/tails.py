@@ -106,7 +106,7 @@ def bins_of(shares: FloatArray) -> npt.NDArray[np.int32]:
     """Return into which of the bins shares (k,) of the scale fall."""
     bits = shares.astype(np.float32).view(np.int32) >> _SHIFT
     # What is negative has its sign bit set and falls into the first bin.
-    found: npt.NDArray[np.int32] = np.clip(bits - _FIRST, 0, BINS - 1)
+    found: npt.NDArray[np.int32] = np.minimum(np.maximum(bits - _FIRST, 0), BINS - 1)
     return found
 
 

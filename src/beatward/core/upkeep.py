@@ -127,7 +127,9 @@ class Upkeep:
 
     def next_end_ns(self) -> int:
         """Return when the next silence ends, or NEVER."""
-        return min((one.until_ns for one in self.silences.values()), default=NEVER)
+        if not self.silences:
+            return NEVER
+        return min(one.until_ns for one in self.silences.values())
 
 
 def covers(silence: Silence, name: str, labels: Mapping[str, str]) -> bool:

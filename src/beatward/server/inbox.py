@@ -113,7 +113,8 @@ class ServerInbox:
         outcomes = _take_all(self._outcomes)
         orders = _take_all(self._orders, ORDERS_TURN)
         records = _take_all(self._records)
-        self._taken_count += sum(len(together) for together, *_ in records) // RECORD_SIZE
+        if records:
+            self._taken_count += sum(len(together) for together, *_ in records) // RECORD_SIZE
         journaled = self._journaled
         drain = self._doors.drain()
         return Inputs(
@@ -130,6 +131,8 @@ class ServerInbox:
 
 
 def _take_all(items: "deque[Item]", at_most: int = sys.maxsize) -> tuple[Item, ...]:
+    if not items:
+        return ()
     return tuple(items.popleft() for _ in range(min(len(items), at_most)))
 
 
@@ -138,7 +141,9 @@ def _batches(records: tuple[_Posted, ...]) -> list[Datagrams]:
 
     Costs something for what came together, and next to nothing for each record of it.
     """
-    batches = []
+    batches: list[Datagrams] = []
+    if not records:
+        return batches
     for via in (Via.HTTP, Via.PING):
         mine = [(together, at_ns, peer) for together, by, at_ns, peer in records if by == via]
         if not mine:

@@ -139,6 +139,8 @@ class RecvmmsgBatch:
         self._homes_start = stamps.size if stamps else 0
         self._controls_size = self._homes_start + (homes.size if homes else 0)
         self._controls = np.zeros((BATCH_SIZE, self._controls_size), np.uint8)
+        self._messages["control_size"] = self._controls_size
+        self._filled_count = 0
         if self._controls_size:
             self._messages["control"] = _places(self._controls)
 
@@ -149,9 +151,10 @@ class RecvmmsgBatch:
         pending, and none can be pending: a socket that is not connected and has no IP_RECVERR is
         told of no error that others answer. So a short read is a read that found it empty.
         """
-        if self._controls_size:
-            self._messages["control_size"] = self._controls_size
+        # The kernel has written over those it filled last time; the others are not touched again.
+        self._messages["control_size"][: self._filled_count] = self._controls_size
         count = self._receive(self._descriptor, self._start, BATCH_SIZE, _RECEIVE_FLAGS, None)
+        self._filled_count = max(count, 0)
         if count < 0:
             return _refused(ctypes.get_errno())
         if self._homes and count:

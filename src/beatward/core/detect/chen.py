@@ -194,7 +194,7 @@ class Chen(Detector):
         counted = self.counted[slots] + np.uint16(1)
         self.counted[slots] = counted
         looks = (counted + (lateness >> _CHANCE_SHIFT)) % _LOOK_EVERY == 0
-        rows = np.flatnonzero(looks | (lateness > self.late_ns[slots]))
+        rows = (looks | (lateness > self.late_ns[slots])).nonzero()[0]
         if not len(rows):
             return
         looked = slots[rows]
@@ -231,11 +231,13 @@ class Chen(Detector):
         weight = np.maximum(1.0 / count, self._weight_min)
         np.minimum(count, self.settings.samples, out=count)
         bound = (DEVIATION_MAX * interval).astype(np.float64)
-        deviation = np.clip(lateness.astype(np.float64), -bound, bound)
+        # Not `np.clip`, which asks seven functions before it does the same.
+        deviation = np.minimum(np.maximum(lateness.astype(np.float64), -bound), bound)
         # The first sample has weight 1 and deviation 0: no branch is needed for it.
         variance += weight * deviation**2
         variance *= 1.0 - weight
-        lateness -= np.rint(weight * np.clip(deviation, -pull, pull)).astype(np.int64)
+        pulled = np.minimum(np.maximum(deviation, -pull), pull)
+        lateness -= np.rint(weight * pulled).astype(np.int64)
 
     def reanchor(self, slots: IntArray) -> None:  # noqa: D102
         self.learnt_count[slots] = 0
