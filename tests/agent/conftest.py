@@ -31,10 +31,10 @@ from beatward.core.protocol.record import (
 )
 from beatward.core.protocol.roles import (
     _GRANT,
-    Standing,
+    RoleOrder,
+    RoleReport,
     State,
-    Word,
-    open_standing,
+    open_role_report,
     service_id,
 )
 from beatward.errors import MalformedRecord
@@ -61,7 +61,7 @@ class TinyMonitor:
         self.refuses_outcomes = 0
         self.refuses_reports = False
         self.udp_shown: str | None = None
-        self.standings: list[tuple[str, Standing]] = []
+        self.standings: list[tuple[str, RoleReport]] = []
         self.lease_ms, self.demote_ms = 2000, 1000
         # Of each service: the token, who it is for, and whether it is asked back.
         self.roles: dict[str, tuple[int, str, bool]] = {}
@@ -159,11 +159,13 @@ class TinyMonitor:
         said = [standing for node, standing in self.standings if node == name][-1:]
         return bool(said) and said[0].state == state and token in (None, said[0].token)
 
-    def wait_stood(self, name: str, state: State, token: int | None = None) -> Standing:
+    def wait_stood(self, name: str, state: State, token: int | None = None) -> RoleReport:
         self.wait(lambda: self.stood(name, state, token))
         return [standing for node, standing in self.standings if node == name][-1]
 
-    def _grant(self, udp: socket.socket, name: str, said: Standing, peer, incarnation: int) -> None:
+    def _grant(
+        self, udp: socket.socket, name: str, said: RoleReport, peer, incarnation: int
+    ) -> None:
         service = next((role for role in self.roles if service_id(role) == said.service), None)
         if service is None:
             return
@@ -171,14 +173,14 @@ class TinyMonitor:
         holds = said.state in (State.PROMOTING, State.ACTIVE)
         lease_ms = self.lease_ms
         if holder != name:
-            word = Word.DEMOTE if holds else Word.STAND_BY
+            word = RoleOrder.DEMOTE if holds else RoleOrder.STAND_BY
             lease_ms = 0 if holds else lease_ms
         elif said.token != token:
-            word = Word.PROMOTE
+            word = RoleOrder.PROMOTE
         elif is_asked_back and (holds or said.state == State.DEMOTING):
-            word = Word.DEMOTE
+            word = RoleOrder.DEMOTE
         else:
-            word = Word.HOLD if holds else Word.STAND_BY
+            word = RoleOrder.HOLD if holds else RoleOrder.STAND_BY
         body = _GRANT.pack(
             MAGIC,
             VERSION,
@@ -196,7 +198,7 @@ class TinyMonitor:
 
     def _take_standing(self, udp: socket.socket, name: str, data: bytes, peer) -> bool:
         try:
-            said = open_standing(data, self.key(name))
+            said = open_role_report(data, self.key(name))
         except MalformedRecord:
             return False
         self.note(lambda: self.standings.append((name, said)))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from beatward.agent.roles.lease_holder import STUCK_PAUSE_NS, HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.protocol.roles import Grant, State, Word, service_id
+from beatward.core.protocol.roles import Grant, RoleOrder, State, service_id
 
 MS = MILLISECOND
 DB = service_id("db")
@@ -30,7 +30,7 @@ def standby(memory=None):
 def active(token=7):
     """Return one that was promoted by the answer to standing 1, so until LEASE_NS; 2 is sent."""
     holder = standby()
-    holder.hear(grant(1, Word.PROMOTE, token), 10 * MS)
+    holder.hear(grant(1, RoleOrder.PROMOTE, token), 10 * MS)
     holder.done(RoleCommand("promote", token), 20 * MS, ok=True)
     assert holder.standing(20 * MS).state == State.ACTIVE
     return holder
@@ -41,7 +41,7 @@ def active(token=7):
 
 def test_a_promotion_is_taken_and_its_lease_counts_from_the_sending_of_the_standing():
     holder = standby()
-    holder.hear(grant(1, Word.PROMOTE, 7), 30 * MS)
+    holder.hear(grant(1, RoleOrder.PROMOTE, 7), 30 * MS)
     assert holder.state == State.PROMOTING
     assert holder.command == RoleCommand("promote", 7)
     assert holder.memory == HolderState(7, 7, DEMOTE_MS)
@@ -58,12 +58,12 @@ def test_a_promotion_is_taken_and_its_lease_counts_from_the_sending_of_the_stand
 @pytest.mark.parametrize(
     ("heard", "at_ns"),
     [
-        (grant(2, Word.PROMOTE, 7), 10 * MS),  # It answers what was never said.
-        (grant(1, Word.PROMOTE, 7, service=DB + 1), 10 * MS),
-        (grant(1, Word.PROMOTE, 7), LEASE_NS),  # Its lease is over.
-        (grant(1, Word.PROMOTE, 5), 10 * MS),  # A token that is used up.
-        (grant(1, Word.HOLD, 5), 10 * MS),
-        (grant(1, Word.DEMOTE, 5), 10 * MS),
+        (grant(2, RoleOrder.PROMOTE, 7), 10 * MS),  # It answers what was never said.
+        (grant(1, RoleOrder.PROMOTE, 7, service=DB + 1), 10 * MS),
+        (grant(1, RoleOrder.PROMOTE, 7), LEASE_NS),  # Its lease is over.
+        (grant(1, RoleOrder.PROMOTE, 5), 10 * MS),  # A token that is used up.
+        (grant(1, RoleOrder.HOLD, 5), 10 * MS),
+        (grant(1, RoleOrder.DEMOTE, 5), 10 * MS),
     ],
 )
 def test_what_is_no_promotion_of_now_changes_nothing(heard, at_ns):
@@ -77,19 +77,19 @@ def test_what_is_no_promotion_of_now_changes_nothing(heard, at_ns):
 def test_who_is_unable_says_no_by_having_seen_the_token():
     holder = LeaseHolder("db", now_ns=0)
     holder.standing(0)
-    holder.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
+    holder.hear(grant(1, RoleOrder.PROMOTE, 7), 10 * MS)
     said = holder.standing(10 * MS)
     assert (said.state, said.token) == (State.UNABLE, 7)
     assert holder.memory == HolderState(7)
     # And the same token is not taken later, when the monitor has gone on to another.
     holder.report(20 * MS, able=True)
-    holder.hear(grant(2, Word.PROMOTE, 7), 20 * MS)
+    holder.hear(grant(2, RoleOrder.PROMOTE, 7), 20 * MS)
     assert holder.state == State.STANDBY
 
 
 def test_the_newest_token_is_learned_by_standing_by():
     holder = standby()
-    holder.hear(grant(1, Word.STAND_BY, 9), 10 * MS)
+    holder.hear(grant(1, RoleOrder.STAND_BY, 9), 10 * MS)
     assert holder.memory == HolderState(9)
     assert holder.standing(SECOND).token == 9
 
@@ -100,13 +100,13 @@ def test_the_newest_token_is_learned_by_standing_by():
 def test_each_answer_lends_the_role_anew_and_an_older_one_takes_nothing_back():
     holder = active()
     holder.standing(600 * MS)
-    holder.hear(grant(3, Word.HOLD, 7), 610 * MS)
+    holder.hear(grant(3, RoleOrder.HOLD, 7), 610 * MS)
     assert holder.lease_end_ns == 600 * MS + LEASE_NS
-    holder.hear(grant(2, Word.HOLD, 7), 620 * MS)
+    holder.hear(grant(2, RoleOrder.HOLD, 7), 620 * MS)
     assert holder.lease_end_ns == 600 * MS + LEASE_NS
 
 
-@pytest.mark.parametrize("word", [Word.HOLD, Word.PROMOTE, Word.STAND_BY])
+@pytest.mark.parametrize("word", [RoleOrder.HOLD, RoleOrder.PROMOTE, RoleOrder.STAND_BY])
 def test_a_grant_of_an_older_token_lends_nothing(word):
     holder = active()
     holder.standing(600 * MS)
@@ -118,12 +118,12 @@ def test_a_grant_of_an_older_token_lends_nothing(word):
 def test_shorter_times_in_a_later_grant_do_not_outlast_what_that_grant_said():
     holder = active()
     holder.standing(600 * MS)
-    holder.hear(grant(3, Word.HOLD, 7, lease_ms=1000, demote_ms=100), 610 * MS)
+    holder.hear(grant(3, RoleOrder.HOLD, 7, lease_ms=1000, demote_ms=100), 610 * MS)
     # The first grant still counts as it was.
     assert holder.lease_end_ns == LEASE_NS
     assert holder.over_ns == LEASE_NS + SECOND
     holder.standing(1800 * MS)
-    holder.hear(grant(4, Word.HOLD, 7, lease_ms=1000, demote_ms=100), 1810 * MS)
+    holder.hear(grant(4, RoleOrder.HOLD, 7, lease_ms=1000, demote_ms=100), 1810 * MS)
     assert holder.lease_end_ns == 1800 * MS + LEASE_NS // 2
     assert holder.over_ns == LEASE_NS + SECOND
 
@@ -134,11 +134,11 @@ def test_standings_are_said_twice_a_second_then_four_times_a_lease_and_at_once_o
     assert holder.standing(1) is None
     assert holder.turn(1) == 500 * MS
     assert holder.standing(500 * MS).counter == 2
-    holder.hear(grant(2, Word.STAND_BY, 3, lease_ms=8000), 501 * MS)
+    holder.hear(grant(2, RoleOrder.STAND_BY, 3, lease_ms=8000), 501 * MS)
     assert holder.turn(501 * MS) == 2500 * MS
     holder.report(600 * MS, able=True, freshness=11)
     said = holder.standing(600 * MS)
-    assert (said.state, said.freshness) == (State.STANDBY, 11)
+    assert (said.state, said.replication_position) == (State.STANDBY, 11)
     # Nobody has answered that one: it is said again sooner than a quarter of eight seconds.
     assert holder.turn(601 * MS) == 1100 * MS
 
@@ -171,19 +171,19 @@ def test_a_lease_that_runs_out_is_given_up_in_three_steps():
 
 def test_an_answer_to_a_standing_of_before_a_freeze_comes_too_late():
     holder = active()
-    holder.hear(grant(2, Word.HOLD, 7), 60 * SECOND)
+    holder.hear(grant(2, RoleOrder.HOLD, 7), 60 * SECOND)
     assert holder.state in (State.DEMOTING, State.STUCK)
     assert not holder.is_holding
 
 
 def test_a_demotion_in_order_has_as_long_as_the_lease_goes_on():
     holder = active()
-    holder.hear(grant(2, Word.DEMOTE, 7), 30 * MS)
+    holder.hear(grant(2, RoleOrder.DEMOTE, 7), 30 * MS)
     assert holder.state == State.DEMOTING
     for at_ns in range(SECOND, 9 * SECOND, SECOND):
         said = holder.standing(at_ns)
         assert said.state == State.DEMOTING
-        holder.hear(grant(said.counter, Word.DEMOTE, 7), at_ns + MS)
+        holder.hear(grant(said.counter, RoleOrder.DEMOTE, 7), at_ns + MS)
     assert holder.command == RoleCommand("demote", 7)
     holder.report(9 * SECOND, able=False)
     holder.done(RoleCommand("demote", 7), 9 * SECOND, ok=True)
@@ -191,7 +191,7 @@ def test_a_demotion_in_order_has_as_long_as_the_lease_goes_on():
     assert (said.state, said.token) == (State.UNABLE, 7)
 
 
-@pytest.mark.parametrize("word", list(Word))
+@pytest.mark.parametrize("word", list(RoleOrder))
 def test_a_higher_token_is_somebody_elses_and_lends_nothing(word):
     holder = active()
     holder.standing(600 * MS)
@@ -205,7 +205,7 @@ def test_a_higher_token_is_somebody_elses_and_lends_nothing(word):
 
 def test_a_promotion_that_fails_is_undone_and_claimed_as_given_up():
     holder = standby()
-    holder.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
+    holder.hear(grant(1, RoleOrder.PROMOTE, 7), 10 * MS)
     holder.done(RoleCommand("promote", 7), 20 * MS, ok=False)
     assert holder.command == RoleCommand("demote", 7)
     holder.done(RoleCommand("demote", 7), 30 * MS, ok=True)
@@ -215,7 +215,7 @@ def test_a_promotion_that_fails_is_undone_and_claimed_as_given_up():
 
 def test_a_promotion_that_ends_after_its_lease_does_not_count():
     holder = standby()
-    holder.hear(grant(1, Word.PROMOTE, 7), 10 * MS)
+    holder.hear(grant(1, RoleOrder.PROMOTE, 7), 10 * MS)
     holder.done(RoleCommand("promote", 7), LEASE_NS, ok=True)
     assert holder.command == RoleCommand("demote", 7)
 
@@ -245,7 +245,7 @@ def test_what_a_former_life_held_is_demoted_before_anything_else():
     holder.report(100 * SECOND, able=True)
     said = holder.standing(100 * SECOND)
     assert (said.state, said.token) == (State.DEMOTING, 7)
-    holder.hear(grant(1, Word.PROMOTE, 10), 100 * SECOND + MS)
+    holder.hear(grant(1, RoleOrder.PROMOTE, 10), 100 * SECOND + MS)
     assert holder.command == RoleCommand("demote", 7)
     holder.done(RoleCommand("demote", 7), 100 * SECOND + 2 * MS, ok=True)
     assert holder.standing(100 * SECOND + 2 * MS).token == 10
@@ -258,7 +258,7 @@ STEPS = st.lists(
         st.sampled_from(("wait", "say", "grant", "done", "fail", "give up", "crash", "able")),
         st.integers(1, 3_000 * MS),
         st.integers(0, 6),
-        st.sampled_from(Word),
+        st.sampled_from(RoleOrder),
         st.integers(1, 9),
         st.booleans(),
     ),

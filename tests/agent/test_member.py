@@ -236,7 +236,7 @@ def test_a_standby_is_unable_until_it_follows_the_primary_of_now(site, monitor):
     wait_for(lambda: "start 3 web-9" in site.log())
     (site.folder / "may").touch()
     assert monitor.wait_stood("web-1", State.STANDBY, 3)
-    monitor.wait(lambda: monitor.standings[-1][1].freshness == 77)
+    monitor.wait(lambda: monitor.standings[-1][1].replication_position == 77)
     # Another holder: to be followed before this one can be promoted again.
     monitor.declared["web-8"] = [{"name": "db", "address": "10.0.0.8", "port": 5432}]
     (site.folder / "may").unlink()

@@ -18,7 +18,7 @@ from beatward.agent.roles.runner import RoleRunner
 from beatward.agent.services import HookedService
 from beatward.agent.state import StateFile
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.protocol.roles import Grant, State, Word
+from beatward.core.protocol.roles import Grant, RoleOrder, State
 from beatward.errors import RoleLost
 
 PATIENCE_S = 20.0
@@ -105,7 +105,7 @@ def scene(tmp_path):
 
 
 def promoted(scene, token=5):
-    scene.answer(Word.PROMOTE, token)
+    scene.answer(RoleOrder.PROMOTE, token)
     wait_for(lambda: RoleCommand("promote", token) in scene.workload.asked)
     assert scene.runner.finish(RoleCommand("promote", token), ok=True)
     scene.wait_state(State.ACTIVE)
@@ -116,7 +116,7 @@ def test_a_promotion_is_on_the_disk_before_it_is_asked_for(scene):
     scene.workload.perform = lambda _: written.append(
         StateFile(scene.file.path.parents[1], "web-1").state.roles
     )
-    scene.answer(Word.PROMOTE, 5)
+    scene.answer(RoleOrder.PROMOTE, 5)
     wait_for(lambda: written)
     assert written[0] == {"db": HolderState(5, 5, 1000)}
 
@@ -124,10 +124,10 @@ def test_a_promotion_is_on_the_disk_before_it_is_asked_for(scene):
 def test_a_command_is_asked_for_once_and_its_end_tells_whether_the_role_is_held(scene):
     promoted(scene)
     scene.runner.wake()
-    scene.answer(Word.HOLD, 5)
+    scene.answer(RoleOrder.HOLD, 5)
     assert scene.workload.asked == [RoleCommand("promote", 5)]
     assert scene.runner.token == 5
-    scene.answer(Word.DEMOTE, 5)
+    scene.answer(RoleOrder.DEMOTE, 5)
     wait_for(lambda: len(scene.workload.asked) == 2)
     assert scene.workload.asked[1] == RoleCommand("demote", 5)
     assert scene.runner.token == 0
@@ -136,9 +136,9 @@ def test_a_command_is_asked_for_once_and_its_end_tells_whether_the_role_is_held(
 
 
 def test_a_promotion_that_ends_after_the_role_was_asked_back_does_not_hold_it(scene):
-    scene.answer(Word.PROMOTE, 5)
+    scene.answer(RoleOrder.PROMOTE, 5)
     wait_for(lambda: scene.workload.asked)
-    scene.answer(Word.DEMOTE, 5)
+    scene.answer(RoleOrder.DEMOTE, 5)
     wait_for(lambda: RoleCommand("demote", 5) in scene.workload.asked)
     assert not scene.runner.finish(RoleCommand("promote", 5), ok=True)
     assert scene.state == State.DEMOTING
@@ -201,7 +201,7 @@ def test_a_runner_that_leaves_gives_up_and_waits_until_that_is_heard(scene):
     assert not scene.runner.wait_left(0)
     scene.runner.finish(RoleCommand("demote", 5), ok=True)
     scene.wait_state(State.UNABLE)
-    scene.answer(Word.STAND_BY, 5)
+    scene.answer(RoleOrder.STAND_BY, 5)
     assert scene.runner.wait_left(PATIENCE_S)
 
 
@@ -355,11 +355,11 @@ def test_a_workload_takes_a_role_and_gives_it_back_each_time(take, kind):
     scene = taken.scene
     for token in (5, 6):
         scene.wait_state(State.STANDBY)
-        scene.answer(Word.PROMOTE, token)
+        scene.answer(RoleOrder.PROMOTE, token)
         scene.wait_state(State.ACTIVE)
         assert scene.runner.token == token
         wait_for(lambda token=token: taken.lines()[-1:] == [f"promote {token}"])
-        scene.answer(Word.DEMOTE, token)
+        scene.answer(RoleOrder.DEMOTE, token)
         wait_for(lambda: not scene.runner.shared.holder.memory.held)
         assert taken.lines()[-1] == "demote"
     assert taken.lines() == ["promote 5", "demote", "promote 6", "demote"]
@@ -369,7 +369,7 @@ def test_a_workload_takes_a_role_and_gives_it_back_each_time(take, kind):
 def test_a_workload_gives_up_what_it_holds_when_its_runner_closes(take, kind):
     taken = take(kind)
     taken.scene.wait_state(State.STANDBY)
-    taken.scene.answer(Word.PROMOTE, 5)
+    taken.scene.answer(RoleOrder.PROMOTE, 5)
     wait_for(lambda: taken.lines() == ["promote 5"] and taken.scene.state == State.ACTIVE)
     taken.close()
     assert taken.lines() == ["promote 5", "demote"]

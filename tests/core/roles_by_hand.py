@@ -10,10 +10,10 @@ from beatward.core.monitor import Settings
 from beatward.core.order_kinds import Declare
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.roles import (
-    Standing,
+    RoleReport,
     State,
     open_grant,
-    seal_standing,
+    seal_role_report,
     service_id,
 )
 from beatward.core.roles.settings import RoleSettings
@@ -64,8 +64,8 @@ class Roles(ByHand):
         if counter is None:
             counter = self.counters[name] = self.counters.get(name, 0) + 1
         service = service_id(SERVICE)
-        return seal_standing(
-            Standing(service, counter, State[state.upper()], token, freshness),
+        return seal_role_report(
+            RoleReport(service, counter, State[state.upper()], token, freshness),
             node=node_id(name),
             incarnation=life or self.lives[name],
             slot=0,
@@ -164,7 +164,7 @@ class Roles(ByHand):
 
     def heard_words(self, name):
         """Return the words of grants that a node was told, in order, without repetitions."""
-        words = [(grant.word.name, grant.token) for _, to, grant in self.grants if to == name]
+        words = [(grant.order.name, grant.token) for _, to, grant in self.grants if to == name]
         return [word for n, word in enumerate(words) if n == 0 or word != words[n - 1]]
 
 

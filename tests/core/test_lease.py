@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
-from beatward.core.protocol.roles import DRIFT_PPM, TERM_SPARE_NS, lease_end_ns, term_ns
+from beatward.core.protocol.roles import DRIFT_PPM, TERM_SPARE_NS, lease_end_ns, takeover_wait_ns
 from beatward.simulate.clock import HostClock
 
 # A timer that fires late, and a process that takes its time to die of SIGKILL: the fixed part of
@@ -70,7 +70,7 @@ class Formula:
     end: Callable[[int, int, int], int] = lambda stamped, _heard, lease: lease_end_ns(
         stamped, lease
     )
-    term: Callable[[int, int], int] = term_ns
+    term: Callable[[int, int], int] = takeover_wait_ns
     now: Callable[[int, int], int] = lambda _begun, read: read
     again: Callable[[int, int, int], int] = lambda now, term, recorded: now + max(term, recorded)
 
@@ -160,19 +160,19 @@ LACKING = {
         end=lambda _stamped, heard, lease: lease_end_ns(heard, lease)
     ),
     "the term has no lease in it": Formula(
-        term=lambda lease, demote: term_ns(lease, demote) - lease
+        term=lambda lease, demote: takeover_wait_ns(lease, demote) - lease
     ),
     "the term has no time to demote in it": Formula(
-        term=lambda lease, demote: term_ns(lease, demote) - demote
+        term=lambda lease, demote: takeover_wait_ns(lease, demote) - demote
     ),
     "the term has no margin": Formula(
-        term=lambda lease, demote: term_ns(lease, demote) - _margin_ns(lease, demote)
+        term=lambda lease, demote: takeover_wait_ns(lease, demote) - _margin_ns(lease, demote)
     ),
     "the term has no margin for drift": Formula(
         term=lambda lease, demote: lease + demote + TERM_SPARE_NS
     ),
     "the term has no margin for what is late": Formula(
-        term=lambda lease, demote: term_ns(lease, demote) - TERM_SPARE_NS
+        term=lambda lease, demote: takeover_wait_ns(lease, demote) - TERM_SPARE_NS
     ),
     "the term begins when the read began": Formula(now=lambda begun, _read: begun),
     "a restarted monitor does not wait": Formula(again=lambda now, _term, _recorded: now),

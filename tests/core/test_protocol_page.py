@@ -22,11 +22,11 @@ from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import Farewell, Flag, Kind, Record, exit_code_field, seal, tag
 from beatward.core.protocol.roles import (
     Grant,
-    Standing,
+    RoleOrder,
+    RoleReport,
     State,
-    Word,
     open_grant,
-    seal_standing,
+    seal_role_report,
     service_id,
 )
 
@@ -91,14 +91,14 @@ SAID = {
 }
 
 
-STANDING = Standing(service_id("db"), 3, State.ACTIVE, 5, 50_331_648)
+STANDING = RoleReport(service_id("db"), 3, State.ACTIVE, 5, 50_331_648)
 HOLDER = {"node": LIFE["node"], "incarnation": LIFE["incarnation"], "slot": 7}
 
 
 def sealed_grant():
     """Return the monitor's answer to the standing; only a monitor seals grants, in batches."""
     head = (b"BW", 1, Kind.GRANT, 7, 3, service_id("db"), LIFE["node"], LIFE["incarnation"])
-    body = struct.pack("<2sBBIIIQQQII", *head, 5 << 8 | Word.HOLD, 2000, 1000)
+    body = struct.pack("<2sBBIIIQQQII", *head, 5 << 8 | RoleOrder.HOLD, 2000, 1000)
     return body + tag(KEY, body)
 
 
@@ -124,7 +124,7 @@ def vectors():
         "sealed key": ANSWERED.sealed_key,
         "proof of the answer": ANSWERED.proof,
         **{name: seal(record, KEY).hex() for name, record in SAID.items()},
-        "standing": seal_standing(STANDING, **HOLDER, key=KEY).hex(),
+        "standing": seal_role_report(STANDING, **HOLDER, key=KEY).hex(),
         "grant": GRANT.hex(),
     }
 
@@ -163,20 +163,21 @@ def test_the_page_shows_every_state_and_every_word():
     section = PAGE.read_text("utf-8").partition("\n## 12. Roles\n")[2]
     rows = re.findall(r"^\| ([a-z ]+) \| (\d) \| [^|]+ \|$", section, re.MULTILINE)
     found = [(name.replace(" ", "_").upper(), int(value)) for name, value in rows]
-    assert found == [(one.name, one.value) for kind in (State, Word) for one in kind]
+    assert found == [(one.name, one.value) for kind in (State, RoleOrder) for one in kind]
 
 
 def test_the_grant_of_the_page_is_one():
     found = open_grant(GRANT, node=LIFE["node"], incarnation=LIFE["incarnation"], key=KEY)
-    assert found == Grant(service_id("db"), 3, Word.HOLD, 5, 2000, 1000)
+    assert found == Grant(service_id("db"), 3, RoleOrder.HOLD, 5, 2000, 1000)
 
 
 def test_the_views_of_what_is_said_of_roles_read_what_the_codec_wrote():
-    standing = seal_standing(STANDING, **HOLDER, key=KEY)
+    standing = seal_role_report(STANDING, **HOLDER, key=KEY)
     row = np.frombuffer(standing, ROLE_REPORT)[0]
     assert {name: row[name] for name in ROLE_REPORT.names} == {
         **{name: HOLDER[name] for name in ("node", "incarnation")},
-        **{name: getattr(STANDING, name) for name in ("counter", "service", "freshness")},
+        **{name: getattr(STANDING, name) for name in ("counter", "service")},
+        "freshness": STANDING.replication_position,
         "claim": STANDING.token << 8 | STANDING.state,
     }
     row = np.frombuffer(GRANT, intake.GRANT)[0]
@@ -184,7 +185,7 @@ def test_the_views_of_what_is_said_of_roles_read_what_the_codec_wrote():
     assert {name: row[name] for name in intake.GRANT.names} == {
         **{name: LIFE[name] for name in ("node", "incarnation")},
         **{name: getattr(grant, name) for name in ("counter", "service", "lease_ms", "demote_ms")},
-        "claim": grant.token << 8 | grant.word,
+        "claim": grant.token << 8 | grant.order,
     }
 
 

@@ -14,11 +14,11 @@ import pytest
 from beatward.core.entry import Declaration, Maintenance
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.membership import Membership, MembershipSettings, Status
-from beatward.core.protocol.roles import Standing, State
+from beatward.core.protocol.roles import RoleReport, State
 from beatward.core.roles.candidates import Member
-from beatward.core.roles.machine import Role
+from beatward.core.roles.machine import RoleMachine
 from beatward.core.roles.phases import TABLE, FenceState, Phase, RoleCause
-from beatward.core.roles.reports import Claim
+from beatward.core.roles.reports import ReceivedReport
 from beatward.core.roles.rows import row_of
 from beatward.core.roles.settings import RoleSettings
 
@@ -31,7 +31,7 @@ WALKS = 1500
 STEPS = 150
 
 
-class Walked(Role):
+class Walked(RoleMachine):
     """Counts the rows that it goes through."""
 
     def __init__(self, *args, rows, **fields):
@@ -109,11 +109,11 @@ class Walk:
             return
         self.counter += 1
         position = self.rng.choice((None, 0, 5, 100))
-        said = Standing(
+        said = RoleReport(
             self.role.id, self.counter if counter is None else counter, state, token, position
         )
         peer = self.rng.choices(PEERS, (8, 1, 1))[0]
-        claim = Claim(slot, self.lives[slot], said, peer, self.now)
+        claim = ReceivedReport(slot, self.lives[slot], said, peer, self.now)
         if counter == 0:
             self.role.hear_last(claim, self.now)
         else:

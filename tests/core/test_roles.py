@@ -3,7 +3,7 @@
 from tests.core.roles_by_hand import TERM, Roles, with_holder
 
 from beatward.core.instants import SECOND
-from beatward.core.protocol.roles import Word
+from beatward.core.protocol.roles import RoleOrder
 
 
 def test_a_service_waits_for_its_members_and_then_the_first_is_promoted():
@@ -41,6 +41,8 @@ def test_the_next_is_promoted_no_sooner_than_a_term_after_the_last_grant():
     last = max(at for at, to, grant in hand.grants if to == "db-1" and grant.lease_ms)
     hand.hush("db-1")
     hand.run(5 * SECOND)
-    first = min(at for at, to, grant in hand.grants if grant.word == Word.PROMOTE and to == "db-2")
+    first = min(
+        at for at, to, grant in hand.grants if grant.order == RoleOrder.PROMOTE and to == "db-2"
+    )
     # The grant counts from the end of its drain, which is a microsecond after the watermark.
     assert last + TERM < first <= last + TERM + SECOND // 10

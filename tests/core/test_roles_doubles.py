@@ -11,7 +11,7 @@ from tests.core.roles_by_hand import ROLES, Roles, with_holder
 from tests.core.test_roles_fenced import OFF, STRICT, Fences
 
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.protocol.roles import LAST_WORD, Word
+from beatward.core.protocol.roles import LAST_WORD, RoleOrder
 
 # The same machine from another port, and another machine.
 OTHER_PORT = PEER[:2] + bytes((0x99, 0x99)) + PEER[4:]
@@ -182,7 +182,7 @@ def test_the_same_life_at_another_address_frees_nothing_and_is_told_to_demote():
     hand.grants.clear()
     row = hand.standing("db-1", "active", 1)
     from_peer(hand, row, ELSEWHERE)
-    assert [(grant.word, grant.lease_ms) for _, _, grant in hand.grants] == [(Word.DEMOTE, 0)]
+    assert [(grant.order, grant.lease_ms) for _, _, grant in hand.grants] == [(RoleOrder.DEMOTE, 0)]
     row = hand.standing("db-1", "unable", 1)
     from_peer(hand, row, ELSEWHERE)
     assert hand.view.holder == "db-1"
@@ -194,7 +194,7 @@ def test_the_same_life_from_another_port_is_the_same_process():
     row = hand.standing("db-1", "active", 1)
     hand.grants.clear()
     from_peer(hand, row, OTHER_PORT)
-    assert [grant.word for _, _, grant in hand.grants] == [Word.HOLD]
+    assert [grant.order for _, _, grant in hand.grants] == [RoleOrder.HOLD]
     row = hand.standing("db-1", "unable", 1)
     from_peer(hand, row, OTHER_PORT)
     assert hand.role == "promoting db-2 2"
@@ -207,10 +207,10 @@ def test_after_a_restart_of_the_monitor_the_role_is_lent_on_to_the_first_process
     again.hush("db-1")
     row = again.standing("db-1", "active", 1)
     from_peer(again, row, ELSEWHERE)
-    assert [grant.word for _, to, grant in again.grants if to == "db-1"] == [Word.DEMOTE]
+    assert [grant.order for _, to, grant in again.grants if to == "db-1"] == [RoleOrder.DEMOTE]
     again.grants.clear()
     again.tell("db-1", "active", 1)
-    assert [grant.word for _, to, grant in again.grants if to == "db-1"] == [Word.HOLD]
+    assert [grant.order for _, to, grant in again.grants if to == "db-1"] == [RoleOrder.HOLD]
 
 
 @pytest.mark.parametrize("peer", [ANOTHER_HOME, MAPPED], ids=["another home", "mapped"])
@@ -221,7 +221,7 @@ def test_the_same_machine_is_known_through_whichever_door_of_the_monitor_it_spea
     again.run(SECOND // 2)
     again.grants.clear()
     from_peer(again, row, peer)
-    assert [grant.word for _, to, grant in again.grants if to == "db-1"] == [Word.HOLD]
+    assert [grant.order for _, to, grant in again.grants if to == "db-1"] == [RoleOrder.HOLD]
 
 
 # --- a candidate ---

@@ -7,7 +7,7 @@ from tests.core.roles_by_hand import ROLES, TICK, Roles, standing_by, with_holde
 
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.order_kinds import Declare, Forget, Join, Pause
-from beatward.core.protocol.roles import Word
+from beatward.core.protocol.roles import RoleOrder
 
 THREE = ("db-1", "db-2", "db-3")
 
@@ -194,7 +194,7 @@ def test_a_candidate_that_acts_under_an_older_token_is_lent_nothing():
     hand.say("db-1", "active", 0)
     hand.grants.clear()
     hand.run(5 * SECOND)
-    assert [grant.word for _, to, grant in hand.grants if to == "db-1" and grant.lease_ms] == []
+    assert [grant.order for _, to, grant in hand.grants if to == "db-1" and grant.lease_ms] == []
 
 
 def test_a_holder_that_gives_up_soon_after_comes_last():
@@ -278,7 +278,7 @@ def test_who_claims_a_token_of_before_is_told_to_give_it_up():
     hand.say("db-2", "active", 2)
     hand.run(SECOND)
     grant = hand.tell("db-1", "active", 1)["db-1"]
-    assert (grant.word, grant.token, grant.lease_ms) == (Word.DEMOTE, 2, 0)
+    assert (grant.order, grant.token, grant.lease_ms) == (RoleOrder.DEMOTE, 2, 0)
     assert hand.role == "held db-2 2"
 
 

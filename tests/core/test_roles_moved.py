@@ -7,7 +7,7 @@ from tests.core.roles_by_hand import ROLES, Roles, standing_by, with_holder
 
 from beatward.core.instants import SECOND
 from beatward.core.order_kinds import FailOver, PauseService, ResumeService, SwitchOver
-from beatward.core.protocol.roles import TOKEN_AHEAD_MAX, Word
+from beatward.core.protocol.roles import TOKEN_AHEAD_MAX, RoleOrder
 
 UNABLE = "db-2 could not be promoted, as it says"
 THREE = ("db-1", "db-2", "db-3")
@@ -23,8 +23,11 @@ def test_a_switchover_asks_the_holder_and_then_promotes_the_other():
     hand.grants.clear()
     hand.run(SECOND)
     assert hand.role == "demoting db-1 1"
-    (word, lease) = {(g.word, g.lease_ms) for _, to, g in hand.grants if to == "db-1"}.pop()
-    assert (word, lease) == (Word.DEMOTE, 2000)  # a lease goes on, so that it may take its time
+    (word, lease) = {(g.order, g.lease_ms) for _, to, g in hand.grants if to == "db-1"}.pop()
+    assert (word, lease) == (
+        RoleOrder.DEMOTE,
+        2000,
+    )  # a lease goes on, so that it may take its time
     hand.say("db-1", "demoting", 1)
     hand.run(10 * SECOND)
     assert hand.role == "demoting db-1 1"
@@ -46,7 +49,7 @@ def test_after_its_time_the_lease_of_the_old_holder_does_not_go_on():
     hand.run(5 * SECOND)
     last = [grant for _, to, grant in hand.grants if to == "db-1"][-1]
     # Not DEMOTE: an agent would take that for more time.
-    assert last.word == Word.STAND_BY
+    assert last.order == RoleOrder.STAND_BY
     hand.run(60 * SECOND)
     # And yet nobody is promoted by time, while it says that it is not done.
     assert hand.role == "demoting db-1 1"
@@ -226,7 +229,7 @@ def test_who_is_robbed_of_the_role_is_no_doubt_while_the_journal_lags():
     hand.run(SECOND)
     assert hand.role == "promoting db-2 2"
     # It is lent nothing any more, and told so as soon as there is a token to tell.
-    assert {grant.word for _, to, grant in hand.grants if to == "db-1"} == {Word.DEMOTE}
+    assert {grant.order for _, to, grant in hand.grants if to == "db-1"} == {RoleOrder.DEMOTE}
     assert {grant.lease_ms for _, to, grant in hand.grants if to == "db-1"} == {0}
 
 
@@ -242,7 +245,7 @@ def test_a_token_that_took_the_place_of_an_unwritten_one_waits_for_its_own_entry
     hand.inputs = {"journaled": first}
     hand.run(SECOND)
     assert hand.role == "promoting db-2 2"
-    assert {grant.word for _, _, grant in hand.grants} == {Word.STAND_BY}
+    assert {grant.order for _, _, grant in hand.grants} == {RoleOrder.STAND_BY}
 
 
 def test_a_doubt_is_new_when_a_higher_token_still_is_claimed():

@@ -8,7 +8,7 @@ from tests.core.roles_by_hand import ROLES, TERM, Roles, with_holder
 
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.order_kinds import FailOver, Forget
-from beatward.core.protocol.roles import Word
+from beatward.core.protocol.roles import RoleOrder
 
 
 def leases(hand, name):
@@ -17,7 +17,7 @@ def leases(hand, name):
 
 def held(hand, name):
     """Return what a node was lent: grants that let it act."""
-    return [grant.word for _, grant in leases(hand, name) if grant.word != Word.STAND_BY]
+    return [grant.order for _, grant in leases(hand, name) if grant.order != RoleOrder.STAND_BY]
 
 
 # --- the journal first ---
@@ -31,7 +31,7 @@ def test_nobody_is_told_a_token_that_the_journal_does_not_have():
     hand.run(10 * SECOND)
     assert hand.role == "promoting db-1 1"
     assert {grant.token for _, _, grant in hand.grants} == {0}
-    assert {grant.word for _, _, grant in hand.grants} == {Word.STAND_BY}
+    assert {grant.order for _, _, grant in hand.grants} == {RoleOrder.STAND_BY}
     # Its own question goes without an answer: it would learn the token as the newest.
     assert hand.grants[-1][1] == "db-2"
 
@@ -45,7 +45,7 @@ def test_the_candidate_is_told_as_soon_as_the_journal_has_it():
     output = hand.turn(hand.now + MILLISECOND)
     assert len(output.replies.rows) == 1
     (_, to, grant) = hand.grants[-1]
-    assert (to, grant.word, grant.token) == ("db-1", Word.PROMOTE, 1)
+    assert (to, grant.order, grant.token) == ("db-1", RoleOrder.PROMOTE, 1)
     assert grant.counter == hand.counters["db-1"]
 
 
@@ -114,7 +114,7 @@ def test_the_holder_of_before_is_lent_the_role_again_at_once():
     again = hand.restarted()
     assert again.role == "held db-1 1"
     again.run(SECOND)
-    assert held(again, "db-1") == [Word.HOLD] * 2
+    assert held(again, "db-1") == [RoleOrder.HOLD] * 2
     assert again.facts() == []
 
 
@@ -146,7 +146,7 @@ def test_a_promotion_goes_on_over_a_restart():
     again = hand.restarted()
     assert again.role == "promoting db-1 1"
     again.run(SECOND)
-    assert held(again, "db-1") == [Word.PROMOTE] * 2
+    assert held(again, "db-1") == [RoleOrder.PROMOTE] * 2
     again.say("db-1", "active", 1)
     again.run(SECOND)
     assert again.role == "held db-1 1"
@@ -172,7 +172,7 @@ def test_a_lease_that_is_longer_now_is_lent_only_when_the_journal_knows():
     assert held(second, "db-1") == []
     second.lag = False
     second.run(SECOND)
-    assert held(second, "db-1")[0] == Word.HOLD
+    assert held(second, "db-1")[0] == RoleOrder.HOLD
     assert second.role == "held db-1 1"
     third = second.restarted(ROLES)
     third.hush("db-1")
@@ -400,7 +400,7 @@ def test_who_had_the_token_before_may_still_say_so():
     assert hand.role == "vacant - 1"
     again = hand.restarted()
     again.turn(MILLISECOND, *again.beat_all())
-    assert [grant.word for grant in again.tell("db-1", "active", 1).values()] == [Word.DEMOTE]
+    assert [grant.order for grant in again.tell("db-1", "active", 1).values()] == [RoleOrder.DEMOTE]
     assert again.role == "vacant - 1"
 
 

@@ -10,7 +10,7 @@ from beatward.core.intake import Via
 from beatward.core.monitor import Settings
 from beatward.core.order_kinds import Declare, Forget, Join, PauseService
 from beatward.core.protocol.keys import node_id
-from beatward.core.protocol.roles import Standing, State, seal_standing, service_id
+from beatward.core.protocol.roles import RoleReport, State, seal_role_report, service_id
 from beatward.core.services import LED_MAX
 
 from .by_hand import LIFE, key_of
@@ -150,15 +150,17 @@ def test_what_nodes_offer_is_known_after_a_restart():
 
 
 def standing(name="web-1", **fields):
-    word = Standing(**{"service": service_id("db"), "counter": 1, "state": State.STANDBY, **fields})
-    return seal_standing(word, node=node_id(name), incarnation=LIFE, slot=0, key=key_of(name))
+    word = RoleReport(
+        **{"service": service_id("db"), "counter": 1, "state": State.STANDBY, **fields}
+    )
+    return seal_role_report(word, node=node_id(name), incarnation=LIFE, slot=0, key=key_of(name))
 
 
 def test_a_standing_proves_no_life():
     # Where a heartbeat has its echo, a standing has the half of its freshness.
     hand = offering(DB)
     session = hand.monitor._voice.session
-    hand.step(2 * MILLISECOND, standing(freshness=session << 32))
+    hand.step(2 * MILLISECOND, standing(replication_position=session << 32))
     assert hand.status("web-1") == "new"
     assert hand.rejected()["unproven"] == 1
 

@@ -18,7 +18,7 @@ from beatward.core.order_kinds import Declare, Pause, Resume
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Farewell, Health
-from beatward.core.protocol.roles import open_grant, seal_standing
+from beatward.core.protocol.roles import open_grant, seal_role_report
 
 TICK_NS = 10 * MILLISECOND
 
@@ -199,7 +199,9 @@ class World:
             standing = tenure.standing(self.now_ns)
             if standing is not None:
                 slot = 0xFFFFFFFF
-                row = seal_standing(standing, **self._life(node), slot=slot, key=key_of(node.name))
+                row = seal_role_report(
+                    standing, **self._life(node), slot=slot, key=key_of(node.name)
+                )
                 self._send(node, row)
 
     def _life(self, node):

@@ -30,9 +30,9 @@ from tests.simulate.role_worlds import (
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder
 from beatward.core.instants import MINUTE
 from beatward.core.monitor import Monitor
-from beatward.core.protocol.roles import State, Word, term_ns
-from beatward.core.roles.lease import ACTING, GIVEN_UP, Lease, Terms, speaker
-from beatward.core.roles.machine import Role
+from beatward.core.protocol.roles import RoleOrder, State, takeover_wait_ns
+from beatward.core.roles.lease import ACTING, GIVEN_UP, Lease, LeaseSettings, speaker
+from beatward.core.roles.machine import RoleMachine
 from beatward.core.roles.phases import RoleCause
 from beatward.simulate import Scenario
 
@@ -49,7 +49,7 @@ def _monitor(role=None, lease=None, terms=None):
 
         def new_role(name, now_ns):
             made = make(name, now_ns)
-            made.__class__ = role or Role
+            made.__class__ = role or RoleMachine
             made.lease.__class__ = lease or Lease
             if terms is not None:
                 made.lease._terms = terms(made.settings.lease_ns, made.settings.demote_ns)
@@ -65,20 +65,20 @@ def _who(member):
     return speaker(member.incarnation, member.peer)
 
 
-class _Punctual(Terms):
+class _Punctual(LeaseSettings):
     """Knows no drift and nothing that is late."""
 
     @property
-    def term_ns(self):
+    def takeover_wait_ns(self):
         return self.lease_ns + self.demote_ns
 
 
-class _Curt(Terms):
+class _Curt(LeaseSettings):
     """Gives no time to give the role up."""
 
     @property
-    def term_ns(self):
-        return term_ns(self.lease_ns, 0)
+    def takeover_wait_ns(self):
+        return takeover_wait_ns(self.lease_ns, 0)
 
 
 class _Repeating(Lease):
@@ -97,9 +97,9 @@ class _Insistent(Lease):
 
     def answer(self, member, now_ns, base_ns, *, is_promoting):
         is_candidate = is_promoting and self.is_written and member.node == self.holder
-        if is_candidate and member.said is not None and member.said.token != self.token:
+        if is_candidate and member.report is not None and member.report.token != self.token:
             self.owner = _who(member)
-            return self._lend(member.said, self.owner, Word.PROMOTE, base_ns)
+            return self._lend(member.report, self.owner, RoleOrder.PROMOTE, base_ns)
         return super().answer(member, now_ns, base_ns, is_promoting=is_promoting)
 
 
@@ -107,33 +107,33 @@ class _Loyal(Lease):
     """Renews whoever says that it holds, under whatever token."""
 
     def answer(self, member, now_ns, base_ns, *, is_promoting):
-        said = member.said
-        if said is not None and said.state in ACTING and said.token < self.token:
+        report = member.report
+        if report is not None and report.state in ACTING and report.token < self.token:
             self.owner = _who(member)
-            grant = self._lend(said, self.owner, Word.HOLD, base_ns)
-            return replace(grant, token=said.token)
+            grant = self._lend(report, self.owner, RoleOrder.HOLD, base_ns)
+            return replace(grant, token=report.token)
         return super().answer(member, now_ns, base_ns, is_promoting=is_promoting)
 
 
-class _Hasty(Role):
+class _Hasty(RoleMachine):
     """Takes silence for the end of a lease."""
 
     def _wait(self, now_ns):
         return self._expire(now_ns)
 
 
-class _Gullible(Role):
+class _Gullible(RoleMachine):
     """Takes any word of not holding for one about the newest token."""
 
     def _follow(self, now_ns):
         member = self.holding
-        said = None if member is None else member.said
-        if self.lease.granted_ns and said is not None and said.state in GIVEN_UP:
+        report = None if member is None else member.report
+        if self.lease.granted_ns and report is not None and report.state in GIVEN_UP:
             return self._take_back(now_ns)
         return super()._follow(now_ns)
 
 
-class _Prompt(Role):
+class _Prompt(RoleMachine):
     """Waits for nobody after a restart."""
 
     def restore(self, record, now_ns, **how):
@@ -142,7 +142,7 @@ class _Prompt(Role):
         self.lease.spoke_ns = self.lease.granted_ns = 0
 
 
-class _Forgetful(Role):
+class _Forgetful(RoleMachine):
     """Begins after a restart one token earlier, and does not wonder who knows of a later one."""
 
     def restore(self, record, now_ns, **how):
@@ -156,7 +156,7 @@ class _Forgetful(Role):
         return is_news
 
 
-class _Naive(Role):
+class _Naive(RoleMachine):
     """Does not wonder that members know of later tokens than its journal."""
 
     def hear(self, claim, now_ns, *, is_stale):
@@ -165,15 +165,15 @@ class _Naive(Role):
         return is_news
 
 
-class _Demanding(Role):
+class _Demanding(RoleMachine):
     """Promotes who says that it cannot."""
 
     def candidates(self, now_ns, **how):
         members = self.members
         asked = {
-            slot: replace(one, said=replace(one.said, state=State.STANDBY))
+            slot: replace(one, report=replace(one.report, state=State.STANDBY))
             for slot, one in members.items()
-            if one.said is not None and one.said.state in GIVEN_UP
+            if one.report is not None and one.report.state in GIVEN_UP
         }
         self.members = {**members, **asked}
         found = super().candidates(now_ns, **how)
@@ -181,7 +181,7 @@ class _Demanding(Role):
         return found
 
 
-class _Fond(Role):
+class _Fond(RoleMachine):
     """Gives a role back to whoever is preferred, though that has just failed at it."""
 
     def _fail_back(self, able_for_ns, now_ns):
@@ -205,14 +205,14 @@ class _Shortsighted(Lease):
         return self.owner is None or self.owner.life == who.life
 
 
-class _Impatient(Role):
+class _Impatient(RoleMachine):
     """Takes a member that is stuck for one that is silent."""
 
     def _be_stuck(self, now_ns):
         return self._expire(now_ns)
 
 
-class _Trustful(Role):
+class _Trustful(RoleMachine):
     """Trusts in time where a fence is required."""
 
     def _stay_unfenced(self, now_ns):
@@ -220,7 +220,7 @@ class _Trustful(Role):
         return self._free(RoleCause.EXPIRED, words, now_ns)
 
 
-class _Rash(Role):
+class _Rash(RoleMachine):
     """Takes a fence that is decided for one that is done."""
 
     def begin_fence(self, why):
@@ -234,14 +234,14 @@ class _Rash(Role):
         return super().advance(now_ns)
 
 
-class _Distracted(Role):
+class _Distracted(RoleMachine):
     """Hears again what a member said before."""
 
     def hear(self, claim, now_ns, *, is_stale):
         before = self.members.get(claim.slot)
-        if before is not None and before.said is not None:
-            said = replace(before.said, counter=0)
-            self.members[claim.slot] = replace(before, said=said)
+        if before is not None and before.report is not None:
+            report = replace(before.report, counter=0)
+            self.members[claim.slot] = replace(before, report=report)
         return super().hear(claim, now_ns, is_stale=is_stale)
 
 
@@ -295,7 +295,7 @@ class _Reusing(LeaseHolder):
     """Takes a token that it has had before."""
 
     def hear(self, grant, now_ns):
-        if grant.word == Word.PROMOTE and self.state == State.STANDBY:
+        if grant.order == RoleOrder.PROMOTE and self.state == State.STANDBY:
             self.memory = HolderState(min(self.memory.token, grant.token - 1))
         super().hear(grant, now_ns)
 
@@ -304,9 +304,9 @@ class _Polite(LeaseHolder):
     """Says that it has given the role up when it begins to."""
 
     def standing(self, now_ns):
-        said = super().standing(now_ns)
-        is_demoting = said is not None and said.state == State.DEMOTING
-        return replace(said, state=State.STANDBY) if is_demoting else said
+        report = super().standing(now_ns)
+        is_demoting = report is not None and report.state == State.DEMOTING
+        return replace(report, state=State.STANDBY) if is_demoting else report
 
 
 class _Careless(LeaseHolder):

@@ -17,7 +17,7 @@ from beatward.core.entry import Declaration
 from beatward.core.instants import HOUR, MILLISECOND, SECOND
 from beatward.core.protocol.roles import DRIFT_PPM, State
 from beatward.core.roles.candidates import Member
-from beatward.core.roles.lease import Lease, Speaker, Terms
+from beatward.core.roles.lease import Lease, LeaseSettings, Speaker
 from beatward.simulate.clock import HostClock
 
 LATENESS_MAX_NS = 99 * MILLISECOND
@@ -35,12 +35,12 @@ class Step:
     back_ns: int
     is_heard: bool
     what: str
-    terms: Terms
+    terms: LeaseSettings
 
 
 _times = st.one_of(st.integers(0, 50 * MILLISECOND), st.integers(0, 3 * SECOND))
 _terms = st.builds(
-    Terms,
+    LeaseSettings,
     lease_ns=st.sampled_from((200, 1000, 5000, 60_000)).map(lambda ms: ms * MILLISECOND),
     demote_ns=st.sampled_from((100, 1000, 5000, 60_000)).map(lambda ms: ms * MILLISECOND),
 )
@@ -69,7 +69,7 @@ class Pair:
         self.here = HostClock(boot_ns=3 * HOUR, wall_ns=0, drift_ppb=1000 * monitor_ppm)
         self.tenure = LeaseHolder("role", now_ns=self.there.now_ns(0))
         self.tenure.report(self.there.now_ns(0), able=True)
-        self.terms, self.recorded = terms, terms.term_ns
+        self.terms, self.recorded = terms, terms.takeover_wait_ns
         self.lease = Lease(self.tenure.id, terms)
         self.lease.begin(1, "a", PROCESS, self.here.now_ns(0))
         self.lease.written()
@@ -82,8 +82,8 @@ class Pair:
 
     def run_to(self, true_ns):
         while self.events and self.events[0][0] <= true_ns:
-            self.true_ns, _, deed, said = heappop(self.events)
-            deed(said)
+            self.true_ns, _, deed, report = heappop(self.events)
+            deed(report)
         self.true_ns = true_ns
 
     def speak(self, step):
@@ -96,12 +96,12 @@ class Pair:
         if standing is not None:
             self.at(self.true_ns + step.there_ns, self.answer, (standing, step))
 
-    def answer(self, said):
-        standing, step = said
-        before = self.member.said
+    def answer(self, report):
+        standing, step = report
+        before = self.member.report
         if before is not None and standing.counter <= before.counter:
             return
-        self.member = replace(self.member, said=standing)
+        self.member = replace(self.member, report=standing)
         now_ns = self.here.now_ns(self.true_ns)
         promoting = standing.state == State.STANDBY and standing.token == 0
         grant = self.lease.answer(self.member, now_ns, now_ns, is_promoting=promoting)
@@ -116,9 +116,9 @@ class Pair:
     def restart(self, terms):
         lease = Lease(self.tenure.id, terms)
         now_ns = self.here.now_ns(self.true_ns)
-        lease.take_up(self.lease.token, "a", PROCESS, now_ns, term_ns=self.recorded)
+        lease.take_up(self.lease.token, "a", PROCESS, now_ns, takeover_wait_ns=self.recorded)
         if not lease.is_written:
-            self.recorded = lease.term_left_ns(now_ns)
+            self.recorded = lease.takeover_left_ns(now_ns)
             lease.written()
         self.lease = lease
         self.until_ns = self.here.true_ns(lease.until_ns)
@@ -153,7 +153,10 @@ def _step(terms, what="time"):
 
 def test_a_shorter_time_to_demote_holds_for_who_was_promoted_under_a_longer_one():
     """Or a monitor that restarts with it stops waiting for the longer one while that still runs."""
-    longer, shorter = Terms(400 * MILLISECOND, 5 * SECOND), Terms(400 * MILLISECOND, SECOND)
+    longer, shorter = (
+        LeaseSettings(400 * MILLISECOND, 5 * SECOND),
+        LeaseSettings(400 * MILLISECOND, SECOND),
+    )
     pair = Pair(longer, 0, 0)
     for number in range(400):
         step = _step(shorter)

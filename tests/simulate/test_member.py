@@ -4,7 +4,7 @@ import pytest
 
 from beatward.agent.roles.lease_holder import HolderState
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.protocol.roles import Grant, State, Word, service_id
+from beatward.core.protocol.roles import Grant, RoleOrder, State, service_id
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
 from beatward.simulate.event_queue import EventQueue
@@ -23,7 +23,7 @@ class Stage:
         self.event_queue = EventQueue()
         self.truth = NodeTruth("a", SECOND)
         self.runs, self.said = [], []
-        self.word = Word.STAND_BY
+        self.word = RoleOrder.STAND_BY
         self.token = 0
         self.site = Site(
             "role",
@@ -64,13 +64,13 @@ class Stage:
             self.event_queue.after(MILLISECOND, self._grant, standing)
 
     def _grant(self, standing):
-        word = Word.HOLD if standing.token == self.token != 0 else self.word
+        word = RoleOrder.HOLD if standing.token == self.token != 0 else self.word
         grant = Grant(service_id("role"), standing.counter, word, self.token, LEASE_MS, DEMOTE_MS)
         if self._cares():
             self.member.hear(grant)
 
     def promote(self, token):
-        self.token, self.word = token, Word.PROMOTE
+        self.token, self.word = token, RoleOrder.PROMOTE
         self.run(3 * SECOND)
 
     def run(self, for_ns):
@@ -190,7 +190,7 @@ def test_a_crash_while_it_writes_leaves_the_old_memory_or_the_new():
     for seed in range(30):
         stage = Stage(seed)
         stage.run(2 * SECOND)
-        stage.token, stage.word = 5, Word.PROMOTE
+        stage.token, stage.word = 5, RoleOrder.PROMOTE
         while stage.member.tenure.memory.token != 5:
             stage.run(MILLISECOND // 10)
         if stage.site.memory.token != 5:

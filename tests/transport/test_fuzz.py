@@ -31,7 +31,7 @@ from beatward.core.protocol.record import (
     Record,
     seal,
 )
-from beatward.core.protocol.roles import Standing, State, seal_standing
+from beatward.core.protocol.roles import RoleReport, State, seal_role_report
 from beatward.core.registry import Registry
 from beatward.transport.wire import ROW_SIZE
 
@@ -77,8 +77,8 @@ def recorded():
         yield sealed(name, interval_ms=0, sequence=SEQUENCE + 1)
         yield sealed(name, incarnation=2**63)
         # A word about a role, by who has none.
-        yield seal_standing(
-            Standing(4711, 1, State.ACTIVE, 9),
+        yield seal_role_report(
+            RoleReport(4711, 1, State.ACTIVE, 9),
             node=keys.node_id(name),
             incarnation=LIFE,
             slot=slot,

@@ -15,11 +15,11 @@ from tests.waiting import wait_for
 from beatward.core.protocol import keys
 from beatward.core.protocol.record import NO_SLOT
 from beatward.core.protocol.roles import (
-    Standing,
+    RoleOrder,
+    RoleReport,
     State,
-    Word,
     open_grant,
-    seal_standing,
+    seal_role_report,
     service_id,
 )
 
@@ -104,8 +104,8 @@ class Member:
                         self._obey(door.recv(2048))
 
     def _standing(self, counter):
-        said = Standing(service_id(self.service), counter, self.state, self.token, self.freshness)
-        return seal_standing(
+        said = RoleReport(service_id(self.service), counter, self.state, self.token, self.freshness)
+        return seal_role_report(
             said, node=self.node, incarnation=self.incarnation, slot=NO_SLOT, key=self.key
         )
 
@@ -114,10 +114,10 @@ class Member:
         if grant is None or not self.heard:
             return
         holds = self.state in (State.PROMOTING, State.ACTIVE, State.DEMOTING)
-        if grant.word == Word.PROMOTE and grant.token > self.token:
+        if grant.order == RoleOrder.PROMOTE and grant.token > self.token:
             self.token = grant.token
             self.state = State.ACTIVE if self.promotes else State.UNABLE
-        elif grant.word == Word.DEMOTE and holds and grant.token >= self.token:
+        elif grant.order == RoleOrder.DEMOTE and holds and grant.token >= self.token:
             self.state = State.STANDBY if self.demotes else State.STUCK
         elif not holds and self.state != State.STUCK:
             self.token = max(self.token, grant.token)

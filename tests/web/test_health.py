@@ -127,7 +127,7 @@ class Mail:
 
 
 @dataclass
-class Standing:
+class RoleReport:
     """What the monitor says of itself."""
 
     said: HealthReport = field(default_factory=lambda: HealthReport(7, 0, None, 100, 1000 * SECOND))
@@ -143,7 +143,7 @@ class House:
     machine: Machine = field(default_factory=Machine)
     journal: Journal = field(default_factory=Journal)
     mail: Mail = field(default_factory=Mail)
-    health: Standing = field(default_factory=Standing)
+    health: RoleReport = field(default_factory=RoleReport)
     journal_signal: JournalSignal = field(default_factory=JournalSignal)
     http: httpx2.Client = field(init=False)
 

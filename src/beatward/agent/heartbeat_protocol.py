@@ -55,10 +55,10 @@ from beatward.core.protocol.record import (
 from beatward.core.protocol.roles import (
     LAST_WORD,
     Grant,
-    Standing,
+    RoleReport,
     State,
     open_grant,
-    seal_standing,
+    seal_role_report,
 )
 from beatward.errors import MalformedRecord
 
@@ -218,9 +218,9 @@ class HeartbeatProtocol:
             self._take_acknowledgement(heard, now_ns)
         return []
 
-    def seal_standing(self, standing: Standing) -> bytes:
+    def seal_role_report(self, standing: RoleReport) -> bytes:
         """Return a member's word as this life says it."""
-        return seal_standing(
+        return seal_role_report(
             standing,
             node=self._node,
             incarnation=self.incarnation,
@@ -230,8 +230,8 @@ class HeartbeatProtocol:
 
     def seal_last_word(self, service: int, token: int, life: int) -> bytes:
         """Return the word that a life, this one or one before, has given a token up for ever."""
-        return seal_standing(
-            Standing(service, LAST_WORD, State.UNABLE, token),
+        return seal_role_report(
+            RoleReport(service, LAST_WORD, State.UNABLE, token),
             node=self._node,
             incarnation=life,
             slot=self._slot,

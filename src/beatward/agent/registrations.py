@@ -95,7 +95,7 @@ class Registrations:
             report = holder.standing(now_ns)
             if report is not None:
                 last = holder.word_of_the_ended(protocol)
-                datagrams += [protocol.seal_standing(report), *([] if last is None else [last])]
+                datagrams += [protocol.seal_role_report(report), *([] if last is None else [last])]
         return datagrams
 
     def take(

@@ -195,7 +195,8 @@ class ServiceRecord:
 
     token    the newest that was ever decided; holder: who it is for, empty: none now
     phase    see `core.roles.Phase`
-    term_ns  how long after the last grant its holder may still hold, by the settings of then
+    term_ns  how long after the last grant its holder may still hold, by the settings of then; the
+             name is the column's, the code calls it `takeover_wait_ns`
     reason   why no member may have the role, or what is waited for
     paused   automatic failover is paused; NEVER: until an operator ends it
     former   who had it before, where no member has it now

@@ -50,7 +50,7 @@ from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.pace import Pace, PaceSettings
 from beatward.core.policy import ActionSettings, Rule
 from beatward.core.registry import NO_VIA
-from beatward.core.roles.reports import Standings
+from beatward.core.roles.reports import RoleReports
 from beatward.core.roles.settings import RoleSettings
 from beatward.core.runs import Runs
 from beatward.core.services import Services
@@ -153,7 +153,7 @@ class Monitor:
         is_pacing = settings.pace.budget is not None
         self._voice = Voice(state.registry, session, is_pacing=is_pacing)
         self._jobs = Jobs(state)
-        self._standings = Standings(state.registry, self._intake)
+        self._role_reports = RoleReports(state.registry, self._intake)
         self._conflicts = Conflicts(state.registry, self._voice)
         self._hearing = Hearing(
             state,
@@ -186,7 +186,7 @@ class Monitor:
             self._ledger,
             self._outbox,
             intake=self._intake,
-            standings=self._standings,
+            reports=self._role_reports,
             voice=self._voice,
             settings=self.settings.roles,
             named=self.settings.services,
@@ -476,7 +476,7 @@ class Monitor:
                 "accepted": self._hearing.accepted_count,
                 "joins_refused": self._orders.refused_count,
                 "probes_put_off": self._judging.probing.put_off_count,
-                "standings": self._standings.accepted_count,
+                "standings": self._role_reports.accepted_count,
                 "services_refused": self._services.refused_count,
                 "conflicts_overflow": self._conflicts.overflow_count,
                 "speakers_overflow": self._intake.speakers.overflow_count,

@@ -50,8 +50,8 @@ from beatward.core.order_kinds import (
     Unacknowledge,
 )
 from beatward.core.outbox import Outbox
-from beatward.core.roles.machine import Role
-from beatward.core.roles.phases import Fact
+from beatward.core.roles.machine import RoleMachine
+from beatward.core.roles.phases import RoleEvent
 from beatward.core.services import Services
 from beatward.core.state import State
 from beatward.core.upkeep import ALARMED, SILENCES_MAX
@@ -112,7 +112,9 @@ class Orders:
             Acknowledge: self._acknowledge,
             Unacknowledge: self._unacknowledge,
         }
-        self._for_service: dict[type[ServiceOrder], Callable[[Any, Role, int], Fact | None]] = {
+        self._for_service: dict[
+            type[ServiceOrder], Callable[[Any, RoleMachine, int], RoleEvent | None]
+        ] = {
             SwitchOver: _switch_over,
             FailOver: _fail_over,
             PauseService: _pause_service,
@@ -169,9 +171,9 @@ class Orders:
         elif isinstance(order, ServiceOrder):
             decide = self._for_service[type(order)]
             role = self._services.roles.get(order.service)
-            fact = None if role is None else decide(order, role, now_ns)
-            if role is not None and fact is not None:
-                self._services.record(role, fact, now_ns)
+            event = None if role is None else decide(order, role, now_ns)
+            if role is not None and event is not None:
+                self._services.record(role, event, now_ns)
         else:
             self._for_many[type(order)](order, now_ns)
 
@@ -378,21 +380,21 @@ class Orders:
             self._ledger.record_settled(settled, now_ns)
 
 
-def _switch_over(order: SwitchOver, role: Role, now_ns: int) -> Fact | None:
+def _switch_over(order: SwitchOver, role: RoleMachine, now_ns: int) -> RoleEvent | None:
     return role.switch_over(order.to, credit(order.by, order.reason), now_ns)
 
 
-def _fail_over(order: FailOver, role: Role, now_ns: int) -> Fact | None:
+def _fail_over(order: FailOver, role: RoleMachine, now_ns: int) -> RoleEvent | None:
     who = credit(order.by, order.reason)
     return role.force(order.to, who, now_ns) if order.force else role.fail_over(order.to, who)
 
 
-def _pause_service(order: PauseService, role: Role, now_ns: int) -> Fact | None:
+def _pause_service(order: PauseService, role: RoleMachine, now_ns: int) -> RoleEvent | None:
     until_ns = _end_ns(order.for_ns, now_ns)
     return role.pause(Maintenance(until_ns, order.by, order.reason), now_ns)
 
 
-def _resume_service(order: ResumeService, role: Role, now_ns: int) -> Fact | None:
+def _resume_service(order: ResumeService, role: RoleMachine, now_ns: int) -> RoleEvent | None:
     return role.resume(order.by, now_ns)
 
 

@@ -1,6 +1,6 @@
 """Services and who offers them: what members say -> what becomes of roles, written down and told.
 
-    Claim -> role -> facts -> entries -> (receipt of the journal) -> grants
+    ReceivedReport -> role -> RoleEvents -> entries -> (receipt of the journal) -> grants
 
 In one turn all that members have said comes first, then each role that a member spoke of or whose
 time has come is led as far as it goes, and then the members that spoke are answered, by what is
@@ -33,12 +33,12 @@ from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.roles import LAST_WORD, TOKEN_AHEAD_MAX, Grant, service_id
 from beatward.core.roles.candidates import Member, is_healthy, zone_of
 from beatward.core.roles.fencing import is_answered, why_fence
-from beatward.core.roles.machine import Role
-from beatward.core.roles.phases import Fact, FenceState
-from beatward.core.roles.reports import Claim, Standings
+from beatward.core.roles.machine import RoleMachine
+from beatward.core.roles.phases import FenceState, RoleEvent
+from beatward.core.roles.reports import ReceivedReport, RoleReports
 from beatward.core.roles.rows import row_of
 from beatward.core.roles.settings import RoleSettings
-from beatward.core.roles.views import Board, RoleCopy
+from beatward.core.roles.views import RoleCopy, ServiceViews
 from beatward.core.state import State
 from beatward.core.voice import Voice
 
@@ -68,7 +68,7 @@ class Services:
         outbox: Outbox,
         *,
         intake: Intake,
-        standings: Standings,
+        reports: RoleReports,
         voice: Voice,
         settings: RoleSettings,
         named: Mapping[str, RoleSettings],
@@ -80,14 +80,14 @@ class Services:
         self._ledger = ledger
         self._outbox = outbox
         self._intake = intake
-        self._standings = standings
+        self._reports = reports
         self._voice = voice
         self._settings, self._named = settings, named
-        self.roles: dict[str, Role] = {}
+        self.roles: dict[str, RoleMachine] = {}
         self.balanced: dict[str, dict[int, Declaration]] = {}
         self.refused_count = 0
         self.fact_counts: dict[str, int] = {}  # how often what became of a role, by cause
-        self._by_id: dict[int, Role] = {}
+        self._by_id: dict[int, RoleMachine] = {}
         self._ids: IntArray = np.zeros(0, np.int64)  # the same identities, in order
         self._stirred: dict[str, None] = {}  # roles that something has happened to, in order
         self._unwritten: dict[str, int] = {}  # by name, the entry that the journal has to hold
@@ -100,11 +100,11 @@ class Services:
         """Whether any service is in failover mode; if none is, no turn has to be taken here."""
         return bool(self.roles)
 
-    def board(self, state: State, now_ns: int) -> Board:
+    def board(self, state: State, now_ns: int) -> ServiceViews:
         """Copy all that is known for readers; `state` is frozen already."""
         roles = {name: RoleCopy.of(role) for name, role in self.roles.items()}
         balanced = {name: offers.copy() for name, offers in self.balanced.items()}
-        return Board(state, roles, balanced, now_ns)
+        return ServiceViews(state, roles, balanced, now_ns)
 
     # -- declaring ---------------------------------------------------------------------------
 
@@ -166,8 +166,8 @@ class Services:
         role.join(replace(member, offer=offer, zone=zone))
         self._stirred[role.name] = None
 
-    def _new_role(self, name: str, now_ns: int) -> Role:
-        role = Role(name, self._settings_of(name), self._membership, now_ns=now_ns)
+    def _new_role(self, name: str, now_ns: int) -> RoleMachine:
+        role = RoleMachine(name, self._settings_of(name), self._membership, now_ns=now_ns)
         self.roles[name] = self._by_id[role.id] = role
         self._ids = np.array(sorted(self._by_id), np.int64)
         return role
@@ -197,22 +197,22 @@ class Services:
 
     # -- one turn ----------------------------------------------------------------------------
 
-    def hear(self, standings: Heartbeats, now_ns: int, *, is_stale: bool) -> None:
+    def hear(self, reports: Heartbeats, now_ns: int, *, is_stale: bool) -> None:
         """Take what members have said, one authenticated batch; it is answered in `turn`."""
-        for claim in self._standings.take(standings, self._ids):
-            role = self._by_id[claim.standing.service]
-            if claim.standing.token > role.lease.token + TOKEN_AHEAD_MAX:
+        for received in self._reports.take(reports, self._ids):
+            role = self._by_id[received.report.service]
+            if received.report.token > role.lease.token + TOKEN_AHEAD_MAX:
                 self._intake.refuse(Reject.RANGE, 1)
-            elif claim.standing.counter == LAST_WORD:
-                self._hear_last(role, claim, now_ns)
-            elif role.hear(claim, now_ns, is_stale=is_stale):
+            elif received.report.counter == LAST_WORD:
+                self._hear_last(role, received, now_ns)
+            elif role.hear(received, now_ns, is_stale=is_stale):
                 self._stirred[role.name] = None
             else:
-                is_member = claim.slot in role.members
+                is_member = received.slot in role.members
                 self._intake.refuse(Reject.REPLAY if is_member else Reject.NO_MEMBER, 1)
 
-    def _hear_last(self, role: Role, claim: Claim, now_ns: int) -> None:
-        if role.hear_last(claim, now_ns):
+    def _hear_last(self, role: RoleMachine, received: ReceivedReport, now_ns: int) -> None:
+        if role.hear_last(received, now_ns):
             self._stirred[role.name] = None
         else:
             self._intake.refuse(Reject.REPLAY, 1)
@@ -233,8 +233,8 @@ class Services:
             return
         for name in list(islice(self._stirred, LED_MAX)):
             role = self.roles[name]
-            while (fact := role.advance(now_ns)) is not None:
-                self.record(role, fact, now_ns)
+            while (event := role.advance(now_ns)) is not None:
+                self.record(role, event, now_ns)
             self._fence(role, now_ns)
             for slot in role.heard:
                 grant = role.answer(slot, now_ns, base_ns)
@@ -244,7 +244,7 @@ class Services:
             del self._stirred[name]
         self._tell(grants)
 
-    def _push(self, role: Role, now_ns: int, base_ns: int) -> list[tuple[Member, Grant]]:
+    def _push(self, role: RoleMachine, now_ns: int, base_ns: int) -> list[tuple[Member, Grant]]:
         """Tell a candidate at once that the journal has its token; what it said last asks for it.
 
         A node that is not heard any more is not told: then it cannot have it, and the next one may.
@@ -263,17 +263,17 @@ class Services:
         is_same = member.incarnation == int(registry.incarnation[member.slot])
         return is_same and bool(registry.proven[member.slot])
 
-    def record(self, role: Role, fact: Fact, now_ns: int) -> Entry:
+    def record(self, role: RoleMachine, event: RoleEvent, now_ns: int) -> Entry:
         """Write down what has become of a role; it is led on in this turn."""
         self._stirred[role.name] = None
         record = row_of(role, now_ns)
         entry = self._ledger.record(
             Event.ROLE,
             now_ns,
-            node=fact.node or None,
-            status=self._status_word(fact.node),
-            cause=fact.cause,
-            explanation=fact.words,
+            node=event.node or None,
+            status=self._status_word(event.node),
+            cause=event.cause,
+            explanation=event.text,
             detail={
                 "service": role.name,
                 "phase": record.phase,
@@ -283,9 +283,9 @@ class Services:
             },
             service_record=record,
         )
-        self.fact_counts[fact.cause] = self.fact_counts.get(fact.cause, 0) + 1
-        word = fact.told(role.phase)
-        if word and role.tell(word):
+        self.fact_counts[event.cause] = self.fact_counts.get(event.cause, 0) + 1
+        word = event.news(role.phase)
+        if word and role.take_news(word):
             self._ledger.tell_of_role(entry, role.name, word)
         if not role.lease.is_written:
             self._unwritten[role.name] = entry.sequence
@@ -297,7 +297,7 @@ class Services:
 
     # -- fences ------------------------------------------------------------------------------
 
-    def _fence(self, role: Role, now_ns: int) -> None:
+    def _fence(self, role: RoleMachine, now_ns: int) -> None:
         """Decide to isolate a holder that cannot be asked, or take that back."""
         fence = self._fences.get(role.name)
         if fence is not None and is_answered(role, *fence):
@@ -311,9 +311,9 @@ class Services:
         key = fence_key(role.name, token)
         self._ledger.decide_fence(cause, role.settings.fence, key, why=why)
 
-    def _unfence(self, role: Role, token: int, now_ns: int) -> None:
-        words = f"{role.name} does not need it any more"
-        settled = self._outbox.cancel(fence_key(role.name, token), words)
+    def _unfence(self, role: RoleMachine, token: int, now_ns: int) -> None:
+        text = f"{role.name} does not need it any more"
+        settled = self._outbox.cancel(fence_key(role.name, token), text)
         if settled is None:
             return  # it has begun
         del self._fences[role.name]
@@ -341,11 +341,11 @@ class Services:
             slot = self._registry.slot_of(settled.record.node)
             for other in self.roles.values():
                 other.cut_off(slot)
-        fact = role.end_fence(token, settled.message, now_ns, done=is_done)
-        if fact is not None:
-            self.record(role, fact, now_ns)
+        event = role.end_fence(token, settled.message, now_ns, done=is_done)
+        if event is not None:
+            self.record(role, event, now_ns)
 
-    def _fenced_by(self, record: ActionRecord) -> tuple[Role | None, int]:
+    def _fenced_by(self, record: ActionRecord) -> tuple[RoleMachine | None, int]:
         """Return whose holder an action isolates, and its token; None: it does something else."""
         service, token = fenced_by(record.key) or ("", 0)
         return self.roles.get(service), token
@@ -373,7 +373,7 @@ class Services:
     def _is_healthy(self, service: str, slot: int) -> bool:
         role = self.roles.get(service)
         member = None if role is None else role.members.get(slot)
-        return is_healthy(self._membership.status[slot], None if member is None else member.said)
+        return is_healthy(self._membership.status[slot], None if member is None else member.report)
 
     def _tell(self, grants: Sequence[tuple[Member, Grant]]) -> None:
         if not grants:
@@ -403,7 +403,7 @@ class Services:
                 del self._due_ns[name]
                 self._stirred[name] = None
 
-    def _plan(self, role: Role, now_ns: int) -> None:
+    def _plan(self, role: RoleMachine, now_ns: int) -> None:
         due_ns = role.due_ns(now_ns)
         # One that rings too early costs a look; most of them are moved on at every standing.
         if due_ns < self._due_ns.get(role.name, NEVER):
@@ -430,8 +430,8 @@ class Services:
             role.restore(record, now_ns, life=life)
             self._stirred[role.name] = None
             if not role.lease.is_written:
-                words = f"{role.name}: a lease is longer by the settings of now"
-                self.record(role, Fact("longer", words, record.holder), now_ns)
+                text = f"{role.name}: a lease is longer by the settings of now"
+                self.record(role, RoleEvent("longer", text, record.holder), now_ns)
 
 
 def _described(offer: Declaration) -> str:

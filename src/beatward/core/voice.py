@@ -96,7 +96,7 @@ class Voice:
         fields["incarnation"] = incarnation
         fields["counter"] = [grant.counter for grant in grants]
         fields["service"] = [grant.service for grant in grants]
-        fields["claim"] = [grant.token << 8 | grant.word for grant in grants]
+        fields["claim"] = [grant.token << 8 | grant.order for grant in grants]
         fields["lease_ms"] = [grant.lease_ms for grant in grants]
         fields["demote_ms"] = [grant.demote_ms for grant in grants]
         self._say(slots, records, peers, np.ones(len(records), np.bool_))

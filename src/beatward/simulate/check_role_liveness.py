@@ -14,7 +14,7 @@ from collections import deque
 from beatward.core.entry import Recovered
 from beatward.core.instants import SECOND, format_duration
 from beatward.core.monitor import Monitor
-from beatward.core.protocol.roles import term_ns
+from beatward.core.protocol.roles import takeover_wait_ns
 from beatward.core.roles.phases import Phase
 from beatward.core.roles.views import ServiceView
 
@@ -114,7 +114,7 @@ class RoleLivenessChecker(Checker):
     def _patience_ns(self, name: str) -> int:
         settings = self._services[name].settings
         moved_ns = settings.promote_ns + settings.switchover_ns
-        return moved_ns + 2 * term_ns(settings.lease_ns, settings.demote_ns) + _SLACK_NS
+        return moved_ns + 2 * takeover_wait_ns(settings.lease_ns, settings.demote_ns) + _SLACK_NS
 
     def _runs(self, view: ServiceView) -> bool:
         sites = list(self._sites(self._services[view.name]))

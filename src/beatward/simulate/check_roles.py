@@ -31,7 +31,14 @@ from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.monitor import Monitor
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind
-from beatward.core.protocol.roles import LAST_WORD, Standing, State, Word, lease_end_ns, service_id
+from beatward.core.protocol.roles import (
+    LAST_WORD,
+    RoleOrder,
+    RoleReport,
+    State,
+    lease_end_ns,
+    service_id,
+)
 
 from .check_role_liveness import RoleLivenessChecker
 from .checker import Checker, Findings, WorldFacts
@@ -197,7 +204,7 @@ class RoleChecker(Checker):
 
     # -- what is said ---------------------------------------------------------------------------
 
-    def stood(self, node: PlayedNode, standing: Standing) -> None:
+    def stood(self, node: PlayedNode, standing: RoleReport) -> None:
         """Check a standing at the instant when it is sent."""
         book, name = self._by_id[standing.service], node.label
         if standing.counter == LAST_WORD:
@@ -219,7 +226,7 @@ class RoleChecker(Checker):
         if standing.state in _NOBODY:
             self._check_free(book, name, standing)
 
-    def _check_free(self, book: _Book, name: str, standing: Standing) -> None:
+    def _check_free(self, book: _Book, name: str, standing: RoleReport) -> None:
         """Check a word that nothing is held under a token any more."""
         run = book.running.get(name)
         if run is not None and (standing.counter != LAST_WORD or run.token <= standing.token):
@@ -243,9 +250,9 @@ class RoleChecker(Checker):
         report = self._reports.get((name, service), {}).get((life, counter))
         if report is None:
             return
-        self._count(f"word {Word(word).name.lower()}")
-        if word in (Word.PROMOTE, Word.HOLD):
-            self._check_grant(book, name, token, Word(word), report)
+        self._count(f"word {RoleOrder(word).name.lower()}")
+        if word in (RoleOrder.PROMOTE, RoleOrder.HOLD):
+            self._check_grant(book, name, token, RoleOrder(word), report)
         book.heard = max(book.heard, report.token)
         # What it had when it was switched off cannot act any more, whatever it says of it; nor can
         # what has ended since it said so: a last word is not answered (seed 1388 of the clones).
@@ -255,7 +262,9 @@ class RoleChecker(Checker):
         else:
             book.stuck.pop(name, None)
         # A demotion without a lease is time to demote, too; for who holds another token it is not.
-        if word in (Word.PROMOTE, Word.HOLD) or (word == Word.DEMOTE and token == report.token):
+        if word in (RoleOrder.PROMOTE, RoleOrder.HOLD) or (
+            word == RoleOrder.DEMOTE and token == report.token
+        ):
             self._lend(book, name, token, report, (lease_ms, demote_ms))
 
     def _addressee(self, name: str, answered: tuple[int, int, int], target: str) -> str:
@@ -265,7 +274,9 @@ class RoleChecker(Checker):
         like = [one for one in labels if (life, counter) in self._reports.get((one, service), {})]
         return target if target in like else next(iter(like), name)
 
-    def _check_grant(self, book: _Book, name: str, token: int, word: Word, report: _Report) -> None:
+    def _check_grant(
+        self, book: _Book, name: str, token: int, word: RoleOrder, report: _Report
+    ) -> None:
         if token > book.durable:
             message = f"{word.name} under token {token}, but the disk knows {book.durable}"
             self._violate("receipt", book, message, name)
@@ -276,10 +287,10 @@ class RoleChecker(Checker):
         lent = book.lent.setdefault(token, name)
         if lent != name:
             self._violate("token", book, f"token {token} was lent to {lent}, and is to it", name)
-        if word == Word.PROMOTE and report.state != State.STANDBY:
+        if word == RoleOrder.PROMOTE and report.state != State.STANDBY:
             message = f"PROMOTE to a member that has said {report.state.name}"
             self._violate("ready", book, message, name)
-        if word == Word.HOLD and (report.state not in _HOLDERS or report.token != token):
+        if word == RoleOrder.HOLD and (report.state not in _HOLDERS or report.token != token):
             message = f"HOLD under {token} for {report.state.name} under {report.token}"
             self._violate("ready", book, message, name)
         self._check_early(book, name, token)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from beatward.core.entry import Entry, Event, Recovered, Silence
 from beatward.core.monitor import Monitor
-from beatward.core.protocol.roles import Standing
+from beatward.core.protocol.roles import RoleReport
 
 from .event_queue import EventQueue
 from .monitor import MonitorProcess, Observer
@@ -153,7 +153,7 @@ class Checker(Observer, Witness):
         self._facts = facts
         self._findings = findings
 
-    def stood(self, node: PlayedNode, standing: Standing) -> None:
+    def stood(self, node: PlayedNode, standing: RoleReport) -> None:
         """Note that a member has said where it stands."""
 
     def resumption_ordered(self, node: str) -> None:

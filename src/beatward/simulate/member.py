@@ -12,7 +12,7 @@ from functools import partial
 
 from beatward.agent.roles.lease_holder import HolderState, LeaseHolder, RoleCommand
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
-from beatward.core.protocol.roles import Grant, Standing, State
+from beatward.core.protocol.roles import Grant, RoleReport, State
 
 from .chance import exponential_ns, happens
 from .event_queue import EventQueue
@@ -38,7 +38,7 @@ class PlayedMember:
         site: Site,
         event_queue: EventQueue,
         *,
-        say: Callable[[Standing], None],
+        say: Callable[[RoleReport], None],
         position: Callable[[], int | None],
         tenure: Callable[..., LeaseHolder] = LeaseHolder,
     ) -> None:

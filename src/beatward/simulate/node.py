@@ -27,9 +27,9 @@ from beatward.core.protocol.record import Farewell, Health
 from beatward.core.protocol.roles import (
     LAST_WORD,
     Grant,
-    Standing,
+    RoleReport,
     State,
-    seal_standing,
+    seal_role_report,
     service_id,
 )
 
@@ -106,7 +106,7 @@ class PlayedNode:
         join: Callable[["PlayedNode", Answered], None],
         protocol: Callable[..., HeartbeatProtocol] = HeartbeatProtocol,
         enlist: Callable[["PlayedNode", Site, LeaseHolder | None], PlayedMember] | None = None,
-        on_report: Callable[["PlayedNode", Standing], None] = lambda _node, _standing: None,
+        on_report: Callable[["PlayedNode", RoleReport], None] = lambda _node, _standing: None,
     ) -> None:
         self.sites: Sequence[Site] = ()
         self.members: list[PlayedMember] = []
@@ -360,22 +360,22 @@ class PlayedNode:
         self._address = packed.ljust(PEER_SIZE, b"\0")
         self._network.open_socket(self._address, self.label, self._deliver)
 
-    def stand(self, standing: Standing) -> None:
+    def stand(self, standing: RoleReport) -> None:
         """Say where a member stands."""
         if self.protocol is None or self._is_leaving:
             return
         self._on_report(self, standing)
-        self._say(self.protocol.seal_standing(standing))
+        self._say(self.protocol.seal_role_report(standing))
         site = next(site for site in self.sites if service_id(site.service) == standing.service)
         if site.ended is not None and standing.state in _FREE and standing.counter < _LAST_MAX:
             self._say_last(site.service, *site.ended)
 
     def _say_last(self, service: str, token: int, life: int) -> None:
         """Say the last word of a life, as its guardian does, and the agent that comes after it."""
-        word = Standing(service_id(service), LAST_WORD, State.UNABLE, token)
+        word = RoleReport(service_id(service), LAST_WORD, State.UNABLE, token)
         self._on_report(self, word)
         name, key = self.settings.name, self.settings.key
-        self._say(seal_standing(word, node=node_id(name), incarnation=life, slot=0, key=key))
+        self._say(seal_role_report(word, node=node_id(name), incarnation=life, slot=0, key=key))
 
     def _cares(self) -> bool:
         return self.protocol is not None and not self.is_still

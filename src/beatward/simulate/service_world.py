@@ -11,7 +11,7 @@ from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.instants import HOUR, MILLISECOND, NEVER, SECOND
 from beatward.core.order_kinds import Declare, FailOver, PauseService, ResumeService, SwitchOver
 from beatward.core.outbox import Action
-from beatward.core.protocol.roles import Standing
+from beatward.core.protocol.roles import RoleReport
 
 from .chance import split, uniform_ns
 from .checker import Checker, Findings, WorldFacts
@@ -83,7 +83,7 @@ class ServiceWorld:
         service = self._services[site.service]
         lag = service.lags[service.members.index(node.settings.number)]
 
-        def say(standing: Standing) -> None:
+        def say(standing: RoleReport) -> None:
             node.stand(standing)
 
         def position() -> int | None:

@@ -20,7 +20,7 @@ from beatward.core.order_kinds import AddSilence, EndSilence, Forget, Join, Lift
 from beatward.core.outbox import Action
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Farewell
-from beatward.core.protocol.roles import Standing
+from beatward.core.protocol.roles import RoleReport
 
 from .adversary import Adversary
 from .chance import exponential_ns, split, uniform_ns
@@ -208,7 +208,7 @@ class World:
         self.service_world.equip(node)
         return node
 
-    def _stood(self, node: PlayedNode, standing: Standing) -> None:
+    def _stood(self, node: PlayedNode, standing: RoleReport) -> None:
         for one in self.checkers:
             one.stood(node, standing)
 

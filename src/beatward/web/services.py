@@ -184,7 +184,7 @@ def _member_object(
         "status": member.status,
         "state": member.state or None,
         "token": member.token,
-        "freshness": member.freshness,
+        "freshness": member.replication_position,
         "heard": None if heard_ns is None else timestamp(heard_ns + snapshot.wall_offset_ns),
         "heard_ago_ns": None if heard_ns is None else max(snapshot.taken_ns - heard_ns, 0),
         "address": member.address,

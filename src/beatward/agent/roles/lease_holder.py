@@ -36,9 +36,9 @@ from beatward.core.instants import MILLISECOND, NEVER, SECOND
 from beatward.core.protocol.roles import (
     COUNTER_MAX,
     Grant,
-    Standing,
+    RoleOrder,
+    RoleReport,
     State,
-    Word,
     lease_end_ns,
     service_id,
 )
@@ -198,7 +198,7 @@ class LeaseHolder:
             self._attempt += 1
         return self.next_due_ns
 
-    def standing(self, now_ns: int) -> Standing | None:
+    def standing(self, now_ns: int) -> RoleReport | None:
         """Return what is to be said now, or None if nothing is due; to be sent not before now_ns.
 
         A standing that is returned counts as sent at now_ns: earlier than it was really sent only
@@ -213,7 +213,7 @@ class LeaseHolder:
             del self._sent[next(iter(self._sent))]
         self._spoken_ns = now_ns
         self._speaks_at_once = False
-        return Standing(self.id, self._counter, self.state, self.token, self.freshness)
+        return RoleReport(self.id, self._counter, self.state, self.token, self.freshness)
 
     def hear(self, grant: Grant, now_ns: int) -> None:
         """Take in what the monitor answered; what is old, or not for this service, does nothing."""
@@ -227,7 +227,7 @@ class LeaseHolder:
         end_ns = lease_end_ns(sent_ns, grant.lease_ms)
         if self.memory.held:
             self._heed(grant, end_ns)
-        elif grant.word == Word.PROMOTE:
+        elif grant.order == RoleOrder.PROMOTE:
             self._take(grant, end_ns, now_ns)
         elif grant.token > self.memory.token:
             self.memory = replace(self.memory, token=grant.token)
@@ -289,11 +289,11 @@ class LeaseHolder:
         if grant.token > held:
             # Another holder's: there is nothing to be extended any more.
             self.memory = replace(self.memory, token=max(grant.token, self.memory.token))
-        if grant.token == held and grant.word != Word.STAND_BY:
+        if grant.token == held and grant.order != RoleOrder.STAND_BY:
             if grant.demote_ms:
                 self.memory = replace(self.memory, demote_ms=grant.demote_ms)
             self._extend(end_ns)
-        is_over = grant.token > held or (grant.token == held and grant.word == Word.DEMOTE)
+        is_over = grant.token > held or (grant.token == held and grant.order == RoleOrder.DEMOTE)
         if is_over and self._may_act:
             self._demote()
 

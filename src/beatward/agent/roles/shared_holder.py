@@ -16,7 +16,7 @@ from beatward.agent import clock
 from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.state import StateFile
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.protocol.roles import Grant, Standing, State, service_id
+from beatward.core.protocol.roles import Grant, RoleReport, State, service_id
 
 from .channel import LastWord
 from .lease_holder import LOOK_NS, HolderState, LeaseHolder, RoleCommand
@@ -116,7 +116,7 @@ class SharedLeaseHolder:
         with self.lock:
             return NEVER if self.holder is None else self.holder.standing_due_ns
 
-    def standing(self, now_ns: int) -> Standing | None:
+    def standing(self, now_ns: int) -> RoleReport | None:
         """Return what is to be said now, see `LeaseHolder.standing`."""
         with self.lock:
             return None if self.holder is None else self.holder.standing(now_ns)

@@ -9,7 +9,7 @@ batches; between the head and the tag they hold other fields:
     8      4    counter     standing: counts this life's standings, from 1; grant: the one answered
     12     4    service     identity of the service, see `service_id`
     16     16               node and incarnation as in `record`
-    32     8    claim       token * 256 + `State` or `Word`; tokens are below 2^54
+    32     8    claim       token * 256 + `State` or `RoleOrder`; tokens are below 2^54
     40     8    freshness   standing: how far its copy of the data has come; all ones: not known
     40     4    lease_ms    grant: the lease, counted from the instant when the standing was sent
     44     4    demote_ms   grant: how long after the lease's end the member has given the role up
@@ -61,7 +61,7 @@ class State(IntEnum):
     STUCK = 6  # it should have given the role up and could not be made to
 
 
-class Word(IntEnum):
+class RoleOrder(IntEnum):
     """What the monitor answers to a standing."""
 
     HOLD = 1  # who takes or holds the role under this token keeps it for another lease
@@ -71,17 +71,17 @@ class Word(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RoleReport:
     """One word of a member. `token`: the one it holds; of who holds none, the highest it has seen.
 
-    freshness   grows with the data that the member has, such as a position of replication
+    replication_position   grows with the data of the member; None: not known
     """
 
     service: int
     counter: int
     state: State
     token: int = 0
-    freshness: int | None = None
+    replication_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Grant:
 
     service: int
     counter: int
-    word: Word
+    order: RoleOrder
     token: int
     lease_ms: int = 0
     demote_ms: int = 0
@@ -114,7 +114,7 @@ def lease_end_ns(sent_ns: int, lease_ms: int) -> int:
     return sent_ns + lease_ms * (1_000_000 - 2 * DRIFT_PPM)
 
 
-def term_ns(lease_ns: int, demote_ns: int) -> int:
+def takeover_wait_ns(lease_ns: int, demote_ns: int) -> int:
     """Return how long after a grant its holder may still hold, on the monitor's clock.
 
     Counted from an instant at which the standing that it answers had arrived for certain.
@@ -123,11 +123,11 @@ def term_ns(lease_ns: int, demote_ns: int) -> int:
     return whole_ns + whole_ns * 2 * DRIFT_PPM // 1_000_000 + TERM_SPARE_NS
 
 
-def seal_standing(
-    standing: Standing, *, node: int, incarnation: int, slot: int, key: bytes
+def seal_role_report(
+    standing: RoleReport, *, node: int, incarnation: int, slot: int, key: bytes
 ) -> bytes:
     """Write a standing and its tag: 64 bytes."""
-    fresh = NO_FRESHNESS if standing.freshness is None else standing.freshness
+    fresh = NO_FRESHNESS if standing.replication_position is None else standing.replication_position
     body = _STANDING.pack(
         MAGIC,
         VERSION,
@@ -151,13 +151,13 @@ def open_grant(data: bytes, *, node: int, incarnation: int, key: bytes) -> Grant
     if not hmac.compare_digest(tag(key, body), data[BODY_SIZE:]):
         return None
     _, _, _, _, counter, service, to, life, claim, lease_ms, demote_ms = _GRANT.unpack(body)
-    token, word = divmod(claim, 256)
-    if (to, life) != (node, incarnation) or word not in Word.__members__.values():
+    token, order = divmod(claim, 256)
+    if (to, life) != (node, incarnation) or order not in RoleOrder.__members__.values():
         return None
-    return Grant(service, counter, Word(word), token, lease_ms, demote_ms)
+    return Grant(service, counter, RoleOrder(order), token, lease_ms, demote_ms)
 
 
-def open_standing(data: bytes, key: bytes) -> Standing:
+def open_role_report(data: bytes, key: bytes) -> RoleReport:
     """Read a standing; for tests and other clients: the monitor works on batches.
 
     Raises MalformedRecord when it is none.
@@ -167,7 +167,7 @@ def open_standing(data: bytes, key: bytes) -> Standing:
         raise MalformedRecord("this is not a standing")
     if not hmac.compare_digest(tag(key, body), data[BODY_SIZE:]):
         raise MalformedRecord("the tag does not fit the node's key")
-    _, _, _, _, counter, service, _, _, claim, freshness = _STANDING.unpack(body)
+    _, _, _, _, counter, service, _, _, claim, replication_position = _STANDING.unpack(body)
     token, state = divmod(claim, 256)
-    known = None if freshness == NO_FRESHNESS else freshness
-    return Standing(service, counter, State(state), token, known)
+    known = None if replication_position == NO_FRESHNESS else replication_position
+    return RoleReport(service, counter, State(state), token, known)

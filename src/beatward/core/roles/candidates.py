@@ -1,11 +1,12 @@
-"""Who could take a role, and who best: members, what they said last, and their order.
+"""Who could take a role, and who best: members, what they reported last, and their order.
 
     able      it says STANDBY, its node is alive, and it was heard just now
     fresh     its copy of the data is no further behind the best that is known than `max_lag`
-    order     priority, the zones in the order of the settings, freshness, who had it before, name
+    order     priority, the zones in the order of the settings, position of the data, who had it
+              before, name
 
-Freshness comes after what people have said, because it differs in every moment and the lag that is
-allowed is theirs to say. Not here: whether the role may move at all (`core.roles.machine`).
+The position comes after what people have set, because it differs in every moment and the lag that
+is allowed is theirs to set. Not here: whether the role may move at all (`core.roles.machine`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from beatward.core.entry import Declaration, ServiceRecord
 from beatward.core.membership import Membership, Status
-from beatward.core.protocol.roles import Standing, State
-from beatward.core.roles.reports import Claim
+from beatward.core.protocol.roles import RoleReport, State
+from beatward.core.roles.reports import ReceivedReport
 from beatward.core.roles.settings import RoleSettings
 
 _STATUSES = tuple(Status)
@@ -25,47 +26,47 @@ _ILL = (State.UNABLE, State.STUCK)
 class Member:
     """A node that offers a service.
 
-    said       what it said last, in the life `incarnation`; None: nothing yet
-    peer       where it said so from
+    report     its last one, in the life `incarnation`; None: none yet
+    peer       the address that it came from
     heard_ns   when that arrived; what came late by our own pause does not count
-    able_ns    since when it has said that it could be promoted
+    able_ns    since when it has reported that it could be promoted
     """
 
     node: str
     slot: int
     offer: Declaration
     zone: str = ""
-    said: Standing | None = None
+    report: RoleReport | None = None
     incarnation: int = 0
     peer: bytes = b""
     heard_ns: int | None = None
     able_ns: int | None = None
 
-    def hear(self, claim: Claim, *, is_stale: bool, within_ns: int) -> "Member | None":
+    def hear(self, received: ReceivedReport, *, is_stale: bool, within_ns: int) -> "Member | None":
         """Return the member after a claim; None where that is no news.
 
         is_stale    the claim was stamped late by our own pause
         within_ns   a longer silence between two claims is an interruption
         """
-        standing, before = claim.standing, self.said
-        is_same_life = claim.incarnation == self.incarnation
-        if before is not None and is_same_life and standing.counter <= before.counter:
+        report, before = received.report, self.report
+        is_same_life = received.incarnation == self.incarnation
+        if before is not None and is_same_life and report.counter <= before.counter:
             return None
-        heard_ns = self.heard_ns if is_stale else claim.arrived_ns
+        heard_ns = self.heard_ns if is_stale else received.arrived_ns
         able_ns = None
-        if standing.state == State.STANDBY:
-            gap_ns = claim.arrived_ns - (self.heard_ns or 0)
+        if report.state == State.STANDBY:
+            gap_ns = received.arrived_ns - (self.heard_ns or 0)
             able_ns = self.able_ns if is_same_life and gap_ns <= within_ns else None
-            able_ns = claim.arrived_ns if able_ns is None else able_ns
+            able_ns = received.arrived_ns if able_ns is None else able_ns
         # Past `replace`, which takes four times as long, at each word of each member.
         return Member(
             self.node,
             self.slot,
             self.offer,
             self.zone,
-            said=standing,
-            incarnation=claim.incarnation,
-            peer=claim.peer,
+            report=report,
+            incarnation=received.incarnation,
+            peer=received.peer,
             heard_ns=heard_ns,
             able_ns=able_ns,
         )
@@ -83,12 +84,12 @@ class Member:
 class Remembered:
     """What the journal knows of the data of who had a role last, until that one speaks again.
 
-    freshness   as it said last, if it did
-    is_unsure   it may have written more since: the monitor was away while it held the role
+    replication_position   as it reported last, if it did
+    is_unsure              it held the role while the monitor was away, and may have written more
     """
 
     node: str
-    freshness: int | None
+    replication_position: int | None
     is_unsure: bool
 
 
@@ -129,8 +130,8 @@ def recalled(
     members = list(members)
     member = named(now_of, members)
     is_kept = memory is not None and memory.node == now_of
-    if member is not None and member.said is not None and not is_kept:
-        return Remembered(now_of, member.said.freshness, is_unsure=False)
+    if member is not None and member.report is not None and not is_kept:
+        return Remembered(now_of, member.report.replication_position, is_unsure=False)
     return memory if memory is not None and named(memory.node, members) is not None else None
 
 
@@ -145,9 +146,9 @@ def wanted_by(
     return Wanted(settings.within_ns, settings.zones, settings.max_lag, former, known)
 
 
-def is_healthy(status: int, said: Standing | None) -> bool:
+def is_healthy(status: int, report: RoleReport | None) -> bool:
     """Tell whether a member of a node with that status serves, or could."""
-    return status == Status.ALIVE and (said is None or said.state not in _ILL)
+    return status == Status.ALIVE and (report is None or report.state not in _ILL)
 
 
 def zone_of(offer: Declaration, labels: Mapping[str, str]) -> str:
@@ -157,14 +158,14 @@ def zone_of(offer: Declaration, labels: Mapping[str, str]) -> str:
 
 def _hindrance(member: Member, wanted: Wanted, membership: Membership, now_ns: int) -> str:
     """Say why a member cannot be promoted now, as a few words; empty: it can."""
-    said, status = member.said, _STATUSES[membership.status[member.slot]]
+    report, status = member.report, _STATUSES[membership.status[member.slot]]
     if status != Status.ALIVE:
         return f"is {status.word}"
-    if said is None:
+    if report is None:
         return "has not said where it stands"
     if member.heard_ns is None or now_ns - member.heard_ns > wanted.within_ns:
         return "was not heard for too long"
-    return _STATE_WORDS.get(said.state, "")
+    return _STATE_WORDS.get(report.state, "")
 
 
 def candidates(
@@ -172,10 +173,10 @@ def candidates(
 ) -> tuple[list[Member], dict[str, str]]:
     """Return who could be promoted, the best first, and why the others could not, by node."""
     members = list(members)
-    known = [one.said.freshness for one in members if one.said is not None]
+    known = [one.report.replication_position for one in members if one.report is not None]
     if wanted.remembered is not None:
-        known.append(wanted.remembered.freshness)
-    best = max((freshness or 0 for freshness in known), default=0)
+        known.append(wanted.remembered.replication_position)
+    best = max((replication_position or 0 for replication_position in known), default=0)
     found, others = [], {}
     for member in members:
         why = _hindrance(member, wanted, membership, now_ns)
@@ -189,8 +190,8 @@ def candidates(
 
 def why_nobody(others: Mapping[str, str]) -> str:
     """Say why no member can take a role: `others` as `candidates` returns them."""
-    told = "; ".join(f"{node} {why}" for node, why in sorted(others.items()))
-    return told or "no node offers the service"
+    reasons = "; ".join(f"{node} {why}" for node, why in sorted(others.items()))
+    return reasons or "no node offers the service"
 
 
 def why_not(to: str, able: Iterable[Member], others: Mapping[str, str]) -> str:
@@ -205,17 +206,17 @@ def why_not(to: str, able: Iterable[Member], others: Mapping[str, str]) -> str:
 
 
 def _lags(member: Member, best: int, max_lag: int | None) -> str:
-    if max_lag is None or member.said is None:
+    if max_lag is None or member.report is None:
         return ""
-    if member.said.freshness is None:
+    if member.report.replication_position is None:
         return "does not say how fresh its data is"
-    return "lags too far behind" if best - member.said.freshness > max_lag else ""
+    return "lags too far behind" if best - member.report.replication_position > max_lag else ""
 
 
 def _rank(member: Member, wanted: Wanted) -> tuple[int, int, int, bool, str]:
     zones = wanted.zones
     zone = zones.index(member.zone) if member.zone in zones else len(zones)
-    fresh = member.said.freshness if member.said is not None else None
+    fresh = member.report.replication_position if member.report is not None else None
     return -member.offer.priority, zone, -(fresh or 0), member.node != wanted.former, member.node
 
 

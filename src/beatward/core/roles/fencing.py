@@ -10,12 +10,12 @@ another process of its name proves nothing while the role waits for the fence. N
 
 from beatward.core.membership import Cause, Membership, Status
 from beatward.core.roles.lease import GIVEN_UP
-from beatward.core.roles.machine import Role
+from beatward.core.roles.machine import RoleMachine
 from beatward.core.roles.other_processes import replaces
 from beatward.core.roles.phases import Phase
 
 
-def why_fence(role: Role, membership: Membership, now_ns: int) -> str:
+def why_fence(role: RoleMachine, membership: Membership, now_ns: int) -> str:
     """Say why the holder is to be isolated now, as a few words about it; empty: it is not.
 
     Who left in order has said that it gave the role up, as a rule; such a one is only isolated
@@ -24,7 +24,7 @@ def why_fence(role: Role, membership: Membership, now_ns: int) -> str:
     member, settings = role.holding, role.settings
     if not settings.fence or role.fence or not role.lease.granted_ns or role.doubt:
         return ""
-    if not role.is_automatic and role.wish is None:
+    if not role.is_automatic and role.target is None:
         return ""
     if role.stuck:
         return "could not be demoted"
@@ -40,7 +40,7 @@ def why_fence(role: Role, membership: Membership, now_ns: int) -> str:
     return "is dead" if status == Status.DEAD and (was_seen or is_waiting) else ""
 
 
-def is_answered(role: Role, node: str, token: int, since_ns: int) -> bool:
+def is_answered(role: RoleMachine, node: str, token: int, since_ns: int) -> bool:
     """Whether a node that was to be isolated has spoken since then, and acts only as it may."""
     lease = role.lease
     if role.phase == Phase.HELD and (lease.holder, lease.token) == (node, token):
@@ -49,5 +49,5 @@ def is_answered(role: Role, node: str, token: int, since_ns: int) -> bool:
         return False  # its own word would have freed the role
     if lease.token == token and lease.is_given_up:
         return True
-    said = next((one.said for one in role.members.values() if one.node == node), None)
-    return said is not None and said.token >= token and said.state in GIVEN_UP
+    report = next((one.report for one in role.members.values() if one.node == node), None)
+    return report is not None and report.token >= token and report.state in GIVEN_UP

@@ -1,6 +1,6 @@
 """What the holder of one role was lent, and what every member is told; arithmetic and no decisions.
 
-A grant counts from when the standing was sent that it answers. We do not know when that was, but
+A grant counts from when the report was sent that it answers. We do not know when that was, but
 it had arrived when the drain ended that brought it (`base_ns`): so whatever the holder believes in
 is over a term after that, and `until_ns` is the latest such instant of all grants. The watermark
 would be too early: where the monitor itself is frozen within a drain, what arrives meanwhile was
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from beatward.core.instants import MILLISECOND
 from beatward.core.peers import host_of
-from beatward.core.protocol.roles import Grant, Standing, State, Word, term_ns
+from beatward.core.protocol.roles import Grant, RoleOrder, RoleReport, State, takeover_wait_ns
 from beatward.core.roles.candidates import Member
 
 # Who has given a token up says so in one of these.
@@ -49,22 +49,22 @@ def speaker(incarnation: int, peer: bytes) -> Speaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LeaseSettings:
     """How long a lease is, and how long giving the role up may take after it."""
 
     lease_ns: int
     demote_ns: int
 
     @property
-    def term_ns(self) -> int:
+    def takeover_wait_ns(self) -> int:
         """How long after a grant its holder may still hold."""
-        return term_ns(self.lease_ns, self.demote_ns)
+        return takeover_wait_ns(self.lease_ns, self.demote_ns)
 
 
 class Lease:
     """The newest token, who it is for, and until when that one may act under it."""
 
-    def __init__(self, service: int, terms: Terms) -> None:
+    def __init__(self, service: int, terms: LeaseSettings) -> None:
         self._service = service
         self._terms = terms
         self.token = 0
@@ -80,7 +80,7 @@ class Lease:
         self.owner: Speaker | None = None  # the process that the token was lent to; None: unknown
         self.is_stuck = False  # its owner has said that it could not give it up
         self.is_given_up = False  # as its owner has said, or could say if nothing was ever lent
-        self.freshness: int | None = None  # how far its owner's data had come, as that said
+        self.replication_position: int | None = None  # of its owner's data, as reported last
         self.others_ns = 0  # until then others of the name may act, who were told to demote
         self.is_asked = False  # the holder is to give it up
         self.lease_by_ns = 0  # and until then its lease goes on
@@ -92,7 +92,7 @@ class Lease:
         self.until_ns = self.granted_ns = self._lent_ns = self.lease_by_ns = 0
         self.spoke_ns = self.claimed_ns = now_ns
         self.is_taken, self.is_given_up, self.others_ns = False, False, 0
-        self.owner, self.freshness, self.is_stuck = owner, None, False
+        self.owner, self.replication_position, self.is_stuck = owner, None, False
         self.is_asked = False
 
     def written(self) -> None:
@@ -100,7 +100,7 @@ class Lease:
         self.journaled, self.is_written = self.token, True
 
     def take_up(
-        self, token: int, holder: str, owner: Speaker | None, now_ns: int, *, term_ns: int
+        self, token: int, holder: str, owner: Speaker | None, now_ns: int, *, takeover_wait_ns: int
     ) -> None:
         """Go on with what the journal knew before a restart: all that may have been lent runs.
 
@@ -114,12 +114,12 @@ class Lease:
         self.owner = owner
         if holder:
             self.granted_ns = self.spoke_ns = self.claimed_ns = now_ns
-            self.until_ns = now_ns + max(term_ns, self._terms.term_ns)
-            self.is_written = term_ns >= self._terms.term_ns
+            self.until_ns = now_ns + max(takeover_wait_ns, self._terms.takeover_wait_ns)
+            self.is_written = takeover_wait_ns >= self._terms.takeover_wait_ns
 
-    def remember(self, freshness: int | None, *, is_stuck: bool) -> None:
+    def remember(self, replication_position: int | None, *, is_stuck: bool) -> None:
         """Take what the owner said last, as the journal knows it."""
-        self.freshness, self.is_stuck = freshness, is_stuck
+        self.replication_position, self.is_stuck = replication_position, is_stuck
 
     def end(self) -> None:
         """Let no node be the holder."""
@@ -127,7 +127,7 @@ class Lease:
         self.until_ns = self.granted_ns = self.lease_by_ns = 0
         self.is_asked = False
 
-    def hear(self, said: Standing, who: Speaker, now_ns: int) -> bool:
+    def hear(self, report: RoleReport, who: Speaker, now_ns: int) -> bool:
         """Take the holder's word under our token; return whether it is the owner's own.
 
         Where nothing was lent yet, every process of the name may say that it has nothing.
@@ -136,9 +136,13 @@ class Lease:
         is_own = not self.granted_ns or self.is_owner(who)
         if is_own:
             self.spoke_ns = now_ns
-            self.is_given_up = self.is_given_up or said.state in GIVEN_UP
-            self.is_stuck = said.state == State.STUCK
-            self.freshness = self.freshness if said.freshness is None else said.freshness
+            self.is_given_up = self.is_given_up or report.state in GIVEN_UP
+            self.is_stuck = report.state == State.STUCK
+            self.replication_position = (
+                self.replication_position
+                if report.replication_position is None
+                else report.replication_position
+            )
         return is_own
 
     def is_owner(self, who: Speaker) -> bool:
@@ -157,9 +161,9 @@ class Lease:
         """Whether the holder has neither said nor been lent anything for a whole lease."""
         return now_ns - max(self.spoke_ns, self.granted_ns) >= self._terms.lease_ns
 
-    def term_left_ns(self, now_ns: int) -> int:
+    def takeover_left_ns(self, now_ns: int) -> int:
         """Return how long a holder may still hold whom we lend something now, or have lent."""
-        return max(self._terms.term_ns, self.until_ns - now_ns)
+        return max(self._terms.takeover_wait_ns, self.until_ns - now_ns)
 
     # -- what members are told ---------------------------------------------------------------
 
@@ -171,23 +175,23 @@ class Lease:
         base_ns        not before it arrived
         is_promoting   the holder may take the role, if it has not done so yet
         """
-        said = member.said
-        if said is None:
+        report = member.report
+        if report is None:
             return None
         if member.node != self.holder:
-            word = Word.DEMOTE if said.state in ACTING else Word.STAND_BY
-            return self._tell(said, word)
+            word = RoleOrder.DEMOTE if report.state in ACTING else RoleOrder.STAND_BY
+            return self._tell(report, word)
         if not self.is_written:
             return None
         who = speaker(member.incarnation, member.peer)
-        if said.token != self.token:
-            return self._answer_untaken(said, who, base_ns, is_promoting=is_promoting)
+        if report.token != self.token:
+            return self._answer_untaken(report, who, base_ns, is_promoting=is_promoting)
         if self.granted_ns and self.owner is not None and not self.is_owner(who):
-            return self._answer_other(said, base_ns)
-        return self._answer_holder(said, who, now_ns, base_ns)
+            return self._answer_other(report, base_ns)
+        return self._answer_holder(report, who, now_ns, base_ns)
 
     def _answer_untaken(
-        self, said: Standing, who: Speaker, base_ns: int, *, is_promoting: bool
+        self, report: RoleReport, who: Speaker, base_ns: int, *, is_promoting: bool
     ) -> Grant | None:
         """Answer a holder that does not speak under our token.
 
@@ -196,49 +200,49 @@ class Lease:
         pass. A process in which the token was never taken cannot have forgotten it. Seeds 20012,
         where it was not able any more, and 40019, where a needless fence was waited for.
         """
-        if said.state not in GIVEN_UP:
+        if report.state not in GIVEN_UP:
             return None
         is_owner = self.is_owner(who)
-        if is_owner and is_promoting and said.state == State.STANDBY:
-            return self._lend(said, who, Word.PROMOTE, base_ns)
+        if is_owner and is_promoting and report.state == State.STANDBY:
+            return self._lend(report, who, RoleOrder.PROMOTE, base_ns)
         is_untaken = is_owner and not self.is_taken
-        return self._tell(said, Word.STAND_BY) if is_untaken or not self.granted_ns else None
+        return self._tell(report, RoleOrder.STAND_BY) if is_untaken or not self.granted_ns else None
 
-    def _answer_other(self, said: Standing, base_ns: int) -> Grant:
+    def _answer_other(self, report: RoleReport, base_ns: int) -> Grant:
         """Answer another process of the holder's name, which speaks under our token."""
-        if said.state not in ACTING:
-            return self._tell(said, Word.STAND_BY)
+        if report.state not in ACTING:
+            return self._tell(report, RoleOrder.STAND_BY)
         self._wait_for_demotion(base_ns)
-        self.others_ns = max(self.others_ns, base_ns + term_ns(0, self._terms.demote_ns))
-        return self._tell(said, Word.DEMOTE)
+        self.others_ns = max(self.others_ns, base_ns + takeover_wait_ns(0, self._terms.demote_ns))
+        return self._tell(report, RoleOrder.DEMOTE)
 
-    def _answer_holder(self, said: Standing, who: Speaker, now_ns: int, base_ns: int) -> Grant:
-        if self.is_asked and now_ns < self.lease_by_ns and said.state in HOLDING:
-            return self._lend(said, who, Word.DEMOTE, base_ns)
-        if said.state not in ACTING:
+    def _answer_holder(self, report: RoleReport, who: Speaker, now_ns: int, base_ns: int) -> Grant:
+        if self.is_asked and now_ns < self.lease_by_ns and report.state in HOLDING:
+            return self._lend(report, who, RoleOrder.DEMOTE, base_ns)
+        if report.state not in ACTING:
             # Who gives it up already is not asked to: it would take that for more time.
-            return self._tell(said, Word.STAND_BY)
+            return self._tell(report, RoleOrder.STAND_BY)
         if not self.is_asked:
-            return self._lend(said, who, Word.HOLD, base_ns)
+            return self._lend(report, who, RoleOrder.HOLD, base_ns)
         self._wait_for_demotion(base_ns)
-        return self._tell(said, Word.DEMOTE)
+        return self._tell(report, RoleOrder.DEMOTE)
 
     def _wait_for_demotion(self, base_ns: int) -> None:
         # Without a lease, and yet an agent may count the demotion from here.
-        self.until_ns = max(self.until_ns, base_ns + term_ns(0, self._terms.demote_ns))
+        self.until_ns = max(self.until_ns, base_ns + takeover_wait_ns(0, self._terms.demote_ns))
 
-    def _lend(self, said: Standing, who: Speaker, word: Word, base_ns: int) -> Grant:
+    def _lend(self, report: RoleReport, who: Speaker, word: RoleOrder, base_ns: int) -> Grant:
         assert self.is_written, "what the journal does not know is not lent"
         assert self.owner is None or self.is_owner(who), "a token is lent to one process"
         self.owner = who
         self.granted_ns = self._lent_ns = max(self.granted_ns, base_ns)
-        self.until_ns = max(self.until_ns, base_ns + self._terms.term_ns)
-        return self._grant(said, word, self._terms.lease_ns)
+        self.until_ns = max(self.until_ns, base_ns + self._terms.takeover_wait_ns)
+        return self._grant(report, word, self._terms.lease_ns)
 
-    def _tell(self, said: Standing, word: Word) -> Grant:
+    def _tell(self, report: RoleReport, word: RoleOrder) -> Grant:
         # Who stands by learns from the lease how often to speak; it is no lease of its own.
-        return self._grant(said, word, self._terms.lease_ns if word == Word.STAND_BY else 0)
+        return self._grant(report, word, self._terms.lease_ns if word == RoleOrder.STAND_BY else 0)
 
-    def _grant(self, said: Standing, word: Word, lease_ns: int) -> Grant:
+    def _grant(self, report: RoleReport, word: RoleOrder, lease_ns: int) -> Grant:
         lease_ms, demote_ms = lease_ns // MILLISECOND, self._terms.demote_ns // MILLISECOND
-        return Grant(self._service, said.counter, word, self.journaled, lease_ms, demote_ms)
+        return Grant(self._service, report.counter, word, self.journaled, lease_ms, demote_ms)

@@ -33,7 +33,7 @@ from beatward.core.entry import Maintenance, ServiceRecord
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, SECOND, format_duration
 from beatward.core.membership import Membership
-from beatward.core.protocol.roles import Grant, Standing, State, service_id
+from beatward.core.protocol.roles import Grant, RoleReport, State, service_id
 from beatward.core.roles.candidates import (
     Member,
     Remembered,
@@ -45,9 +45,9 @@ from beatward.core.roles.candidates import (
     why_nobody,
     why_not,
 )
-from beatward.core.roles.lease import GIVEN_UP, HOLDING, Lease, Terms, speaker
+from beatward.core.roles.lease import GIVEN_UP, HOLDING, Lease, LeaseSettings, speaker
 from beatward.core.roles.other_processes import (
-    Doubles,
+    OtherProcesses,
     hear_last,
     is_owner,
     kept,
@@ -55,8 +55,8 @@ from beatward.core.roles.other_processes import (
     replaces,
     why_silent,
 )
-from beatward.core.roles.phases import DOES, TABLE, Fact, FenceState, Phase, RoleCause, Wish
-from beatward.core.roles.reports import Claim
+from beatward.core.roles.phases import DOES, TABLE, FenceState, Phase, RoleCause, RoleEvent, Target
+from beatward.core.roles.reports import ReceivedReport
 from beatward.core.roles.rounds import Failback, Rounds
 from beatward.core.roles.settings import RoleSettings
 
@@ -72,7 +72,7 @@ _HEARD = {
 }
 
 
-class Role:
+class RoleMachine:
     """The role of one service; `members` by slot."""
 
     def __init__(
@@ -83,23 +83,23 @@ class Role:
         self.settings = settings
         self._membership = membership
         self.members: dict[int, Member] = {}
-        self.lease = Lease(self.id, Terms(settings.lease_ns, settings.demote_ns))
+        self.lease = Lease(self.id, LeaseSettings(settings.lease_ns, settings.demote_ns))
         self.phase, self.since_ns = Phase.VACANT, now_ns
         self.former = ""
         self.reason = self.doubt = ""
-        self.told = ""  # what rules were asked about last, a word of `phases.TOLD`
+        self.latest_news = ""  # what rules were asked about last, a word of `phases.NEWS`
         self.seen = 0  # the highest token that a member has claimed
         self.stuck = False
         self.remembered: Remembered | None = None  # of a session before this one
         self.paused: Maintenance | None = None
-        self.wish: Wish | None = None
+        self.target: Target | None = None
         self.fence = FenceState.NONE  # what became of fencing the holder
         # The members of a service that was unknown a moment ago were not all heard yet.
-        self.ready_ns = now_ns + self.lease.term_left_ns(now_ns)
+        self.ready_ns = now_ns + self.lease.takeover_left_ns(now_ns)
         self._held_ns: int | None = None  # since when the holder has been active
         self._promote_by_ns = NEVER
         self._rounds, self._failback = Rounds(), Failback()
-        self._doubles = Doubles()
+        self._others = OtherProcesses()
         self._heard: dict[int, None] = {}  # slots that have spoken in this turn, in order
 
     @property
@@ -128,27 +128,27 @@ class Role:
         """Drop a node that offers it no more; what it may hold, it may hold until its term ends."""
         self.members.pop(slot, None)
 
-    def hear(self, claim: Claim, now_ns: int, *, is_stale: bool) -> bool:
+    def hear(self, received: ReceivedReport, now_ns: int, *, is_stale: bool) -> bool:
         """Take a member's word; return whether it is one, and news."""
-        before = self.members.get(claim.slot)
+        before = self.members.get(received.slot)
         if before is None:
             return False
         within_ns = self.settings.within_ns
-        member = before.hear(claim, is_stale=is_stale, within_ns=within_ns)
+        member = before.hear(received, is_stale=is_stale, within_ns=within_ns)
         if member is None:
             return False
-        self.members[claim.slot] = member
-        self._heard[claim.slot] = None
+        self.members[received.slot] = member
+        self._heard[received.slot] = None
         if self.remembered is not None and self.remembered.node == member.node:
             self.remembered = None
-        said, lease = claim.standing, self.lease
-        self._compare(member.node, said)
+        report, lease = received.report, self.lease
+        self._compare(member.node, report)
         if member.node == (lease.holder or self.former):
             self.remembered = kept(lease, member) or self.remembered
-        if member.node == lease.holder and said.token == lease.token:
-            who = speaker(claim.incarnation, claim.peer)
-            if not lease.hear(said, who, now_ns):
-                self._doubles.hear(said, who)
+        if member.node == lease.holder and report.token == lease.token:
+            who = speaker(received.incarnation, received.peer)
+            if not lease.hear(report, who, now_ns):
+                self._others.hear(report, who)
         return True
 
     def cut_off(self, slot: int) -> None:
@@ -156,24 +156,24 @@ class Role:
         if slot in self.members:
             self.members[slot] = self.members[slot].cut_off()
 
-    def hear_last(self, claim: Claim, now_ns: int) -> bool:
+    def hear_last(self, received: ReceivedReport, now_ns: int) -> bool:
         """Take a life's last word, which may come after that life; return whether it is news."""
-        return hear_last(self.lease, self.members.get(claim.slot), claim, now_ns)
+        return hear_last(self.lease, self.members.get(received.slot), received, now_ns)
 
-    def _compare(self, node: str, said: Standing) -> None:
+    def _compare(self, node: str, report: RoleReport) -> None:
         """Doubt the journal where a member's word cannot be true if it is whole."""
         lease, journaled = self.lease, self.lease.journaled
-        if said.token > max(journaled, self.seen):
-            self.seen = said.token
+        if report.token > max(journaled, self.seen):
+            self.seen = report.token
             self.doubt = (
-                f"{node} knows of token {said.token} and the journal only of {journaled}, "
+                f"{node} knows of token {report.token} and the journal only of {journaled}, "
                 "so it is older than what has happened"
             )
-        elif said.token == journaled and said.state not in GIVEN_UP:
+        elif report.token == journaled and report.state not in GIVEN_UP:
             owner = (journaled == lease.token and lease.holder) or self.former
             if node != owner:
                 self.doubt = (
-                    f"{node} claims token {said.token}, which the journal gave to "
+                    f"{node} claims token {report.token}, which the journal gave to "
                     f"{owner or 'nobody'}"
                 )
 
@@ -199,7 +199,7 @@ class Role:
     # An order that is in vain changes nothing and says why in an entry: the API refuses it before,
     # and this is for what has changed in the moment between.
 
-    def switch_over(self, to: str, who: str, now_ns: int) -> Fact:
+    def switch_over(self, to: str, who: str, now_ns: int) -> RoleEvent:
         """Move the role in order, to a node or (empty) to the best.
 
         who   who asks and why, as a clause
@@ -212,7 +212,7 @@ class Role:
         self._rounds.forgive()
         return self._ask_back(RoleCause.SWITCHOVER, to, f" as asked{who}", now_ns)
 
-    def fail_over(self, to: str, who: str) -> Fact:
+    def fail_over(self, to: str, who: str) -> RoleEvent:
         """Let the role move, to a node or to the best, as soon as no member can hold it."""
         holder = self.lease.holder
         if self.doubt or self.stuck:
@@ -221,11 +221,11 @@ class Role:
             why = f"{holder} has the role and answers; a switchover moves it in order"
             return self._decline("failover", to, f"{who}: {why}")
         self._rounds.forgive()
-        self.wish = Wish(to)
-        words = f"the role is to go to {to or 'the best'} as soon as nobody can hold it{who}"
-        return self._fact("failover", words)
+        self.target = Target(to)
+        text = f"the role is to go to {to or 'the best'} as soon as nobody can hold it{who}"
+        return self._event("failover", text)
 
-    def force(self, to: str, who: str, now_ns: int) -> Fact:
+    def force(self, to: str, who: str, now_ns: int) -> RoleEvent:
         """Give the role to a node or to the best at once, whatever it is unsure of."""
         able, others = self.candidates(now_ns, any_lag=True)
         why = why_not(to, able, others)
@@ -236,30 +236,30 @@ class Role:
         self.doubt, self.stuck, self.remembered = "", False, None
         self._rounds.forgive()
         self.ready_ns = min(self.ready_ns, now_ns)
-        self.wish = Wish(to, away=holder)
+        self.target = Target(to, away=holder)
         chosen = self._chosen(able)
         return self._promote(RoleCause.FORCED, chosen, now_ns, of_count=len(able), why=why)
 
-    def pause(self, paused: Maintenance, now_ns: int) -> Fact:
+    def pause(self, paused: Maintenance, now_ns: int) -> RoleEvent:
         """Let nothing fail over by itself until that ends; its holder goes on."""
         self.paused = paused
         planned = paused.until_ns != NEVER
         left = f" for {format_duration(paused.until_ns - now_ns)}" if planned else ""
-        words = f"automatic failover is paused{left}{credit(paused.by, paused.reason)}"
-        return self._fact("paused", words)
+        text = f"automatic failover is paused{left}{credit(paused.by, paused.reason)}"
+        return self._event("paused", text)
 
-    def resume(self, by: str, now_ns: int) -> Fact | None:
+    def resume(self, by: str, now_ns: int) -> RoleEvent | None:
         """End a pause."""
         if self.paused is None:
             return None
         is_over = self.paused.until_ns <= now_ns
         self.paused = None
         why = ": the planned end of its pause has come" if is_over else credit(by, "")
-        return self._fact("resumed", f"automatic failover is on again{why}")
+        return self._event("resumed", f"automatic failover is on again{why}")
 
-    def _decline(self, what: str, to: str, why: str) -> Fact:
+    def _decline(self, what: str, to: str, why: str) -> RoleEvent:
         goal = f" to {to}" if to else ""
-        return self._fact("declined", f"a {what}{goal} was declined{why}")
+        return self._event("declined", f"a {what}{goal} was declined{why}")
 
     def _risk(self, now_ns: int) -> str:
         holder, lease, risks = self.lease.holder, self.lease, [self.doubt]
@@ -270,86 +270,86 @@ class Role:
             risks.append(f"{holder} may still act under token {lease.token} for {left}")
         if self.remembered is not None and self.is_unsure:
             risks.append(f"how far the others are behind {self.remembered.node} is not known")
-        told = "; ".join(filter(None, risks))
-        return f", at this risk: {told}" if told else ""
+        risk = "; ".join(filter(None, risks))
+        return f", at this risk: {risk}" if risk else ""
 
     # -- what other rooms do -----------------------------------------------------------------
 
-    def tell(self, word: str) -> bool:
-        """Note what rules are asked about, a word of `phases.TOLD`; return whether that is news."""
+    def take_news(self, word: str) -> bool:
+        """Note what rules are asked about, a word of `phases.NEWS`; return whether that is news."""
         # A reason that changes is no news; another holder always is.
-        is_news = word == "held" or word != self.told
-        self.told = word
+        is_news = word == "held" or word != self.latest_news
+        self.latest_news = word
         return is_news
 
     def written(self) -> None:
         """Note that the journal has the newest token, so that it may be lent."""
         self.lease.written()
 
-    def begin_fence(self, why: str) -> Fact:
+    def begin_fence(self, why: str) -> RoleEvent:
         """Note that isolating the holder was decided; `why` as from `fencing.why_fence`."""
         self.fence = FenceState.DECIDED
-        words = f"{self.lease.holder} {why} and may still act under token {self.lease.token}"
-        return self._fact("fence", f"{self.settings.fence} is to isolate it: {words}")
+        text = f"{self.lease.holder} {why} and may still act under token {self.lease.token}"
+        return self._event("fence", f"{self.settings.fence} is to isolate it: {text}")
 
     def note_fence(self, token: int, became: FenceState) -> None:
         """Note what became of fencing the holder of a token; of an older one it says nothing."""
         if self.lease.token == token:
             self.fence = became
 
-    def end_fence(self, token: int, message: str, now_ns: int, *, done: bool) -> Fact | None:
+    def end_fence(self, token: int, message: str, now_ns: int, *, done: bool) -> RoleEvent | None:
         """Take what became of isolating the holder of a token."""
         holder = self.lease.holder
         if token != self.lease.token or not holder:
             return None
         if not done:
             self.fence = FenceState.FAILED
-            return self._fact("fence_failed", f"{holder} was not isolated: {message}")
-        words = f"{holder} is isolated and cannot act under token {token} any more"
-        return self._free(RoleCause.FENCED, words, now_ns)
+            return self._event("fence_failed", f"{holder} was not isolated: {message}")
+        text = f"{holder} is isolated and cannot act under token {token} any more"
+        return self._free(RoleCause.FENCED, text, now_ns)
 
     # -- what happens ------------------------------------------------------------------------
 
-    def advance(self, now_ns: int) -> Fact | None:
+    def advance(self, now_ns: int) -> RoleEvent | None:
         """Let the next thing happen; None when nothing more does. Call it until then."""
         if self.paused is not None and self.paused.until_ns <= now_ns:
             return self.resume("", now_ns)
         if self.doubt:
-            words = f"nobody may have the role: {self.doubt}; beatward failover --force ends this"
-            return self._stay(RoleCause.DOUBT, self.doubt, words, now_ns)
+            text = f"nobody may have the role: {self.doubt}; beatward failover --force ends this"
+            return self._stay(RoleCause.DOUBT, self.doubt, text, now_ns)
         return self._follow(now_ns) if self.lease.holder else self._fill(now_ns)
 
-    def _follow(self, now_ns: int) -> Fact | None:
+    def _follow(self, now_ns: int) -> RoleEvent | None:
         """Follow who holds the role."""
         member, lease = self.holding, self.lease
-        said = member.said if member is not None else None
-        if said is not None and said.token != lease.token:
-            said = None
+        report = member.report if member is not None else None
+        if report is not None and report.token != lease.token:
+            report = None
         if lease.is_given_up:
             return self._take_back(now_ns) if now_ns >= lease.others_ns else None
-        if (fact := self._doubles.take(self.name, lease)) is not None:
-            return fact
+        if (event := self._others.take(self.name, lease)) is not None:
+            return event
         if replaces(lease, member) and now_ns >= lease.until_ns:
             return self._expire(now_ns)
-        if said is not None and said.state == State.STUCK:
+        if report is not None and report.state == State.STUCK:
             return self._be_stuck(now_ns)
         if self.stuck or not lease.is_written:
             return None
         is_near = now_ns - lease.claimed_ns < self.settings.within_ns
-        if is_near and member is not None and said is not None and member.slot in self._heard:
-            fact = self._hear_holder(said.state, now_ns) if is_owner(lease, member) else None
-            if fact is not None:
-                return fact
+        if is_near and member is not None and report is not None and member.slot in self._heard:
+            event = self._hear_holder(report.state, now_ns) if is_owner(lease, member) else None
+            if event is not None:
+                return event
         if self.phase == Phase.PROMOTING and now_ns >= self._promote_by_ns:
             return self._give_up(now_ns)
-        holds = said is not None and said.state in HOLDING
+        holds = report is not None and report.state in HOLDING
         if now_ns >= lease.until_ns and not (holds and is_near):
             return self._expire(now_ns)
         if self.phase in DOES and lease.is_quiet(now_ns):
             return self._wait(now_ns)
         return self._hold(now_ns) if self.phase == Phase.HELD else None
 
-    def _hear_holder(self, state: State, now_ns: int) -> Fact | None:
+    def _hear_holder(self, state: State, now_ns: int) -> RoleEvent | None:
         cause = _HEARD.get(state)
         if self.lease.is_asked:
             # It is on its way to giving the role up, whatever it says of that.
@@ -360,22 +360,22 @@ class Role:
             return None  # it says what is known
         phase = TABLE[self.phase, cause]
         if phase == Phase.HELD:
-            self.wish = None
+            self.target = None
             if self._held_ns is None:
                 self._held_ns = now_ns
         if phase == Phase.PROMOTING and self._promote_by_ns == NEVER:
             self._promote_by_ns = now_ns + self.settings.promote_ns
-        words = f"{self.lease.holder} {DOES[phase]} under token {self.lease.token}"
-        return self._enter(cause, words, now_ns)
+        text = f"{self.lease.holder} {DOES[phase]} under token {self.lease.token}"
+        return self._enter(cause, text, now_ns)
 
-    def _give_up(self, now_ns: int) -> Fact:
+    def _give_up(self, now_ns: int) -> RoleEvent:
         late = f"it was not active within {format_duration(self.settings.promote_ns)}"
         self._rounds.fail(self.lease.holder, late)
         self.lease.ask_back(0)
-        words = f"{self.lease.holder} is to give token {self.lease.token} up: {late}"
-        return self._enter(RoleCause.TOO_SLOW, words, now_ns)
+        text = f"{self.lease.holder} is to give token {self.lease.token} up: {late}"
+        return self._enter(RoleCause.TOO_SLOW, text, now_ns)
 
-    def _hold(self, now_ns: int) -> Fact | None:
+    def _hold(self, now_ns: int) -> RoleEvent | None:
         # A member that holds for as long as a promotion may take has not failed at it.
         since_ns = now_ns if self._held_ns is None else self._held_ns
         if now_ns - since_ns >= self.settings.promote_ns:
@@ -385,7 +385,7 @@ class Role:
             return None
         return self._fail_back(self.settings.failback_ns, now_ns) if self._heard else None
 
-    def _fail_back(self, able_for_ns: int, now_ns: int) -> Fact | None:
+    def _fail_back(self, able_for_ns: int, now_ns: int) -> RoleEvent | None:
         """Give the role back to a preferred node, once that has been able for long enough."""
         holder, failed = self.holding, self._rounds.failed
         able = [one for one in self.candidates(now_ns)[0] if one.node not in failed]
@@ -394,26 +394,26 @@ class Role:
         best = self._failback.choose(able, self._membership, now_ns, able_for_ns=able_for_ns)
         if holder is None or best is None:
             return None
-        words = f", because its priority is higher and it could for {format_duration(able_for_ns)}"
-        return self._ask_back(RoleCause.FAILBACK, best.node, words, now_ns)
+        text = f", because its priority is higher and it could for {format_duration(able_for_ns)}"
+        return self._ask_back(RoleCause.FAILBACK, best.node, text, now_ns)
 
-    def _ask_back(self, cause: RoleCause, to: str, why: str, now_ns: int) -> Fact:
+    def _ask_back(self, cause: RoleCause, to: str, why: str, now_ns: int) -> RoleEvent:
         """Ask the holder to give the role up in order, so that another can have it."""
-        self.wish = Wish(to, away=self.lease.holder)
+        self.target = Target(to, away=self.lease.holder)
         self.lease.ask_back(now_ns + self.settings.switchover_ns)
-        words = f"{self.lease.holder} is to give token {self.lease.token} up"
-        words += f" for {to}" if to else ""
-        return self._enter(cause, words + why, now_ns)
+        text = f"{self.lease.holder} is to give token {self.lease.token} up"
+        text += f" for {to}" if to else ""
+        return self._enter(cause, text + why, now_ns)
 
-    def _take_back(self, now_ns: int) -> Fact:
+    def _take_back(self, now_ns: int) -> RoleEvent:
         node, token = self.lease.holder, self.lease.token
         # Whose lease ran out, because of us or of the network, has not failed at anything.
         is_own_doing = self.lease.is_running(now_ns)
         if self._held_ns is None:
             if is_own_doing:
                 self._rounds.fail(node, "it did not become active")
-            words = f"{node} did not become active under token {token}, and has given it up"
-            return self._free(RoleCause.FAILED, words, now_ns)
+            text = f"{node} did not become active under token {token}, and has given it up"
+            return self._free(RoleCause.FAILED, text, now_ns)
         if self.lease.is_asked:
             return self._free(
                 RoleCause.DEMOTED, f"{node} has given token {token} up as asked", now_ns
@@ -424,62 +424,62 @@ class Role:
             RoleCause.GIVEN_BACK, f"{node} has given token {token} up by itself", now_ns
         )
 
-    def _be_stuck(self, now_ns: int) -> Fact | None:
+    def _be_stuck(self, now_ns: int) -> RoleEvent | None:
         self.stuck = True
         reason = f"{self.lease.holder} could not be demoted"
-        words = (
+        text = (
             f"nobody may have the role: {reason} under token {self.lease.token} and may still act; "
             "it has to be fenced, or beatward failover --force takes that risk"
         )
-        return self._stay(RoleCause.STUCK, reason, words, now_ns)
+        return self._stay(RoleCause.STUCK, reason, text, now_ns)
 
-    def _wait(self, now_ns: int) -> Fact:
+    def _wait(self, now_ns: int) -> RoleEvent:
         holder, lease = self.lease.holder, self.lease
         left = format_duration(max(lease.until_ns - now_ns, 0))
-        words = (
+        text = (
             f"{holder} was not heard under token {lease.token} for "
             f"{format_duration(now_ns - lease.spoke_ns)}; it has given the role up in {left} "
             "for certain"
         )
         reason = why_silent(lease, self.holding)
-        return self._enter(RoleCause.SILENT, words, now_ns, reason=reason)
+        return self._enter(RoleCause.SILENT, text, now_ns, reason=reason)
 
-    def _expire(self, now_ns: int) -> Fact | None:
+    def _expire(self, now_ns: int) -> RoleEvent | None:
         """Free the role because a term has passed."""
         node, token = self.lease.holder, self.lease.token
         if self.settings.fence_required and self.lease.granted_ns:
             return self._stay_unfenced(now_ns)
         if self._held_ns is None:
             self._rounds.fail(node, "it was not heard any more")
-        words = f"the time is over in which {node} may have held the role under token {token}"
-        return self._free(RoleCause.EXPIRED, words, now_ns)
+        text = f"the time is over in which {node} may have held the role under token {token}"
+        return self._free(RoleCause.EXPIRED, text, now_ns)
 
-    def _stay_unfenced(self, now_ns: int) -> Fact | None:
+    def _stay_unfenced(self, now_ns: int) -> RoleEvent | None:
         became = "has failed" if self.fence == FenceState.FAILED else "is not confirmed"
         reason = f"{self.lease.holder} may still act: {self.settings.fence} {became}"
         is_over = self.fence == FenceState.FAILED
         cause = RoleCause.FENCE_FAILED if is_over else RoleCause.UNFENCED
-        words = f"nobody may have the role: {reason}, and fence_required does not trust in time"
-        return self._stay(cause, reason, words, now_ns)
+        text = f"nobody may have the role: {reason}, and fence_required does not trust in time"
+        return self._stay(cause, reason, text, now_ns)
 
-    def _free(self, cause: RoleCause, words: str, now_ns: int) -> Fact:
+    def _free(self, cause: RoleCause, text: str, now_ns: int) -> RoleEvent:
         """Let no member have the role: its holder cannot act any more."""
         node = self.former = self.lease.holder
         self.lease.end()
         self.stuck, self.fence = False, FenceState.NONE
         self._held_ns, self._promote_by_ns = None, NEVER
         self._failback.end()
-        fact = self._enter(cause, words, now_ns)
-        return replace(fact, node=node)
+        event = self._enter(cause, text, now_ns)
+        return replace(event, node=node)
 
     # -- who is next -------------------------------------------------------------------------
 
-    def _fill(self, now_ns: int) -> Fact | None:
+    def _fill(self, now_ns: int) -> RoleEvent | None:
         """Give the role to the best, if it may be given and a member can take it."""
         if now_ns < self.ready_ns:
             self.reason = "members may not all have been heard yet"
             return None
-        if not self.is_automatic and self.wish is None:
+        if not self.is_automatic and self.target is None:
             return self._stay_vacant("automatic failover is off", now_ns)
         able, others = self.candidates(now_ns)
         if able and self.remembered is not None and self.is_unsure:
@@ -492,12 +492,12 @@ class Role:
         failures = self._rounds.plan(now_ns, longest_ns=self.settings.promote_ns)
         return self._stay_vacant(f"every candidate failed: {failures}", now_ns)
 
-    def _stay_unsure(self, node: str, now_ns: int) -> Fact | None:
+    def _stay_unsure(self, node: str, now_ns: int) -> RoleEvent | None:
         """Promote no member that may lag: the last holder may have written on without us."""
         reason = f"how far the others are behind {node} is not known"
-        words = f"nobody may have the role: {reason}, for {node} has not been heard since the "
-        words += "monitor began, and max_lag is set; beatward failover --force takes that risk"
-        return self._stay(RoleCause.UNSURE, reason, words, now_ns)
+        text = f"nobody may have the role: {reason}, for {node} has not been heard since the "
+        text += "monitor began, and max_lag is set; beatward failover --force takes that risk"
+        return self._stay(RoleCause.UNSURE, reason, text, now_ns)
 
     def candidates(
         self, now_ns: int, *, any_lag: bool = False
@@ -513,16 +513,16 @@ class Role:
 
     def _chosen(self, able: list[Member]) -> Member:
         """Return the best, or who is wished for."""
-        wish = self.wish or Wish()
-        others = [one for one in able if one.node != wish.away]
-        return named(wish.to, able) or (others or able)[0]
+        target = self.target or Target()
+        others = [one for one in able if one.node != target.away]
+        return named(target.to, able) or (others or able)[0]
 
-    def _stay_vacant(self, reason: str, now_ns: int) -> Fact | None:
+    def _stay_vacant(self, reason: str, now_ns: int) -> RoleEvent | None:
         return self._stay(RoleCause.VACANT, reason, f"nobody has the role: {reason}", now_ns)
 
     def _promote(
         self, cause: RoleCause, member: Member, now_ns: int, *, of_count: int, why: str = ""
-    ) -> Fact:
+    ) -> RoleEvent:
         """Decide that a member is to have the role under a new token.
 
         why   a clause for the end of the sentence
@@ -530,29 +530,29 @@ class Role:
         token = max(self.lease.token, self.seen) + 1
         owner = speaker(member.incarnation, member.peer)
         self.lease.begin(token, member.node, owner, now_ns)
-        self._doubles = Doubles()
+        self._others = OtherProcesses()
         self._held_ns, self._promote_by_ns = None, NEVER
         self._rounds.choose()
         self.fence = FenceState.NONE
-        words = f"{member.node} is to take the role under token {token}"
-        words += f", the best of {of_count} that could" if of_count > 1 and not why else ""
-        return self._enter(cause, words + why, now_ns)
+        text = f"{member.node} is to take the role under token {token}"
+        text += f", the best of {of_count} that could" if of_count > 1 and not why else ""
+        return self._enter(cause, text + why, now_ns)
 
-    def _stay(self, cause: RoleCause, reason: str, words: str, now_ns: int) -> Fact | None:
+    def _stay(self, cause: RoleCause, reason: str, text: str, now_ns: int) -> RoleEvent | None:
         """Enter a phase in which nothing happens, unless it is there already for that reason."""
         if (self.phase, self.reason) == (TABLE[self.phase, cause], reason):
             return None
-        return self._enter(cause, words, now_ns, reason=reason)
+        return self._enter(cause, text, now_ns, reason=reason)
 
-    def _enter(self, cause: RoleCause, words: str, now_ns: int, *, reason: str = "") -> Fact:
+    def _enter(self, cause: RoleCause, text: str, now_ns: int, *, reason: str = "") -> RoleEvent:
         phase = TABLE[self.phase, cause]
         if phase != self.phase:
             self.phase, self.since_ns = phase, now_ns
         self.reason = reason
-        return self._fact(cause.word, words)
+        return self._event(cause.word, text)
 
-    def _fact(self, cause: str, words: str) -> Fact:
-        return Fact(cause, f"{self.name}: {words}", self.lease.holder)
+    def _event(self, cause: str, text: str) -> RoleEvent:
+        return RoleEvent(cause, f"{self.name}: {text}", self.lease.holder)
 
     # -- before and after a restart ----------------------------------------------------------
 
@@ -564,18 +564,24 @@ class Role:
         self.phase, self.since_ns = Phase(record.phase), min(record.since_ns, now_ns)
         self.former, self.seen, self.doubt = record.former, record.seen, record.doubt
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
-        lease, term_ns = self.lease, record.term_ns
-        lease.take_up(record.token, record.holder, owner_of(record, life), now_ns, term_ns=term_ns)
+        lease, takeover_wait_ns = self.lease, record.term_ns
+        lease.take_up(
+            record.token,
+            record.holder,
+            owner_of(record, life),
+            now_ns,
+            takeover_wait_ns=takeover_wait_ns,
+        )
         lease.remember(record.freshness if record.life else None, is_stuck=record.stuck)
-        self.ready_ns = now_ns + max(record.term_ns, lease.term_left_ns(now_ns))
+        self.ready_ns = now_ns + max(record.term_ns, lease.takeover_left_ns(now_ns))
         self.remembered = remembered(record, is_silent=self.phase == Phase.WAITING)
         if record.target is not None:
-            self.wish = Wish(record.target, away=record.holder)
+            self.target = Target(record.target, away=record.holder)
         if self.phase == Phase.PROMOTING:
             self._promote_by_ns = now_ns + self.settings.promote_ns
         elif self.phase != Phase.VACANT:
             self._held_ns = self.since_ns
-        if self.phase == Phase.DEMOTING and self.wish is not None:
+        if self.phase == Phase.DEMOTING and self.target is not None:
             self.lease.ask_back(now_ns + self.settings.switchover_ns)
 
     def due_ns(self, now_ns: int) -> int:

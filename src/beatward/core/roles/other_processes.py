@@ -6,37 +6,37 @@ spoken is told once for each of its lives under each token. Not here: what follo
 """
 
 from beatward.core.entry import ServiceRecord
-from beatward.core.protocol.roles import Standing
+from beatward.core.protocol.roles import RoleReport
 from beatward.core.roles.candidates import Member, Remembered
 from beatward.core.roles.lease import GIVEN_UP, Lease, Speaker, speaker
-from beatward.core.roles.phases import CLAIMS, Fact
-from beatward.core.roles.reports import Claim
+from beatward.core.roles.phases import CLAIMS, RoleEvent
+from beatward.core.roles.reports import ReceivedReport
 
 
-class Doubles:
+class OtherProcesses:
     """Those that were told under the newest token."""
 
     def __init__(self) -> None:
         self._lives: set[int] = set()
         self._says = ""  # what is to be told
 
-    def hear(self, said: Standing, who: Speaker) -> None:
+    def hear(self, report: RoleReport, who: Speaker) -> None:
         """Note that one has spoken under our token."""
         if who.life not in self._lives:
             self._lives.add(who.life)
-            self._says = CLAIMS[said.state]
+            self._says = CLAIMS[report.state]
 
-    def take(self, service: str, lease: Lease) -> Fact | None:
+    def take(self, service: str, lease: Lease) -> RoleEvent | None:
         """Return what is to be told, once."""
         says, self._says = self._says, ""
         if not says:
             return None
-        words = (
+        text = (
             f"{service}: another process of the name {lease.holder} says that it {says} token "
             f"{lease.token}; that frees nothing: the role stays with the process that was lent it, "
             "until that one gives it up or its time is over"
         )
-        return Fact("another_process", words, lease.holder)
+        return RoleEvent("another_process", text, lease.holder)
 
 
 def owner_of(record: ServiceRecord, life: int) -> Speaker | None:
@@ -53,13 +53,13 @@ def is_owner(lease: Lease, member: Member) -> bool:
     return lease.is_owner(speaker(member.incarnation, member.peer))
 
 
-def hear_last(lease: Lease, member: Member | None, claim: Claim, now_ns: int) -> bool:
+def hear_last(lease: Lease, member: Member | None, received: ReceivedReport, now_ns: int) -> bool:
     """Let a lease hear a life's last word, if it is its owner's; return whether that is news."""
-    said, who = claim.standing, speaker(claim.incarnation, claim.peer)
+    report, who = received.report, speaker(received.incarnation, received.peer)
     is_holder = member is not None and member.node == lease.holder
-    is_open = is_holder and said.token == lease.token and not lease.is_given_up
-    is_last = is_open and said.state in GIVEN_UP and lease.is_owner(who)
-    return is_last and lease.hear(said, who, now_ns)
+    is_open = is_holder and report.token == lease.token and not lease.is_given_up
+    is_last = is_open and report.state in GIVEN_UP and lease.is_owner(who)
+    return is_last and lease.hear(report, who, now_ns)
 
 
 def replaces(lease: Lease, member: Member | None) -> bool:
@@ -69,16 +69,16 @@ def replaces(lease: Lease, member: Member | None) -> bool:
     owner has said that it is stuck: the next life on that machine can have demoted what the owner
     left, and others know nothing of it.
     """
-    if member is None or member.said is None or lease.is_given_up or not lease.granted_ns:
+    if member is None or member.report is None or lease.is_given_up or not lease.granted_ns:
         return False
-    if member.said.state not in GIVEN_UP or is_owner(lease, member):
+    if member.report.state not in GIVEN_UP or is_owner(lease, member):
         return False
-    return not lease.is_stuck or _has_demoted(lease, member, member.said)
+    return not lease.is_stuck or _has_demoted(lease, member, member.report)
 
 
-def _has_demoted(lease: Lease, member: Member, said: Standing) -> bool:
+def _has_demoted(lease: Lease, member: Member, report: RoleReport) -> bool:
     who = speaker(member.incarnation, member.peer)
-    return said.token == lease.token and (lease.owner is None or lease.owner.is_near(who))
+    return report.token == lease.token and (lease.owner is None or lease.owner.is_near(who))
 
 
 def why_silent(lease: Lease, member: Member | None) -> str:
@@ -92,9 +92,9 @@ def why_silent(lease: Lease, member: Member | None) -> str:
 
 def kept(lease: Lease, member: Member) -> Remembered | None:
     """Return what the owner said of its data, where another process of its name says less."""
-    if lease.is_given_up or lease.freshness is None or is_owner(lease, member):
+    if lease.is_given_up or lease.replication_position is None or is_owner(lease, member):
         return None
-    said = member.said
-    if said is not None and (said.freshness or 0) >= lease.freshness:
+    report = member.report
+    if report is not None and (report.replication_position or 0) >= lease.replication_position:
         return None
-    return Remembered(member.node, lease.freshness, is_unsure=False)
+    return Remembered(member.node, lease.replication_position, is_unsure=False)

@@ -116,29 +116,29 @@ CLAIMS = {
 
 # What rules can ask to be told of a role: a member holds it under a new token; none has it and
 # none can take it; none may have it until an operator decides.
-TOLD = ("held", "vacant", "refused")
+NEWS = ("held", "vacant", "refused")
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class RoleEvent:
     """What has become of a role: an entry of the journal.
 
     node     the node it is about; empty: none in particular
     """
 
     cause: str
-    words: str
+    text: str
     node: str = ""
 
-    def told(self, phase: Phase) -> str:
-        """Return the word of TOLD for it, at the phase it led to; empty: there is none."""
+    def news(self, phase: Phase) -> str:
+        """Return the word of NEWS for it, at the phase it led to; empty: there is none."""
         if phase == Phase.REFUSED:
             return "refused"
         return {"promoted": "held", "vacant": "vacant"}.get(self.cause, "")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Target:
     """What was asked for: that `to` has the role (empty: the best), and rather not `away`."""
 
     to: str = ""

@@ -1,6 +1,6 @@
-"""Standings of members -> claims: whose life is proven, what is news, which services there are.
+"""Role reports of members -> received ones: of a proven life, and of services that there are.
 
-The part of hearing that is about roles. A standing proves no life: it counts only from one that a
+The part of hearing that is about roles. A report proves no life: it counts only from one that a
 heartbeat has proved in this session. Of several of one member in a batch the newest says all,
 because what a member says of itself only moves forward. A last word is of a life that may be over,
 and true for ever: it needs no proof, and is neither newer nor older than others. Not here: whether
@@ -20,33 +20,33 @@ from beatward.core.intake import (
     Reject,
     Via,
 )
-from beatward.core.protocol.roles import LAST_WORD, NO_FRESHNESS, Standing, State
+from beatward.core.protocol.roles import LAST_WORD, NO_FRESHNESS, RoleReport, State
 from beatward.core.registry import Registry
 
 _STATE_MAX = max(State)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A standing, who said it in which life, where from and when it arrived."""
+class ReceivedReport:
+    """A role report, of which life it is, where it came from and when it arrived."""
 
     slot: int
     incarnation: int
-    standing: Standing
+    report: RoleReport
     peer: bytes
     arrived_ns: int
 
 
-class Standings:
-    """Opens standings."""
+class RoleReports:
+    """Opens role reports."""
 
     def __init__(self, registry: Registry, intake: Intake) -> None:
         self._registry = registry
         self._intake = intake
         self.accepted_count = 0
 
-    def take(self, beats: Heartbeats, services: IntArray) -> list[Claim]:
-        """Return what an authenticated batch of standings claims, in order of arrival.
+    def take(self, beats: Heartbeats, services: IntArray) -> list[ReceivedReport]:
+        """Return the reports of an authenticated batch that count, in order of arrival.
 
         services   (s,) the identities of those in failover mode, in order
         """
@@ -64,20 +64,28 @@ class Standings:
             beats.arrived_ns,
         )
         return [
-            Claim(
+            ReceivedReport(
                 slot,
                 incarnation,
-                Standing(
+                RoleReport(
                     service,
                     counter,
                     State(claim & 0xFF),
                     claim >> 8,
-                    None if freshness == NO_FRESHNESS else freshness,
+                    None if replication_position == NO_FRESHNESS else replication_position,
                 ),
                 peer.tobytes(),
                 arrived_ns,
             )
-            for peer, (slot, incarnation, service, counter, claim, freshness, arrived_ns) in zip(
+            for peer, (
+                slot,
+                incarnation,
+                service,
+                counter,
+                claim,
+                replication_position,
+                arrived_ns,
+            ) in zip(
                 beats.peers, zip(*(column.tolist() for column in columns), strict=True), strict=True
             )
         ]

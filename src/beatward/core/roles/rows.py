@@ -5,10 +5,10 @@ Not here: how a session takes it up again (`machine.Role.restore`).
 
 from beatward.core.entry import ServiceRecord
 from beatward.core.roles.candidates import recalled
-from beatward.core.roles.machine import Role
+from beatward.core.roles.machine import RoleMachine
 
 
-def row_of(role: Role, now_ns: int) -> ServiceRecord:
+def row_of(role: RoleMachine, now_ns: int) -> ServiceRecord:
     """Return the row of a role as it is now."""
     node, members = role.lease.holder or role.former, role.members.values()
     memory = recalled(role.remembered, members, now_of=node)
@@ -21,15 +21,15 @@ def row_of(role: Role, now_ns: int) -> ServiceRecord:
         phase=str(role.phase),
         since_ns=role.since_ns,
         # A longer lease of an earlier session may still run.
-        term_ns=role.lease.term_left_ns(now_ns),
+        term_ns=role.lease.takeover_left_ns(now_ns),
         reason=role.reason,
         paused=role.paused,
         former=role.former,
         seen=role.seen,
         doubt=role.doubt,
         stuck=role.stuck,
-        target=None if role.wish is None else role.wish.to,
-        freshness=None if memory is None else memory.freshness,
+        target=None if role.target is None else role.target.to,
+        freshness=None if memory is None else memory.replication_position,
         unsure=memory is not None and memory.is_unsure,
         life=0 if owner is None else owner.life,
         host="" if owner is None else owner.host.hex(),

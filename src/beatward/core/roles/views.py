@@ -20,7 +20,7 @@ from beatward.core.roles.candidates import (
     wanted_by,
     zone_of,
 )
-from beatward.core.roles.machine import Role
+from beatward.core.roles.machine import RoleMachine
 from beatward.core.roles.phases import Phase
 from beatward.core.roles.settings import RoleSettings
 from beatward.core.state import State
@@ -47,7 +47,7 @@ class MemberView:
     status: str
     state: str = ""
     token: int = 0
-    freshness: int | None = None
+    replication_position: int | None = None
     heard_ns: int | None = None
     address: str = ""
     port: int = 0
@@ -108,7 +108,7 @@ class RoleCopy(NamedTuple):
     remembered: Remembered | None
 
     @classmethod
-    def of(cls, role: Role) -> "RoleCopy":
+    def of(cls, role: RoleMachine) -> "RoleCopy":
         """Copy a role. The wheel waits for it."""
         lease = role.lease
         return cls(
@@ -121,14 +121,14 @@ class RoleCopy(NamedTuple):
             lease.token,
             lease.until_ns,
             role.reason,
-            "" if role.wish is None else role.wish.to,
+            "" if role.target is None else role.target.to,
             role.paused,
             role.former,
             role.remembered,
         )
 
 
-class Board(Mapping[str, ServiceView]):
+class ServiceViews(Mapping[str, ServiceView]):
     """Services by name, in order of names. What it is given must not change any more."""
 
     def __init__(
@@ -166,8 +166,8 @@ class Board(Mapping[str, ServiceView]):
         )
         members = tuple(self._member(one) for one in sorted(found, key=lambda one: one.node))
         healthy = sum(member.healthy for member in members)
-        words = f"{healthy} of {len(members)} members of {name} are healthy and serve"
-        return ServiceView(name, "balance", members, explanation=words)
+        text = f"{healthy} of {len(members)} members of {name} are healthy and serve"
+        return ServiceView(name, "balance", members, explanation=text)
 
     def _failover(self, role: RoleCopy) -> ServiceView:
         members, settings = sorted(role.members, key=lambda one: one.node), role.settings
@@ -193,15 +193,15 @@ class Board(Mapping[str, ServiceView]):
         )
 
     def _member(self, member: Member, hindrance: str = "") -> MemberView:
-        offer, said = member.offer, member.said
+        offer, report = member.offer, member.report
         status = _STATUSES[self._state.membership.status[member.slot]]
         return MemberView(
             member.node,
             member.slot,
             status.word,
-            state="" if said is None else said.state.name.lower(),
-            token=0 if said is None else said.token,
-            freshness=None if said is None else said.freshness,
+            state="" if report is None else report.state.name.lower(),
+            token=0 if report is None else report.token,
+            replication_position=None if report is None else report.replication_position,
             heard_ns=member.heard_ns,
             address=offer.address,
             port=offer.port,
@@ -210,7 +210,7 @@ class Board(Mapping[str, ServiceView]):
             zone=member.zone,
             version=offer.version,
             labels=offer.labels,
-            healthy=is_healthy(status, said),
+            healthy=is_healthy(status, report),
             hindrance=hindrance,
         )
 
@@ -219,7 +219,7 @@ def explain(role: RoleCopy, at_ns: int) -> str:
     """Say in one sentence who has the role, since when, and what is waited for."""
     holder, token = role.holder, role.token
     since = format_duration(max(at_ns - role.since_ns, 0))
-    words = {
+    text = {
         Phase.VACANT: f"nobody has the role of {role.name}, since {since}",
         Phase.PROMOTING: f"{holder} takes the role of {role.name} under token {token}, "
         f"since {since}",
@@ -229,11 +229,11 @@ def explain(role: RoleCopy, at_ns: int) -> str:
         f"{token}, for another {format_duration(max(role.until_ns - at_ns, 0))}",
         Phase.REFUSED: f"nobody may have the role of {role.name}, since {since}",
     }[role.phase]
-    words += f": {role.reason}" if role.reason else ""
+    text += f": {role.reason}" if role.reason else ""
     if role.target:
-        words += f"; it was asked to go to {role.target}"
+        text += f"; it was asked to go to {role.target}"
     if role.paused is not None:
         planned = role.paused.until_ns != NEVER
         left = f" for another {format_duration(role.paused.until_ns - at_ns)}" if planned else ""
-        words += f"; automatic failover is paused{left}{credit(role.paused.by, role.paused.reason)}"
-    return words
+        text += f"; automatic failover is paused{left}{credit(role.paused.by, role.paused.reason)}"
+    return text
