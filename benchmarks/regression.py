@@ -21,7 +21,7 @@ import numpy as np
 from beatward.core.entry import Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import RECORD, Datagrams, Via
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.core.order_kinds import Join
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import BODY_SIZE, MAGIC, VERSION, Kind
@@ -41,7 +41,7 @@ class Fleet:
     def __init__(self, nodes):
         self.nodes = nodes
         self.now_ns = START
-        self.monitor = Monitor(Settings(), master=MASTER, session=SESSION)
+        self.monitor = Monitor(CoreSettings(), master=MASTER, session=SESSION)
         self.monitor.restore(Recovered(), START)
         self.join_ns = self._spent(self._join) / nodes
         self.peers = np.tile(np.frombuffer(PEER, np.uint8), (nodes, 1))

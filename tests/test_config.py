@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from beatward.config import DetectorSettings, Settings, load, parse
+from beatward.config import DetectorTable, Settings, load, parse
 from beatward.core.detect import DETECTORS
 from beatward.core.instants import SECOND
-from beatward.core.monitor import Settings as CoreSettings
+from beatward.core.monitor import CoreSettings
 from beatward.core.roles.settings import RoleSettings
 from beatward.errors import ConfigError
 from beatward.server.settings import core_settings
@@ -233,7 +233,7 @@ def test_each_detector_gets_its_own_settings(given, fields) -> None:
 
 def test_every_detector_reads_settings_that_there_are() -> None:
     read = {name for detector in DETECTORS.values() for name in detector.READS}
-    assert read | {"kind"} == DetectorSettings.model_fields.keys()
+    assert read | {"kind"} == DetectorTable.model_fields.keys()
 
 
 def test_a_margin_of_a_duration_is_no_longer_automatic() -> None:

@@ -13,6 +13,7 @@ import importlib
 import io
 import re
 import tokenize
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,15 @@ LINE_SIZE_MAX = 100
 POSITIONAL_COUNT_MAX = 5
 # Of "nobody", "so many" and their kin: they hide a noun.
 HIDDEN_NOUNS_MAX = 150
+# `said`, `told` and `words` as names hide a report, a text or a value. Lower it with each that
+# goes.
+HIDDEN_NAMES_MAX = 200
+# One class name is one thing, but for these.
+SHARED_CLASS_NAMES = {
+    "Role": "a role as a program holds it (agent.roles), and as the monitor leads it (core.roles)",
+    "Speaker": "an unknown node that speaks, and the process that speaks for a role",
+    "State": "what the machine holds to be true, and a member's state on the wire",
+}
 WAIVER = re.compile(r"# waiver: \S.{8,}")
 
 VAGUE_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
@@ -315,6 +325,28 @@ def test_sentences_name_the_node_the_operator_or_the_count():
     hidden = re.compile(r"\b(so (many|long|much)|nobody|somebody|whoever|anybody)\b")
     count = sum(len(hidden.findall(path.read_text("utf-8"))) for path in PACKAGE.rglob("*.py"))
     assert count < HIDDEN_NOUNS_MAX
+
+
+def test_few_names_hide_what_they_hold():
+    fields = {ast.Name: "id", ast.Attribute: "attr", ast.arg: "arg", ast.FunctionDef: "name"}
+    names = [
+        getattr(node, fields[type(node)])
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if type(node) in fields
+    ]
+    assert sum(name.lstrip("_") in ("said", "told", "words") for name in names) < HIDDEN_NAMES_MAX
+
+
+def test_a_class_name_stands_for_one_thing():
+    names = Counter(
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    shared = {name for name, count in names.items() if count > 1}
+    assert shared <= SHARED_CLASS_NAMES.keys(), "name the edge in the class's name"
 
 
 def test_of_a_hundred_functions_ninety_eight_are_short():

@@ -125,7 +125,7 @@ def _listed(names: tuple[str, ...]) -> str:
     return " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)
 
 
-class DetectorSettings(Table):
+class DetectorTable(Table):
     """[detector] when silence becomes suspicion."""
 
     kind: DetectorKind = "chen"
@@ -212,7 +212,7 @@ class DetectorSettings(Table):
     """
 
     @model_validator(mode="after")
-    def _no_contradiction(self) -> "DetectorSettings":
+    def _no_contradiction(self) -> "DetectorTable":
         read = DETECTORS[self.kind].READS
         for name in sorted(self.model_fields_set - {"kind"}):
             # A key that is set and not read would look like a setting that works.
@@ -264,7 +264,7 @@ _WeightText = Annotated[str, Field(min_length=1, max_length=256), AfterValidator
 _Weight = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 
 
-class PaceSettings(Table):
+class PaceTable(Table):
     """[pace] how often nodes beat, if the monitor may ask them; docs/pace.md."""
 
     budget: Rate | None = None
@@ -288,14 +288,14 @@ class PaceSettings(Table):
     """
 
     @model_validator(mode="after")
-    def _no_contradiction(self) -> "PaceSettings":
+    def _no_contradiction(self) -> "PaceTable":
         if not 10_000_000 <= self.min <= self.max <= 3_600_000_000_000:
             message = "min no longer than max, both from 10ms to 1h"
             raise ValueError(message)
         return self
 
 
-class GuardSettings(Table):
+class GuardTable(Table):
     """[guard] when the silence of many nodes is doubted, and how fast actions may be done."""
 
     fleet: Share = 0.15
@@ -422,11 +422,11 @@ class Settings(Table):
     """The whole file."""
 
     monitor: MonitorSettings = MonitorSettings()
-    detector: DetectorSettings = DetectorSettings()
+    detector: DetectorTable = DetectorTable()
     probe: ProbeSettings = ProbeSettings()
-    pace: PaceSettings = PaceSettings()
+    pace: PaceTable = PaceTable()
     recovery: RecoverySettings = RecoverySettings()
-    guard: GuardSettings = GuardSettings()
+    guard: GuardTable = GuardTable()
     goal: GoalSettings = GoalSettings()
     failover: FailoverSettings = FailoverSettings()
     service: dict[str, ServiceSettings] = Field(default_factory=dict)

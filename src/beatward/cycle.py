@@ -6,7 +6,7 @@ whose receipt has come back.
 """
 
 from beatward.core.monitor import Monitor
-from beatward.ports import Clock, Drivers, Inbox, Journal, Sender, Timetable
+from beatward.ports import Clock, Drivers, Inbox, Journal, PlanQueue, Sender
 
 
 class Cycle:
@@ -21,7 +21,7 @@ class Cycle:
         journal: Journal,
         sender: Sender,
         drivers: Drivers,
-        timetable: Timetable,
+        timetable: PlanQueue,
     ) -> None:
         self.monitor = monitor
         self._clock = clock

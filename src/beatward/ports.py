@@ -75,7 +75,7 @@ class Drivers(Protocol):
         """Begin journaled actions, at once; an action already running under its key is ignored."""
 
 
-class Timetable(Protocol):
+class PlanQueue(Protocol):
     """When jobs are due. `core.jobs.Dues` come back through the inbox, again and again."""
 
     def submit(self, plans: Mapping[str, JobPlan | None]) -> None:

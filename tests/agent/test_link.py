@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from beatward.agent.enrol import Found, find, identify
+from beatward.agent.enrol import MonitorFound, find, identify
 from beatward.agent.heartbeat_protocol import Report
 from beatward.agent.link import HttpLink, UdpLink, as_json
 from beatward.agent.monitor_connection import MonitorConnection
@@ -143,7 +143,7 @@ def test_who_holds_a_role_goes_on_to_the_address_at_which_it_was_lent(peer, held
         other.bind(("127.0.0.1", 0))
         ways = [bound.getsockname() for bound in (peer, other)]
         addresses = tuple((socket.AF_INET, way) for way in ways)
-        found = Found(Credential("web-1", KEY, ""), "http://127.0.0.1:9", addresses)
+        found = MonitorFound(Credential("web-1", KEY, ""), "http://127.0.0.1:9", addresses)
         connection._take_up(found, START)
         seen = set()
         for number in range(20):

@@ -8,7 +8,7 @@ import pytest
 from beatward.backtest import Arrivals, judge
 from beatward.backtest.quality import detection_times
 from beatward.core.instants import SECOND
-from beatward.simulate.traces import Bernoulli, Exponential, Path, beat, generator
+from beatward.simulate.traces import Bernoulli, Exponential, TracePath, beat, generator
 
 
 def arrivals(*rows, interval=1.0):
@@ -87,7 +87,7 @@ STAIRCASE = [
 
 @pytest.fixture(scope="module")
 def paper():
-    path = Path(Exponential(0.02 * SECOND), Bernoulli(0.01), keeps_order=False)
+    path = TracePath(Exponential(0.02 * SECOND), Bernoulli(0.01), keeps_order=False)
     trace = beat(generator(1, "staircase"), path, SECOND, 2_000_000)
     return Arrivals(SECOND, trace.sequence, trace.sent_ns, trace.arrived_ns)
 

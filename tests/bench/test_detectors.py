@@ -13,7 +13,7 @@ from beatward.bench import chart, detectors, frontier, two_stage
 from beatward.cli.bench import bench_command
 from beatward.core.detect import DETECTORS
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.simulate.traces import TRACES, Bernoulli, Exponential, Path, Spells, Weather
+from beatward.simulate.traces import TRACES, Bernoulli, Exponential, Spells, TracePath, TraceWeather
 from beatward.simulate.traces import generator as generator_of
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bench needs Linux")
@@ -97,8 +97,8 @@ def probing(*, fresh_ns=LATER, outages=(), pauses=(), loss=0.0):
         ends = np.array(pairs, np.int64).reshape(-1, 2) * MS
         return Spells(ends[:, 0], ends[:, 1])
 
-    weather = Weather(outages=spells(outages), sender_pauses=spells(pauses))
-    path = Path(Exponential(0.0, least_ns=10 * MS), Bernoulli(loss), weather)
+    weather = TraceWeather(outages=spells(outages), sender_pauses=spells(pauses))
+    path = TracePath(Exponential(0.0, least_ns=10 * MS), Bernoulli(loss), weather)
     return two_stage.probe(
         generator_of(1, "probing"),
         path,

@@ -9,7 +9,7 @@ from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MICROSECOND, SECOND
 from beatward.core.intake import Datagrams, Via
 from beatward.core.membership import Status
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.core.order_kinds import Join
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.keys import node_id, node_key
@@ -63,7 +63,7 @@ class ByHand:
     """A monitor with nodes enrolled at START, and all entries it has made since."""
 
     def __init__(self, settings=None, *, nodes=("web-1",), session=SESSION, recovered=None):
-        self.monitor = Monitor(settings or Settings(), master=MASTER, session=session)
+        self.monitor = Monitor(settings or CoreSettings(), master=MASTER, session=session)
         self.monitor.restore(recovered or Recovered(), START)
         self.entries = []
         self.rejects_before = {}

@@ -4,9 +4,9 @@ from tests.core.by_hand import ByHand, key_of, said
 
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Join
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind, open_record
 
@@ -17,10 +17,10 @@ RULES = {
         Rule(("dead",), ("other",), "db-*"),
     ),
     "actions": {
-        "page": ActionSettings("page", "webhook"),
-        "greet": ActionSettings("greet", "webhook"),
-        "other": ActionSettings("other", "webhook"),
-        "restart": ActionSettings("restart", "exec", revives=True, destructive=True),
+        "page": ActionRules("page", "webhook"),
+        "greet": ActionRules("greet", "webhook"),
+        "other": ActionRules("other", "webhook"),
+        "restart": ActionRules("restart", "exec", revives=True, destructive=True),
     },
     "actions_per_minute": 1000,
 }
@@ -32,7 +32,7 @@ class Fleet:
 
     def __init__(self, zones, *, interval=1, recovered=None, **settings):
         """Enrol so many nodes in each zone, as in {"a": 10, "": 5}."""
-        self.settings = Settings(**{**RULES, **settings})
+        self.settings = CoreSettings(**{**RULES, **settings})
         self.interval = interval
         self.names = [f"{zone or 'no'}-{i}" for zone, count in zones.items() for i in range(count)]
         self.zone = {name: name.partition("-")[0] for name in self.names}

@@ -8,14 +8,14 @@ from tests.core.by_hand import ByHand, said
 
 from beatward.core.detect import DetectorSettings
 from beatward.core.instants import MILLISECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.protocol.record import Kind
 
-FIXED = Settings(detector=DetectorSettings(margin_ns=50 * MILLISECOND))
+FIXED = CoreSettings(detector=DetectorSettings(margin_ns=50 * MILLISECOND))
 
 
 def by_hand(**settings):
-    return ByHand(Settings(detector=FIXED.detector, **settings))
+    return ByHand(CoreSettings(detector=FIXED.detector, **settings))
 
 
 def figures(monitor, *names):

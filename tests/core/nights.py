@@ -11,7 +11,7 @@ from beatward.core.guard import GuardSettings
 from beatward.core.instants import DAY, HOUR, MINUTE, SECOND
 from beatward.core.intake import Via
 from beatward.core.jobs import Dues
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Join
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind, exit_code_field
 
@@ -21,7 +21,7 @@ NIGHTLY = JobPlan("0 3 * * *", "Europe/Berlin", grace_ns=10 * MINUTE, run_ns=2 *
 HOURLY = JobPlan(period_ns=HOUR, grace_ns=5 * MINUTE, run_ns=5 * MINUTE)
 DUE = HOUR
 # Turns a minute apart are no pauses of the monitor here: a night has many.
-UNHURRIED = Settings(guard=GuardSettings(pause_limit_ns=DAY))
+UNHURRIED = CoreSettings(guard=GuardSettings(pause_limit_ns=DAY))
 JOB = "web-1"
 
 

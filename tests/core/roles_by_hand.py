@@ -6,7 +6,7 @@ said by the test, and the journal answers in the next turn unless it is told to 
 
 from beatward.core.entry import Declaration, Event
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Declare
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.roles import (
@@ -34,7 +34,7 @@ class Roles(ByHand):
     def __init__(
         self, roles=ROLES, *, nodes=("db-1", "db-2"), offers=None, recovered=None, **settings
     ):
-        self.settings = Settings(services={SERVICE: roles}, **settings)
+        self.settings = CoreSettings(services={SERVICE: roles}, **settings)
         joining = nodes if recovered is None else ()
         super().__init__(self.settings, nodes=joining, recovered=recovered)
         self.nodes = list(nodes)

@@ -5,17 +5,17 @@ from tests.core.by_hand import LIFE, START, ByHand
 
 from beatward.core.entry import Event, public
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Forget
 from beatward.core.outbox import Outcome
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 
 WALL = 1_800_000_000 * SECOND  # added to an instant it is the time of day
-SETTINGS = Settings(
+SETTINGS = CoreSettings(
     rules=(Rule(("dead",), ("page", "restart"), nodes="web-*"),),
     actions={
-        "page": ActionSettings("page", "webhook"),
-        "restart": ActionSettings("restart", "exec", attempts_max=2, revives=True),
+        "page": ActionRules("page", "webhook"),
+        "restart": ActionRules("restart", "exec", attempts_max=2, revives=True),
     },
 )
 

@@ -9,7 +9,7 @@ from beatward.agent.heartbeat_protocol import HeartbeatProtocol, Report
 from beatward.agent.send_schedule import Bounds
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.protocol.record import BODY_SIZE, Flag, Kind, tag
 
 KINDS = sorted(DETECTORS)
@@ -17,7 +17,7 @@ SLOWING = Flag.SLOWING
 
 
 def monitor_with(kind):
-    return ByHand(Settings(detector=DetectorSettings(kind=kind)))
+    return ByHand(CoreSettings(detector=DetectorSettings(kind=kind)))
 
 
 def speak(hand, at_ms, sequence, interval_ms, flags=0):

@@ -8,9 +8,9 @@ from beatward.core.conflicts import ANSWERS_MIN, KNOWN_ASK_NS, QUIET_NS, WATCHED
 from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Forget
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 from beatward.core.protocol.record import Kind, open_record
 
 OLD = LIFE - 5
@@ -172,9 +172,9 @@ def test_a_conflict_outlives_a_restart_and_is_told_once():
 
 
 def test_a_rule_tells_people_of_a_conflict_once():
-    settings = Settings(
+    settings = CoreSettings(
         rules=(Rule(("conflict",), ("alarm",)),),
-        actions={"alarm": ActionSettings("alarm", "webhook")},
+        actions={"alarm": ActionRules("alarm", "webhook")},
     )
     two = Two(settings)
     entries = two.run(30 * SECOND)

@@ -8,11 +8,11 @@ from tests.core.by_hand import LIFE, PEER, SESSION, START, ByHand, changes, data
 from beatward.core.detect import DetectorSettings
 from beatward.core.entry import Event, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Inputs, Settings
+from beatward.core.monitor import CoreSettings, Inputs
 from beatward.core.order_kinds import Forget
 from beatward.core.protocol.record import Health, Kind
 
-WINDOW = Settings().membership.window_ns
+WINDOW = CoreSettings().membership.window_ns
 
 
 def dead_after(world, *beats):
@@ -33,7 +33,7 @@ def one_drain(world, at_ns, *rows):
 @pytest.mark.parametrize("kind", ["chen", "fixed"])
 def test_a_heartbeat_held_back_until_its_sender_was_dead_does_not_revive_it(kind):
     """Seeds 9 and 95: heartbeat 5 was recorded and swallowed, and said after the verdict."""
-    world = ByHand(Settings(detector=DetectorSettings(kind=kind)))
+    world = ByHand(CoreSettings(detector=DetectorSettings(kind=kind)))
     dead = dead_after(world, *range(5))
     output = world.step(dead + SECOND, said(sequence=5))
     assert world.status() == "dead"
@@ -208,7 +208,7 @@ def test_nor_does_the_time_before_its_own_restart():
     row = replace(world.entries[-1].node_record, since_ns=START - 20 * SECOND)
     later = ByHand(nodes=(), session=SESSION + 1, recovered=Recovered(9, (row,)))
     assert later.status() == "suspect"
-    grace = Settings().start_grace_ns
+    grace = CoreSettings().start_grace_ns
     later.walk(grace + WINDOW - 1, dropped=1)
     assert later.walk(grace + 2 * WINDOW - 1) == []
     assert later.walk(grace + 2 * WINDOW + 100 * MILLISECOND) == [("web-1", "dead", "silent")]
@@ -236,7 +236,7 @@ def test_more_nodes_may_end_than_there_was_room_for_in_the_table_of_quality(last
 def test_who_was_never_heard_because_of_our_own_drops_is_asked_for_more_windows():
     """Seed 273: enrolled in a flood that took its first words, and dead right after its grace."""
     world = ByHand()
-    grace = Settings().start_grace_ns
+    grace = CoreSettings().start_grace_ns
     assert world.walk(grace + WINDOW, dropped=1) == [("web-1", "suspect", "overdue")]
     assert world.walk(grace + 2 * WINDOW - 1) == []
     assert changes(world.step(world.now + 1, said(sequence=12))) == [("web-1", "alive", "refuted")]

@@ -7,7 +7,7 @@ from beatward.core.detect import DetectorSettings
 from beatward.core.entry import Event
 from beatward.core.guard import Guard, GuardSettings, Pauses
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 
 NODES = ("web-1", "web-2", "web-3")
 LIMIT = 250 * MILLISECOND
@@ -131,7 +131,7 @@ def test_what_was_wanted_before_the_turn_before_is_not_held_against_this_one():
 
 def suspected_and_dead(spacing_ms):
     """Return when a node of 1 s is suspected and found dead, with turns so far apart."""
-    hand = ByHand(Settings(detector=DetectorSettings(margin_ns=50 * MILLISECOND)), nodes=NODES)
+    hand = ByHand(CoreSettings(detector=DetectorSettings(margin_ns=50 * MILLISECOND)), nodes=NODES)
     for second in range(10):
         hand.walk(second * SECOND, tick_ns=50 * MILLISECOND)
         hand.step(second * SECOND, *(said(name, sequence=second) for name in NODES))

@@ -9,7 +9,7 @@ from beatward.core.entry import Event
 from beatward.core.guard import DOUBTS_MAX, Drops, Guard, GuardSettings
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Pause, Resume
 from beatward.core.protocol.record import Kind
 
@@ -69,7 +69,7 @@ def test_what_was_dropped_before_its_heartbeat_could_have_come_excuses_nobody(at
 
 
 def test_one_drop_excuses_one_missing_heartbeat_and_not_the_next():
-    hand = beaten(settings=Settings(DetectorSettings(kind="fixed", timeout_ns=2 * SECOND)))
+    hand = beaten(settings=CoreSettings(DetectorSettings(kind="fixed", timeout_ns=2 * SECOND)))
     hand.walk(10 * SECOND)
     hand.step(10 * SECOND + TICK, dropped=1)
     at_ns, found = first_change(hand, 20 * SECOND)

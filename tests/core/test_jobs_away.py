@@ -7,7 +7,7 @@ from beatward.core.entry import JobRecord, NodeRecord, Recovered
 from beatward.core.guard import GuardSettings
 from beatward.core.instants import DAY, HOUR, MINUTE, SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.protocol.keys import node_id
 
 
@@ -38,7 +38,7 @@ def test_a_clock_that_is_set_does_not_touch_a_run_under_way():
 
 
 def test_a_freeze_of_ours_gives_a_job_the_start_grace_too():
-    nights = Nights(settings=Settings(guard=GuardSettings(pause_limit_ns=MINUTE)))
+    nights = Nights(settings=CoreSettings(guard=GuardSettings(pause_limit_ns=MINUTE)))
     nights.walk(DUE + 9 * MINUTE)
     # The end of the grace lies in the freeze; the ping waits in the socket's queue.
     late = DUE + 11 * MINUTE

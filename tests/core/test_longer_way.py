@@ -5,12 +5,12 @@ from tests.core.by_hand import ByHand, said
 
 from beatward.core.instants import MILLISECOND
 from beatward.core.membership import MembershipSettings
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 
 EVERY = 300 * MILLISECOND
 LONGER = 500 * MILLISECOND
 TICK = 10 * MILLISECOND
-SETTINGS = Settings(membership=MembershipSettings(window_ns=800 * MILLISECOND))
+SETTINGS = CoreSettings(membership=MembershipSettings(window_ns=800 * MILLISECOND))
 
 
 def played(*, longer_from, last, until):

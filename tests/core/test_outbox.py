@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from beatward.core.entry import ActionRecord
 from beatward.core.instants import MINUTE, NEVER, SECOND
 from beatward.core.outbox import Action, Outbox, Outcome, Rate
-from beatward.core.policy import ActionSettings
+from beatward.core.policy import ActionRules
 
 SETTINGS = {
-    "page": ActionSettings("page", "webhook"),
-    "twice": ActionSettings("twice", "webhook", attempts_max=2),
-    "restart": ActionSettings("restart", "exec", revives=True),
-    "kill": ActionSettings("kill", "exec", destructive=True),
-    "revive": ActionSettings("revive", "exec", revives=True, destructive=True),
-    "slow": ActionSettings("slow", "exec", retry_ns=7 * SECOND, retry_max_ns=60 * SECOND),
+    "page": ActionRules("page", "webhook"),
+    "twice": ActionRules("twice", "webhook", attempts_max=2),
+    "restart": ActionRules("restart", "exec", revives=True),
+    "kill": ActionRules("kill", "exec", destructive=True),
+    "revive": ActionRules("revive", "exec", revives=True, destructive=True),
+    "slow": ActionRules("slow", "exec", retry_ns=7 * SECOND, retry_max_ns=60 * SECOND),
 }
 RETRY = Outcome("1-page", 1, "temporary", "no route")
 

@@ -15,7 +15,7 @@ from beatward.agent.send_schedule import Bounds
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
 from beatward.core.intake import Via
 from beatward.core.membership import Cause, Membership, MembershipSettings, Status
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.pace import SLICE, Pace, PaceSettings, Weight, read_weights
 from beatward.core.registry import Registry
 
@@ -245,7 +245,7 @@ def test_a_node_has_eight_bytes():
 
 
 def paced(**settings):
-    return Settings(pace=PaceSettings(**settings))
+    return CoreSettings(pace=PaceSettings(**settings))
 
 
 def test_without_a_budget_nothing_is_wished():

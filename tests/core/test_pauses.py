@@ -9,7 +9,7 @@ from beatward.core.entry import Event
 from beatward.core.guard import GuardSettings
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.membership import Status
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Forget, Pause, Resume
 from beatward.core.protocol.record import Kind
 
@@ -18,7 +18,7 @@ NAMES = tuple(f"n{number}" for number in range(50))
 
 def fleet(kind="chen"):
     """Fifty nodes that have beaten for ten seconds, `n0` with the others."""
-    hand = ByHand(Settings(DetectorSettings(kind=kind)), nodes=NAMES)
+    hand = ByHand(CoreSettings(DetectorSettings(kind=kind)), nodes=NAMES)
     for second in range(10):
         hand.walk(second * SECOND)
         hand.step(second * SECOND, *(said(name, sequence=second) for name in NAMES))
@@ -103,7 +103,7 @@ def test_a_hiccup_up_to_the_limit_is_no_pause(gap_ms, pauses):
 
 
 def test_the_limit_is_a_setting():
-    hand = ByHand(Settings(guard=GuardSettings(2 * SECOND)))
+    hand = ByHand(CoreSettings(guard=GuardSettings(2 * SECOND)))
     hand.step(2 * SECOND)
     assert guard_entries(hand) == []
 

@@ -10,7 +10,7 @@ from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.protocol.record import Kind, open_record
 
 NAMES = tuple(f"web-{i}" for i in range(20))
@@ -19,7 +19,7 @@ NAMES = tuple(f"web-{i}" for i in range(20))
 def dying(rate, count=20, via=Via.UDP):
     """Return a monitor whose nodes have said their last word at 9 s."""
     membership = MembershipSettings(probes_per_second=rate)
-    settings = Settings(membership=membership, mass=MassSettings(count_min=1000))
+    settings = CoreSettings(membership=membership, mass=MassSettings(count_min=1000))
     hand = ByHand(settings, nodes=NAMES[:count])
     for second in range(10):
         rows = [said(name, sequence=second) for name in NAMES[:count]]

@@ -10,11 +10,11 @@ from tests.core.world import World
 
 from beatward.core.detect import DetectorSettings
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Join
 from beatward.core.protocol.record import Kind
 
-PROBING = Settings().membership
+PROBING = CoreSettings().membership
 TICK = 10 * MILLISECOND
 
 
@@ -46,7 +46,7 @@ def test_who_is_more_careful_waits_longer(kind, knob, values):
 @pytest.mark.parametrize("kind", ["fixed", "chen", "two_window"])
 def test_who_beats_slower_than_promised_is_suspected_and_never_condemned(kind):
     """It says 1 s and beats every 5 s: each promise is broken, each suspicion is refuted."""
-    world = ByHand(Settings(detector=DetectorSettings(kind=kind)))
+    world = ByHand(CoreSettings(detector=DetectorSettings(kind=kind)))
     found = []
     for sequence in range(40):
         until = 5 * SECOND * (sequence + 1)

@@ -9,16 +9,16 @@ from beatward.core.entry import ActionRecord, Event, NodeRecord, Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
 from beatward.core.membership import WATCHED, Status
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Join
 from beatward.core.outbox import Outcome
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Health, Kind
 
-RULES = Settings(
+RULES = CoreSettings(
     rules=(Rule(("dead",), ("restart",)),),
-    actions={"restart": ActionSettings("restart", "exec", revives=True)},
+    actions={"restart": ActionRules("restart", "exec", revives=True)},
 )
 
 

@@ -8,14 +8,14 @@ from tests.core.roles_by_hand import ROLES, TICK, Roles, with_holder
 
 from beatward.core.entry import Declaration, Event
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import AddSilence, Declare, FailOver, PauseService
 from beatward.core.outbox import Outcome
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 from beatward.core.protocol.record import Farewell, Kind
 from beatward.core.roles.settings import RoleSettings
 
-OFF = {"off": ActionSettings("off", "fence", attempts_max=2, revives=True, destructive=True)}
+OFF = {"off": ActionRules("off", "fence", attempts_max=2, revives=True, destructive=True)}
 FENCED = replace(ROLES, fence="off")
 STRICT = replace(FENCED, fence_required=True)
 FOUR = ("db-1", "db-2", "db-3", "db-4")
@@ -345,9 +345,9 @@ class Fleet(ByHand):
 
     def __init__(self, least, mode="balance"):
         super().__init__(
-            Settings(
+            CoreSettings(
                 rules=(Rule(("alive",), ("drain",)),),
-                actions={"drain": ActionSettings("drain", "exec", destructive=True)},
+                actions={"drain": ActionRules("drain", "exec", destructive=True)},
                 services={"web": RoleSettings(min_healthy=least)},
             ),
             nodes=WEB,

@@ -5,11 +5,11 @@ from tests.core.roles_by_hand import TERM, Roles, with_holder
 
 from beatward.core.entry import Event
 from beatward.core.instants import SECOND
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 
 TELL = {
     "rules": (Rule((), ("alarm",), roles=("held", "vacant", "refused"), services="d*"),),
-    "actions": {"alarm": ActionSettings("alarm", "webhook")},
+    "actions": {"alarm": ActionRules("alarm", "webhook")},
 }
 
 

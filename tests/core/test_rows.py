@@ -5,7 +5,7 @@ import pytest
 
 from beatward.core.detect import DETECTORS, DetectorSettings
 from beatward.core.entry import Recovered
-from beatward.core.monitor import Monitor, Settings
+from beatward.core.monitor import CoreSettings, Monitor
 from beatward.core.peers import Peers
 
 CAPACITY = 3
@@ -13,7 +13,7 @@ CAPACITY = 3
 
 def rooms():
     """Return everything that keeps arrays with a row a slot, and how many rows each has."""
-    monitor = Monitor(Settings(), master=bytes(32), session=1)
+    monitor = Monitor(CoreSettings(), master=bytes(32), session=1)
     monitor.restore(Recovered(), 0)
     state = monitor.state
     detectors = [kind(DetectorSettings(name), CAPACITY) for name, kind in DETECTORS.items()]

@@ -15,7 +15,7 @@ from beatward.core.entry import JobPlan
 from beatward.core.instants import MILLISECOND, NEVER, SECOND, parse_duration
 from beatward.core.mass import MassSettings
 from beatward.core.membership import Status
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import (
     Acknowledge,
     AddSilence,
@@ -29,17 +29,17 @@ from beatward.core.order_kinds import (
     SwitchOver,
     Unacknowledge,
 )
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
 SCENES = sorted(FOLDER.glob("*.txt"))
 # A few nodes are killed at will; what guards the many has scenes of its own.
-RULES = Settings(
+RULES = CoreSettings(
     mass=MassSettings(count_min=1_000_000),
     rules=(Rule(("dead",), ("page", "restart")), Rule(("failing",), ("page",))),
     actions={
-        "page": ActionSettings("page", "webhook"),
-        "restart": ActionSettings("restart", "exec", revives=True),
+        "page": ActionRules("page", "webhook"),
+        "restart": ActionRules("restart", "exec", revives=True),
     },
 )
 

@@ -7,7 +7,7 @@ from tests.core.roles_by_hand import ROLES, SERVICE, Roles, with_holder
 from beatward.core.entry import Declaration, Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Via
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Declare, Forget, Join, PauseService
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.roles import RoleReport, State, seal_role_report, service_id
@@ -258,7 +258,7 @@ def test_the_explanation_says_who_why_and_what_is_waited_for():
 
 
 def test_settings_of_a_service_are_its_own():
-    assert Settings().roles == ROLES
+    assert CoreSettings().roles == ROLES
     hand = Roles()
     assert list(hand.snapshot().services) == [SERVICE]
     assert (hand.view.lease_ns, hand.view.demote_ns) == (2 * SECOND, SECOND)

@@ -8,7 +8,7 @@ from beatward.core.instants import MILLISECOND, MINUTE, NEVER, SECOND
 from beatward.core.intake import Via
 from beatward.core.mass import MassSettings
 from beatward.core.membership import RUNG_MAX, MembershipSettings
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.protocol.record import Kind
 
 OVERDUE = ("web-1", "suspect", "overdue")
@@ -78,7 +78,7 @@ def test_every_suspicion_asks_for_another_number():
 
 @pytest.mark.parametrize("window_ms", [200, 1000, 5000])
 def test_dead_only_after_the_whole_window(window_ms):
-    settings = Settings(membership=MembershipSettings(window_ns=window_ms * MILLISECOND))
+    settings = CoreSettings(membership=MembershipSettings(window_ns=window_ms * MILLISECOND))
     hand = beating(settings)
     hand.walk(DEADLINE, tick_ns=50 * MILLISECOND)
     assert hand.walk(DEADLINE + window_ms * MILLISECOND - 1) == []
@@ -178,7 +178,7 @@ def test_a_newer_heartbeat_on_time_refutes():
 def test_a_late_heartbeat_does_not_refute():
     # Heartbeat 10 arrives when heartbeat 11 is overdue already, also by the wider margin that its
     # own lateness makes: it proves that the node lived then, and nothing of now.
-    settings = Settings(membership=MembershipSettings(window_ns=5 * SECOND))
+    settings = CoreSettings(membership=MembershipSettings(window_ns=5 * SECOND))
     hand = beating(settings)
     hand.walk(12 * SECOND)
     assert changes(hand.step(hand.now, said(sequence=10))) == []
@@ -236,7 +236,7 @@ def test_a_returned_node_is_alive_after_three_good_heartbeats():
 
 
 def test_a_returned_node_that_falls_silent_is_suspected_and_begins_to_count_again():
-    hand = beating(Settings(membership=MembershipSettings(recovery_heartbeats=2)))
+    hand = beating(CoreSettings(membership=MembershipSettings(recovery_heartbeats=2)))
     hand.walk(20 * SECOND)
     (probe,) = heard(hand.step(20 * SECOND, said(sequence=20)))
     hand.step(20 * SECOND + MILLISECOND, reply(probe, 20))
@@ -253,7 +253,7 @@ def test_a_returned_node_that_falls_silent_is_suspected_and_begins_to_count_agai
 
 @pytest.mark.parametrize("kind", ["chen", "fixed"])
 def test_over_http_silence_is_found_in_the_same_time_without_probes(kind):
-    hand = ByHand(Settings(DetectorSettings(kind=kind)))
+    hand = ByHand(CoreSettings(DetectorSettings(kind=kind)))
     hand.beat(*range(10), via=Via.HTTP)
     found = hand.walk(15 * SECOND)
     assert found == [OVERDUE, SILENT]
@@ -275,7 +275,7 @@ def test_over_http_a_late_heartbeat_counts_because_nobody_can_be_asked():
 def test_a_mass_of_alarms_is_spread_over_turns():
     names = tuple(f"n{number}" for number in range(RUNG_MAX + 500))
     # By default a monitor that hears nobody judges nobody, see test_mass.
-    hand = ByHand(Settings(mass=MassSettings(count_min=10_000)), nodes=names)
+    hand = ByHand(CoreSettings(mass=MassSettings(count_min=10_000)), nodes=names)
     for second in range(9):
         hand.walk(second * SECOND)
         hand.step(second * SECOND, *(said(name, sequence=second) for name in names))

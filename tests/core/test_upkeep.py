@@ -19,7 +19,7 @@ from beatward.core.entry import (
 )
 from beatward.core.instants import MINUTE, NEVER, SECOND
 from beatward.core.membership import OVER_MAX
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import (
     Acknowledge,
     AddSilence,
@@ -32,16 +32,16 @@ from beatward.core.order_kinds import (
 )
 from beatward.core.orders import BULK_MAX
 from beatward.core.outbox import Outcome
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 from beatward.core.protocol.keys import node_id
 from beatward.core.protocol.record import Kind
 from beatward.core.upkeep import SILENCES_MAX, covers
 
-RULES = Settings(
+RULES = CoreSettings(
     rules=(Rule(("dead", "failing", "left", "paused", "suspect"), ("page", "restart")),),
     actions={
-        "page": ActionSettings("page", "webhook"),
-        "restart": ActionSettings("restart", "exec", revives=True),
+        "page": ActionRules("page", "webhook"),
+        "restart": ActionRules("restart", "exec", revives=True),
     },
 )
 

@@ -24,7 +24,7 @@ from beatward.core.order_kinds import (
     SwitchOver,
 )
 from beatward.core.pace import PaceSettings
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 
 NAMES = tuple(f"web-{number}" for number in range(5))
 # Everything that has a deadline of its own: probing at a rate, retries, guards, holds, roles, pace.
@@ -35,7 +35,7 @@ RULED = replace(
     rules=(*GUARDED.rules, Rule((), ("page",), roles=("vacant", "held"))),
     actions={
         **GUARDED.actions,
-        "page": ActionSettings("page", "webhook", attempts_max=3, retry_ns=700 * MILLISECOND),
+        "page": ActionRules("page", "webhook", attempts_max=3, retry_ns=700 * MILLISECOND),
     },
     actions_per_minute=6,
 )

@@ -13,7 +13,7 @@ from beatward.agent.heartbeat_protocol import HeartbeatProtocol, Report
 from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Declaration, Event, Recovered
 from beatward.core.instants import MICROSECOND, MILLISECOND, NEVER
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.core.order_kinds import Declare, Pause, Resume
 from beatward.core.outbox import Outcome
 from beatward.core.protocol.keys import node_id
@@ -54,7 +54,7 @@ class World:
     """Commands are methods; `lines` collects what was written down and done."""
 
     def __init__(self, settings=None):
-        self.settings = settings or Settings()
+        self.settings = settings or CoreSettings()
         self.now_ns = START
         self.nodes = {}
         self.sessions = 0

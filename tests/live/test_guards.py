@@ -18,7 +18,7 @@ from tests.harness import Monitor, nodes
 from tests.waiting import wait_for
 
 from beatward.bench.fleet import JOURNAL_FILE, name_of, settle
-from beatward.bench.sender import SHUFFLE_SEED, Sender, SendPace, running
+from beatward.bench.sender import SHUFFLE_SEED, SenderProcess, SendPace, running
 
 pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(150)]
 
@@ -44,7 +44,7 @@ actions = ["page", "restart"]
 class Fleet:
     """A monitor with a thousand nodes that beat once a second."""
 
-    def __init__(self, monitor: Monitor, sender: Sender) -> None:
+    def __init__(self, monitor: Monitor, sender: SenderProcess) -> None:
         self.monitor = monitor
         self.sender = sender
 

@@ -8,7 +8,7 @@ from tests.core.by_hand import MASTER, SESSION
 
 from beatward.core.entry import Recovered
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.cycle import Cycle
 from beatward.errors import Busy
 from beatward.server import wheel
@@ -57,7 +57,7 @@ def bell(doors):
 
 @pytest.fixture
 def wheel_of(doors, bell):
-    machine = Monitor(Settings(), master=MASTER, session=SESSION)
+    machine = Monitor(CoreSettings(), master=MASTER, session=SESSION)
     machine.restore(Recovered(), doors.now_ns())
     cycle = Cycle(
         machine,

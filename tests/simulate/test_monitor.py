@@ -6,7 +6,7 @@ import pytest
 
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.monitor import Monitor, Settings
+from beatward.core.monitor import CoreSettings, Monitor
 from beatward.core.order_kinds import Join
 from beatward.simulate.chance import split
 from beatward.simulate.clock import HostClock
@@ -56,7 +56,7 @@ def stage():
     event_queue, observer = EventQueue(), Remembering()
     network = Network(event_queue, split(1, "net"), Weather())
     process = MonitorProcess(
-        MonitorHost(Settings(), build=Watched, latency_ns=20 * MILLISECOND),
+        MonitorHost(CoreSettings(), build=Watched, latency_ns=20 * MILLISECOND),
         event_queue,
         network,
         clock=HostClock(boot_ns=HOUR_NS, wall_ns=0),
@@ -81,7 +81,7 @@ def test_an_idle_wheel_turns_often_enough_to_be_no_pause(stage):
     event_queue.run_until(60 * SECOND)
     assert [entry.event for entry in observer.entries] == [Event.STARTED]
     gaps = [b.watermark_ns - a.watermark_ns for a, b in pairwise(turns)]
-    assert max(gaps) < Settings().guard.pause_limit_ns
+    assert max(gaps) < CoreSettings().guard.pause_limit_ns
     assert len(turns) < 400
 
 
@@ -161,7 +161,7 @@ def test_nothing_of_a_frozen_process_is_left_when_it_is_killed(stage):
 
 def test_a_drain_that_stops_at_its_limit_keeps_the_watermark_back(stage):
     process, event_queue, _ = stage
-    process.host = MonitorHost(Settings(), build=Watched, drain_max=2)
+    process.host = MonitorHost(CoreSettings(), build=Watched, drain_max=2)
     event_queue.run_until(SECOND + MILLISECOND)
     last_ms = watermark_ms()
     for _ in range(3):

@@ -7,15 +7,15 @@ from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
 from beatward.simulate.traces import (
     TRACES,
     Bernoulli,
-    Clock,
     Exponential,
     GilbertElliott,
     Lognormal,
-    Path,
     Regime,
     Regimes,
     Spells,
-    Weather,
+    TraceClock,
+    TracePath,
+    TraceWeather,
     Weibull,
     beat,
     draw,
@@ -140,7 +140,7 @@ STEADY = Exponential(0.0, least_ns=10 * MILLISECOND)
 
 
 def test_without_weather_every_heartbeat_arrives_on_its_grid():
-    trace = beat(rng(), Path(STEADY), SECOND, 100)
+    trace = beat(rng(), TracePath(STEADY), SECOND, 100)
     assert trace.sequence.tolist() == list(range(100))
     assert (trace.sent_ns == trace.sequence * SECOND).all()
     assert (trace.arrived_ns - trace.sent_ns == 10 * MILLISECOND).all()
@@ -148,23 +148,23 @@ def test_without_weather_every_heartbeat_arrives_on_its_grid():
 
 
 def test_what_leaves_in_an_outage_is_lost():
-    weather = Weather(outages=spans((3 * SECOND, 6 * SECOND)))
-    trace = beat(rng(), Path(STEADY, weather=weather), SECOND, 10)
+    weather = TraceWeather(outages=spans((3 * SECOND, 6 * SECOND)))
+    trace = beat(rng(), TracePath(STEADY, weather=weather), SECOND, 10)
     assert trace.sequence.tolist() == [0, 1, 2, 6, 7, 8, 9]
     assert trace.sent_count == 10
 
 
 def test_a_paused_sender_sends_one_heartbeat_of_the_current_slot_afterwards():
-    weather = Weather(sender_pauses=spans((int(2.5 * SECOND), int(5.2 * SECOND))))
-    trace = beat(rng(), Path(STEADY, weather=weather), SECOND, 8)
+    weather = TraceWeather(sender_pauses=spans((int(2.5 * SECOND), int(5.2 * SECOND))))
+    trace = beat(rng(), TracePath(STEADY, weather=weather), SECOND, 8)
     assert trace.sequence.tolist() == [0, 1, 2, 5, 6, 7]
     assert trace.sent_ns[3] == 5.2 * SECOND
     assert trace.sent_count == 6
 
 
 def test_a_paused_monitor_takes_everything_when_it_wakes():
-    weather = Weather(monitor_pauses=spans((int(2.5 * SECOND), int(5.2 * SECOND))))
-    trace = beat(rng(), Path(STEADY, weather=weather), SECOND, 8)
+    weather = TraceWeather(monitor_pauses=spans((int(2.5 * SECOND), int(5.2 * SECOND))))
+    trace = beat(rng(), TracePath(STEADY, weather=weather), SECOND, 8)
     assert trace.sequence.tolist() == list(range(8))
     assert (trace.arrived_ns[3:6] == 5.2 * SECOND).all()
     assert trace.sent_ns[3] == 3 * SECOND
@@ -174,7 +174,7 @@ def test_regimes_change_delay_and_loss():
     states = (Regime(0.0, 1.0, 0.0), Regime(5.0, 2.0, 0.5))
     turn = 1000 * SECOND
     found = Regimes(states, np.array([0, turn]), np.array([0, 1]))
-    path = Path(Exponential(0.0, 100.0), weather=Weather(regimes=found))
+    path = TracePath(Exponential(0.0, 100.0), weather=TraceWeather(regimes=found))
     trace = beat(rng(), path, SECOND, 2000)
     before = trace.sent_ns < turn
     assert before.sum() == 1000
@@ -185,15 +185,15 @@ def test_regimes_change_delay_and_loss():
 
 
 def test_a_clock_drifts_and_is_set():
-    clock = Clock(200.0, np.array([500 * SECOND]), np.array([3 * SECOND]))
-    trace = beat(rng(), Path(STEADY, clock=clock), SECOND, 1000)
+    clock = TraceClock(200.0, np.array([500 * SECOND]), np.array([3 * SECOND]))
+    trace = beat(rng(), TracePath(STEADY, clock=clock), SECOND, 1000)
     assert trace.sent_ns[400] == pytest.approx(400 * 1.0002 * SECOND)
     assert trace.sent_ns[600] == pytest.approx(600 * 1.0002 * SECOND + 3 * SECOND)
 
 
 def test_a_clock_set_back_sends_nothing_before_what_it_has_sent():
-    clock = Clock(0.0, np.array([50 * SECOND]), np.array([-3 * SECOND]))
-    trace = beat(rng(), Path(STEADY, clock=clock), SECOND, 100)
+    clock = TraceClock(0.0, np.array([50 * SECOND]), np.array([-3 * SECOND]))
+    trace = beat(rng(), TracePath(STEADY, clock=clock), SECOND, 100)
     assert (np.diff(trace.sent_ns) >= 0).all()
     assert trace.sent_ns[-1] == 96 * SECOND
 
@@ -201,7 +201,7 @@ def test_a_clock_set_back_sends_nothing_before_what_it_has_sent():
 @pytest.mark.parametrize("keeps_order", [True, False])
 def test_news_arrives_in_order(keeps_order):
     # Delays of many intervals, so that nearly everything is overtaken.
-    path = Path(Exponential(5.0 * SECOND), Bernoulli(0.1), keeps_order=keeps_order)
+    path = TracePath(Exponential(5.0 * SECOND), Bernoulli(0.1), keeps_order=keeps_order)
     trace = beat(rng(), path, SECOND, COUNT)
     assert (np.diff(trace.sequence) > 0).all()
     assert (np.diff(trace.arrived_ns) >= 0).all()

@@ -10,7 +10,7 @@ import pytest
 from beatward.core.entry import Event
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.membership import MembershipSettings
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.core.order_kinds import Join
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import Kind, Record, seal
@@ -33,7 +33,7 @@ class Machine:
 
     def __init__(self, line, *names):
         self.line = line
-        settings = Settings(membership=MembershipSettings(100 * MILLISECOND, 20 * MILLISECOND))
+        settings = CoreSettings(membership=MembershipSettings(100 * MILLISECOND, 20 * MILLISECOND))
         self.monitor = Monitor(settings, master=MASTER, session=SESSION)
         self.changes = []
         self.turn(orders=tuple(Join(name) for name in names))

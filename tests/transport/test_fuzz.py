@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beatward.core.intake import Datagrams, Intake, Reject
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.core.order_kinds import Join
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import keys
@@ -175,7 +175,7 @@ class World:
     def __init__(self, line, clock):
         self.line = line
         self.clock = clock
-        self.monitor = Monitor(Settings(), master=MASTER, session=SESSION)
+        self.monitor = Monitor(CoreSettings(), master=MASTER, session=SESSION)
         orders = tuple(Join(name) for name in NAMES)
         now_ns = clock.now_ns()
         self.monitor.step(Inputs(watermark_ns=now_ns, drained_ns=now_ns, orders=orders))

@@ -16,7 +16,7 @@ from beatward.actions.agent import PendingAction
 from beatward.core.entry import Recovered
 from beatward.core.instants import MILLISECOND, SECOND
 from beatward.core.intake import Datagrams, Via
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.core.order_kinds import Join
 from beatward.core.outbox import Outcome
 from beatward.core.peers import PEER_SIZE
@@ -39,7 +39,7 @@ class Machine:
     """A real machine whose wheel turns when a test says so."""
 
     core: Monitor = field(
-        default_factory=lambda: Monitor(Settings(), master=MASTER, session=SESSION)
+        default_factory=lambda: Monitor(CoreSettings(), master=MASTER, session=SESSION)
     )
     clock_ns: int = 1000 * SECOND
     room: int = 1000

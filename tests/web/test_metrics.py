@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.core.by_hand import ByHand
 
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.pace import PaceSettings
 from beatward.web.metrics import _pace
 
@@ -119,7 +119,7 @@ def test_openmetrics_is_spoken_when_it_is_asked_for(monitor):
 
 
 def test_a_budget_of_heartbeats_is_shown_beside_what_is_promised_and_planned():
-    hand = ByHand(Settings(pace=PaceSettings(budget=0.25)))
+    hand = ByHand(CoreSettings(pace=PaceSettings(budget=0.25)))
     hand.beat(*range(5))
     families = {family.name: family for family in _pace(hand.snapshot())}
     rates = families["beatward_pace_heartbeats_per_second"].samples

@@ -59,7 +59,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MonitorFound:
     """A monitor that was found.
 
     addresses     socket addresses for datagrams, best first; each (family, address)
@@ -137,7 +137,9 @@ def _state_home(environment: Mapping[str, str]) -> Path | None:
     return Path(environment["XDG_STATE_HOME"]) if environment.get("XDG_STATE_HOME") else fallback
 
 
-def find(identity: Identity, known: Credential | None, monitor: str, *, wants_udp: bool) -> Found:
+def find(
+    identity: Identity, known: Credential | None, monitor: str, *, wants_udp: bool
+) -> MonitorFound:
     """Enrol with a token or declare the node with its key; blocks for seconds.
 
     known, monitor   an earlier enrolment, which is still good while the monitor does not answer
@@ -175,7 +177,7 @@ def find(identity: Identity, known: Credential | None, monitor: str, *, wants_ud
             f"says there{reach.hint}"
         )
     addresses, hint = resolve(known.udp, monitor) if wants_udp else ((), "")
-    return Found(known, monitor, addresses, is_enrolled, refusal=refusal, hint=hint)
+    return MonitorFound(known, monitor, addresses, is_enrolled, refusal=refusal, hint=hint)
 
 
 def resolve(udp: str, monitor: str, *, may_ask: bool = True) -> tuple[tuple[Any, ...], str]:

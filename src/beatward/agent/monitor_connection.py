@@ -22,7 +22,7 @@ from beatward.errors import JoinRefused, MonitorUnreachable
 
 from . import clock
 from .attempts import Backoff, LogOnce, in_background
-from .enrol import Found, Identity, find, resolve
+from .enrol import Identity, MonitorFound, find, resolve
 from .heartbeat_protocol import HeartbeatProtocol, Report
 from .link import Forget, HttpLink, Link, UdpLink
 from .registrations import Registrar, Registrations
@@ -90,7 +90,7 @@ class MonitorConnection:
         self._reporter = reporter or Reporter()
         self._protocol: HeartbeatProtocol | None = None
         self._link: Link | None = None
-        self._search: Future[Found] | None = None
+        self._search: Future[MonitorFound] | None = None
         self._credential: Credential | None = None
         self._monitor = ""
         self._seek_due_ns = 0
@@ -168,7 +168,7 @@ class MonitorConnection:
                 addresses, _ = resolve(state.credential.udp, state.monitor, may_ask=False)
         except MonitorUnreachable:
             return  # A name server has to be asked, and that takes a search.
-        self._take_up(Found(state.credential, state.monitor, addresses), now_ns)
+        self._take_up(MonitorFound(state.credential, state.monitor, addresses), now_ns)
         if (state.labels, state.job) == (self.identity.labels, self.identity.job):
             self._seek_due_ns = NEVER
 
@@ -364,7 +364,7 @@ class MonitorConnection:
             if self._is_job and self._search is None:
                 self._seek_due_ns = min(self._seek_due_ns, now_ns + FAREWELL_PATIENCE_NS)
 
-    def _take_up(self, found: Found, now_ns: int) -> None:
+    def _take_up(self, found: MonitorFound, now_ns: int) -> None:
         """Speak under this credential to this address from now on."""
         credential, monitor = found.credential, found.monitor
         is_new = credential != self._credential or monitor != self._monitor
@@ -388,7 +388,7 @@ class MonitorConnection:
             self._heard_count = 0
         self._take_link(found, is_new=is_new)
 
-    def _note_enrolled(self, found: Found, now_ns: int) -> None:
+    def _note_enrolled(self, found: MonitorFound, now_ns: int) -> None:
         self._registrar.renew()
         if self._protocol is not None:
             self._protocol.introduce(now_ns)
@@ -400,7 +400,7 @@ class MonitorConnection:
         self._enrolled_ns, self._is_lost = now_ns, False
         self._is_enrolled_in_vain = self._is_silent
 
-    def _take_link(self, found: Found, *, is_new: bool) -> None:
+    def _take_link(self, found: MonitorFound, *, is_new: bool) -> None:
         if isinstance(self._link, UdpLink) and self._link.addresses == found.addresses:
             return
         if isinstance(self._link, HttpLink) and not is_new:

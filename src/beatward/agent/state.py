@@ -32,7 +32,7 @@ log = logging.getLogger("beatward.agent")
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AgentState:
     """The file's content. A new node has only defaults."""
 
     credential: Credential | None = None
@@ -58,7 +58,7 @@ class StateFile:
         self._state = self._load()
 
     @property
-    def state(self) -> State:
+    def state(self) -> AgentState:
         """The state as of now."""
         return self._state
 
@@ -124,15 +124,15 @@ class StateFile:
             self._state = replace(self._state, **changes)
             self._save()
 
-    def _load(self) -> State:
+    def _load(self) -> AgentState:
         try:
             return _from_json(self._name, json.loads(self.path.read_text("utf-8")))
         except FileNotFoundError:
-            return State()
+            return AgentState()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # Enrolling again heals this; refusing to start would leave the node unwatched.
             log.warning("%s cannot be read (%s); %s begins anew", self.path, error, self._name)
-            return State()
+            return AgentState()
 
     def _roles_on_disk(self) -> Mapping[str, HolderState]:
         """Return what another process of this name has written of roles that are not ours."""
@@ -169,7 +169,7 @@ class StateFile:
         return True
 
 
-def _to_json(name: str, state: State) -> dict[str, Any]:
+def _to_json(name: str, state: AgentState) -> dict[str, Any]:
     credential = state.credential
     return {
         "name": name,
@@ -185,11 +185,11 @@ def _to_json(name: str, state: State) -> dict[str, Any]:
     }
 
 
-def _from_json(name: str, data: Mapping[str, Any]) -> State:
+def _from_json(name: str, data: Mapping[str, Any]) -> AgentState:
     key = bytes.fromhex(data["key"])
     if data["name"] != name or len(key) not in (0, KEY_SIZE):
         raise ValueError("it is not the state of this node")
-    return State(
+    return AgentState(
         credential=Credential(name, key, str(data["udp"])) if key else None,
         monitor=str(data["monitor"]),
         labels={str(label): str(value) for label, value in data["labels"].items()},

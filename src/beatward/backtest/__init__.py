@@ -11,7 +11,7 @@ Not here: the choice of settings, and tables and pictures of it (`bench`).
 
 from .curve import Curve, Measured, measure
 from .journal import Past, instant_ns
-from .quality import Quality, judge
+from .quality import ReplayQuality, judge
 from .replay import Arrivals, deadlines
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "Curve",
     "Measured",
     "Past",
-    "Quality",
+    "ReplayQuality",
     "deadlines",
     "instant_ns",
     "judge",

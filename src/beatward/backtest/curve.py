@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from beatward.core.detect import DetectorSettings
 
-from .quality import Quality, judge, trusted_until
+from .quality import ReplayQuality, judge, trusted_until
 from .replay import Arrivals, IntArray, deadlines, warm_up
 
 # Of the shares of the way from one value to the next at which mistakes end, this many are kept.
@@ -32,7 +32,7 @@ class Measured:
     """
 
     value: float
-    quality: Quality
+    quality: ReplayQuality
     ends: npt.NDArray[np.float64]
 
 

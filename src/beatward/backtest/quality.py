@@ -28,7 +28,7 @@ _BINS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class ReplayQuality:
     """Of one detector on one trace.
 
     detection_*_s  of a crash at any instant with the same probability
@@ -72,7 +72,7 @@ def trusted_until(arrivals: Arrivals, deadline_ns: IntArray) -> IntArray:
     return until
 
 
-def judge(arrivals: Arrivals, deadline_ns: IntArray) -> Quality:
+def judge(arrivals: Arrivals, deadline_ns: IntArray) -> ReplayQuality:
     """Judge the deadlines in force after each heartbeat (n,), all but the last of them."""
     until = trusted_until(arrivals, deadline_ns)[:-1]
     arrived, following = arrivals.arrived_ns[:-1], arrivals.arrived_ns[1:]
@@ -82,7 +82,7 @@ def judge(arrivals: Arrivals, deadline_ns: IntArray) -> Quality:
     spans = np.diff(arrivals.sent_ns) / SECOND
     longest = (until - arrivals.sent_ns[:-1]) / SECOND
     mean, p99, most = detection_times(longest, spans)
-    return Quality(
+    return ReplayQuality(
         mistakes=int(mistakes.sum()),
         suspected_s=float(suspected.sum()) / SECOND,
         hours=float(arrivals.arrived_ns[-1] - arrivals.arrived_ns[0]) / SECOND / 3600,

@@ -191,7 +191,7 @@ def _at_bare(
 
 def _climb(
     options: IngestOptions,
-    hands: sender.Sender,
+    hands: sender.SenderProcess,
     receiver: int,
     look: Callable[[], Seen],
     tell: Callable[[float], None],
@@ -208,7 +208,7 @@ def _climb(
 
 
 def step_of(
-    hands: sender.Sender,
+    hands: sender.SenderProcess,
     receiver: int,
     look: Callable[[], Seen],
     offered: float,

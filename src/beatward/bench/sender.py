@@ -90,7 +90,7 @@ def pace_of(nodes: int, rate: float, *, per_datagram: int = 1, ask_ns: int = 0) 
     return SendPace(nodes * 1000 / interval_ms, interval_ms, per_datagram, asks_every=asks_every)
 
 
-class Sender:
+class SenderProcess:
     """The parent's hand on the process. Orders are obeyed at the next pulse."""
 
     def __init__(self, pipe: "Connection[Any, Any]", process_id: int) -> None:
@@ -139,7 +139,7 @@ class Sender:
 
 
 @contextmanager
-def running(fleet: Path) -> Iterator[Sender]:
+def running(fleet: Path) -> Iterator[SenderProcess]:
     """Run a sender for the fleet that `Fleet.save` wrote; it ends with the context."""
     here, there = _SPAWN.Pipe()
     process = _SPAWN.Process(target=_obey, args=(there, fleet), daemon=True)
@@ -147,7 +147,7 @@ def running(fleet: Path) -> Iterator[Sender]:
     there.close()
     assert process.pid is not None
     try:
-        yield Sender(here, process.pid)
+        yield SenderProcess(here, process.pid)
     finally:
         here.close()  # it ends by itself, and needs no signal
         process.join(5)

@@ -155,7 +155,7 @@ class Scene:
     """A monitor that knows a fleet, the fleet's sender, and how long the monitor's start took."""
 
     subject: Subject
-    sender: sender.Sender
+    sender: sender.SenderProcess
     ready_s: float
 
     @property

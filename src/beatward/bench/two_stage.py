@@ -27,9 +27,9 @@ from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
 from beatward.simulate.traces import (
     Bernoulli,
     Lognormal,
-    Path,
     Trace,
-    Weather,
+    TracePath,
+    TraceWeather,
     beat,
     generator,
     spells,
@@ -80,10 +80,10 @@ class Suspicions:
     messages: int
 
 
-def weather_of(channel: ProbeChannel, rng: np.random.Generator, span_ns: int) -> Weather:
+def weather_of(channel: ProbeChannel, rng: np.random.Generator, span_ns: int) -> TraceWeather:
     """Draw outages and pauses; the same for the two stages and their rival."""
     if channel.outage_every_ns is None:
-        return Weather()
+        return TraceWeather()
     outages = spells(
         rng,
         span_ns,
@@ -95,7 +95,7 @@ def weather_of(channel: ProbeChannel, rng: np.random.Generator, span_ns: int) ->
     pauses = spells(
         rng, span_ns, every_ns=20 * MINUTE, median_ns=0.1 * SECOND, sigma=1.0, longest_ns=MINUTE
     )
-    return Weather(outages=outages, sender_pauses=pauses)
+    return TraceWeather(outages=outages, sender_pauses=pauses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def measure_channel(name: str, seed: int, share: float) -> Iterator[dict[str, An
     channel = CHANNELS[name]
     span_ns = round(channel.hours * share * HOUR)
     weather = weather_of(channel, generator(seed, f"channel {name} weather"), span_ns)
-    path = Path(DELAY, Bernoulli(channel.loss_probability), weather)
+    path = TracePath(DELAY, Bernoulli(channel.loss_probability), weather)
     rng = generator(seed, f"channel {name} heartbeats")
     beats = beat(rng, path, channel.interval_ns, span_ns // channel.interval_ns)
     for margin_ns in MARGINS_NS:
@@ -147,7 +147,7 @@ def _stage_one(trace: Trace, settings: DetectorSettings) -> StageOne:
 
 
 def _two_stages(
-    rng: np.random.Generator, path: Path, stage: StageOne, window_ns: int, spacing_ns: int
+    rng: np.random.Generator, path: TracePath, stage: StageOne, window_ns: int, spacing_ns: int
 ) -> dict[str, Any]:
     beats, until = stage.beats, stage.until_ns
     fresh_at = _next_fresh(beats.arrived_ns, until)
@@ -190,7 +190,7 @@ def _next_fresh(arrived_ns: IntArray, until_ns: IntArray) -> IntArray:
 
 def probe(
     rng: np.random.Generator,
-    path: Path,
+    path: TracePath,
     suspected_ns: IntArray,
     fresh_ns: IntArray,
     *,
@@ -226,7 +226,7 @@ def probe(
 
 
 def _way(
-    rng: np.random.Generator, path: Path, sent_ns: IntArray
+    rng: np.random.Generator, path: TracePath, sent_ns: IntArray
 ) -> tuple[IntArray, np.ndarray[Any, np.dtype[np.bool_]]]:
     """Return when messages sent at these instants arrive, and which are lost."""
     flat = sent_ns.reshape(-1)

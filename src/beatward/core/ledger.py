@@ -30,7 +30,7 @@ from beatward.core.membership import Cause, Change, Status
 from beatward.core.outbox import Outbox, Outcome, Settled, fenced_by
 from beatward.core.peers import PEER_SIZE
 from beatward.core.policy import (
-    ActionSettings,
+    ActionRules,
     Rule,
     decide,
     decide_for_many,
@@ -404,19 +404,19 @@ class Ledger:
             return
         self._hand_over(cause, settings, record, slot, because=because)
 
-    def _settings(self, name: str) -> ActionSettings:
+    def _settings(self, name: str) -> ActionRules:
         settings = self._outbox.settings(name)
         assert settings is not None, f"config.Settings checks that {name} is an action"
         return settings
 
-    def _decided(self, cause: Entry, settings: ActionSettings, key: str) -> ActionRecord:
+    def _decided(self, cause: Entry, settings: ActionRules, key: str) -> ActionRecord:
         node, event = cause.node or "", self._event(cause)
         return ActionRecord(key, settings.name, settings.kind, node, ActionState.DECIDED, 0, event)
 
     def _hand_over(
         self,
         cause: Entry,
-        settings: ActionSettings,
+        settings: ActionRules,
         record: ActionRecord,
         slot: int,
         *,
@@ -431,7 +431,7 @@ class Ledger:
     def _record_action(
         self,
         cause: Entry,
-        settings: ActionSettings,
+        settings: ActionRules,
         record: ActionRecord | None = None,
         *,
         text: str = "",

@@ -62,7 +62,7 @@ _SPEAKING[[Status.ALIVE, Status.FAILING, Status.RECOVERING]] = True
 
 @dataclass(frozen=True, slots=True)
 class MassSettings:
-    """When many are too many. Units and reasons: config.GuardSettings.
+    """When many are too many. Units and reasons: config.GuardTable.
 
     lift_share   a hold ends when no more than this part of what began it is dark
     """

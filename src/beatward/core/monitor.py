@@ -48,7 +48,7 @@ from beatward.core.order_kinds import Order
 from beatward.core.orders import Orders
 from beatward.core.outbox import Action, Outbox, Outcome
 from beatward.core.pace import Pace, PaceSettings
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 from beatward.core.registry import NO_VIA
 from beatward.core.roles.reports import RoleReports
 from beatward.core.roles.settings import RoleSettings
@@ -67,7 +67,7 @@ _NO_EPOCHS: Mapping[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CoreSettings:
     """What every room of the machine is set to. Reasons and costs: `beatward.config`.
 
     roles      of the services in failover mode for which `services` has nothing of their own
@@ -81,7 +81,7 @@ class Settings:
     actions_per_minute: int = 10
     start_grace_ns: int = 10 * SECOND
     rules: tuple[Rule, ...] = ()
-    actions: Mapping[str, ActionSettings] = field(default_factory=dict)
+    actions: Mapping[str, ActionRules] = field(default_factory=dict)
     goal: Goal = field(default_factory=Goal)
     roles: RoleSettings = field(default_factory=RoleSettings)
     services: Mapping[str, RoleSettings] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Monitor:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: CoreSettings,
         *,
         master: bytes,
         session: int,

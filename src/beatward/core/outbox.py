@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from beatward.core.entry import ActionRecord, ActionState, Failure
 from beatward.core.instants import MILLISECOND, MINUTE, NEVER
-from beatward.core.policy import ActionSettings
+from beatward.core.policy import ActionRules
 
 # How often it is tried again whether guarded actions may be released; none is more urgent.
 GATE_SPACING_NS = 100 * MILLISECOND
@@ -137,7 +137,7 @@ class Outbox:
 
     def __init__(
         self,
-        settings: Mapping[str, ActionSettings],
+        settings: Mapping[str, ActionRules],
         *,
         gate: Gate,
         per_minute: int,
@@ -199,7 +199,7 @@ class Outbox:
         settings = self._settings.get(name)
         return settings is not None and settings.destructive
 
-    def settings(self, name: str) -> ActionSettings | None:
+    def settings(self, name: str) -> ActionRules | None:
         """Return the settings of an action, or None when they no longer name it."""
         return self._settings.get(name)
 
@@ -474,7 +474,7 @@ def _action(record: ActionRecord) -> Action:
     )
 
 
-def _backoff_ns(settings: ActionSettings, attempt: int) -> int:
+def _backoff_ns(settings: ActionRules, attempt: int) -> int:
     # Shifting by more than 40 would only build a large number for `min` to throw away.
     return min(settings.retry_ns << min(attempt - 1, 40), settings.retry_max_ns)
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase, translate
 
 
 @dataclass(frozen=True, slots=True)
-class ActionSettings:
+class ActionRules:
     """One named action, as far as deciding and retrying need to know it.
 
     kind          `webhook`, `notify` and `exec` (on the monitor), `agent` (a name in its settings)

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class JobScheduler:
-    """Implements `ports.Timetable`; `submit` may be called from any thread and never blocks."""
+    """Implements `ports.PlanQueue`; `submit` may be called from any thread and never blocks."""
 
     def __init__(
         self,

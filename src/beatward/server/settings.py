@@ -8,17 +8,17 @@ from beatward.core.figures import Goal
 from beatward.core.guard import GuardSettings
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.order_kinds import Join, Order
 from beatward.core.pace import PaceSettings, read_weights
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 from beatward.core.roles.settings import RoleSettings
 from beatward.role_settings import FailoverSettings, ServiceSettings
 
 
-def core_settings(settings: config.Settings) -> Settings:
+def core_settings(settings: config.Settings) -> CoreSettings:
     """Return what the pure machine needs to know of a settings file."""
-    return Settings(
+    return CoreSettings(
         detector=_detector(settings.detector),
         membership=MembershipSettings(
             window_ns=settings.probe.window,
@@ -49,7 +49,7 @@ def core_settings(settings: config.Settings) -> Settings:
     )
 
 
-def _detector(detector: config.DetectorSettings) -> DetectorSettings:
+def _detector(detector: config.DetectorTable) -> DetectorSettings:
     # Each parameter has the name of its key, and `_ns` where it is a duration.
     parameters = {
         one.name: getattr(detector, one.name.removesuffix("_ns"))
@@ -89,7 +89,7 @@ def job_orders(settings: config.Settings) -> list[Order]:
     return [Join(job.name, job=job.plan()) for job in settings.job]
 
 
-def _pace(pace: config.PaceSettings) -> PaceSettings:
+def _pace(pace: config.PaceTable) -> PaceSettings:
     return PaceSettings(
         budget=pace.budget,
         min_ns=pace.min,
@@ -98,7 +98,7 @@ def _pace(pace: config.PaceSettings) -> PaceSettings:
     )
 
 
-def _mass(guard: config.GuardSettings) -> MassSettings:
+def _mass(guard: config.GuardTable) -> MassSettings:
     return MassSettings(
         fleet_share=guard.fleet,
         zone_share=guard.zone,
@@ -108,7 +108,7 @@ def _mass(guard: config.GuardSettings) -> MassSettings:
     )
 
 
-def _actions(settings: config.Settings) -> dict[str, ActionSettings]:
+def _actions(settings: config.Settings) -> dict[str, ActionRules]:
     fences = {service.fence for service in settings.service.values()}
     return {
         name: _action(name, action, is_fence=name in fences)
@@ -116,8 +116,8 @@ def _actions(settings: config.Settings) -> dict[str, ActionSettings]:
     }
 
 
-def _action(name: str, action: action_settings.ActionSettings, *, is_fence: bool) -> ActionSettings:
-    return ActionSettings(
+def _action(name: str, action: action_settings.ActionSettings, *, is_fence: bool) -> ActionRules:
+    return ActionRules(
         name=name,
         kind=action.kind,
         attempts_max=action.attempts,

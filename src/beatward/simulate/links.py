@@ -24,10 +24,10 @@ from .traces import (
     Exponential,
     GilbertElliott,
     Lognormal,
-    Path,
     Regime,
     Spells,
-    Weather,
+    TracePath,
+    TraceWeather,
     Weibull,
     generator,
     regimes,
@@ -47,24 +47,24 @@ _OUTAGE_SPACING_NS = 3 * MINUTE
 _BURST_SPACING_NS = 4 * MINUTE
 
 
-def _iid(rng: np.random.Generator, span_ns: int) -> Path:  # noqa: ARG001  the same at any time
+def _iid(rng: np.random.Generator, span_ns: int) -> TracePath:  # noqa: ARG001  the same at any time
     delay = Exponential(rng.uniform(0.02, 20) * MILLISECOND, rng.uniform(0.05, 40) * MILLISECOND)
-    return Path(delay, Bernoulli(_one_of(rng, 0.0, 0.01, 0.03, 0.1)), keeps_order=_coin(rng))
+    return TracePath(delay, Bernoulli(_one_of(rng, 0.0, 0.01, 0.03, 0.1)), keeps_order=_coin(rng))
 
 
-def _weibull(rng: np.random.Generator, span_ns: int) -> Path:  # noqa: ARG001
+def _weibull(rng: np.random.Generator, span_ns: int) -> TracePath:  # noqa: ARG001
     mean_ns, shape = rng.uniform(0.1, 10) * MILLISECOND, _one_of(rng, 0.5, 0.7, 1.5)
     delay = Weibull(mean_ns, shape, rng.uniform(0.05, 40) * MILLISECOND)
-    return Path(delay, Bernoulli(_one_of(rng, 0.0, 0.01, 0.03)), keeps_order=_coin(rng))
+    return TracePath(delay, Bernoulli(_one_of(rng, 0.0, 0.01, 0.03)), keeps_order=_coin(rng))
 
 
-def _burst(rng: np.random.Generator, span_ns: int) -> Path:  # noqa: ARG001
+def _burst(rng: np.random.Generator, span_ns: int) -> TracePath:  # noqa: ARG001
     delay = Lognormal(10 * MILLISECOND, 15 * MILLISECOND, rng.uniform(1, 40) * MILLISECOND)
     loss = GilbertElliott(_one_of(rng, 0.002, 0.007, 0.02), _one_of(rng, 0.205, 0.5))
-    return Path(delay, loss)
+    return TracePath(delay, loss)
 
 
-def _outage(rng: np.random.Generator, span_ns: int) -> Path:
+def _outage(rng: np.random.Generator, span_ns: int) -> TracePath:
     outages = spells(
         rng,
         span_ns,
@@ -74,31 +74,31 @@ def _outage(rng: np.random.Generator, span_ns: int) -> Path:
         longest_ns=MINUTE,
     )
     delay = Lognormal(10 * MILLISECOND, 10 * MILLISECOND, 20 * MILLISECOND)
-    return Path(delay, Bernoulli(0.005), Weather(outages=outages))
+    return TracePath(delay, Bernoulli(0.005), TraceWeather(outages=outages))
 
 
-def _regime(rng: np.random.Generator, span_ns: int) -> Path:
+def _regime(rng: np.random.Generator, span_ns: int) -> TracePath:
     found = regimes(rng, span_ns, _ROUTES, hold_ns=_HOLD_NS)
     delay = Lognormal(5 * MILLISECOND, 5 * MILLISECOND, 40 * MILLISECOND, correlation=0.7)
-    return Path(delay, weather=Weather(regimes=found))
+    return TracePath(delay, weather=TraceWeather(regimes=found))
 
 
-def _lan(rng: np.random.Generator, span_ns: int) -> Path:  # noqa: ARG001
+def _lan(rng: np.random.Generator, span_ns: int) -> TracePath:  # noqa: ARG001
     delay = Lognormal(0.1 * MILLISECOND, 0.3 * MILLISECOND, 0.1 * MILLISECOND)
-    return Path(delay, Bernoulli(_one_of(rng, 0.0, 0.001)))
+    return TracePath(delay, Bernoulli(_one_of(rng, 0.0, 0.001)))
 
 
-def _wan(rng: np.random.Generator, span_ns: int) -> Path:
+def _wan(rng: np.random.Generator, span_ns: int) -> TracePath:
     """Draw the moment-matched twin; its bursts of loss are time here, whatever the interval."""
     count = int(rng.poisson(span_ns / _BURST_SPACING_NS))
     start = np.sort(rng.integers(0, span_ns, count))
     # Some of a whole week's, or every link would have the longest one.
     lengths = twin.bursts(rng, twin.BURSTS)[:count]
     outages = joined(start, start + lengths * twin.INTERVAL_NS)
-    return Path(twin.delay(), weather=Weather(outages=outages))
+    return TracePath(twin.delay(), weather=TraceWeather(outages=outages))
 
 
-MODELS: dict[str, Callable[[np.random.Generator, int], Path]] = {
+MODELS: dict[str, Callable[[np.random.Generator, int], TracePath]] = {
     "iid": _iid,
     "weibull": _weibull,
     "burst": _burst,
@@ -115,7 +115,7 @@ class NetworkLink:
     """The way between one node and the monitor. `model` is a name in MODELS."""
 
     model: str
-    path: Path
+    path: TracePath
 
     @property
     def outages(self) -> Spells:
@@ -140,7 +140,7 @@ class Ahead:
     loss_probability  at most so likely is a loss, whatever was lost before it
     """
 
-    def __init__(self, path: Path, rng: np.random.Generator) -> None:
+    def __init__(self, path: TracePath, rng: np.random.Generator) -> None:
         self._delays = path.delay.draw(rng, _AHEAD).tolist()
         self._losses = path.loss.draw(rng, _AHEAD).tolist()
         self._chances = rng.random(_AHEAD).tolist()
@@ -164,7 +164,7 @@ class Ahead:
         return lost, int(regime.added_ns + regime.scale * self._delays[place])
 
 
-def _most_likely(path: Path) -> float:
+def _most_likely(path: TracePath) -> float:
     """Return how likely a loss is at most, when the one before it was lost too."""
     loss = path.loss
     if isinstance(loss, GilbertElliott):

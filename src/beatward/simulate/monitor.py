@@ -16,7 +16,7 @@ import numpy as np
 from beatward.core.entry import Entry, JobPlan, Recovered
 from beatward.core.instants import MILLISECOND, NEVER
 from beatward.core.intake import Datagrams, Replies
-from beatward.core.monitor import Inputs, Monitor, Settings
+from beatward.core.monitor import CoreSettings, Inputs, Monitor
 from beatward.core.order_kinds import Order
 from beatward.core.outbox import Action, Outcome
 from beatward.core.peers import PEER_SIZE
@@ -71,7 +71,7 @@ class MonitorHost:
     buffer       datagrams that wait in the kernel before it drops what comes
     """
 
-    settings: Settings
+    settings: CoreSettings
     tick_ns: int = 5 * MILLISECOND
     drain_max: int = 8192
     latency_ns: int = 2 * MILLISECOND
@@ -374,7 +374,7 @@ class MonitorProcess:
 
 
 class _NoTimetable:
-    """`ports.Timetable` of a world whose jobs have periods and no schedules."""
+    """`ports.PlanQueue` of a world whose jobs have periods and no schedules."""
 
     def submit(self, plans: Mapping[str, JobPlan | None]) -> None:
         """Do nothing."""

@@ -15,7 +15,7 @@ from typing import Any
 from beatward.agent.heartbeat_protocol import HeartbeatProtocol
 from beatward.agent.roles.lease_holder import LeaseHolder
 from beatward.core.entry import Entry
-from beatward.core.monitor import Monitor, Settings
+from beatward.core.monitor import CoreSettings, Monitor
 
 from .checker import Checker, Findings, LogLine, Violation, WorldFacts
 from .checkers import every_checker
@@ -48,7 +48,7 @@ def run(
     minutes: float = 6.0,
     without: frozenset[str] = frozenset(),
     only: frozenset[int] | None = None,
-    chosen: Settings | None = None,
+    chosen: CoreSettings | None = None,
     build: Callable[..., Monitor] = Monitor,
 ) -> WorldReport:
     """Play the world of a seed.

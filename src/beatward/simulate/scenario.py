@@ -12,9 +12,9 @@ from beatward.core.guard import GuardSettings
 from beatward.core.instants import HOUR, MICROSECOND, MILLISECOND, MINUTE, SECOND
 from beatward.core.mass import MassSettings
 from beatward.core.membership import MembershipSettings
-from beatward.core.monitor import Settings
+from beatward.core.monitor import CoreSettings
 from beatward.core.pace import PaceSettings, read_weights
-from beatward.core.policy import ActionSettings, Rule
+from beatward.core.policy import ActionRules, Rule
 
 from .bounds import suspected_within_ns
 from .chance import chosen_ns, happens, split, uniform_ns
@@ -51,7 +51,7 @@ class Scenario:
     """
 
     seed: int
-    settings: Settings
+    settings: CoreSettings
     nodes: tuple[int, ...]
     intervals_ns: tuple[int, ...]
     zones_count: int
@@ -80,7 +80,7 @@ def draw(
     minutes: float = 6.0,
     without: frozenset[str] = frozenset(),
     only: frozenset[int] | None = None,
-    chosen: Settings | None = None,
+    chosen: CoreSettings | None = None,
 ) -> Scenario:
     """Draw the world of a seed.
 
@@ -140,7 +140,7 @@ def _draw_skill(rng: Random) -> FailureRates:
     )
 
 
-def settle_ns(settings: Settings, interval_ns: int) -> int:
+def settle_ns(settings: CoreSettings, interval_ns: int) -> int:
     """Return how long after heal all must be well, for the longest interval.
 
     An agent asks every 10 s and gives an address up after three unanswered asks, a second or an
@@ -228,24 +228,24 @@ def _draw_pace(
     return PaceSettings(budget if happens(rng, 0.4) else None, min_ns, max_ns, weights)
 
 
-def _draw_settings(seed: int, weather: Weather) -> Settings:
+def _draw_settings(seed: int, weather: Weather) -> CoreSettings:
     rng = split(seed, "settings")
     spacing_ns = chosen_ns(rng, 0.2, 0.2, 0.25, 0.4)
     window_ns = spacing_ns * rng.randint(4, 10)
     actions = {
-        "notify": ActionSettings("notify", "webhook", 50, SECOND // 2, 4 * SECOND),
-        "revive": ActionSettings(
+        "notify": ActionRules("notify", "webhook", 50, SECOND // 2, 4 * SECOND),
+        "revive": ActionRules(
             "revive", "exec", 5, SECOND, 4 * SECOND, revives=True, destructive=True
         ),
-        "greet": ActionSettings("greet", "webhook", 3, SECOND // 4, SECOND),
-        FENCE: ActionSettings(FENCE, "exec", 5, SECOND, 4 * SECOND, revives=True, destructive=True),
+        "greet": ActionRules("greet", "webhook", 3, SECOND // 4, SECOND),
+        FENCE: ActionRules(FENCE, "exec", 5, SECOND, 4 * SECOND, revives=True, destructive=True),
     }
     rules = (
         Rule(("dead", "left"), ("notify",)),
         Rule(("dead",), ("revive",), "node-*[02468]"),
         Rule(("alive", "recovering"), ("greet",), "node-*[13579]"),
     )
-    return Settings(
+    return CoreSettings(
         detector=_draw_detector(seed, weather),
         membership=MembershipSettings(
             window_ns,

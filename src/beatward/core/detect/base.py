@@ -35,7 +35,7 @@ DEVIATION_MAX = 4
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """Parameters of all detectors; each reads its own. Units and reasons: config.DetectorSettings.
+    """Parameters of all detectors; each reads its own. Units and reasons: config.DetectorTable.
 
     timeout_ns         fixed: since the last arrival; None: three promised intervals
     samples            how many heartbeats a mean remembers; fixed and histogram have none

@@ -12,26 +12,26 @@ Not here: detectors, and what they make of a trace (`backtest`, `bench`).
 
 from .catalogue import TRACES, Recipe, draw
 from .models import Bernoulli, Delay, Exponential, GilbertElliott, Lognormal, Loss, Weibull
-from .path import Clock, Path, Trace, Weather, beat, generator
+from .path import Trace, TraceClock, TracePath, TraceWeather, beat, generator
 from .twin import wan
 from .weather import Regime, Regimes, Spells, regimes, spells
 
 __all__ = [
     "TRACES",
     "Bernoulli",
-    "Clock",
     "Delay",
     "Exponential",
     "GilbertElliott",
     "Lognormal",
     "Loss",
-    "Path",
     "Recipe",
     "Regime",
     "Regimes",
     "Spells",
     "Trace",
-    "Weather",
+    "TraceClock",
+    "TracePath",
+    "TraceWeather",
     "Weibull",
     "beat",
     "draw",

@@ -13,7 +13,7 @@ import numpy as np
 from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
 
 from .models import Bernoulli, Exponential, GilbertElliott, Lognormal
-from .path import Clock, Path, Trace, Weather, beat, generator
+from .path import Trace, TraceClock, TracePath, TraceWeather, beat, generator
 from .twin import SENT, wan
 from .weather import Regime, regimes, spells
 
@@ -34,7 +34,7 @@ def draw(name: str, seed: int, *, count: int | None = None) -> Trace:
 
 
 def _iid(rng: np.random.Generator, count: int) -> Trace:
-    return beat(rng, Path(Exponential(20 * MILLISECOND), Bernoulli(0.01)), SECOND, count)
+    return beat(rng, TracePath(Exponential(20 * MILLISECOND), Bernoulli(0.01)), SECOND, count)
 
 
 def _lan(rng: np.random.Generator, count: int) -> Trace:
@@ -52,13 +52,13 @@ def _lan(rng: np.random.Generator, count: int) -> Trace:
         rng, span, every_ns=2 * HOUR, median_ns=50 * MILLISECOND, sigma=1.0, longest_ns=5 * SECOND
     )
     delay = Lognormal(0.1 * MILLISECOND, 0.3 * MILLISECOND, 0.1 * MILLISECOND)
-    weather = Weather(sender_pauses=sender, monitor_pauses=monitor)
-    return beat(rng, Path(delay, Bernoulli(1e-5), weather), SECOND, count)
+    weather = TraceWeather(sender_pauses=sender, monitor_pauses=monitor)
+    return beat(rng, TracePath(delay, Bernoulli(1e-5), weather), SECOND, count)
 
 
 def _burst(rng: np.random.Generator, count: int) -> Trace:
     delay = Lognormal(10 * MILLISECOND, 15 * MILLISECOND, 40 * MILLISECOND)
-    return beat(rng, Path(delay, GilbertElliott(0.007, 0.205)), 100 * MILLISECOND, count)
+    return beat(rng, TracePath(delay, GilbertElliott(0.007, 0.205)), 100 * MILLISECOND, count)
 
 
 def _outage(rng: np.random.Generator, count: int) -> Trace:
@@ -72,7 +72,7 @@ def _outage(rng: np.random.Generator, count: int) -> Trace:
         longest_ns=10 * MINUTE,
     )
     delay = Lognormal(10 * MILLISECOND, 10 * MILLISECOND, 20 * MILLISECOND)
-    path = Path(delay, Bernoulli(0.005), Weather(outages=outages))
+    path = TracePath(delay, Bernoulli(0.005), TraceWeather(outages=outages))
     return beat(rng, path, SECOND, count)
 
 
@@ -88,7 +88,7 @@ def _regime(rng: np.random.Generator, count: int) -> Trace:
     interval = 100 * MILLISECOND
     found = regimes(rng, count * interval, _ROUTES, hold_ns=10 * MINUTE)
     delay = Lognormal(5 * MILLISECOND, 5 * MILLISECOND, 40 * MILLISECOND, correlation=0.7)
-    return beat(rng, Path(delay, weather=Weather(regimes=found)), interval, count)
+    return beat(rng, TracePath(delay, weather=TraceWeather(regimes=found)), interval, count)
 
 
 def _drift(rng: np.random.Generator, count: int) -> Trace:
@@ -98,7 +98,7 @@ def _drift(rng: np.random.Generator, count: int) -> Trace:
     start = np.sort(rng.integers(0, span, steps))
     by = rng.normal(0.0, 0.3 * SECOND, steps).astype(np.int64)
     delay = Lognormal(5 * MILLISECOND, 8 * MILLISECOND, 20 * MILLISECOND)
-    path = Path(delay, Bernoulli(0.001), clock=Clock(200.0, start, by))
+    path = TracePath(delay, Bernoulli(0.001), clock=TraceClock(200.0, start, by))
     return beat(rng, path, SECOND, count)
 
 

@@ -41,7 +41,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class TraceClock:
     """The sender's clock: its rate, and steps of its schedule.
 
     drift_ppm      how much slower than the monitor's; 15 is what NTP allows for (RFC 5905), 200
@@ -69,7 +69,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class TraceWeather:
     """What befalls the path and its ends, in time; the same for every interval and every probe."""
 
     outages: Spells = NO_SPELLS
@@ -79,13 +79,13 @@ class Weather:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class TracePath:
     """Delay and loss of a way; `keeps_order`: nothing overtakes (one route, queues in order)."""
 
     delay: Delay
     loss: Loss = NO_LOSS
-    weather: Weather = Weather()
-    clock: Clock = Clock()
+    weather: TraceWeather = TraceWeather()
+    clock: TraceClock = TraceClock()
     keeps_order: bool = True
 
 
@@ -94,7 +94,7 @@ def generator(seed: int, concern: str) -> np.random.Generator:
     return np.random.default_rng(split(seed, concern).getrandbits(128))
 
 
-def beat(rng: np.random.Generator, path: Path, interval_ns: int, count: int) -> Trace:
+def beat(rng: np.random.Generator, path: TracePath, interval_ns: int, count: int) -> Trace:
     """Let a node beat for `count` slots of its schedule and return what arrives."""
     weather = path.weather
     sequence = np.arange(count, dtype=np.int64)
