@@ -7,13 +7,15 @@ import ast
 import configparser
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from beatward.core.membership import TABLE, WATCHED, Cause, Status
+from beatward.core.roles.phases import TABLE as ROLE_TABLE
+from beatward.core.roles.phases import Phase, RoleCause
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "beatward"
@@ -21,6 +23,18 @@ PAGE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 # Orders and direct evidence lead from nearly every status to the same one: thirty arrows that hide
 # the others. They stand below the diagram, in words.
 IN_WORDS = (Cause.EXITED, Cause.GOODBYE, Cause.PAUSE)
+ROLES_IN_WORDS = (
+    RoleCause.FORCED,
+    RoleCause.FAILED,
+    RoleCause.DEMOTED,
+    RoleCause.GIVEN_BACK,
+    RoleCause.EXPIRED,
+    RoleCause.FENCED,
+    RoleCause.UNFENCED,
+    RoleCause.FENCE_FAILED,
+    RoleCause.STUCK,
+    RoleCause.DOUBT,
+)
 TREE_LINE = re.compile(r"^(?P<indent> *)(?P<names>[\w./]+(?:, [\w./]+)*)(?: {2,}\S.*)?$")
 PLANNED = re.compile(r"\((\w+)\)")
 
@@ -170,44 +184,71 @@ def test_a_planted_circle_is_found(text):
     assert set(circle(graph)) == {"b.one", "b.two"}
 
 
-# --- the table of statuses -----------------------------------------------------------------------
+# --- the tables of statuses and of roles ----------------------------------------------------------
 
 
-def diagram() -> str:
-    """Draw the table as Mermaid; causes that lead the same way share an arrow."""
-    arrows: dict[tuple[Status, Status], list[str]] = defaultdict(list)
-    for (before, cause), after in TABLE.items():
-        if cause not in IN_WORDS:
-            arrows[before, after].append(cause.word)
-    lines = ["stateDiagram-v2", f"    [*] --> {Status.NEW.word}: {Cause.ENROLLED.word}"]
+Table = Mapping[tuple[str, str], str]
+
+
+def as_words(table) -> Table:
+    """Return a table with the words of statuses and causes in place of their codes."""
+    return {(before.word, cause.word): after.word for (before, cause), after in table.items()}
+
+
+def diagram(table: Table, first: str, in_words: Collection[str]) -> str:
+    """Draw a table as Mermaid; causes that lead the same way share an arrow."""
+    arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (before, cause), after in table.items():
+        if cause not in in_words:
+            arrows[before, after].append(cause)
+    lines = ["stateDiagram-v2", f"    [*] --> {first}"]
     lines += [
-        f"    {before.word} --> {after.word}: {', '.join(causes)}"
+        f"    {before} --> {after}: {', '.join(causes)}"
         for (before, after), causes in arrows.items()
     ]
     return "\n".join(lines)
 
 
-def in_words() -> str:
+def words(table: Table, in_words: Collection[str]) -> str:
     """Say in a line each where the remaining causes lead."""
     lines = []
-    for cause in IN_WORDS:
-        (after,) = {after for (_, by), after in TABLE.items() if by == cause}
-        before = [status.word for status, by in TABLE if by == cause]
-        lines.append(f"- `{cause.word}` leads to `{after.word}` from {', '.join(before)}.")
+    for cause in in_words:
+        (after,) = {after for (_, by), after in table.items() if by == cause}
+        before = [status for status, by in table if by == cause]
+        lines.append(f"- `{cause}` leads to `{after}` from {', '.join(before)}.")
     return "\n".join(lines)
 
 
-def test_the_diagram_is_what_the_table_gives():
-    assert f"```mermaid\n{diagram()}\n```" in PAGE, f"paste this:\n{diagram()}"
-    assert in_words() in PAGE, f"paste this:\n{in_words()}"
+STATUSES = (
+    as_words(TABLE),
+    f"{Status.NEW.word}: {Cause.ENROLLED.word}",
+    [cause.word for cause in IN_WORDS],
+)
+ROLES = (ROLE_TABLE, Phase.VACANT, ROLES_IN_WORDS)
+PAGES = [(PAGE, STATUSES), ((ROOT / "docs" / "roles.md").read_text("utf-8"), ROLES)]
+
+
+@pytest.mark.parametrize(("page", "drawn"), PAGES, ids=["statuses", "roles"])
+def test_the_diagram_is_what_the_table_gives(page, drawn):
+    table, first, in_words = drawn
+    picture, lines = diagram(table, first, in_words), words(table, in_words)
+    assert f"```mermaid\n{picture}\n```" in page, f"paste this:\n{picture}"
+    assert lines in page, f"paste this:\n{lines}"
+
+
+@pytest.mark.parametrize(("table", "first", "in_words"), [STATUSES, ROLES])
+def test_no_transition_is_missing_from_diagram_and_words(table, first, in_words):
+    drawn = sum(len(line.split(",")) for line in diagram(table, first, in_words).splitlines()[2:])
+    lines = words(table, in_words).splitlines()
+    assert drawn + sum(len(line.partition(" from ")[2].split(",")) for line in lines) == len(table)
+
+
+def test_the_page_of_roles_says_what_every_phase_and_cause_means():
+    page = (ROOT / "docs" / "roles.md").read_text("utf-8")
+    for one in (*Phase, *RoleCause):
+        assert re.search(rf"^\| `{one}` \| \S", page, re.MULTILINE), one
 
 
 def test_the_page_says_whose_silence_counts():
     names = ", ".join(status.word for status in Status if WATCHED[status])
     assert f"Silence counts for: {names}." in PAGE
-
-
-def test_no_transition_is_missing_from_diagram_and_words():
-    drawn = sum(len(line.split(",")) for line in diagram().splitlines()[2:])
-    said = sum(len(line.partition(" from ")[2].split(",")) for line in in_words().splitlines())
-    assert drawn + said == len(TABLE)
