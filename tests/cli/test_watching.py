@@ -54,12 +54,16 @@ def start(environment):
 
 
 @pytest.mark.parametrize("command", [("watch",), ("events", "--follow", "--limit", "1000")])
-def test_a_restart_of_the_monitor_loses_and_doubles_nothing(make_monitor, start, command):
+def test_a_restart_of_the_monitor_loses_and_doubles_nothing(
+    make_monitor, start, wait_until, command
+):
     running = make_monitor()
     running.ping("w-1")
     running.wait_status("w-1", "alive")
     watching = start(*command, "--after", "0", "--json", "--monitor", running.url)
     found = watching.read(3)
+    # `events` asks for a page first; only a stream that was open is taken up again.
+    wait_until(lambda: "beatward_streams 1.0" in running.http.get("/metrics").text, "a stream")
     running.end()
     running.start()  # at the same port, with the same journal
     running.wait_status("w-1", "alive")

@@ -16,7 +16,12 @@ from pathlib import Path
 import pytest
 from tests.harness import Monitor, nodes
 
-pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.quiet,
+    pytest.mark.real,
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("exam"),  # They look at what has happened in the same 45 s.
+]
 
 HEALTHY = [f"healthy-{number}" for number in range(50)]
 DOOMED = "doomed"
