@@ -46,7 +46,7 @@ OF_A_HEART = {
 OF_A_SERVICE = {
     "name": [(5, "service's name"), (None, "service's name"), ("a b", "service's name")],
     "mode": [(None, "balance"), (["balance"], "balance")],
-    "address": [(5, "a text"), ("a" * 257, "256")],
+    "address": [(5, "a text"), ("a" * 257, "a host name or an IP address")],
     "port": [("80", "whole number"), (65536, "whole number"), (True, "whole number")],
     "weight": [(1.5, "whole number"), (-1, "whole number")],
     "priority": [("1", "whole number")],

@@ -135,15 +135,14 @@ def test_what_can_be_no_name_is_not_revoked(monitor, problem):
 
 
 @pytest.mark.parametrize("journal", ["kept", "lost"])
-def test_a_revoked_key_stays_so_after_a_restart(start_monitor, tmp_path, problem, journal):
-    first = start_monitor(tmp_path)
-    first.live("stolen-6")
-    revoke(first, "stolen-6")
-    first.end()
+def test_a_revoked_key_stays_so_after_a_restart(own_monitor, problem, journal):
+    own_monitor.live("stolen-6")
+    revoke(own_monitor, "stolen-6")
+    own_monitor.end()
     if journal == "lost":
-        for path in tmp_path.glob("journal*"):
+        for path in own_monitor.data.glob("journal*"):
             path.unlink()
-    again = start_monitor(tmp_path)
+    again = own_monitor.start()
     problem(again.beat("stolen-6", **LIFE), 401, "unauthorized")
     key = enrolled_again(again, "stolen-6")
     again.wait_status("stolen-6", "new")
