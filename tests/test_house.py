@@ -497,3 +497,21 @@ def test_every_detector_says_where_it_comes_from():
     for path in detector_files():
         theory = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
         assert CITATION.search(theory), f"{path.name}: name the paper and its year, or say `ours`"
+
+
+def test_only_documents_of_this_repository_are_cited():
+    cited = re.compile(r"\b[A-Z]{3,}\.md\b")
+    folders = (PACKAGE, ROOT / "tests", ROOT / "docs", ROOT / "benchmarks")
+    texts = [
+        path for folder in folders for end in ("py", "md") for path in folder.rglob(f"*.{end}")
+    ]
+    names = {name for path in texts for name in cited.findall(path.read_text("utf-8"))}
+    assert names <= {path.name for path in ROOT.glob("*.md")}
+
+
+def test_the_types_of_arrays_are_defined_once():
+    alias = re.compile(r"^(\w+Array) *= *npt\.", re.MULTILINE)
+    found = [
+        name for path in PACKAGE.rglob("*.py") for name in alias.findall(path.read_text("utf-8"))
+    ]
+    assert len(found) == len(set(found))

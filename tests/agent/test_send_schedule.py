@@ -200,7 +200,7 @@ def test_a_goodbye_and_an_answer_carry_the_promise():
 def test_no_loss_no_delay_and_no_wish_ever_leads_to_a_broken_promise(turns):
     """A longer gap follows only on a heartbeat that was heard and promised it.
 
-    DETECTION.md property 15: so whichever announcements are lost, the change is no loss more.
+    So whichever announcements are lost, the change makes no loss more.
     """
     protocol = new_protocol()
     changed_ns, interval_ns = None, protocol.interval_ns

@@ -28,7 +28,7 @@ def speak(hand, at_ms, sequence, interval_ms, flags=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interval_of_1_s_and_5_s_in_turns_of_ten_minutes_suspects_nobody(kind):
-    # DETECTION.md section 4: phi unannounced makes 12 false suspicions an hour of this.
+    # Phi, when a longer interval is not announced, makes 12 false suspicions an hour of this.
     detector = new_detector(kind, capacity=1)
     jitter = np.random.default_rng(1).integers(0, 20 * MILLISECOND, 20_000)
     at_ns, interval_ns, beats = 0, SECOND, 0
@@ -62,7 +62,7 @@ def test_what_a_heartbeat_announces_is_waited_for_and_its_own_grid_goes_on(kind)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lost", [{30, 31}, {30, 32}, {31, 32}], ids=str)
 def test_any_two_of_three_announcements_may_be_lost(kind, lost):
-    # DETECTION.md property 15. The third was heard, or else the fourth would be one as well.
+    # The third was heard, or else the fourth would be one as well.
     hand = monitor_with(kind)
     found = hand.beat(*range(30))
     heard = [place for place in (30, 31, 32) if place not in lost]

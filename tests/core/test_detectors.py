@@ -185,7 +185,7 @@ def test_the_promise_bounds_the_deadline_whatever_the_interval(kind, interval_ns
 
 
 def test_a_longer_interval_is_believed_from_the_heartbeat_that_announces_it(kind):
-    # DETECTION.md property 15: the next heartbeat is promised within the new interval.
+    # The next heartbeat is promised within the new interval.
     detector = new_detector(kind)
     hear_seconds(detector, 0, range(50))
     for at_s in (50, 55, 60, 65):
@@ -336,7 +336,7 @@ def test_shifting_all_instants_shifts_the_deadline_as_much(settings, shift, life
 @each_detector
 @given(life=LIVES)
 def test_a_heartbeat_before_its_deadline_never_leads_to_a_deadline_in_the_past(settings, life):
-    # DETECTION.md property 13: nobody is suspected because an estimate has moved.
+    # No node is suspected because an estimate has moved.
     detector = new_detector(capacity=1, **settings)
     arrived = sequence = 0
     for step, late in life:
@@ -348,7 +348,7 @@ def test_a_heartbeat_before_its_deadline_never_leads_to_a_deadline_in_the_past(s
 
 
 def test_a_node_that_dies_is_suspected_after_every_loss_at_every_phase(kind):
-    # DETECTION.md property 9: for good, and no later than the bound of a first heartbeat.
+    # For good, and no later than the bound of a first heartbeat.
     for lost in (0, 1, 5):
         for last in range(20, 30):
             detector = new_detector(kind, capacity=1)
@@ -360,7 +360,7 @@ def test_a_node_that_dies_is_suspected_after_every_loss_at_every_phase(kind):
 
 
 def test_a_flush_of_a_hundred_never_shrinks_the_deadline_below_the_newest_schedule(kind):
-    # DETECTION.md property 12: whoever stands 100th in the queue is expected an interval later.
+    # A node that stands 100th in the queue is expected an interval later.
     detector = new_detector(kind, capacity=1)
     hear_seconds(detector, 0, range(100))
     for _ in range(100):
@@ -369,7 +369,7 @@ def test_a_flush_of_a_hundred_never_shrinks_the_deadline_below_the_newest_schedu
 
 
 def test_an_outage_is_forgotten_in_sixteen_heartbeats(kind):
-    # DETECTION.md property 14. What is lost is no lateness, to none of them.
+    # What is lost is no lateness, to none of them.
     detector = new_detector(kind, capacity=1)
     hear_seconds(detector, 0, range(400))
     before = int(detector.timeout_ns(column(0))[0])
@@ -381,7 +381,7 @@ def test_an_outage_is_forgotten_in_sixteen_heartbeats(kind):
 
 @pytest.mark.parametrize("announced", [50, 51, 52])
 def test_one_of_three_heartbeats_that_announce_a_longer_interval_is_enough(kind, announced):
-    # DETECTION.md property 15: they come at the old rate, and the other two are lost.
+    # They come at the old rate, and the other two are lost.
     detector = new_detector(kind, capacity=1)
     hear_seconds(detector, 0, range(50))
     steps = announced - 49
@@ -395,7 +395,7 @@ SCALED = {"margin_min_ns": 50, "margin_ns": 80, "timeout_ns": 1_700, "grace_ns":
 @each_detector
 @given(lateness=st.lists(st.integers(0, 700), min_size=1, max_size=60))
 def test_another_unit_of_time_is_another_unit_of_the_deadline(settings, lateness):
-    # DETECTION.md property 5, with a second of a thousand and of a million units of 1024 ns.
+    # With a second of a thousand and of a million units of 1024 ns.
     found = []
     for unit in (1024, 1024 * 1000):
         own = {

@@ -58,7 +58,7 @@ def late_share(kind, lateness, *, loss=0.0, **settings):
     return late / heard
 
 
-# --- calibration: DETECTION.md, goal G3 ---
+# --- calibration: the share of late heartbeats is the one that was asked for ---
 
 
 @pytest.mark.slow

@@ -1,7 +1,4 @@
-"""Phi with a normal distribution: Akka's numbers, and the defects it is known for.
-
-The numbers of the defects are those of DETECTION.md, section 2.1.
-"""
+"""Phi with a normal distribution: Akka's numbers, and the defects it is known for."""
 
 import numpy as np
 import pytest

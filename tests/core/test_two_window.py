@@ -60,7 +60,7 @@ def test_a_schedule_that_moved_begins_both_anew():
 
 
 def test_delaying_the_last_heartbeats_costs_that_delay_once():
-    # DETECTION.md property 11, with a margin for what the long mean has moved.
+    # With a margin for what the long mean has moved.
     on_time, delayed = one_of(), one_of()
     on_time.hear_all([0] * 120)
     delayed.hear_all([0] * 100 + [15 * SECOND] * 20)

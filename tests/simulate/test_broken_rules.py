@@ -48,7 +48,7 @@ def test_a_monitor_that_is_cut_off_from_everybody_convicts_nobody(seed):
 
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_intervals_that_change_all_the_time_lead_to_no_suspicion_by_themselves(seed):
-    """DETECTION.md section 4, with a quarter of all datagrams lost and many overtaken."""
+    """Intervals change all the time, with a quarter of all datagrams lost and many overtaken."""
     report = play(restless(seed))
     assert report.violations == ()
     assert report.counts["interval changed"] > len(report.scenario.intervals_ns)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import IntArray
 from beatward.core.detect import DetectorSettings
 
 from .quality import ReplayQuality, judge, trusted_until
-from .replay import Arrivals, IntArray, deadlines, warm_up
+from .replay import Arrivals, deadlines, warm_up
 
 # Of the shares of the way from one value to the next at which mistakes end, this many are kept.
 _SHARES = 64

@@ -16,13 +16,12 @@ Detectors", IEEE Transactions on Computers 51(5), May 2002. Everything is counte
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from beatward.core.arrays import FloatArray, IntArray
 from beatward.core.instants import SECOND
 
-from .replay import Arrivals, IntArray
+from .replay import Arrivals
 
-FloatArray = npt.NDArray[np.float64]
 # Steps of the distribution of detection times; 2^18 between 0 and the longest.
 _BINS = 1 << 18
 

@@ -11,11 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from beatward.core.arrays import IntArray
 from beatward.core.detect import DETECTORS, Detector, DetectorSettings
-
-IntArray = npt.NDArray[np.int64]
 
 # Enough that numpy's price of a call is shared by many, few enough that the pieces are much longer
 # than their warm-up: 6 million heartbeats take 2 s.

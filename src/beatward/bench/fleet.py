@@ -13,8 +13,8 @@ from typing import Self
 
 import numpy as np
 
+from beatward.core.arrays import ByteArray
 from beatward.core.entry import NodeRecord
-from beatward.core.intake import ByteArray
 from beatward.core.protocol import keys
 from beatward.core.tags import FASTEST
 from beatward.store.rows import node_row

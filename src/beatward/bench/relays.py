@@ -8,7 +8,8 @@ no hint of their slot, because no node behind a relay is ever told it.
 import numpy as np
 
 from beatward.bench.fleet import INCARNATION, Fleet
-from beatward.core.intake import RECORD, ByteArray, IntArray
+from beatward.core.arrays import ByteArray, IntArray
+from beatward.core.intake import RECORD
 from beatward.core.protocol import record
 from beatward.core.protocol.record import BODY_SIZE, Flag, Kind
 from beatward.core.tags import FASTEST

@@ -25,7 +25,8 @@ import numpy as np
 
 from beatward.bench.fleet import INCARNATION, Fleet
 from beatward.bench.report import BenchFailed
-from beatward.core.intake import RECORD, ByteArray, IntArray
+from beatward.core.arrays import ByteArray, IntArray
+from beatward.core.intake import RECORD
 from beatward.core.protocol import record
 from beatward.core.protocol.record import BODY_SIZE, RECORD_SIZE, Flag, Kind
 from beatward.core.tags import FASTEST

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from beatward.backtest import Arrivals, measure
-from beatward.backtest.quality import FloatArray, detection_times, trusted_until
-from beatward.backtest.replay import IntArray, deadlines_and_margins, warm_up
+from beatward.backtest.quality import detection_times, trusted_until
+from beatward.backtest.replay import deadlines_and_margins, warm_up
+from beatward.core.arrays import FloatArray, IntArray
 from beatward.core.detect import DetectorSettings
 from beatward.core.instants import HOUR, MILLISECOND, MINUTE, SECOND
 from beatward.simulate.traces import (

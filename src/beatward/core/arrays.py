@@ -6,6 +6,14 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+BoolArray = npt.NDArray[np.bool_]
+ByteArray = npt.NDArray[np.uint8]
+CodeArray = npt.NDArray[np.uint8]
+CountArray = npt.NDArray[np.uint16]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+NodeArray = npt.NDArray[np.uint64]
+
 # A column of which one of this many rows is not zero is not looked at as a whole.
 _SAMPLE = 4096
 

@@ -11,6 +11,7 @@ from typing import TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import IntArray
 from beatward.core.entry import (
     Acknowledgement,
     Conflict,
@@ -21,7 +22,6 @@ from beatward.core.entry import (
 )
 from beatward.core.peers import PEER_SIZE
 
-IntArray = npt.NDArray[np.int64]
 Said = TypeVar("Said")
 
 

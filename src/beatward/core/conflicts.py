@@ -31,9 +31,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beatward.core.arrays import ByteArray, IntArray
 from beatward.core.entry import Conflict
 from beatward.core.instants import MILLISECOND, MINUTE, NEVER, SECOND
-from beatward.core.intake import ByteArray, Heartbeats, IntArray, Via
+from beatward.core.intake import Heartbeats, Via
 from beatward.core.protocol.record import Kind
 from beatward.core.registry import Registry
 from beatward.core.voice import Voice

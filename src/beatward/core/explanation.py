@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from beatward.core.arrays import IntArray
 from beatward.core.entry import Conflict, Maintenance, Silence
 from beatward.core.guard import Drops, Pauses
 from beatward.core.instants import MILLISECOND, NEVER, format_duration
@@ -23,8 +23,6 @@ from beatward.core.protocol.record import SIGNAL_MIN
 from beatward.core.protocol.report import SelfReport
 from beatward.core.state import State
 from beatward.core.upkeep import NO_NOTES, NodeNotes
-
-IntArray = npt.NDArray[np.int64]
 
 _STATUSES, _CAUSES = tuple(Status), tuple(Cause)
 # How a node reports, in words; a slot never heard from has none.

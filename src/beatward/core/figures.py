@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import FloatArray, IntArray
 from beatward.core.instants import HOUR, SECOND
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 # Powers of two of a second, 250 ms to 18 h; what is longer is counted beyond the last.
 BOUNDS_NS = tuple((SECOND << power) // 4 for power in range(19))

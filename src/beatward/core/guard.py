@@ -36,13 +36,8 @@ no node if it goes on. Nothing can be done about that here, so it is said.
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
+from beatward.core.arrays import BoolArray, IntArray
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 # Where half of all datagrams are dropped, one node in 16 stays unheard for this many timeouts; the
 # probes then ask it again. More would hide a death for longer while we are flooded.

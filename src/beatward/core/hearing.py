@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import newest_of_each
+from beatward.core.arrays import BoolArray, IntArray, newest_of_each
 from beatward.core.conflicts import Conflicts
 from beatward.core.instants import NEVER
-from beatward.core.intake import BoolArray, Heartbeats, Intake, IntArray, Reject, Via, interval_ns
+from beatward.core.intake import Heartbeats, Intake, Reject, Via, interval_ns
 from beatward.core.jobs import Run
 from beatward.core.membership import Cause, Change, Status
 from beatward.core.protocol.record import Farewell, Flag, Health, Kind

@@ -12,8 +12,7 @@ or none; the next doubling leaves them behind.
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-NodeArray = npt.NDArray[np.uint64]
+from beatward.core.arrays import IntArray, NodeArray
 
 _SIZE_MIN = 2048
 # At most half of the cells are taken, so a search meets 1.5 of them on average (Knuth, 6.4).

@@ -14,14 +14,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import BoolArray, ByteArray, IntArray
 from beatward.core.instants import MILLISECOND
 from beatward.core.protocol import record
 from beatward.core.registry import Registry
 from beatward.core.speakers import Speakers
 
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 AnyArray = TypeVar("AnyArray", IntArray, ByteArray)
 
 # Name, format and offset. Some words are there twice: `head`, `condition` and `gauges` are several

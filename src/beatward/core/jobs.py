@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from beatward.core.arrays import BoolArray, IntArray
 from beatward.core.detect.base import DetectorSettings
 from beatward.core.detect.calendar import Calendar
 from beatward.core.entry import JobPlan, JobRecord
@@ -25,9 +25,6 @@ from beatward.core.instants import NEVER
 from beatward.core.intake import Via
 from beatward.core.membership import Status
 from beatward.core.state import State
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 _ROOM = 64
 _SPEAKING = (Status.ALIVE, Status.FAILING, Status.RECOVERING, Status.SUSPECT)

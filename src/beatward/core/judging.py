@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from beatward.core.arrays import BoolArray, IntArray
 from beatward.core.conflicts import Conflicts
 from beatward.core.entry import Event
 from beatward.core.guard import DOUBTS_MAX, Guard, Stall
 from beatward.core.instants import NEVER, format_duration
-from beatward.core.intake import BoolArray, IntArray, Via
+from beatward.core.intake import Via
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger
 from beatward.core.mass import MassGuard

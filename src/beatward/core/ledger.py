@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from beatward.core.arrays import IntArray
 from beatward.core.entry import ActionRecord, ActionState, Entry, Event, NodeRecord, Silence
 from beatward.core.explanation import (
     VIA_WORDS,
@@ -37,8 +37,6 @@ from beatward.core.policy import (
     decide_for_role,
 )
 from beatward.core.state import State
-
-IntArray = npt.NDArray[np.int64]
 
 _NONE: Mapping[str, str] = {}
 _STATUS_WORDS = tuple(status.word for status in Status)

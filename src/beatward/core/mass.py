@@ -38,13 +38,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import BoolArray, IntArray
 from beatward.core.instants import MILLISECOND, SECOND, format_duration
 from beatward.core.mass_group import Group, News
 from beatward.core.membership import Cause, Change, Membership, Status
 from beatward.core.registry import Registry
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 FLEET = 0  # the number of the fleet among those of its zones, see `Registry.zone`
 # Few enough must be dark for this long before a hold ends: one lost answer is no relapse.

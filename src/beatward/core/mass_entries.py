@@ -7,15 +7,13 @@ message names the first ten and says how many there are. Not here: which nodes (
 from heapq import nsmallest
 
 import numpy as np
-import numpy.typing as npt
 
+from beatward.core.arrays import IntArray
 from beatward.core.entry import Entry, Event
 from beatward.core.ledger import Ledger
 from beatward.core.mass import NODES_NAMED_MAX, Hold, MassGuard
 from beatward.core.mass_group import News
 from beatward.core.state import State
-
-IntArray = npt.NDArray[np.int64]
 
 
 class MassEntries:

@@ -14,13 +14,10 @@ Not here: when many are a mass (`core.mass`), and the messages (`core.ledger`).
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from beatward.core.arrays import BoolArray, IntArray
 from beatward.core.instants import NEVER, SECOND
 from beatward.core.membership import Cause, Change, Status
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 # Additions are gathered for this long before a message names them, and between two messages for at
 # least this long, doubling up to the window: a fleet that goes dark node by node sends one in 30 s.

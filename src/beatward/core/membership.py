@@ -26,14 +26,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-import numpy.typing as npt
 
-from beatward.core.arrays import Rows
+from beatward.core.arrays import BoolArray, CodeArray, IntArray, Rows
 from beatward.core.instants import NEVER, SECOND
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-CodeArray = npt.NDArray[np.uint8]
 
 
 class Status(IntEnum):

@@ -16,6 +16,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from beatward.core.arrays import IntArray
 from beatward.core.columns import NodeColumns
 from beatward.core.conflict_entries import ConflictEntries
 from beatward.core.conflicts import Conflicts
@@ -26,13 +27,7 @@ from beatward.core.figures import Goal
 from beatward.core.guard import Guard, GuardSettings
 from beatward.core.hearing import Heard, Hearing
 from beatward.core.instants import MILLISECOND, NEVER, SECOND
-from beatward.core.intake import (
-    Datagrams,
-    Intake,
-    IntArray,
-    Reject,
-    Replies,
-)
+from beatward.core.intake import Datagrams, Intake, Reject, Replies
 from beatward.core.jobs import Dues, Jobs
 from beatward.core.judging import Judging
 from beatward.core.ledger import Ledger

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from beatward.core.arrays import IntArray
 from beatward.core.entry import Acknowledgement, Event, JobPlan, Maintenance, Silence
 from beatward.core.explanation import credit
 from beatward.core.instants import NEVER, format_duration
-from beatward.core.intake import IntArray
 from beatward.core.job_words import plan_text
 from beatward.core.jobs import Jobs
 from beatward.core.ledger import Ledger

@@ -32,13 +32,11 @@ from re import compile as compile_pattern
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import grown
+from beatward.core.arrays import BoolArray, FloatArray, IntArray, grown
 from beatward.core.instants import MILLISECOND, MINUTE, SECOND
-from beatward.core.intake import BoolArray, IntArray, Via
+from beatward.core.intake import Via
 from beatward.core.membership import WATCHED, Cause, Membership, Status
 from beatward.core.registry import Registry
-
-FloatArray = npt.NDArray[np.float64]
 
 SLICE = 4096
 PASS_NS = SECOND

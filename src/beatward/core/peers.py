@@ -12,10 +12,7 @@ import ipaddress
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import Rows
-
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
+from beatward.core.arrays import ByteArray, IntArray, Rows
 
 # A raw socket address as the kernel writes it: sockaddr_in6 is the largest we meet, 28 bytes.
 PEER_SIZE = 28

@@ -17,9 +17,9 @@ are given anew. Who cannot be asked at all, over HTTP for instance, has nothing 
 
 import numpy as np
 
+from beatward.core.arrays import BoolArray, IntArray
 from beatward.core.conflicts import Conflicts
 from beatward.core.instants import NEVER, SECOND
-from beatward.core.intake import BoolArray, IntArray
 from beatward.core.state import State
 from beatward.core.voice import Voice
 

@@ -37,18 +37,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import Rows, grown
+from beatward.core.arrays import BoolArray, FloatArray, IntArray, Rows, grown
 from beatward.core.detect import Detector
 from beatward.core.detect.base import DEVIATION_MAX
 from beatward.core.figures import BOUNDS_NS, Adds, Figures, Goal
 from beatward.core.instants import MILLISECOND, NEVER
-from beatward.core.intake import BoolArray, Heartbeats, Via
+from beatward.core.intake import Heartbeats, Via
 from beatward.core.membership import Cause, Change, Membership, Status
 from beatward.core.protocol.record import Flag
 from beatward.core.registry import Registry
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 # RFC 3550, 6.4.1: J += (|D| - J) / 16, of every eighth place of the grid: 6 ns a heartbeat instead
 # of 14 for all of them (benchmarks/quality.py, November 2026), and it follows within two minutes.

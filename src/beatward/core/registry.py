@@ -15,17 +15,13 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.arrays import Rows
+from beatward.core.arrays import BoolArray, IntArray, NodeArray, Rows
 from beatward.core.index import SlotIndex
 from beatward.core.instants import MILLISECOND
 from beatward.core.peers import Peers
 from beatward.core.protocol.keys import node_id, node_key
 from beatward.core.protocol.record import NO_GAUGE
 from beatward.core.tags import FASTEST, Tags
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-NodeArray = npt.NDArray[np.uint64]
 
 _CAPACITY_MIN = 1024
 _LEAP = 65_536

@@ -7,7 +7,8 @@ a run is begun, and ended well or badly. Not here: whether a record is genuine a
 
 import numpy as np
 
-from beatward.core.intake import Heartbeats, IntArray, Via
+from beatward.core.arrays import IntArray
+from beatward.core.intake import Heartbeats, Via
 from beatward.core.jobs import Jobs, Run
 from beatward.core.membership import Cause, Change
 from beatward.core.protocol.record import Farewell, Flag, Kind, exit_code_of

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from beatward.core.arrays import IntArray
 from beatward.core.entry import (
     ActionRecord,
     ActionState,
@@ -25,7 +26,7 @@ from beatward.core.entry import (
     ServiceRecord,
 )
 from beatward.core.instants import NEVER
-from beatward.core.intake import Heartbeats, Intake, IntArray, Reject
+from beatward.core.intake import Heartbeats, Intake, Reject
 from beatward.core.ledger import Ledger
 from beatward.core.membership import Status
 from beatward.core.outbox import Outbox, Settled, fence_key, fenced_by

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import IntArray
 from beatward.core.explanation import gather, numbers, sentence
 from beatward.core.pace import PaceReport
 from beatward.core.roles.views import ServiceView
 from beatward.core.speakers import Speaker
 from beatward.core.state import State
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from beatward.core.arrays import BoolArray, ByteArray, IntArray
 from beatward.core.protocol.keys import KEY_SIZE
 from beatward.core.protocol.record import BODY_SIZE, RECORD_SIZE, TAG_SIZE, tag
 
@@ -26,9 +27,6 @@ except ImportError:  # there was no compiler when beatward was installed
 else:
     _NAMES = _tags.implementations()
 
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 # Records as rows of bytes or as a structured array; only their 64 bytes each count.
 Records = npt.NDArray[np.uint8] | npt.NDArray[np.void]
 

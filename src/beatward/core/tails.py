@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from beatward.core.arrays import CountArray, FloatArray
 
 # A suspicion is a number for people and rules: 1e-300 is as sure as anything ever is, and the
 # smallest double is 1e-308.
@@ -93,8 +93,6 @@ _COUNT_MAX = 65_000
 # This many of the late ones should be in memory: eight to sixteen, as counts are halved when full.
 _LATE_COUNT = 16
 _MEMORY_LEAST = 1024
-
-CountArray = npt.NDArray[np.uint16]
 
 
 def memory_of(probability: float) -> int:

@@ -13,9 +13,10 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from beatward.core.arrays import CodeArray, IntArray
 from beatward.core.entry import Acknowledgement, Maintenance, Silence
 from beatward.core.instants import NEVER
-from beatward.core.membership import CodeArray, IntArray, Status
+from beatward.core.membership import Status
 
 # Every notification is compared with every silence.
 SILENCES_MAX = 256

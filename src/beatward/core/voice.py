@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from beatward.core.intake import GRANT, RECORD, BoolArray, ByteArray, Heartbeats, IntArray, Replies
+from beatward.core.arrays import BoolArray, ByteArray, IntArray
+from beatward.core.intake import GRANT, RECORD, Heartbeats, Replies
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol import record
 from beatward.core.protocol.record import Flag, Kind

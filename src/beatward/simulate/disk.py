@@ -17,8 +17,8 @@ from beatward.store.memory import MemoryStore
 from .chance import exponential_ns, happens, uniform_ns
 from .event_queue import EventQueue
 
-# One write in this many takes long: an fsync that stalls for over 100 ms was seen on ordinary disks
-# (DETECTION.md 5.4).
+# One write in this many takes long: an fsync that stalls for over 100 ms was seen on ordinary
+# disks.
 _STALL_PROBABILITY = 0.01
 _STALL_NS = 120 * MILLISECOND
 _RETRY_MIN_NS = 50 * MILLISECOND

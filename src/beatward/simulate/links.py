@@ -2,13 +2,13 @@
 
     name, seed -> Link -> ahead(seed, way) -> Ahead.draw(now) -> (is lost, delay)
 
-The models are those of `traces` (DETECTION.md 5.1), with parameters drawn anew for every node and
-time pressed together, so that minutes hold what traces have in hours. They are drawn as arrays,
-some thousands of datagrams ahead, and taken one by one; after the last comes the first again. So
-the longest delay of a direction is known, which is what a promise in time is measured against.
-Outages are time: a link has a list of them, and `scenario` makes faults of it. Pauses of a sender
-or the monitor and clocks that are slow or stand still befall a host and not its link: they are
-faults as well. Not here: the plain weather, which is drawn datagram by datagram (`network`).
+The models are those of `traces` (docs/determinism.md lists them), with parameters drawn anew for
+every node and time pressed together, so that minutes hold what traces have in hours. They are drawn
+as arrays, some thousands of datagrams ahead, and taken one by one; after the last comes the first
+again. So the longest delay of a direction is known, which is what a promise in time is measured
+against. Outages are time: a link has a list of them, and `scenario` makes faults of it. Pauses of a
+sender or the monitor and clocks that are slow or stand still befall a host and not its link: they
+are faults as well. Not here: the plain weather, which is drawn datagram by datagram (`network`).
 """
 
 from bisect import bisect_right

@@ -19,7 +19,7 @@ from .event_queue import EventQueue
 from .site import HookFault, Site
 
 _WRITE_NS = 2 * MILLISECOND
-# An fsync that stalls was seen on ordinary disks (DETECTION.md 5.4).
+# An fsync that stalls was seen on ordinary disks, see `disk`.
 _STALL_PROBABILITY = 0.01
 _STALL_NS = 120 * MILLISECOND
 STATE_EVERY_NS = SECOND

@@ -1,6 +1,6 @@
 """Datagrams on their way: lost, delayed, doubled, overtaken, damaged, or cut off for a while.
 
-The model (DETECTION.md 5.1): each datagram is lost with a fixed probability and otherwise delayed
+The model: each datagram is lost with a fixed probability and otherwise delayed
 by a fixed part and a random part, exponential or lognormal; independent delays overtake each
 other unless the path is FIFO. A path may have the delays and losses of a trace model of its own
 instead (`links`); what is doubled, damaged and swallowed comes on top. Outages are time and not

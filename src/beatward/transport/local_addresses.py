@@ -18,7 +18,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.intake import ByteArray
+from beatward.core.arrays import ByteArray
 
 from .peer import FAMILY_V6
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from beatward.core.intake import ByteArray
+from beatward.core.arrays import ByteArray
 from beatward.core.peers import PEER_SIZE
 
 # Linux's numbers on every system, see above.

@@ -9,7 +9,7 @@ import socket
 
 import numpy as np
 
-from beatward.core.intake import ByteArray, IntArray
+from beatward.core.arrays import ByteArray, IntArray
 
 from .peer import pack_peer, socket_address
 from .wire import BATCH_SIZE, Filled, new_rows

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.intake import ByteArray, IntArray
+from beatward.core.arrays import ByteArray, IntArray
 from beatward.core.peers import PEER_SIZE
 
 from .local_addresses import LocalAddresses, homes_of

@@ -30,8 +30,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from beatward.core.arrays import ByteArray, IntArray
 from beatward.core.instants import MICROSECOND, MILLISECOND, SECOND
-from beatward.core.intake import ByteArray, IntArray
 
 # asm-generic/socket.h, Linux 5.1: a timespec of two 64-bit numbers on every machine.
 _SO_TIMESTAMPNS_NEW = 64

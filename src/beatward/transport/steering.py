@@ -21,8 +21,9 @@ import ctypes
 import socket
 import struct
 
+from beatward.core.arrays import BoolArray
 from beatward.core.instants import MILLISECOND, SECOND
-from beatward.core.intake import BoolArray, Datagrams
+from beatward.core.intake import Datagrams
 from beatward.core.protocol.record import MAGIC, RECORD_SIZE, VERSION
 
 # asm-generic/socket.h

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from beatward.core.intake import ByteArray, IntArray
+from beatward.core.arrays import ByteArray, IntArray
 from beatward.core.peers import PEER_SIZE
 from beatward.core.protocol.record import DATAGRAM_SIZE_MAX, RECORD_SIZE
 

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.detect.base import BoolArray, DetectorSettings, FloatArray, IntArray
+from beatward.core.arrays import BoolArray, FloatArray, IntArray
+from beatward.core.detect.base import DetectorSettings
 from beatward.core.detect.two_window import TwoWindow
 from beatward.core.instants import format_duration
 

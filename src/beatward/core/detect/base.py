@@ -14,15 +14,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from beatward.core.arrays import Rows
+from beatward.core.arrays import FloatArray, IntArray, Rows
 from beatward.core.instants import MILLISECOND, NEVER, PROMISE_MAX_NS
 from beatward.core.tails import SUSPICION_MAX
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
 
 # A promise longer than a year is taken as a year; of a job it is refused.
 INTERVAL_MAX_NS = PROMISE_MAX_NS

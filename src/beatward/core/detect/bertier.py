@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.detect.base import DEVIATION_MAX, DetectorSettings, FloatArray, IntArray
+from beatward.core.arrays import FloatArray, IntArray
+from beatward.core.detect.base import DEVIATION_MAX, DetectorSettings
 from beatward.core.detect.chen import Chen
 from beatward.core.instants import format_duration
 

@@ -25,13 +25,8 @@ start. What is ours is the early run, and the reasons: docs/decisions/012.
 
 import numpy as np
 
-from beatward.core.detect.base import (
-    INTERVAL_MAX_NS,
-    TIMEOUT_MAX_NS,
-    Detector,
-    DetectorSettings,
-    IntArray,
-)
+from beatward.core.arrays import IntArray
+from beatward.core.detect.base import INTERVAL_MAX_NS, TIMEOUT_MAX_NS, Detector, DetectorSettings
 from beatward.core.instants import NEVER, format_duration
 
 # Two that lie ahead are enough to decide by; twice as many leave the room that hands them in the

@@ -49,15 +49,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from beatward.core.detect.base import (
-    DEVIATION_MAX,
-    INTERVAL_MAX_NS,
-    BoolArray,
-    Detector,
-    DetectorSettings,
-    FloatArray,
-    IntArray,
-)
+from beatward.core.arrays import BoolArray, FloatArray, IntArray
+from beatward.core.detect.base import DEVIATION_MAX, INTERVAL_MAX_NS, Detector, DetectorSettings
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.tails import BINS, bins_of, halved, level, memory_of, quantile
 

@@ -14,7 +14,8 @@ Failure Detectors", IEEE Transactions on Computers 51(5), May 2002.
 
 import numpy as np
 
-from beatward.core.detect.base import INTERVAL_MAX_NS, Detector, IntArray
+from beatward.core.arrays import IntArray
+from beatward.core.detect.base import INTERVAL_MAX_NS, Detector
 
 # Two heartbeats lost in a row are not yet a suspicion; the usual choice of Consul, VRRP and others.
 INTERVALS = 3

@@ -25,7 +25,8 @@ for dependable distributed systems", Symposium on Applied Computing 2007; rabbit
 
 import numpy as np
 
-from beatward.core.detect.base import ByArrival, DetectorSettings, FloatArray, IntArray
+from beatward.core.arrays import FloatArray, IntArray
+from beatward.core.detect.base import ByArrival, DetectorSettings
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.tails import BINS, bins_of, halved, level, memory_of, quantile
 

@@ -30,12 +30,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from beatward.core.detect.base import (
-    ByArrival,
-    DetectorSettings,
-    FloatArray,
-    IntArray,
-)
+from beatward.core.arrays import FloatArray, IntArray
+from beatward.core.detect.base import ByArrival, DetectorSettings
 from beatward.core.instants import NEVER, format_duration
 from beatward.core.tails import deviations_at, logistic_tail, normal_tail
 

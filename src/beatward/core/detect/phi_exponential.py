@@ -24,7 +24,8 @@ import math
 
 import numpy as np
 
-from beatward.core.detect.base import ByArrival, DetectorSettings, FloatArray, IntArray
+from beatward.core.arrays import FloatArray, IntArray
+from beatward.core.detect.base import ByArrival, DetectorSettings
 from beatward.core.instants import NEVER, format_duration
 
 # Cassandra ignores what is longer than twice its interval of gossip.

@@ -22,7 +22,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from beatward.core.detect.base import DEVIATION_MAX, DetectorSettings, FloatArray, IntArray
+from beatward.core.arrays import FloatArray, IntArray
+from beatward.core.detect.base import DEVIATION_MAX, DetectorSettings
 from beatward.core.detect.chen import Chen
 
 

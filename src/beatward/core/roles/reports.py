@@ -11,15 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beatward.core.intake import (
-    ROLE_REPORT,
-    BoolArray,
-    Heartbeats,
-    Intake,
-    IntArray,
-    Reject,
-    Via,
-)
+from beatward.core.arrays import BoolArray, IntArray
+from beatward.core.intake import ROLE_REPORT, Heartbeats, Intake, Reject, Via
 from beatward.core.protocol.roles import LAST_WORD, NO_FRESHNESS, RoleReport, State
 from beatward.core.registry import Registry
 

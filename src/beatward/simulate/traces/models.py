@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
+from beatward.core.arrays import BoolArray, FloatArray
 
 # The powers of a correlation are divided out block by block of this length; 0.3 ** -512 is 1e267.
 _BLOCK = 512

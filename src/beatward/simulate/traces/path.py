@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from beatward.core.arrays import IntArray
 from beatward.core.instants import HOUR
 from beatward.simulate.chance import split
 
-from .models import NO_LOSS, Delay, IntArray, Loss
+from .models import NO_LOSS, Delay, Loss
 from .weather import NO_SPELLS, Regimes, Spells
 
 

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .models import Delay, FloatArray, IntArray, Lognormal
+from beatward.core.arrays import FloatArray, IntArray
+
+from .models import Delay, Lognormal
 from .path import Trace
 
 SENT = 5_845_713
