@@ -192,6 +192,6 @@ def test_status_and_doctor_tell_of_roles_that_nobody_holds(
     for one in only:
         one.state = State.UNABLE
     done = wait_until(lambda: told("status", "4 vacant"), "all are vacant")
-    assert "nobody has the role of lost-a" in done.out
+    assert "no node has the role of lost-a" in done.out
     assert "and 1 service more" in done.out
-    assert told("doctor", "nobody has the role of lost-d")
+    assert told("doctor", "no node has the role of lost-d")

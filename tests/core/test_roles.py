@@ -17,7 +17,7 @@ def test_a_service_waits_for_its_members_and_then_the_first_is_promoted():
     hand.run(SECOND // 2)
     assert hand.role == "promoting db-1 1"
     assert hand.heard_words("db-1") == [("STAND_BY", 0), ("PROMOTE", 1)]
-    assert hand.words() == "db: db-1 is to take the role under token 1, the best of 2 that could"
+    assert hand.words() == "db: db-1 is to take the role under token 1, the best of 2 candidates"
 
 
 def test_the_life_of_a_role():

@@ -64,9 +64,9 @@ def test_that_another_process_speaks_is_told_once_for_each_of_its_lives():
     hand.run(SECOND)
     assert hand.facts().count("another_process") == 1
     assert hand.words() == (
-        "db: another process of the name db-1 says that it gave up token 1; that frees nothing: "
-        "the role stays with the process that was lent it, until that one gives it up or its time "
-        "is over"
+        "db: another process named db-1 reports that it released token 1; this frees nothing: "
+        "the role stays with the process that it was lent to, until that one releases it or its "
+        "lease expires"
     )
     begin_again(hand)
     hand.say("db-1", "demoting", 1)

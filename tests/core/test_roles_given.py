@@ -55,7 +55,7 @@ def test_who_lags_too_far_behind_the_dead_holder_is_not_promoted():
     hand.run(5 * SECOND)
     assert hand.role == "vacant - 1"
     assert hand.view.reason == (
-        "there is nobody to take it: db-1 was not heard for too long; db-2 lags too far behind; "
+        "no node can take it: db-1 was not heard for too long; db-2 lags too far behind; "
         "db-3 does not say how fresh its data is"
     )
     hand.say("db-2", "standby", freshness=110)
@@ -150,7 +150,9 @@ def test_a_promotion_that_takes_too_long_is_taken_back_and_waited_for():
     hand.say("db-1", "promoting", 1)
     hand.run(30 * SECOND + SECOND // 4)
     assert hand.role == "demoting db-1 1"
-    assert hand.words() == ("db: db-1 is to give token 1 up: it was not active within 30 s")
+    assert hand.words() == (
+        "db: db-1 is to release the role (token 1): it was not active within 30 s"
+    )
     hand.grants.clear()
     hand.run(2 * SECOND)
     assert ("DEMOTE", 1) in hand.heard_words("db-1")

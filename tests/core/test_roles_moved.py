@@ -19,7 +19,10 @@ THREE = ("db-1", "db-2", "db-3")
 def test_a_switchover_asks_the_holder_and_then_promotes_the_other():
     hand = with_holder()
     hand.order(SwitchOver, to="db-2", by="ann", reason="kernel")
-    assert hand.words() == "db: db-1 is to give token 1 up for db-2 as asked by ann (kernel)"
+    assert (
+        hand.words()
+        == "db: db-1 is to release the role (token 1) for db-2, as asked by ann (kernel)"
+    )
     hand.grants.clear()
     hand.run(SECOND)
     assert hand.role == "demoting db-1 1"
@@ -117,7 +120,7 @@ def test_a_switchover_goes_on_over_a_restart():
         ("db-1", "db-1 is active, as it says"),
         ("db-9", "db-9 does not offer the service"),
         ("db-2", UNABLE),
-        ("", f"there is nobody to take it: db-1 is active, as it says; {UNABLE}"),
+        ("", f"no node can take it: db-1 is active, as it says; {UNABLE}"),
     ],
 )
 def test_a_switchover_to_nobody_is_declined(to, why):

@@ -268,7 +268,7 @@ def test_nobody_is_promoted_who_may_lag_behind_what_was_written_while_the_monito
     assert again.role == "refused - 1"
     assert again.facts() == ["expired", "unsure"]
     assert again.words() == (
-        "db: nobody may have the role: how far the others are behind db-1 is not known, for db-1 "
+        "db: no node may take the role: how far the others are behind db-1 is not known, for db-1 "
         "has not been heard since the monitor began, and max_lag is set; beatward failover --force "
         "takes that risk"
     )
@@ -327,7 +327,7 @@ def test_a_token_that_the_journal_does_not_know_stops_everything():
     assert hand.role == "refused db-1 1"
     assert hand.facts()[-1] == "doubt"
     assert hand.words() == (
-        "db: nobody may have the role: db-2 knows of token 7 and the journal only of 1, so it is "
+        "db: no node may take the role: db-2 knows of token 7 and the journal only of 1, so it is "
         "older than what has happened; beatward failover --force ends this"
     )
     # Not even who holds it is lent anything more: somebody else may hold it as well.

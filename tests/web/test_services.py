@@ -203,7 +203,7 @@ def test_the_list_and_the_status_have_all_services(monitor, members, phase, wait
         ],
         "listed has no holder",
     )
-    assert remarks[0]["remark"].startswith("nobody has the role of listed")
+    assert remarks[0]["remark"].startswith("no node has the role of listed")
 
 
 def test_metrics_have_every_service(monitor, members, phase):

@@ -202,7 +202,7 @@ def why_not(to: str, able: Iterable[Member], others: Mapping[str, str]) -> str:
     nodes = [one.node for one in able]
     if to and to not in nodes:
         return f"{to} {others.get(to, 'does not offer the service')}"
-    return "" if nodes else f"there is nobody to take it: {why_nobody(others)}"
+    return "" if nodes else f"no node can take it: {why_nobody(others)}"
 
 
 def _lags(member: Member, best: int, max_lag: int | None) -> str:

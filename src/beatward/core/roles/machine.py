@@ -174,7 +174,7 @@ class RoleMachine:
             if node != owner:
                 self.doubt = (
                     f"{node} claims token {report.token}, which the journal gave to "
-                    f"{owner or 'nobody'}"
+                    f"{owner or 'no node'}"
                 )
 
     @property
@@ -206,11 +206,11 @@ class RoleMachine:
         """
         why = why_not(to, *self.candidates(now_ns))
         if self.phase != Phase.HELD:
-            why = "nobody holds the role, so nobody can give it up in order"
+            why = "no node holds the role, so none can release it in order"
         if why:
             return self._decline("switchover", to, f"{who}: {why}")
         self._rounds.forgive()
-        return self._ask_back(RoleCause.SWITCHOVER, to, f" as asked{who}", now_ns)
+        return self._ask_back(RoleCause.SWITCHOVER, to, f", as asked{who}", now_ns)
 
     def fail_over(self, to: str, who: str) -> RoleEvent:
         """Let the role move, to a node or to the best, as soon as no member can hold it."""
@@ -222,7 +222,7 @@ class RoleMachine:
             return self._decline("failover", to, f"{who}: {why}")
         self._rounds.forgive()
         self.target = Target(to)
-        text = f"the role is to go to {to or 'the best'} as soon as nobody can hold it{who}"
+        text = f"the role is to go to {to or 'the best'} as soon as no other node can hold it{who}"
         return self._event("failover", text)
 
     def force(self, to: str, who: str, now_ns: int) -> RoleEvent:
@@ -315,7 +315,7 @@ class RoleMachine:
         if self.paused is not None and self.paused.until_ns <= now_ns:
             return self.resume("", now_ns)
         if self.doubt:
-            text = f"nobody may have the role: {self.doubt}; beatward failover --force ends this"
+            text = f"no node may take the role: {self.doubt}; beatward failover --force ends this"
             return self._stay(RoleCause.DOUBT, self.doubt, text, now_ns)
         return self._follow(now_ns) if self.lease.holder else self._fill(now_ns)
 
@@ -372,7 +372,7 @@ class RoleMachine:
         late = f"it was not active within {format_duration(self.settings.promote_ns)}"
         self._rounds.fail(self.lease.holder, late)
         self.lease.ask_back(0)
-        text = f"{self.lease.holder} is to give token {self.lease.token} up: {late}"
+        text = f"{self.lease.holder} is to release the role (token {self.lease.token}): {late}"
         return self._enter(RoleCause.TOO_SLOW, text, now_ns)
 
     def _hold(self, now_ns: int) -> RoleEvent | None:
@@ -401,7 +401,7 @@ class RoleMachine:
         """Ask the holder to give the role up in order, so that another can have it."""
         self.target = Target(to, away=self.lease.holder)
         self.lease.ask_back(now_ns + self.settings.switchover_ns)
-        text = f"{self.lease.holder} is to give token {self.lease.token} up"
+        text = f"{self.lease.holder} is to release the role (token {self.lease.token})"
         text += f" for {to}" if to else ""
         return self._enter(cause, text + why, now_ns)
 
@@ -412,24 +412,24 @@ class RoleMachine:
         if self._held_ns is None:
             if is_own_doing:
                 self._rounds.fail(node, "it did not become active")
-            text = f"{node} did not become active under token {token}, and has given it up"
+            text = f"{node} released the role (token {token}) and did not become active"
             return self._free(RoleCause.FAILED, text, now_ns)
         if self.lease.is_asked:
             return self._free(
-                RoleCause.DEMOTED, f"{node} has given token {token} up as asked", now_ns
+                RoleCause.DEMOTED, f"{node} released the role (token {token}), as asked", now_ns
             )
         if is_own_doing and now_ns - self._held_ns < self.settings.promote_ns:
             self._rounds.fail(node, "it gave the role up soon after")
         return self._free(
-            RoleCause.GIVEN_BACK, f"{node} has given token {token} up by itself", now_ns
+            RoleCause.GIVEN_BACK, f"{node} released the role (token {token}) by itself", now_ns
         )
 
     def _be_stuck(self, now_ns: int) -> RoleEvent | None:
         self.stuck = True
         reason = f"{self.lease.holder} could not be demoted"
         text = (
-            f"nobody may have the role: {reason} under token {self.lease.token} and may still act; "
-            "it has to be fenced, or beatward failover --force takes that risk"
+            f"no node may take the role: {reason} under token {self.lease.token} and may still "
+            "act; it has to be fenced, or beatward failover --force takes that risk"
         )
         return self._stay(RoleCause.STUCK, reason, text, now_ns)
 
@@ -437,9 +437,9 @@ class RoleMachine:
         holder, lease = self.lease.holder, self.lease
         left = format_duration(max(lease.until_ns - now_ns, 0))
         text = (
-            f"{holder} was not heard under token {lease.token} for "
-            f"{format_duration(now_ns - lease.spoke_ns)}; it has given the role up in {left} "
-            "for certain"
+            f"{holder} has not reported under token {lease.token} for "
+            f"{format_duration(now_ns - lease.spoke_ns)}; its lease and its time to demote end in "
+            f"{left}"
         )
         reason = why_silent(lease, self.holding)
         return self._enter(RoleCause.SILENT, text, now_ns, reason=reason)
@@ -451,7 +451,7 @@ class RoleMachine:
             return self._stay_unfenced(now_ns)
         if self._held_ns is None:
             self._rounds.fail(node, "it was not heard any more")
-        text = f"the time is over in which {node} may have held the role under token {token}"
+        text = f"{node}'s lease for token {token} has expired"
         return self._free(RoleCause.EXPIRED, text, now_ns)
 
     def _stay_unfenced(self, now_ns: int) -> RoleEvent | None:
@@ -459,7 +459,7 @@ class RoleMachine:
         reason = f"{self.lease.holder} may still act: {self.settings.fence} {became}"
         is_over = self.fence == FenceState.FAILED
         cause = RoleCause.FENCE_FAILED if is_over else RoleCause.UNFENCED
-        text = f"nobody may have the role: {reason}, and fence_required does not trust in time"
+        text = f"no node may take the role: {reason}, and fence_required does not let time decide"
         return self._stay(cause, reason, text, now_ns)
 
     def _free(self, cause: RoleCause, text: str, now_ns: int) -> RoleEvent:
@@ -488,14 +488,14 @@ class RoleMachine:
             chosen = self._chosen(untried)
             return self._promote(RoleCause.CHOSEN, chosen, now_ns, of_count=len(able))
         if not able:
-            return self._stay_vacant(f"there is nobody to take it: {why_nobody(others)}", now_ns)
+            return self._stay_vacant(f"no node can take it: {why_nobody(others)}", now_ns)
         failures = self._rounds.plan(now_ns, longest_ns=self.settings.promote_ns)
         return self._stay_vacant(f"every candidate failed: {failures}", now_ns)
 
     def _stay_unsure(self, node: str, now_ns: int) -> RoleEvent | None:
         """Promote no member that may lag: the last holder may have written on without us."""
         reason = f"how far the others are behind {node} is not known"
-        text = f"nobody may have the role: {reason}, for {node} has not been heard since the "
+        text = f"no node may take the role: {reason}, for {node} has not been heard since the "
         text += "monitor began, and max_lag is set; beatward failover --force takes that risk"
         return self._stay(RoleCause.UNSURE, reason, text, now_ns)
 
@@ -518,7 +518,7 @@ class RoleMachine:
         return named(target.to, able) or (others or able)[0]
 
     def _stay_vacant(self, reason: str, now_ns: int) -> RoleEvent | None:
-        return self._stay(RoleCause.VACANT, reason, f"nobody has the role: {reason}", now_ns)
+        return self._stay(RoleCause.VACANT, reason, f"no node has the role: {reason}", now_ns)
 
     def _promote(
         self, cause: RoleCause, member: Member, now_ns: int, *, of_count: int, why: str = ""
@@ -535,7 +535,7 @@ class RoleMachine:
         self._rounds.choose()
         self.fence = FenceState.NONE
         text = f"{member.node} is to take the role under token {token}"
-        text += f", the best of {of_count} that could" if of_count > 1 and not why else ""
+        text += f", the best of {of_count} candidates" if of_count > 1 and not why else ""
         return self._enter(cause, text + why, now_ns)
 
     def _stay(self, cause: RoleCause, reason: str, text: str, now_ns: int) -> RoleEvent | None:

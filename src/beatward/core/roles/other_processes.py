@@ -32,9 +32,9 @@ class OtherProcesses:
         if not says:
             return None
         text = (
-            f"{service}: another process of the name {lease.holder} says that it {says} token "
-            f"{lease.token}; that frees nothing: the role stays with the process that was lent it, "
-            "until that one gives it up or its time is over"
+            f"{service}: another process named {lease.holder} reports that it {says} token "
+            f"{lease.token}; this frees nothing: the role stays with the process that it was lent "
+            "to, until that one releases it or its lease expires"
         )
         return RoleEvent("another_process", text, lease.holder)
 

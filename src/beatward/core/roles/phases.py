@@ -101,17 +101,17 @@ class FenceState(StrEnum):
 DOES = {
     Phase.PROMOTING: "takes the role",
     Phase.HELD: "holds the role",
-    Phase.DEMOTING: "gives the role up",
+    Phase.DEMOTING: "releases the role",
 }
 
 # What the other process of a holder's name says that it does, if it is no holder.
 CLAIMS = {
-    State.STANDBY: "gave up",
-    State.UNABLE: "gave up",
+    State.STANDBY: "released",
+    State.UNABLE: "released",
     State.PROMOTING: "takes",
     State.ACTIVE: "holds",
-    State.DEMOTING: "gives up",
-    State.STUCK: "could not give up",
+    State.DEMOTING: "releases",
+    State.STUCK: "could not release",
 }
 
 # What rules can ask to be told of a role: a member holds it under a new token; none has it and

@@ -220,14 +220,14 @@ def explain(role: RoleCopy, at_ns: int) -> str:
     holder, token = role.holder, role.token
     since = format_duration(max(at_ns - role.since_ns, 0))
     text = {
-        Phase.VACANT: f"nobody has the role of {role.name}, since {since}",
+        Phase.VACANT: f"no node has the role of {role.name}, since {since}",
         Phase.PROMOTING: f"{holder} takes the role of {role.name} under token {token}, "
         f"since {since}",
         Phase.HELD: f"{holder} holds the role of {role.name} under token {token}, since {since}",
-        Phase.DEMOTING: f"{holder} gives the role of {role.name} up, since {since}",
+        Phase.DEMOTING: f"{holder} releases the role of {role.name}, since {since}",
         Phase.WAITING: f"{holder} may still hold the role of {role.name} under token "
         f"{token}, for another {format_duration(max(role.until_ns - at_ns, 0))}",
-        Phase.REFUSED: f"nobody may have the role of {role.name}, since {since}",
+        Phase.REFUSED: f"no node may take the role of {role.name}, since {since}",
     }[role.phase]
     text += f": {role.reason}" if role.reason else ""
     if role.target:
