@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +26,7 @@ from beatward.config import load
 from beatward.core.protocol import join, keys
 from beatward.server.program import serve
 
+from .joining import joined
 from .waiting import PATIENCE_SECONDS, wait_for
 
 # Ports below those that the kernel gives to whoever asks for any (32768 and more on Linux): what
@@ -353,9 +353,7 @@ class Monitor:
 
     def enrol(self, name: str, labels: dict[str, str]) -> None:
         """Enrol a node with labels, as its agent does."""
-        asked = join.request(self.join_token(), name, b"0123456789abcdef")
-        answer = self.http.post("/v1/join", json={**asdict(asked), "labels": labels})
-        assert answer.status_code == 200, answer.text
+        joined(self.http, self.join_token(replaces=True), name, labels=labels)
 
 
 @contextmanager

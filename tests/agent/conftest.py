@@ -263,6 +263,8 @@ class TinyMonitor:
 
     def serve(self, path: str, body: dict, bearer: str) -> tuple[int, dict]:
         """Answer one POST request."""
+        if path == "/v1/join/challenge":
+            return 200, {"challenge": "a-challenge"}
         self.note(lambda: self.requests.append((path, body)))
         if path == "/v1/join":
             return self._serve_join(body)
@@ -288,15 +290,19 @@ class TinyMonitor:
         return 404, {"detail": "no such route"}
 
     def _serve_join(self, body: dict) -> tuple[int, dict]:
-        fields = {key: body[key] for key in ("name", "payload", "nonce", "proof")}
+        said = json.loads(join.decoded(body["request"]))
+        sent = {key: body[key] for key in ("payload", "challenge", "proof")}
+        asked = join.JoinRequest(said["name"], said["nonce"], body["request"], **sent)
         udp = self.udp_shown or f"127.0.0.1:{self.port}"
         try:
-            answer = join.answer(
-                self.master, join.JoinRequest(**fields), nonce=os.urandom(16), udp=udp, now=0
-            )
+            join.check_proof(self.master, asked)
+            join.check_terms(asked, 0)
         except join.JoinRefused as error:
             return 403, {"reason": str(error)}
-        self.note(lambda: self.joins.append(body))
+        answer = join.answer(
+            self.master, asked, self.key(asked.name), nonce=os.urandom(16), udp=udp
+        )
+        self.note(lambda: self.joins.append({**body, **said}))
         return 200, asdict(answer)
 
     def _serve_outcome(self, name: str, body: dict) -> tuple[int, dict]:
@@ -329,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])
-        body = json.loads(self.rfile.read(length))
+        body = json.loads(self.rfile.read(length) or "{}")
         bearer = self.headers.get("Authorization", "")
         status, answer = self.server.monitor.serve(self.path, body, bearer)
         data = json.dumps(answer).encode()

@@ -385,7 +385,7 @@ def proof_with(token, body):
     payload, secret = join._split(token)
     return {
         "payload": payload,
-        "proof": join._prove(secret, "request", body["nonce"], body["name"]),
+        "proof": join._prove(secret, "join", body["challenge"], body["request"]),
     }
 
 

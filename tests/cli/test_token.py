@@ -7,24 +7,20 @@ import stat
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 
 import httpx2
 import pytest
-
-from beatward.core.protocol import join
-
-NONCE = b"0123456789abcdef"
+from tests import joining
 
 
 def ask_to_join(monitor, token, name):
-    asked = join.request(token, name, NONCE)
-    return httpx2.post(f"{monitor.url}/v1/join", json=asdict(asked), trust_env=False)
+    with httpx2.Client(base_url=monitor.url, trust_env=False) as http:
+        return joining.ask_to_join(http, token, name)[1]
 
 
 def test_a_new_token_enrols(beatward, monitor):
     made = beatward("token", "new", "--data", monitor.data, "--json").json
-    assert made.keys() == {"token", "names", "expires", "monitor"}
+    assert made.keys() == {"token", "names", "expires", "replace", "monitor"}
     assert (made["names"], made["expires"], made["monitor"]) == ("*", None, monitor.url)
     assert ask_to_join(monitor, made["token"], "tok-1").status_code == 200
     again = beatward("token", "new", "--data", monitor.data, "--json").json

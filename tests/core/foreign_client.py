@@ -70,20 +70,27 @@ def prove(secret, *parts):
     return base64url(mac(secret, "\0".join(parts).encode())[:16])
 
 
-def join_request(token, name, nonce):
+def join_text(name, nonce, more):
+    return base64url(json.dumps({"name": name, "nonce": base64url(nonce), **more}).encode())
+
+
+def join_request(token, text, challenge, key=None):
     _, payload, secret = token.split(".")
-    shown = base64url(nonce)
-    proof = prove(unbase64url(secret), "request", shown, name)
-    return {"name": name, "payload": payload, "nonce": shown, "proof": proof}
+    proof = prove(unbase64url(secret), "join", challenge, text)
+    body = {"request": text, "payload": payload, "challenge": challenge, "proof": proof}
+    if key is not None:
+        body["known"] = prove(key, "beatward v1 known", challenge, text)
+    return body
 
 
-def join_accept(token, asked, answer):
+def join_accept(token, name, nonce, answer):
     """Return the key; None when the answer does not come from the maker of the token."""
     secret = unbase64url(token.split(".")[2])
-    parts = (asked["nonce"], answer["nonce"], answer["sealed_key"], answer["udp"], asked["name"])
+    mine = base64url(nonce)
+    parts = (mine, answer["nonce"], answer["sealed_key"], answer["udp"], name)
     if not hmac.compare_digest(prove(secret, "answer", *parts), answer["proof"]):
         return None
-    pad = mac(secret, "\0".join(("pad", asked["nonce"], answer["nonce"], asked["name"])).encode())
+    pad = mac(secret, "\0".join(("pad", mine, answer["nonce"], name)).encode())
     return bytes(a ^ b for a, b in zip(unbase64url(answer["sealed_key"]), pad, strict=True))
 
 

@@ -12,6 +12,7 @@ MASTER = bytes(range(32))
 NONCE = b"n" * join.NONCE_SIZE
 ANSWER_NONCE = b"a" * join.NONCE_SIZE
 UDP = "192.0.2.1:7227"
+CHALLENGE = join.encoded(b"c" * 32)
 NOW = 1_800_000_000
 
 
@@ -19,12 +20,16 @@ def token(master=MASTER, **terms):
     return join.new_token(master, **{"serial": "1", **terms})
 
 
-def ask(chosen=None, name="web-1"):
-    return join.request(chosen or token(), name, NONCE)
+def ask(chosen=None, name="web-1", **more):
+    return join.request(chosen or token(), name, NONCE, CHALLENGE, **more)
 
 
-def answer(asked, master=MASTER, now=NOW):
-    return join.answer(master, asked, nonce=ANSWER_NONCE, udp=UDP, now=now)
+def answer(asked, master=MASTER, now=NOW, nonce=ANSWER_NONCE):
+    """Answer as the monitor does."""
+    join.check_proof(master, asked)
+    join.check_terms(asked, now)
+    key = node_key(master, node_id(asked.name))
+    return join.answer(master, asked, key, nonce=nonce, udp=UDP)
 
 
 def test_who_holds_a_token_gets_the_key_of_its_name():
@@ -55,7 +60,7 @@ def test_neither_key_nor_secret_crosses_the_network():
 def test_the_same_question_twice_is_answered_under_another_pad():
     asked = ask()
     first = answer(asked)
-    second = join.answer(MASTER, asked, nonce=b"b" * join.NONCE_SIZE, udp=UDP, now=NOW)
+    second = answer(asked, nonce=b"b" * join.NONCE_SIZE)
     assert first.sealed_key != second.sealed_key
 
 
@@ -76,7 +81,11 @@ def test_a_token_enrols_the_names_it_is_for_until_it_expires(terms, name, now):
 @pytest.mark.parametrize(
     ("terms", "name", "reason"),
     [
-        ({"expires": NOW - 1}, "web-1", "has expired; make another with: beatward token new"),
+        (
+            {"expires": NOW - 1},
+            "web-1",
+            "has expired; make another with: .* --node web-1",
+        ),
         ({"names": "web-*"}, "db-1", "is for 'web-\\*', not for 'db-1'"),
         ({"names": "web-1"}, "Web-1", "is for 'web-1', not for 'Web-1'"),
         ({}, "no name", "'no name' is not a name"),
@@ -95,7 +104,29 @@ def test_another_monitors_token_is_refused():
         answer(ask(token(master=bytes(32))))
 
 
-@pytest.mark.parametrize("field", ["name", "payload", "nonce", "proof"])
+@pytest.mark.parametrize("more", [{}, {"labels": {"zone": "b"}}, {"job": {"every": "1h"}}])
+def test_other_words_have_another_proof(more):
+    said = {"labels": {"zone": "a"}}
+    assert ask(more=said).proof != ask(more=more).proof
+
+
+def test_the_key_is_proved_for_this_request_alone():
+    key, other = node_key(MASTER, 1), node_key(MASTER, 2)
+    asked = ask(key=key)
+    assert join.has_key(asked, key)
+    assert not join.has_key(asked, other)
+    assert not join.has_key(ask(), key)
+    assert not join.has_key(replace(asked, challenge=join.encoded(b"d" * 32)), key)
+    assert not join.has_key(replace(asked, text=ask(name="web-2").text), key)
+    assert "known" not in ask().body()
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_token_may_replace_only_where_it_says_so(replaces):
+    assert join.check_terms(ask(token(replaces=replaces)), NOW).replaces is replaces
+
+
+@pytest.mark.parametrize("field", ["text", "payload", "challenge", "proof"])
 def test_a_request_changed_on_its_way_is_refused(field):
     asked = ask(token(names="*"))
     with pytest.raises(JoinRefused, match="not made by this monitor"):
@@ -140,14 +171,16 @@ def test_an_answer_by_another_monitor_is_refused():
 )
 def test_a_damaged_token_is_refused_before_anything_is_sent(damaged, reason):
     with pytest.raises(JoinRefused, match=reason):
-        join.request(damaged, "web-1", NONCE)
+        join.request(damaged, "web-1", NONCE, CHALLENGE)
 
 
 def test_a_token_may_be_pasted_with_white_space():
     assert ask(f" {token()}\n") == ask()
 
 
-@pytest.mark.parametrize("terms", ["not json", "[]", "{}", '{"expires": "soon", "names": "*"}'])
+@pytest.mark.parametrize(
+    "terms", ["not json", "[]", "{}", '{"expires": "soon", "names": "*", "serial": "1"}']
+)
 def test_terms_that_cannot_be_read_are_refused(terms):
     # Only the monitor can make such a token; it may have been a later version of ours.
     payload = join.encoded(terms.encode())

@@ -36,8 +36,10 @@ NAME = "web-1"
 KEY = keys.node_key(MASTER, keys.node_id(NAME))
 TERMS = {"expires": 0, "names": "web-*", "serial": "1"}
 TOKEN = join.new_token(MASTER, **TERMS)
-ASKED = join.request(TOKEN, NAME, b"n" * 16)
-ANSWERED = join.answer(MASTER, ASKED, nonce=b"a" * 16, udp="192.0.2.1:7227", now=0)
+CHALLENGE = join.encoded(b"c" * 32)
+SAID_AT_JOIN = {"labels": {"zone": "a"}}
+ASKED = join.request(TOKEN, NAME, b"n" * 16, CHALLENGE, more=SAID_AT_JOIN, key=KEY)
+ANSWERED = join.answer(MASTER, ASKED, KEY, nonce=b"a" * 16, udp="192.0.2.1:7227")
 LIFE = {"node": keys.node_id(NAME), "incarnation": 1_800_000_000_000_000, "interval_ms": 1000}
 SAID = {
     "heartbeat": Record(
@@ -118,7 +120,10 @@ def vectors():
         "API token": keys.api_token(MASTER),
         "join token": TOKEN,
         "node's nonce": ASKED.nonce,
+        "challenge": ASKED.challenge,
+        "request": ASKED.text,
         "proof of the request": ASKED.proof,
+        "proof of the key": ASKED.known,
         "monitor's nonce": ANSWERED.nonce,
         "udp": ANSWERED.udp,
         "sealed key": ANSWERED.sealed_key,
@@ -220,13 +225,22 @@ def test_a_client_that_knows_only_the_page_derives_the_same():
 
 def test_a_client_that_knows_only_the_page_can_join():
     page = shown()
-    asked = foreign.join_request(page["join token"], NAME, b"n" * 16)
-    assert (asked["nonce"], asked["proof"]) == (page["node's nonce"], page["proof of the request"])
-    answer = join.answer(MASTER, join.JoinRequest(**asked), nonce=b"a" * 16, udp=page["udp"], now=0)
-    assert answer.sealed_key == page["sealed key"]
-    assert foreign.join_accept(page["join token"], asked, asdict(answer)) == KEY
-    forged = {**asdict(answer), "udp": "203.0.113.9:7227"}
-    assert foreign.join_accept(page["join token"], asked, forged) is None
+    token, nonce = page["join token"], b"n" * 16
+    text = foreign.join_text(NAME, nonce, SAID_AT_JOIN)
+    body = foreign.join_request(token, text, page["challenge"], key=KEY)
+    assert body == {
+        "request": page["request"],
+        "payload": token.split(".")[1],
+        "challenge": page["challenge"],
+        "proof": page["proof of the request"],
+        "known": page["proof of the key"],
+    }
+    assert body == ASKED.body()
+    answer = asdict(ANSWERED)
+    assert answer["sealed_key"] == page["sealed key"]
+    assert foreign.join_accept(token, NAME, nonce, answer) == KEY
+    forged = {**answer, "udp": "203.0.113.9:7227"}
+    assert foreign.join_accept(token, NAME, nonce, forged) is None
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -106,6 +106,7 @@ def test_every_route_is_described():
         "/healthz",
         "/metrics",
         "/v1/join",
+        "/v1/join/challenge",
         "/v1/nodes/{name}/heartbeat",
         "/v1/records",
         "/ping/{name}/{key}",

@@ -1,19 +1,14 @@
 """GET /v1/quality, the quality in node objects, and its families in /metrics."""
 
-from dataclasses import asdict
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from beatward.core.figures import BOUNDS_NS
-from beatward.core.protocol import join
 from beatward.web import quality_shapes as shapes
 
 
 def enrol(monitor, name, **labels):
-    asked = join.request(monitor.join_token(), name, b"0123456789abcdef")
-    answer = monitor.http.post("/v1/join", json={**asdict(asked), "labels": labels})
-    assert answer.is_success, answer.text
+    monitor.enrol(name, labels)
 
 
 @pytest.fixture(scope="module")

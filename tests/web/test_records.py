@@ -2,12 +2,13 @@
 
 import json
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
+from tests import joining
 
-from beatward.core.protocol import join, keys
+from beatward.core.protocol import keys
 from beatward.core.protocol.record import RECORD_SIZE, Farewell, Flag, Kind, Record, pack, seal
 from beatward.web.records import PATH, RECORDS_MAX
 
@@ -57,11 +58,7 @@ def take(monitor, *records):
 
 def joined(monitor, name):
     """Join as a node does, over a relay that only hands the bytes on."""
-    token = monitor.join_token()
-    asked = join.request(token, name, b"n" * join.NONCE_SIZE)
-    answer = monitor.http.post("/v1/join", json=asdict(asked))
-    assert answer.status_code == 200, answer.text
-    return Behind(name, join.accept(token, asked, join.JoinAnswer(**answer.json())).key)
+    return Behind(name, joining.joined(monitor.http, monitor.join_token(), name).key)
 
 
 def living(monitor, *names):

@@ -1,14 +1,13 @@
 """A key that was revoked opens no door any more, and what enrols again has another one."""
 
 import socket
-from dataclasses import asdict
 
 import pytest
+from tests.joining import joined
 
-from beatward.core.protocol import join, keys
+from beatward.core.protocol import keys
 from beatward.core.protocol.record import Flag, Kind, Record, seal
 
-NONCE = b"0123456789abcdef"
 NONE = Flag(0)
 LIFE = {"incarnation": 5, "sequence": 0, "interval": "60s"}
 
@@ -35,11 +34,7 @@ def revoke(monitor, name, **more):
 
 def enrolled_again(monitor, name):
     """Join and return the key."""
-    token = monitor.join_token(names=name)
-    asked = join.request(token, name, NONCE)
-    answer = monitor.http.post("/v1/join", json=asdict(asked))
-    assert answer.status_code == 200, answer.text
-    return join.accept(token, asked, join.JoinAnswer(**answer.json())).key
+    return joined(monitor.http, monitor.join_token(names=name), name).key
 
 
 def rejects(monitor, reason):

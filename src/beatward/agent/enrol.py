@@ -16,7 +16,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -150,7 +150,7 @@ def find(
     may_declare = known is not None
     if reach.token is not None:
         try:
-            known, monitor = _enrol(identity, reach.monitor, reach.token), reach.monitor
+            known, monitor = _enrol(identity, reach, known), reach.monitor
             is_enrolled = True
         except (MonitorUnreachable, JoinRefused) as error:
             if known is None:
@@ -224,21 +224,39 @@ def _look_around(identity: Identity) -> _Reach:
     return _Reach(identity.monitor or DEFAULT_MONITOR, identity.token, hint)
 
 
-def _enrol(identity: Identity, monitor: str, token: str) -> Credential:
-    asked = join.request(token.strip(), identity.name, os.urandom(join.NONCE_SIZE))
+def _enrol(identity: Identity, reach: _Reach, known: Credential | None) -> Credential:
+    monitor, token = reach.monitor, (reach.token or "").strip()
     body = {"labels": dict(identity.labels)}
     if identity.job:
         body["job"] = dict(identity.job)
-    answer = post_once(monitor, "/v1/join", {**asdict(asked), **body}, timeout_s=JOIN_TIMEOUT_S)
+    asked = join.request(
+        token,
+        identity.name,
+        os.urandom(join.NONCE_SIZE),
+        _challenge(monitor),
+        more=body,
+        # Whoever has the key may have the name again.
+        key=known.key if known is not None and known.name == identity.name else None,
+    )
+    answer = post_once(monitor, "/v1/join", asked.body(), timeout_s=JOIN_TIMEOUT_S)
     if answer.status in (401, 403, 422):
         raise JoinRefused(f"{monitor}: {answer.reason}")
     if answer.status != 200:
         raise MonitorUnreachable(f"{monitor}: {answer.reason} to an enrolment")
     try:
         fields = {key: str(answer.body[key]) for key in join.JoinAnswer.__dataclass_fields__}
-        return join.accept(token.strip(), asked, join.JoinAnswer(**fields))
+        return join.accept(token, asked, join.JoinAnswer(**fields))
     except (KeyError, ValueError) as error:
         raise MonitorUnreachable(f"{monitor} does not answer as a monitor would") from error
+
+
+def _challenge(monitor: str) -> str:
+    answer = post_once(monitor, "/v1/join/challenge", None, timeout_s=JOIN_TIMEOUT_S)
+    if answer.status in (404, 405):
+        raise JoinRefused(f"{monitor} is older than this agent: upgrade the monitor first")
+    if answer.status != 200 or not isinstance(answer.body.get("challenge"), str):
+        raise MonitorUnreachable(f"{monitor}: {answer.reason} to the question for a challenge")
+    return str(answer.body["challenge"])
 
 
 def _declare(identity: Identity, known: Credential, monitor: str) -> Credential | None:

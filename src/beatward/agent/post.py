@@ -69,8 +69,8 @@ class HttpClient:
         self._connection: HTTPConnection | None = None
         self._prefix = self._parts.path
 
-    def post(self, path: str, body: Mapping[str, Any], *, bearer: str = "") -> Answer:
-        """Send an object and return the answer, whatever its status.
+    def post(self, path: str, body: Mapping[str, Any] | None, *, bearer: str = "") -> Answer:
+        """Send an object, or no body, and return the answer, whatever its status.
 
         Raises MonitorUnreachable when nothing that speaks HTTP answered in time.
         """
@@ -94,13 +94,14 @@ class HttpClient:
             self._connection.close()
             self._connection = None
 
-    def _exchange(self, path: str, body: Mapping[str, Any], bearer: str) -> Answer:
+    def _exchange(self, path: str, body: Mapping[str, Any] | None, bearer: str) -> Answer:
         if self._connection is None:
             self._connection, self._prefix = _connect(self._parts, self._timeout_s)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
-        self._connection.request("POST", self._prefix + path, json.dumps(body), headers)
+        content = None if body is None else json.dumps(body)
+        self._connection.request("POST", self._prefix + path, content, headers)
         response = self._connection.getresponse()
         data = response.read(ANSWER_SIZE_MAX + 1)
         if len(data) > ANSWER_SIZE_MAX:
@@ -114,7 +115,12 @@ class HttpClient:
 
 
 def post_once(
-    url: str, path: str, body: Mapping[str, Any], *, bearer: str = "", timeout_s: float = TIMEOUT_S
+    url: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    *,
+    bearer: str = "",
+    timeout_s: float = TIMEOUT_S,
 ) -> Answer:
     """Send one object over a connection of its own, see `HttpClient.post`."""
     client = HttpClient(url, timeout_s=timeout_s)

@@ -38,31 +38,49 @@ def token_command() -> None:
 @token_command.command("new")
 @click.option("--node", "names", default="*", help="The name, or pattern of names, it enrols.")
 @click.option("--expires", metavar="DURATION", help="Refuse it after this, as 24h; else never.")
+@click.option(
+    "--replace",
+    "replaces",
+    is_flag=True,
+    help="Also enrol a node that has lost its key under a name that is taken.",
+)
 @_MONITOR
 @_DATA
 @_JSON
 def new_command(
-    *, names: str, expires: str | None, monitor_url: str | None, data: Path | None, as_json: bool
+    *,
+    names: str,
+    expires: str | None,
+    replaces: bool,
+    monitor_url: str | None,
+    data: Path | None,
+    as_json: bool,
 ) -> None:
     """Make a join token, with which nodes enrol themselves.
 
-    A node that holds it may enrol under the names it is for, until it expires.
+    A node that holds it may enrol under the names it is for, until it expires. A name that is taken
+    is not given out again, unless the node still has its key, or the token has --replace: for a
+    machine that was made anew, and for containers that keep no state.
     """
     if not keys.is_pattern(names) and not keys.is_name(names):
         raise ConfigError(
             "token new", "--node", names, "a name or pattern of letters, digits, ._:@-"
         )
     expires_at = 0 if expires is None else int(time.time()) + _seconds(expires)
-    token = new_token(_master(data), serial=secrets.token_hex(4), expires=expires_at, names=names)
+    serial = secrets.token_hex(4)
+    token = new_token(
+        _master(data), serial=serial, expires=expires_at, names=names, replaces=replaces
+    )
     url = find_monitor(monitor_url, data).url
     if as_json:
-        terms = {"names": names, "expires": expires_at or None, "monitor": url}
+        terms = {"names": names, "expires": expires_at or None, "replace": replaces, "monitor": url}
         print_json({"token": token, **terms})
         return
     until = "never expires" if expires is None else f"expires in {_shown(expires)}"
     name = "$(hostname)" if keys.is_pattern(names) else names
     click.echo(f"{token}\n")
-    click.echo(f"It is for nodes called {names!r} and {until}. On a node:\n")
+    taken = ", also where one is enrolled already," if replaces else ""
+    click.echo(f"It is for nodes called {names!r}{taken} and {until}. On a node:\n")
     click.echo(f"  export BEATWARD_MONITOR={url}")
     click.echo(f"  export BEATWARD_TOKEN={token}")
     click.echo(f"  export BEATWARD_NAME={name}")

@@ -27,6 +27,7 @@ class Event(StrEnum):
     ACTION = "action"  # an action was decided
     OUTCOME = "outcome"  # an action succeeded, failed, or will be tried again
     LABELLED = "labelled"  # a node was enrolled again, with other labels
+    REPLACED = "replaced"  # the key of a node was given out again, to one that did not show it
     MAINTENANCE = "maintenance"  # the maintenance of a paused node was planned anew
     ACKNOWLEDGED = "acknowledged"  # an operator knows of a node's alarm
     UNACKNOWLEDGED = "unacknowledged"  # that was taken back

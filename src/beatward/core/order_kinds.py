@@ -25,11 +25,13 @@ class Join(NodeOrder):
 
     relabels  no labels means none, and not those of before
     job       what it promises, if it is a job; a node that is known becomes one
+    replaced_by   who got the key of a name that is taken, without showing it; else empty
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     relabels: bool = False
     job: JobPlan | None = None
+    replaced_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

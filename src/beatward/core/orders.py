@@ -258,6 +258,9 @@ class Orders:
             self._ledger.record_node(Event.LABELLED, slot, now_ns, text)
 
         for slot, order in zip(slots.tolist(), orders, strict=True):
+            if slot >= 0 and order.replaced_by:
+                words = f"{order.name} was enrolled again from {order.replaced_by}, without its key"
+                self._ledger.record_node(Event.REPLACED, slot, now_ns, words)
             if slot >= 0 and order.job is not None:
                 self._declare(slot, order.job, now_ns)
 

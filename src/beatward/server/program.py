@@ -426,7 +426,7 @@ def _write_local(endpoints: Endpoints, master: bytes) -> None:
     """Leave what an agent or a command of the same user needs, readable by no other user."""
     content = {
         "monitor": f"http://{_reachable(endpoints.http)}",
-        "token": join.new_token(master, serial=secrets.token_hex(4)),
+        "token": join.new_token(master, serial=secrets.token_hex(4), replaces=True),
         "api_token": keys.api_token(master),
     }
     path = endpoints.data / LOCAL_FILE

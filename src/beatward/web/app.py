@@ -38,6 +38,7 @@ from beatward.web import (
 from beatward.web.access import Keyring
 from beatward.web.backend import Backend
 from beatward.web.bounds import BoundedBodies
+from beatward.web.challenges import Challenges
 from beatward.web.events import HEAD_ONLY, Streams
 from beatward.web.openapi import describe
 from beatward.web.strangers import Strangers
@@ -100,6 +101,7 @@ def create_app(backend: Backend, *, streams: Streams | None = None) -> ASGIApp:
     router.state.backend = backend
     router.state.keyring = keyring
     router.state.strangers = strangers
+    router.state.challenges = Challenges(backend.machine.now_ns)
     router.state.spacing = reports.Spacing()
     router.state.streams = streams or Streams()
     doors = {

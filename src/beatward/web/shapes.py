@@ -285,8 +285,8 @@ class EventShape(BaseModel):
     id: int = Field(description="Its place in the journal, increasing by one.")
     event: str = Field(
         description="`started`, `joined`, `life`, `transition`, `forgotten`, `guard`, `action`, "
-        "`outcome`, `job`, `run`, `labelled`, `maintenance`, `acknowledged`, `unacknowledged`, "
-        "`silenced`, `unsilenced`, `service`, `role` or `conflict`."
+        "`outcome`, `job`, `run`, `labelled`, `replaced`, `maintenance`, `acknowledged`, "
+        "`unacknowledged`, `silenced`, `unsilenced`, `service`, `role` or `conflict`."
     )
     at: str = Field(description=_AT)
     node: str | None = Field(description="The node it is about.")

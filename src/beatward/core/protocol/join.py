@@ -6,6 +6,9 @@ the secret nor the key crosses the network: the node proves that it knows the se
 comes back masked with a pad that only the secret and both sides' nonces yield. Who listens learns
 nothing; who answers in the monitor's place cannot make the proof of the answer.
 
+The proof covers the whole request, as the bytes that were sent, and a challenge that the monitor
+gave out a moment before: a recorded join can neither be changed nor played again.
+
 A node that has its key already needs no token: it declares itself with that key, and `vouch` is the
 monitor's proof of the address that it answers with.
 
@@ -16,24 +19,62 @@ hand in nonces).
 import base64
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
-from beatward.core.protocol.keys import KEY_SIZE, is_name, node_id, node_key
+from beatward.core.protocol.keys import KEY_SIZE, is_name, node_id, same
 from beatward.errors import JoinRefused
 
 NONCE_SIZE = 16
 _PREFIX = "bwj1"
+_KNOWN = "beatward v1 known"
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """What a node sends: who it wants to be, and the proof that it holds a token."""
+    """What a node sends; `name` and `nonce` are inside the text and do not travel beside it.
+
+    text       base64url of JSON: who the node wants to be, and what it says of itself
+    payload    the middle part of the join token
+    challenge  the monitor's, as text
+    proof      that the node holds the token, over text and challenge
+    known      the same with the name's key, from a node that has it; else empty
+    """
 
     name: str
-    payload: str
     nonce: str
+    text: str
+    payload: str
+    challenge: str
     proof: str
+    known: str = ""
+
+    def body(self) -> dict[str, str]:
+        """Return the object that is posted."""
+        sent = {
+            "request": self.text,
+            "payload": self.payload,
+            "challenge": self.challenge,
+            "proof": self.proof,
+        }
+        return {**sent, "known": self.known} if self.known else sent
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTerms:
+    """What a token's payload says.
+
+    expires   wall-clock second after which it is refused; 0: never
+    replaces  it enrols a name that is taken without a proof of its key
+    """
+
+    expires: int
+    names: str
+    serial: str
+    replaces: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,52 +97,90 @@ class Credential:
     udp: str
 
 
-def new_token(master: bytes, *, serial: str, expires: int = 0, names: str = "*") -> str:
-    """Make a join token.
+def new_token(
+    master: bytes, *, serial: str, expires: int = 0, names: str = "*", replaces: bool = False
+) -> str:
+    """Make a join token; its terms are those of `JoinTerms`.
 
     serial   chance, so that two tokens differ
-    expires  wall-clock second after which it is refused; 0: never
     names    the one name, or a pattern such as `web-*`, that it may enrol
     """
-    payload = encoded(
-        json.dumps({"expires": expires, "names": names, "serial": serial}, sort_keys=True).encode()
-    )
+    terms = {"expires": expires, "names": names, "serial": serial}
+    if replaces:
+        terms["replace"] = True
+    payload = encoded(json.dumps(terms, sort_keys=True).encode())
     return f"{_PREFIX}.{payload}.{encoded(_secret(master, payload))}"
 
 
-def request(token: str, name: str, nonce: bytes) -> JoinRequest:
-    """Make the request with which a node enrols under a name. Raises JoinRefused on a bad token."""
+def request(
+    token: str,
+    name: str,
+    nonce: bytes,
+    challenge: str,
+    *,
+    more: Mapping[str, Any] = _NOTHING,
+    key: bytes | None = None,
+) -> JoinRequest:
+    """Make the request with which a node enrols under a name. Raises JoinRefused on a bad token.
+
+    more   labels and job, as `POST /v1/join` has them
+    key    of the name, from a node that has it
+    """
     payload, secret = _split(token)
     shown = encoded(nonce)
-    return JoinRequest(name, payload, shown, _prove(secret, "request", shown, name))
+    said = {"name": name, "nonce": shown, **more}
+    text = encoded(json.dumps(said, ensure_ascii=False).encode())
+    return JoinRequest(
+        name,
+        shown,
+        text,
+        payload,
+        challenge,
+        proof=_prove(secret, "join", challenge, text),
+        known="" if key is None else _prove(key, _KNOWN, challenge, text),
+    )
 
 
-def answer(
-    master: bytes, asked: JoinRequest, *, nonce: bytes, udp: str, now: int, epoch: int = 0
-) -> JoinAnswer:
-    """Check a request and make the monitor's answer; raises JoinRefused and says why.
-
-    now     wall-clock second
-    epoch   of the name's key
-    """
-    secret = _secret(master, asked.payload)
-    proof = _prove(secret, "request", asked.nonce, asked.name)
-    if not hmac.compare_digest(proof.encode(), asked.proof.encode()):
+def check_proof(master: bytes, asked: JoinRequest) -> None:
+    """Raise JoinRefused unless a token of this monitor made the request as it is."""
+    proof = _prove(_secret(master, asked.payload), "join", asked.challenge, asked.text)
+    if not same(proof, asked.proof):
         raise JoinRefused("this join token was not made by this monitor")
+
+
+def check_terms(asked: JoinRequest, now: int) -> JoinTerms:
+    """Return a token's terms if they allow the request's name; raises JoinRefused and says why.
+
+    now   wall-clock second
+    """
     try:
-        terms = json.loads(decoded(asked.payload))
-        expires, names = int(terms["expires"]), str(terms["names"])
+        said = json.loads(decoded(asked.payload))
+        expires, names, serial = int(said["expires"]), str(said["names"]), str(said["serial"])
+        terms = JoinTerms(expires, names, serial, replaces=bool(said.get("replace")))
     except (ValueError, KeyError, TypeError) as error:
         raise JoinRefused("the join token's payload cannot be read") from error
     if not is_name(asked.name):
         raise JoinRefused(f"{asked.name!r} is not a name: letters, digits and ._:@-, at most 128")
-    if expires and now > expires:
-        raise JoinRefused("this join token has expired; make another with: beatward token new")
+    if terms.expires and now > terms.expires:
+        raise JoinRefused(
+            "this join token has expired; make another with: beatward token new --node "
+            f"{asked.name}"
+        )
     if not fnmatchcase(asked.name, names):
         raise JoinRefused(f"this join token is for {names!r}, not for {asked.name!r}")
-    node = node_id(asked.name)
+    return terms
+
+
+def has_key(asked: JoinRequest, key: bytes) -> bool:
+    """Tell whether who asks has shown to have the name's key."""
+    return same(_prove(key, _KNOWN, asked.challenge, asked.text), asked.known)
+
+
+def answer(master: bytes, asked: JoinRequest, key: bytes, *, nonce: bytes, udp: str) -> JoinAnswer:
+    """Make the monitor's answer to a request that was checked; `key` is that of the name."""
+    secret, node = _secret(master, asked.payload), node_id(asked.name)
     shown = encoded(nonce)
-    sealed = _mask(node_key(master, node, epoch), secret, asked, shown)
+    sealed = _mask(key, secret, asked, shown)
     sealed_text = encoded(sealed)
     proof = _prove(secret, "answer", asked.nonce, shown, sealed_text, udp, asked.name)
     return JoinAnswer(f"{node:016x}", udp, shown, sealed_text, proof)
