@@ -17,16 +17,16 @@ if [ $# -gt 0 ]; then
     run "$@"
 else
     cores=$(getconf _NPROCESSORS_ONLN)
-    parallel() { run --no-loadscope-reorder --durations=20 "$@"; }
+    parallel() { run --durations=20 "$@"; }
     # Two workers a core, for the tests wait as much as they work. A file stays in one process,
     # since its tests share what they have started.
-    parallel -n $((2 * cores)) --dist loadfile -m "not quiet"
+    parallel -n $((2 * cores)) --dist loadfile --no-loadscope-reorder -m "not quiet"
     # Tests that look at a clock come after the others. They hardly work, so a few of them may wait
     # at the same time; beside all the others a healthy node is late now and then.
-    # They share nothing, but for those of a group. Their files are named, because pytest takes as
-    # long as some of them to collect all others.
+    # They share nothing, so each goes to the first worker that is free. Their files are named,
+    # because pytest takes as long as some of them to collect all others.
     mapfile -t files < <(grep -rl --include='*.py' "mark\.quiet" tests)
-    parallel -n $((cores + 1)) --dist loadgroup -m quiet "${files[@]}"
+    parallel -n $((cores + 1)) --dist worksteal -m quiet "${files[@]}"
 fi
 if [ -n "$BEATWARD_MISSING" ]; then
     echo "Skipped for want of system programs: $BEATWARD_MISSING" >&2

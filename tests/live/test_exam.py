@@ -16,12 +16,7 @@ from pathlib import Path
 import pytest
 from tests.harness import Monitor, nodes
 
-pytestmark = [
-    pytest.mark.quiet,
-    pytest.mark.real,
-    pytest.mark.timeout(180),
-    pytest.mark.xdist_group("exam"),  # They look at what has happened in the same 45 s.
-]
+pytestmark = [pytest.mark.quiet, pytest.mark.real, pytest.mark.timeout(180)]
 
 HEALTHY = [f"healthy-{number}" for number in range(50)]
 DOOMED = "doomed"
@@ -49,14 +44,13 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def examined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Candidate]]:
+@pytest.fixture
+def examined(tmp_path: Path) -> Iterator[dict[str, Candidate]]:
     """All examinations side by side: four times 15 s of waiting are one."""
-    root: Path = tmp_path_factory.mktemp("exam")
     with ExitStack() as stack:
         candidates = {}
         for name, settings, _ in CASES:
-            monitor = stack.enter_context(Monitor(root / name, settings))
+            monitor = stack.enter_context(Monitor(tmp_path / name, settings))
             stack.enter_context(nodes(monitor.data, HEALTHY, interval="2s"))
             doomed_pid = stack.enter_context(nodes(monitor.data, [DOOMED], interval="2s"))
             candidates[name] = Candidate(monitor, doomed_pid)
@@ -94,13 +88,13 @@ def _send_all_away(candidates: dict[str, Candidate]) -> None:
             candidate.monitor.start()
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in CASES])
-def test_nobody_is_falsely_dead_and_the_dead_one_is_found(
-    examined: dict[str, Candidate], name: str
-) -> None:
-    monitor = examined[name].monitor
-    convicted = {event["node"] for event in monitor.events() if event["status"] == "dead"}
-    assert convicted == {DOOMED}
-    monitor.wait_status(HEALTHY, "alive")
-    verdict = monitor.get(f"/v1/nodes/{DOOMED}/explain")
-    assert "dead" in str(verdict)
+def test_nobody_is_falsely_dead_and_the_dead_one_is_found(examined: dict[str, Candidate]) -> None:
+    convicted = {
+        name: {event["node"] for event in candidate.monitor.events() if event["status"] == "dead"}
+        for name, candidate in examined.items()
+    }
+    assert convicted == {name: {DOOMED} for name, _, _ in CASES}
+    for candidate in examined.values():
+        candidate.monitor.wait_status(HEALTHY, "alive")
+        verdict = candidate.monitor.get(f"/v1/nodes/{DOOMED}/explain")
+        assert "dead" in str(verdict)
