@@ -75,6 +75,7 @@ class _Watchful(Membership):
     def apply(self, slots, cause, at_ns):
         if cause in (Cause.OVERDUE, Cause.SILENT):
             paused = slots[self.status[slots] == Status.PAUSED]
+            self.own("status")
             self.status[paused] = Status.ALIVE
         return super().apply(slots, cause, at_ns)
 
