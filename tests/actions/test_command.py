@@ -137,7 +137,7 @@ async def test_huge_output_is_bounded_to_its_end(hands):
 
 async def test_output_that_is_no_text_does_no_harm(hands):
     outcome = await hands(revive=shell("printf 'a\\377\\033[2Jb\\r\\n\\0c'; exit 3")).do("revive")
-    assert outcome.message == "exit status 3; it said: a\ufffd [2Jb c"
+    assert outcome.message == "exit status 3; it said: a\ufffd?[2Jb ?c"
 
 
 FAMILY = """

@@ -254,7 +254,7 @@ async def test_a_refusal_quotes_the_beginning_of_what_was_said(hands, receiver):
     receiver.say("400 Bad Request", body=b"invalid_payload\n\x1b[31m" + b"z" * 5000)
     outcome = await hands(alarm=alarm(receiver)).do("alarm")
     assert outcome.message.startswith(
-        f"{receiver.url} answered 400 Bad Request: invalid_payload [31mzzz"
+        f"{receiver.url} answered 400 Bad Request: invalid_payload ?[31mzzz"
     )
     assert len(outcome.message) < 300
 

@@ -170,17 +170,17 @@ def test_a_hook_is_told_what_it_is_run_for(site):
 def test_no_hook_is_waited_for_longer_than_its_time(site, text, said):
     db = site(start=text)
     told = db.run("start", timeout_ns=500 * MS)
-    assert told.said.startswith(said or "start: exit code 0 after ")
+    assert told.text.startswith(said or "start: exit code 0 after ")
     assert told.is_ok is (not said)
-    assert len(told.said) < 600
+    assert len(told.text) < 600
 
 
 def test_what_cannot_be_started_is_an_answer_and_not_a_silence(site, tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
     db = site(start=["/nowhere/hook"], state=[str(plain)])
-    assert "No such file" in db.run("start").said
-    assert "Permission denied" in db.run("state").said
+    assert "No such file" in db.run("start").text
+    assert "Permission denied" in db.run("state").text
     plain.chmod(plain.stat().st_mode | stat.S_IXUSR)
     assert db.run("state").is_ok
 
