@@ -6,9 +6,14 @@ import pytest
 from tests.core.by_hand import START, datagrams, said
 from tests.core.roles_by_hand import ROLES, TERM, Roles, with_holder
 
+from beatward.core.entry import ServiceRecord
 from beatward.core.instants import MILLISECOND, SECOND
+from beatward.core.membership import Membership, MembershipSettings
 from beatward.core.order_kinds import FailOver, Forget
 from beatward.core.protocol.roles import RoleOrder
+from beatward.core.roles.machine import RoleMachine
+from beatward.core.roles.phases import Phase
+from beatward.core.roles.settings import RoleSettings
 
 
 def leases(hand, name):
@@ -413,3 +418,25 @@ def test_a_member_that_knows_the_newest_token_and_holds_nothing_is_no_reason_to_
 
 def test_the_term_is_what_both_sides_count():
     assert TERM == 3 * SECOND + 3 * SECOND * 400 // 1_000_000 + SECOND // 10
+
+
+# --- a row that contradicts itself ---
+
+
+@pytest.mark.parametrize("holder", ["", "db-1"])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_row_that_was_mended_by_hand_keeps_no_monitor_from_starting(phase, holder):
+    membership = Membership(MembershipSettings(), 4)
+    role = RoleMachine("db", RoleSettings(), membership, now_ns=START)
+    record = ServiceRecord("db", token=3, holder=holder, phase=str(phase), term_ns=10 * SECOND)
+    role.restore(record, START)
+    causes = []
+    for seconds in range(60):
+        now = START + seconds * SECOND
+        while (event := role.advance(now)) is not None:
+            causes.append(event.cause)
+            role.written()
+    # Time frees what it may hold, and nothing was given to a member that there is not.
+    assert role.lease.holder == ""
+    assert role.phase in (Phase.VACANT, Phase.REFUSED)
+    assert "chosen" not in causes

@@ -561,7 +561,7 @@ class RoleMachine:
 
         life   the last one of the holder's node, where the row is of before 014 and names none
         """
-        self.phase, self.since_ns = Phase(record.phase), min(record.since_ns, now_ns)
+        self.phase, self.since_ns = _phase_of(record), min(record.since_ns, now_ns)
         self.former, self.seen, self.doubt = record.former, record.seen, record.doubt
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
         lease, takeover_wait_ns = self.lease, record.term_ns
@@ -599,3 +599,15 @@ class RoleMachine:
         else:
             later = []
         return min(dues + [at_ns for at_ns in later if at_ns > now_ns])
+
+
+def _phase_of(record: ServiceRecord) -> Phase:
+    """Return the phase that a row of the journal means.
+
+    No monitor writes a row whose phase and holder contradict each other. A person who has mended a
+    journal by hand may have; such a row must not keep the monitor from starting.
+    """
+    phase = Phase(record.phase)
+    if record.holder:
+        return Phase.WAITING if phase == Phase.VACANT else phase
+    return phase if phase == Phase.REFUSED else Phase.VACANT
