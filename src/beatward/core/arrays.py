@@ -1,5 +1,7 @@
 """Arrays with a row a slot, and more room for them. Rows that were never written are zeros."""
 
+import math
+import mmap
 from copy import copy
 from typing import ClassVar, Self
 
@@ -16,6 +18,8 @@ NodeArray = npt.NDArray[np.uint64]
 
 # A column of which one of this many rows is not zero is not looked at as a whole.
 _SAMPLE = 4096
+# Arrays of at least this many bytes have pages of their own.
+_MAPPED_SIZE_MIN = 1 << 20
 
 
 class Rows:
@@ -73,9 +77,22 @@ def _copied(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 def grown(array: npt.NDArray[np.generic], capacity: int) -> npt.NDArray[np.generic]:
     """Return a longer copy of an array, new rows zero; the old one is left to its readers."""
-    larger = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    larger = _zeros((capacity, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    """Return zeros; rows of a large array take no memory before they are written.
+
+    `np.zeros` takes up to 32 MB from memory that was used before, writes zeros into all of it, and
+    gives none of it back to the system when the array is gone.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < _MAPPED_SIZE_MIN:
+        return np.zeros(shape, dtype)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def newest_of_each(
