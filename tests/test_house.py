@@ -36,7 +36,7 @@ POSITIONAL_COUNT_MAX = 5
 HIDDEN_NOUNS_MAX = 150
 # `said`, `told` and `words` as names hide a report, a text or a value. Lower it with each that
 # goes.
-HIDDEN_NAMES_MAX = 200
+HIDDEN_NAMES_MAX = 50
 # One class name is one thing, but for these.
 SHARED_CLASS_NAMES = {
     "Role": "a role as a program holds it (agent.roles), and as the monitor leads it (core.roles)",

@@ -263,7 +263,9 @@ def test_a_monitor_that_hears_nobody_judges_nobody(interval):
     assert some.deeds() == []
     assert some.deeds("page") == [""]
     words, numbers = some.hand.snapshot().explain(3)
-    assert "; nobody is held for dead: the monitor itself seems cut off: nothing was heard" in words
+    assert (
+        "; no node is declared dead: the monitor itself seems cut off: no node was heard" in words
+    )
     assert numbers["held_back"].endswith("and all 20 nodes that should have spoken are silent")
 
 

@@ -126,7 +126,7 @@ def test_paused_again_the_new_end_counts_and_is_written_down():
     assert entry.explanation == "web-1 stays paused for another 2 min by ann"
     assert entry.node_record.maintenance.until_ns == START + 2 * MINUTE
     (entry,) = ordered(hand, Pause, ("web-1",)).entries
-    assert entry.explanation == "web-1 stays paused until somebody ends it"
+    assert entry.explanation == "web-1 stays paused until an operator ends it"
     assert hand.walk(3 * MINUTE) == []
 
 
@@ -312,7 +312,8 @@ def test_of_an_alarm_that_is_known_nobody_is_told_again_but_it_is_repaired():
     ]
     assert actions[0].action_record is None
     assert actions[0].explanation == (
-        "page for web-1, because it is suspect: nobody is told, it was acknowledged by ann"
+        "page for web-1, because it is suspect: no notification, because the alarm was "
+        "acknowledged by ann"
     )
 
 

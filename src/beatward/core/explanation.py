@@ -293,7 +293,7 @@ def _held_back(facts: Facts) -> str:
         return ""
     what = "destructive actions are held back"
     if facts.hold.cause == "cut_off":
-        what = "nobody is held for dead"
+        what = "no node is declared dead"
     return f"; {what}: {facts.hold.text(facts.at_ns)}"
 
 

@@ -384,7 +384,9 @@ class Ledger:
         known = self._state.upkeep.knows(slot, str(cause.status))
         # Who knows of a node's alarm does not know yet of the role's.
         if known is not None and not settings.revives and not because:
-            text = f"nobody is told, it was acknowledged{credit(known.by, known.note)}"
+            text = (
+                f"no notification, because the alarm was acknowledged{credit(known.by, known.note)}"
+            )
             self._record_action(cause, settings, text=text, outcome="acknowledged")
             return
         # The transition's number makes the key, and its wall-clock time, because receivers and

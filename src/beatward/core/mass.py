@@ -102,7 +102,7 @@ class Hold:
         if self.cause == "cut_off":
             silent = format_duration(at_ns - self.from_ns)
             return (
-                f"the monitor itself seems cut off: nothing was heard of anybody for {silent}, "
+                f"the monitor itself seems cut off: no node was heard for {silent}, "
                 f"and all {self.dark:,} nodes that should have spoken are silent"
             )
         return f"{self.dark:,} of {self.total:,} nodes of {self.where} went dark at once"
@@ -111,7 +111,7 @@ class Hold:
         """Say what is over."""
         if self.cause == "cut_off":
             silent = format_duration(at_ns - self.from_ns)
-            return f"nothing was heard of anybody for {silent}; suspects are probed anew"
+            return f"no node was heard for {silent}; suspects are probed anew"
         return f"{self.text(at_ns)}; what was held back goes on"
 
 

@@ -279,7 +279,7 @@ class Orders:
         changes = self._membership.apply(slots, Cause.PAUSE, now_ns)
         self._membership.plan(slots, maintenance.until_ns)
         self._ledger.record_changes(changes)
-        left = "until somebody ends it"
+        left = "until an operator ends it"
         if maintenance.until_ns != NEVER:
             left = f"for another {format_duration(maintenance.until_ns - now_ns)}"
         who = credit(maintenance.by, maintenance.reason)
