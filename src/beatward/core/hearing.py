@@ -232,21 +232,18 @@ class Hearing:
         while len(rows):
             slots = beats.slots[rows]
             fresh = sequence[rows] > self._registry.sequence[slots]
-            if not fresh.all():
-                self._refuse_replays(beats.at(rows[~fresh]), now_ns)
-                rows, slots = rows[fresh], slots[fresh]
-            chosen = self._registry.first_of_each(slots)
+            chosen = fresh.copy()
+            chosen[fresh] = self._registry.first_of_each(slots[fresh])
             count = int(np.count_nonzero(chosen))
             if rounds >= ROUNDS_MAX and (rounds == LARGE_ROUNDS_MAX or count < LARGE_ROUND):
-                self._quality.pass_over(slots, sequence[rows])
-                chosen = newest_of_each(slots, sequence[rows])
-                self._refuse_replays(beats.at(rows[~chosen]), now_ns)
-                count = len(rows)
+                self._quality.pass_over(slots[fresh], sequence[rows[fresh]])
+                fresh &= newest_of_each(slots, sequence[rows])
+                chosen, count = fresh, int(np.count_nonzero(fresh))
+            if not fresh.all():
+                self._refuse_replays(beats.at(rows[~fresh]), now_ns)
             taken = beats if count == len(sequence) else beats.at(rows[chosen])
             self._observe(taken, now_ns, learn=not stale)
-            if count == len(rows):
-                return
-            rows, rounds = rows[~chosen], rounds + 1
+            rows, rounds = rows[fresh & ~chosen], rounds + 1
 
     def _refuse_replays(self, beats: Heartbeats, now_ns: int) -> None:
         self._intake.refuse(Reject.REPLAY, len(beats.slots))
