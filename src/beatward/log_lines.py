@@ -6,10 +6,10 @@ from beatward.core.protocol.texts import shown
 
 
 class OneLine(logging.Formatter):
-    """Writes a message on one line, whatever a text of somebody else's in it holds.
+    """Writes a message on one line, with the texts from outside in it made harmless.
 
-    A node's reason or a monitor's refusal could otherwise forge lines, or steer the terminal of
-    who reads the log. A traceback still follows on lines of its own.
+    A node's reason or a monitor's refusal could otherwise forge lines, or steer a reader's
+    terminal. A traceback still follows on lines of its own.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name

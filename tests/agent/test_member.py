@@ -281,8 +281,8 @@ def test_no_role_is_taken_that_cannot_be_remembered(site, monitor):
     site.write(demote="exit 0")
     site.start()
     monitor.wait_stood("web-1", State.STANDBY)
-    # A folder in the place of the temporary file: even root cannot write through it.
-    blocked = site.data / "agent" / f".web-1.json.{site.agent.pid}"
+    # A folder in the place of the fresh file: even root can neither remove nor write it.
+    blocked = site.data / "agent" / f"web-1.json.{site.agent.pid}"
     blocked.mkdir()
     monitor.roles["db"] = (5, "web-1", False)
     monitor.wait_stood("web-1", State.UNABLE, 5)

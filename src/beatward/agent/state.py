@@ -12,7 +12,6 @@ line in the log, and its lives are numbered by the wall clock alone. It takes no
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +20,7 @@ from typing import Any
 
 from beatward.core.protocol.join import Credential
 from beatward.core.protocol.keys import KEY_SIZE
+from beatward.private_file import write_private
 
 from .roles.lease_holder import HolderState
 
@@ -145,22 +145,10 @@ class StateFile:
     def _save(self) -> bool:
         roles = {**self._state.roles, **self._roles_on_disk()}
         self._state = replace(self._state, roles=roles)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # 0600 before there is a secret in it; a file left behind by a crash is written over.
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(_to_json(self._name, self._state), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
-            # The name, too: a role must not be forgotten by losing power.
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            # Durable, because a role must not be forgotten by losing power.
+            write_private(self.path, json.dumps(_to_json(self._name, self._state), indent=1))
         except OSError as error:
             if self._may_warn:
                 log.warning("%s cannot be written (%s); it is kept in memory", self.path, error)

@@ -19,6 +19,7 @@ from typing import Any
 
 from beatward.core.protocol.keys import is_name, node_id
 from beatward.errors import ConfigError, TemporaryError
+from beatward.private_file import write_private
 
 KEYS_FILE = "keys.json"
 _LOCK_FILE = "keys.lock"
@@ -95,19 +96,8 @@ class KeyBook:
         return ConfigError(str(self._path), "the epochs of keys", found, remedy)
 
     def _write(self, names: Mapping[str, int]) -> None:
-        fresh = self._path.with_name(f"{KEYS_FILE}.{os.getpid()}")
-        fresh.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"version": _VERSION, "epochs": names}, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        content = {"version": _VERSION, "epochs": names}
+        write_private(self._path, json.dumps(content, indent=1, sort_keys=True))
 
 
 def _by_identity(names: Mapping[str, int]) -> Mapping[int, int]:

@@ -12,7 +12,6 @@ import contextlib
 import gc
 import json
 import logging
-import os
 import secrets
 import socket
 from collections import Counter
@@ -29,6 +28,7 @@ from beatward.core.protocol import join, keys
 from beatward.core.protocol.record import SESSION_MAX
 from beatward.cycle import Cycle
 from beatward.errors import ConfigError, JournalIncomplete
+from beatward.private_file import write_private
 from beatward.server.bell import Bell
 from beatward.server.clock import SystemClock
 from beatward.server.identity import load_or_create
@@ -429,13 +429,8 @@ def _write_local(endpoints: Endpoints, master: bytes) -> None:
         "token": join.new_token(master, serial=secrets.token_hex(4), replaces=True),
         "api_token": keys.api_token(master),
     }
-    path = endpoints.data / LOCAL_FILE
-    fresh = path.with_name(f"{LOCAL_FILE}.{os.getpid()}")
-    # Born with its mode: between a plain open and a chmod any user could read the token.
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file, indent=1)
-    fresh.replace(path)
+    # Not through to the disk: each start writes it anew.
+    write_private(endpoints.data / LOCAL_FILE, json.dumps(content, indent=1), is_durable=False)
 
 
 def _reachable(address: str) -> str:
