@@ -24,16 +24,9 @@ from beatward.core.snapshot import Snapshot
 from beatward.web.access import NODE_BEARER, Served, admit_node
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.remarks import REMARK_LENGTH_MAX
+from beatward.web.request_fields import Body, HostText, Labels, LabelText, PrintedText, Whole
 from beatward.web.selection import find_service
-from beatward.web.shapes import (
-    Body,
-    HostText,
-    Labels,
-    LabelText,
-    PrintedText,
-    Whole,
-    problems,
-)
+from beatward.web.shapes import problems
 
 router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NODE_BEARER)])
 _Name = Annotated[

@@ -19,7 +19,8 @@ from beatward.web.access import NODE_BEARER, Served, admit_node
 from beatward.web.enrolment import Encoded
 from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.shapes import Body, Labels, problems
+from beatward.web.request_fields import Body, Labels
+from beatward.web.shapes import problems
 from beatward.web.strangers import Strangers
 
 router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NODE_BEARER)])

@@ -22,14 +22,15 @@ from pydantic import (
 from beatward.core.instants import SECOND
 from beatward.core.order_kinds import Join
 from beatward.core.protocol import join
-from beatward.core.protocol.keys import NAME_LENGTH_MAX, node_id, node_key
+from beatward.core.protocol.keys import NAME_LENGTH_MAX, node_id
 from beatward.errors import JoinRefused, TemporaryError
-from beatward.web.access import Served
+from beatward.web.access import Keyring, Served
 from beatward.web.backend import Backend, MonitorMachine
 from beatward.web.challenges import Challenges
 from beatward.web.jobs import JobBody, plan_of
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.shapes import Body, Labels, problems
+from beatward.web.request_fields import Body, Labels
+from beatward.web.shapes import problems
 
 router = APIRouter(tags=["agents"])
 
@@ -42,7 +43,8 @@ def enrol_if_unknown(machine: MonitorMachine, name: str) -> bool:
     return machine.snapshot().find(name) >= 0 or machine.order(Join(name))
 
 
-Encoded = Annotated[str, StringConstraints(max_length=512, pattern=r"^[A-Za-z0-9_-]*$")]
+_BASE64URL = r"^[A-Za-z0-9_-]*$"
+Encoded = Annotated[str, StringConstraints(max_length=512, pattern=_BASE64URL)]
 # The largest labels fit as UTF-8, and the body around it is at most 64 KiB.
 _REQUEST_LENGTH_MAX = 60_000
 _OLDER = (
@@ -67,7 +69,7 @@ class JoinBody(Body):
         },
     )
     request: Annotated[
-        str, StringConstraints(max_length=_REQUEST_LENGTH_MAX, pattern=r"^[A-Za-z0-9_-]*$")
+        str, StringConstraints(max_length=_REQUEST_LENGTH_MAX, pattern=_BASE64URL)
     ] = Field(
         description="base64url of JSON: `name` and `nonce` (chance, base64url), and if wanted "
         "`labels` and `job`, as `POST /v1/agent/node` has them."
@@ -131,8 +133,8 @@ def ask_to_join(body: JoinBody, request: Request, backend: Served) -> Joined:
         asked, said = _opened(join.JoinRequest("", "", body.request, *sent), request, backend)
         terms = _checked_terms(asked, backend)
         _challenges(request).use(asked.challenge)
-        node = node_id(said.name)
-        key = node_key(backend.identity.master, node, backend.key_records.epoch(node))
+        keyring: Keyring = request.app.state.keyring
+        key = keyring.key_of(node_id(said.name))
         is_replaced = _check_taken(asked, terms, key, backend)
     except JoinRefused as error:
         raise _refused(str(error)) from error

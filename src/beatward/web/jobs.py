@@ -15,7 +15,8 @@ from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.nodes import Name, node_objects
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.shapes import Body, problems
+from beatward.web.request_fields import Body
+from beatward.web.shapes import problems
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -29,8 +29,9 @@ from beatward.web import shapes
 from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
 from beatward.web.problems import Problem, inbox_full
+from beatward.web.request_fields import ByQuery
 from beatward.web.selection import LABEL_LENGTH_MAX, unknown_node
-from beatward.web.shapes import ByQuery, problems
+from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 
 LIMIT_MAX = 10_000

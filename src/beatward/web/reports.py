@@ -27,7 +27,8 @@ from beatward.core.protocol.texts import LINE
 from beatward.web.access import NODE_BEARER, Served, admit_node
 from beatward.web.backend import MonitorMachine
 from beatward.web.problems import Problem, inbox_full
-from beatward.web.shapes import Body, Whole, problems
+from beatward.web.request_fields import Body, Whole
+from beatward.web.shapes import problems
 
 router = APIRouter(prefix="/v1/agent", tags=["agents"], dependencies=[Depends(NODE_BEARER)])
 

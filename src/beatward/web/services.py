@@ -31,9 +31,10 @@ from beatward.web.backend import Backend
 from beatward.web.nodes import maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
 from beatward.web.remarks import Remarks
+from beatward.web.request_fields import Body
 from beatward.web.selection import alike_names, find_service
 from beatward.web.service_shapes import OrderedService, ServiceList, ServiceShape
-from beatward.web.shapes import Body, problems
+from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 from beatward.web.upkeep import By, DurationText, Reason
 

@@ -2,85 +2,23 @@
 
 The models describe; the answers themselves are built as plain objects where they may be long
 (`nodes`, `events`), because a model a row costs more than all the rest. The tests hold both
-together. Not here: requests, which stand beside their routes; but `Body`, which all of them are.
+together. Not here: requests, which stand beside their routes, and what they are made of
+(`request_fields`).
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
 from beatward.action_settings import StatusWord
-from beatward.core.protocol.keys import NAME_LENGTH_MAX
-from beatward.core.protocol.texts import (
-    HOST,
-    HOST_LENGTH_MAX,
-    LINE,
-    check_host,
-    check_line,
-    shown,
-)
 from beatward.web.guard_shapes import HoldShape
 from beatward.web.problems import MEDIA_TYPE
 from beatward.web.quality_shapes import Brief
 from beatward.web.report_shapes import Reported
-from beatward.web.selection import LABEL_LENGTH_MAX
 from beatward.web.shape import Shape
 from beatward.web.speaking import ConflictShape, Unknown
 
 _AT = "RFC 3339, UTC, milliseconds."
-
-
-class Body(BaseModel):
-    """A request, taken as it is described: `"80"` is no number, and `"yes"` is not true.
-
-    A client that sends such a value has made a mistake, and learns it from a 422, not from the
-    effect.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _as_whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-# In JSON 80.0 is a whole number, and some languages write every number so.
-Whole = Annotated[int, BeforeValidator(_as_whole)]
-# Texts that reach terminals, logs and other nodes' hooks: what is no line is refused.
-# (Checked by functions of ours, whose errors are words; the patterns are for the document.)
-LineText = Annotated[
-    str, AfterValidator(check_line), Field(json_schema_extra={"pattern": f"^{LINE}$"})
-]
-HostText = Annotated[
-    str,
-    AfterValidator(check_host),
-    Field(max_length=HOST_LENGTH_MAX, json_schema_extra={"pattern": f"^({HOST})?$"}),
-]
-ByQuery = Annotated[
-    LineText, Query(description="Who says so, for people.", max_length=NAME_LENGTH_MAX)
-]
-LabelText = Annotated[LineText, Field(max_length=LABEL_LENGTH_MAX)]
-LABELS_MAX = 32
-_LABEL_SCHEMA: dict[str, Any] = {
-    "type": "string",
-    "maxLength": LABEL_LENGTH_MAX,
-    "pattern": f"^{LINE}$",
-}
-Labels = Annotated[
-    dict[Annotated[LineText, Field(min_length=1, max_length=LABEL_LENGTH_MAX)], LabelText],
-    Field(max_length=LABELS_MAX),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "propertyNames": {**_LABEL_SCHEMA, "minLength": 1},
-            "additionalProperties": _LABEL_SCHEMA,
-            "maxProperties": LABELS_MAX,
-        }
-    ),
-]
-# What a program has printed: refusing it would lose the report around it.
-PrintedText = Annotated[str, AfterValidator(shown)]
 
 
 class ProblemShape(BaseModel):

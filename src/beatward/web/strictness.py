@@ -2,7 +2,7 @@
 
 A mistyped `?stauts=dead` that is ignored lists all nodes, and a `{"for": "1h"}` that is ignored
 pauses a node without end. So they are refused, and the names that look alike are told. Members of
-bodies are refused by the bodies themselves (`shapes.Body`).
+bodies are refused by the bodies themselves (`request_fields.Body`).
 """
 
 from collections.abc import Collection

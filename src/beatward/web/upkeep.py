@@ -35,8 +35,9 @@ from beatward.web.access import Served, may_command, may_read
 from beatward.web.backend import Backend
 from beatward.web.nodes import Name, acknowledgement_object, find, maintenance_object
 from beatward.web.problems import Problem, inbox_full, shown
+from beatward.web.request_fields import Body, ByQuery, Labels, LineText
 from beatward.web.selection import select
-from beatward.web.shapes import Body, ByQuery, Labels, LineText, problems
+from beatward.web.shapes import problems
 from beatward.web.timestamps import timestamp_or_none
 
 FOR_MAX_NS = 3650 * DAY
