@@ -1,12 +1,11 @@
 """Clients that send a head without an end, or hold connections that others need."""
 
 import socket
-import threading
 
 import pytest
+from tests.web.serving import answer, serving
 
-from beatward.web.journal_signal import JournalSignal
-from beatward.web.listener import HEAD_SIZE_MAX, HEADERS_MAX, Listener, Places
+from beatward.web.listener import HEAD_SIZE_MAX, HEADERS_MAX, Places
 
 CONNECTIONS_MAX = 40  # so ten from one address
 
@@ -15,23 +14,13 @@ async def _greet(scope, receive, send):
     """Answer every request with its path."""
     del receive
     body = scope["path"].encode()
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await answer(send, body)
 
 
 @pytest.fixture(scope="module")
 def address():
-    server = Listener(_greet, JournalSignal(), connections_max=CONNECTIONS_MAX)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield listener.getsockname()
-        server.end()
-        thread.join(10)
-        assert not thread.is_alive()
+    with serving(_greet, connections_max=CONNECTIONS_MAX) as found:
+        yield found
 
 
 def _connect(address, source="127.0.0.1"):

@@ -4,13 +4,12 @@ The production program cannot be brought into these states at will, so here the 
 stands on rooms that are real but for what is in trouble.
 """
 
-import socket
-import threading
 from dataclasses import dataclass, field, replace
 
 import httpx2
 import numpy as np
 import pytest
+from tests.web.serving import serving
 
 from beatward.actions.agent import PendingAction
 from beatward.core.entry import Recovered
@@ -27,7 +26,6 @@ from beatward.web.app import create_app
 from beatward.web.backend import Backend, HealthReport, MonitorIdentity, Turns
 from beatward.web.events import Streams
 from beatward.web.journal_signal import JournalSignal
-from beatward.web.listener import Listener
 
 MASTER = bytes(range(32))
 SESSION = 4711
@@ -173,18 +171,10 @@ def house(tmp_path):
         made.journal_signal,
     )
     app = create_app(backend, streams=Streams(count_max=2, keep_alive_seconds=0.05))
-    listener = Listener(app, made.journal_signal)
-    bound = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=listener.run, args=([bound],))
-    thread.start()
-    made.http = httpx2.Client(
-        base_url=f"http://127.0.0.1:{bound.getsockname()[1]}", timeout=10, trust_env=False
-    )
-    yield made
-    made.http.close()
-    listener.end()
-    thread.join(10)
-    assert not thread.is_alive()
+    with serving(app, made.journal_signal) as (host, port):
+        made.http = httpx2.Client(base_url=f"http://{host}:{port}", timeout=10, trust_env=False)
+        yield made
+        made.http.close()
 
 
 HEALTH = [

@@ -2,13 +2,10 @@
 
 import contextlib
 import socket
-import threading
 import time
 
 import pytest
-
-from beatward.web.journal_signal import JournalSignal
-from beatward.web.listener import Listener
+from tests.web.serving import answer, serving
 
 # Long enough for a request that is sent at once on a busy machine.
 HEAD_SECONDS, BODY_SECONDS = 0.5, 0.7
@@ -24,23 +21,13 @@ async def _echo(scope, receive, send):
         size += len(message["body"])
         has_more = message.get("more_body", False)
     body = str(size).encode()
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await answer(send, body)
 
 
 @pytest.fixture(scope="module")
 def address():
-    server = Listener(_echo, JournalSignal(), head_seconds=HEAD_SECONDS, body_seconds=BODY_SECONDS)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield listener.getsockname()
-        server.end()
-        thread.join(10)
-        assert not thread.is_alive()
+    with serving(_echo, head_seconds=HEAD_SECONDS, body_seconds=BODY_SECONDS) as found:
+        yield found
 
 
 def _said_and_closed(address, *parts):
