@@ -104,6 +104,7 @@ class Orders:
         self._bulks: deque[_Bulk] = deque()
         self._reviewed: deque[str] = deque()  # nodes of which something may be let go
         self.refused_count = 0
+        # The tables of handlers stand here together, which is why this is long.
         self._for_node: dict[type[NodeOrder], Callable[[Any, int, int], None]] = {
             Forget: self._forget,
             Declare: self._declare_services,

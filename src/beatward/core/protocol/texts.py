@@ -1,9 +1,9 @@
 """Texts from outside: what one may be, and how one is shown.
 
 A node's labels, version, zone and address reach other nodes' hooks, terminals and logs. The monitor
-refuses what is no line of text, and no host where a host is meant, and so does the agent: each is
-a guard of its own against a partner that was broken into. `shown` is for every place that prints a
-text which somebody else wrote. Standard library only, because agents use it.
+refuses a text that is no line, and an address that is no host. The agent refuses them too, because
+the monitor may have been broken into. `shown` is for every place that prints a text from outside.
+Standard library only, because agents use it.
 """
 
 import re

@@ -23,8 +23,10 @@ What must survive a crash is the token. A journal that knows less than the membe
 or has lost something, and then no member gets anything (`doubt`). A restart decides nothing new for
 a whole term, so that they can be heard.
 
-One object is one service; time and reports come in, facts and grants go out. Not here: which nodes
-offer it and what is written down (`core.services`).
+One object is one service; time and reports come in, events and grants go out. It is one file of
+some 600 lines, because each method moves the same role between the same phases: a part that is read
+alone would hide what the others may do meanwhile. Not here: which nodes offer it and what is
+written down (`core.services`), whom to choose (`candidates`, `rounds`), the arithmetic (`lease`).
 """
 
 from dataclasses import replace
@@ -564,14 +566,8 @@ class RoleMachine:
         self.phase, self.since_ns = _phase_of(record), min(record.since_ns, now_ns)
         self.former, self.seen, self.doubt = record.former, record.seen, record.doubt
         self.reason, self.stuck, self.paused = record.reason, record.stuck, record.paused
-        lease, takeover_wait_ns = self.lease, record.term_ns
-        lease.take_up(
-            record.token,
-            record.holder,
-            owner_of(record, life),
-            now_ns,
-            takeover_wait_ns=takeover_wait_ns,
-        )
+        lease, owner = self.lease, owner_of(record, life)
+        lease.take_up(record.token, record.holder, owner, now_ns, takeover_wait_ns=record.term_ns)
         lease.remember(record.freshness if record.life else None, is_stuck=record.stuck)
         self.ready_ns = now_ns + max(record.term_ns, lease.takeover_left_ns(now_ns))
         self.remembered = remembered(record, is_silent=self.phase == Phase.WAITING)

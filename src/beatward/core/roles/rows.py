@@ -1,6 +1,6 @@
 """A role as the row that the journal keeps of it.
 
-Not here: how a session takes it up again (`machine.Role.restore`).
+Not here: how a session takes it up again (`machine.RoleMachine.restore`).
 """
 
 from beatward.core.entry import ServiceRecord
